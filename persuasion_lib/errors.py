@@ -1,0 +1,45 @@
+"""The errors that a user can cause or meet, and can do something about.
+
+    PersuasionError
+    ├── ConfigError        a setting is unknown, of the wrong type, or out of range
+    ├── DataError          a file or record is malformed (says file:line)
+    ├── MissingInput       a file that an earlier notebook writes is not there
+    ├── StaleInput         a file exists, but was made from something else than it claims
+    ├── LineageError       a checkpoint is not what its lineage says
+    ├── SelfTestError      training would not start from the state that the method assumes
+    └── JudgeReplyError    a judge answered, but not with one readable verdict
+
+Every message says what is wrong, where, and what to do next.
+"""
+
+
+class PersuasionError(Exception):
+    """Base of all errors whose message is meant for the person who runs the pipeline."""
+
+
+class ConfigError(PersuasionError, ValueError):
+    """A setting is unknown, has the wrong type, or lies out of range."""
+
+
+class DataError(PersuasionError, ValueError):
+    """A file or a record is malformed; the message names the file and the line."""
+
+
+class MissingInput(PersuasionError, FileNotFoundError):
+    """A file is missing that an earlier notebook writes; the message names that notebook."""
+
+
+class StaleInput(PersuasionError):
+    """A file exists, but was made from other data, settings or parents than the current ones."""
+
+
+class LineageError(PersuasionError):
+    """A checkpoint's parent is missing, different, or not recorded."""
+
+
+class SelfTestError(PersuasionError):
+    """The state before the first training step is not the one the method assumes."""
+
+
+class JudgeReplyError(PersuasionError, ValueError):
+    """A judge's reply holds no verdict, or more than one."""
