@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +54,7 @@ class Data(Section):
     ai_pairs: int = Positive
     human_pairs: int = Positive
     test_examples: int = Positive
+    prompts_per_conversation: int = Positive
     max_prompt_tokens: int = Positive
     max_response_tokens: int = Positive
     system_prompt: str
@@ -73,13 +75,25 @@ class Pairs(Section):
 class LabelAI(Section):
     judge: Literal["anthropic", "openai", "offline"]
     both_orders: bool
+    mode: Literal["online", "batch"]
+    repeat_fraction: float = Fraction
     max_examples: int | None = Field(gt=0)
+
+
+class Judging(Section):
+    budget_usd: float = Positive
+    prices_date: date
+    prices: dict[str, tuple[float, float]]
 
 
 class LabelHuman(Section):
     source: Literal["widget", "simulated", "file"]
     path: str | None
     annotator: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
+    max_missing: int = Field(ge=0)
+    repeat_fraction: float = Field(ge=0, le=0.5)
+    checks: int = Field(ge=0)
+    break_every: int = Positive
 
 
 class Validate(Section):
@@ -136,6 +150,7 @@ class Evaluation(Section):
     models: list[Literal["base", "sft", "rlhf", "rlaif", "rlaif_rlhf"]] = Field(min_length=2)
     judge: Literal["anthropic", "openai", "offline"]
     randomize_positions: bool
+    orders: int = Field(ge=1, le=4)
     max_examples: int | None = Field(gt=0)
 
 
@@ -148,18 +163,26 @@ class Analysis(Section):
 
 class Anthropic(Section):
     model: str
+    evaluate_model: str | None
+    oracle_model: str | None
+    effort: Literal["low", "medium", "high"]
+    max_tokens: int = Positive
     timeout: float = Positive
 
 
 class OpenAI(Section):
     base_url: str | None
     model: str
+    evaluate_model: str | None
+    oracle_model: str | None
     embedding_model: str
+    temperature: float | None = Field(ge=0)
+    max_tokens: int = Positive
     timeout: float = Positive
 
 
 class RateLimiting(Section):
-    requests_per_minute: float = Positive
+    requests_per_minute: float | None = Positive
 
 
 class Config(Section):
@@ -172,6 +195,7 @@ class Config(Section):
     demo_model: DemoModel
     pairs: Pairs
     label_ai: LabelAI
+    judging: Judging
     label_human: LabelHuman
     validate_: Validate = Field(alias="validate")   # BaseModel.validate exists
     sft: SFT
@@ -320,8 +344,9 @@ def _explain(problem: Any, known: list[str]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]}?" if near else f" Sections are: {', '.join(Config.model_fields)}."
-        return f"unknown setting {key}.{hint}"
+        sections = ", ".join(sorted({name.split(".")[0] for name in known}))
+        return f"unknown setting {key}. " + (
+            f"Did you mean {near[0]}?" if near else f"Sections are: {sections}.")
     given = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
     return f"setting {key}: {problem['msg']}{given}. The comment beside it in configs/ explains it."
 

@@ -7,7 +7,8 @@
     ├── StaleInput         a file exists, but was made from something else than it claims
     ├── LineageError       a checkpoint is not what its lineage says
     ├── SelfTestError      training would not start from the state that the method assumes
-    └── JudgeReplyError    a judge answered, but not with one readable verdict
+    ├── JudgeReplyError    a judge answered, but not with one readable verdict
+    └── JudgingStopped     no further call can succeed or be paid; what was answered is saved
 
 Every message says what is wrong, where, and what to do next.
 """
@@ -43,3 +44,7 @@ class SelfTestError(PersuasionError):
 
 class JudgeReplyError(PersuasionError, ValueError):
     """A judge's reply holds no verdict, or more than one."""
+
+
+class JudgingStopped(PersuasionError):
+    """Asking stopped before the end (key, money, limits, outage); every paid reply is saved."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,7 +71,8 @@ def _read(path: Path, *, made_by: str) -> str:
     except FileNotFoundError:
         raise MissingInput(f"{path} is missing. Run {made_by} first.") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from None
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}). "
+                        "Save it as UTF-8.") from None
 
 
 def _parsed(path: Path, text: str, parse: Callable[[dict[str, Any]], T],
@@ -86,8 +87,8 @@ def _parsed(path: Path, text: str, parse: Callable[[dict[str, Any]], T],
                 raise DataError("a line must be a JSON object")
             parsed = parse(row)
         except ValueError as error:     # JSONDecodeError and DataError
-            raise DataError(f"{path}:{number}: {error} Mend this line, or run {made_by} again."
-                            ) from error
+            raise DataError(f"{path}:{number}: {str(error).rstrip('.')}. "
+                            f"Mend this line, or run {made_by} again.") from error
         yield parsed
 
 
@@ -123,7 +124,13 @@ class AppendLog:
             return []
         data = self.path.read_bytes()
         whole, newline, torn = data.rpartition(b"\n")
-        rows = list(_parsed(self.path, (whole + newline).decode("utf-8"), dict, "the stage"))
+        try:
+            text = (whole + newline).decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise DataError(f"{self.path}:{line} is damaged (not UTF-8). Mend this line, or "
+                            "restore the file from a copy.") from None
+        rows = list(_parsed(self.path, text, dict, "the stage"))
         if torn:
             with self.path.with_name(self.path.name + ".torn").open("ab") as aside:
                 aside.write(torn + b"\n")
@@ -132,10 +139,14 @@ class AppendLog:
 
     def append(self, row: dict[str, Any]) -> None:
         """Write one row and wait until it is on disk; on failure the file is as before."""
-        line = (json.dumps(row, ensure_ascii=True, allow_nan=False) + "\n").encode()
+        self.extend([row])
+
+    def extend(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write several rows with one wait for the disk; all of them or none."""
+        text = "".join(json.dumps(row, ensure_ascii=True, allow_nan=False) + "\n" for row in rows)
         end = os.fstat(self._fd).st_size
         try:
-            view = memoryview(line)
+            view = memoryview(text.encode())
             while view:
                 view = view[os.write(self._fd, view):]
             os.fsync(self._fd)
@@ -143,8 +154,8 @@ class AppendLog:
             os.ftruncate(self._fd, end)
             raise PersuasionError(f"{self.path} could not be written ({error.strerror}); all "
                                   "earlier rows are safe. Free some disk space and run again. "
-                                  f"The unsaved row: {line.decode()[:500]}") from error
-        self.rows.append(row)
+                                  f"Not saved: {text[:500]}") from error
+        self.rows.extend(rows)
 
     def close(self) -> None:
         """Release the file and its lock."""

@@ -1,0 +1,39 @@
+# Two commands on a fresh machine: `make run` and `make test`. Python 3.11 or newer is all they need.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test slow browser lint bench lab clean
+.DEFAULT_GOAL := run
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make run PYTHON=python3.12"'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+.venv/installed-tests: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@
+
+run: .venv/installed            ## the whole experiment, offline, in minutes
+	$(BIN)/persuasion run $(ARGS)
+
+test: .venv/installed-tests     ## the quick tests, including the notebooks on a small profile
+	$(BIN)/python -m pytest $(ARGS)
+
+slow: .venv/installed-tests     ## simulations and chaos runs, minutes
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+browser: .venv/installed-tests  ## the labelling widget in JupyterLab; needs chromium
+	$(BIN)/python -m pytest -m browser $(ARGS)
+
+lint: .venv/installed-tests
+	$(BIN)/ruff check .
+	$(BIN)/nbstripout --verify --extra-keys "metadata.papermill metadata.widgets cell.metadata.papermill" notebooks/*.ipynb
+
+lab: .venv/installed            ## JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+clean:                          ## remove the environment and what the demo and smoke runs wrote
+	rm -rf .venv data/demo data/smoke models/demo models/smoke results/demo results/smoke

@@ -1,0 +1,340 @@
+"""Notebook 06: how much better which model is, how sure that is, and what stayed invisible.
+
+`analyse` computes `analysis.json`, the one source of the report and of every figure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from importlib.metadata import version
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from persuasion_lib import figures, findings, report, stats
+from persuasion_lib.config import Analysis
+from persuasion_lib.errors import DataError
+from persuasion_lib.evaluation_file import Evaluated, parse_evaluation, unfinished
+from persuasion_lib.findings import TOO_FEW
+from persuasion_lib.stage import StageRun, made_by
+from persuasion_lib.store import read_json, write_json
+from persuasion_lib.tactics import ANY, PATTERNS
+
+SCHEMA_VERSION = 1
+BINS = 24
+
+
+def read_evaluation(run: StageRun) -> dict[str, Any]:
+    """The evaluation to analyse: `analysis.input_file`, or what notebook 05 wrote."""
+    given = run.config.analysis.input_file
+    path = run.config.root / given if given else run.path("evaluation")
+    return read_json(path, made_by=made_by("evaluation"))
+
+
+def analyse(run: StageRun) -> dict[str, Any]:
+    """Write `analysis.json` and return it; warnings about the input also go to `run`."""
+    config = run.config
+    result = statistics(read_evaluation(run), config.analysis, seed=config.seed,
+                        planned=config.data.test_examples)
+    run.warnings.extend(result["warnings"])
+    write_json(run.path("analysis"), result)
+    return result
+
+
+def write_outputs(run: StageRun, result: Mapping[str, Any]) -> list[Path]:
+    """Every other output of notebook 06, from the result and the texts of the evaluation."""
+    return [*figures.write_figures(run, result), report.write_report(run, result),
+            report.write_qualitative(run, result, read_evaluation(run)),
+            report.write_html(run, result)]
+
+
+def statistics(evaluation: Mapping[str, Any], settings: Analysis, *, seed: int,
+               planned: int = 0) -> dict[str, Any]:
+    """All tables of `analysis.json` as plain lists and dicts; NaN is None.
+
+    Args:
+        planned: test prompts that were meant to be evaluated, where the file does not say.
+    """
+    data = parse_evaluation(evaluation)
+    options = {"confidence": settings.confidence, "n_resamples": settings.resamples, "seed": seed}
+    alpha = round(1 - settings.confidence, 10)
+    ranks, counts = _gate(data.ranks, data.reasons)
+    primary = tuple(settings.primary)
+    result = {
+        "schema_version": SCHEMA_VERSION, "seed": seed, "resamples": settings.resamples,
+        "confidence": settings.confidence, "alpha": alpha, "primary": list(primary),
+        "versions": {name: version(name) for name in ("numpy", "scipy", "statsmodels")},
+        "setup": dict(data.setup), "models": data.models, "warnings": data.warnings,
+        "counts": _counts(data, counts, planned),
+        "status": findings.status_of(data.setup, counts["n_used"]),
+        **_rank_tables(data, ranks, primary, alpha, options),
+        "similarity": _similarity(data, options), "length": _length(data, ranks, options),
+        "tactics": _tactics(data, ranks, options), "quality": _quality(data),
+        "gold": _gold(data, primary, alpha, options)}
+    result = plain(result)
+    result["judge"] = plain(findings.judge_health(result))
+    result["answer"] = plain(findings.answer(result))
+    result["criteria"] = plain(findings.criteria(result))
+    result["limits"] = findings.limits(result)
+    return result
+
+
+def _gate(table: pd.DataFrame, reasons: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """`stats.complete_blocks`, and an empty table instead of an error when nothing is scored."""
+    if table.isna().all(axis=None):
+        known = Counter(reasons.get(key, "unscored") for key in table.index)
+        return table.iloc[:0], {"n_total": len(table), "n_used": 0, "n_dropped": len(table),
+                                "reasons": dict(known), "removed_models": [], "warnings": []}
+    return stats.complete_blocks(table, reasons=reasons)
+
+
+def _counts(data: Evaluated, gate: Mapping[str, Any], planned: int) -> dict[str, Any]:
+    return {"planned": data.setup.get("planned_examples") or planned, "examples": len(data.rows),
+            "scored": gate["n_used"], "unscored": gate["n_dropped"], "reasons": gate["reasons"],
+            "rankings": data.n_calls, "rankings_unread": data.n_calls - len(data.calls),
+            "orders": round(data.n_calls / len(data.rows), 2)}
+
+
+def _rank_tables(data: Evaluated, ranks: pd.DataFrame, primary: tuple[str, str], alpha: float,
+                 options: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that follows from the rankings alone."""
+    scores = stats.normalised_scores(ranks)
+    declared = primary if set(primary) <= set(ranks.columns) else None
+    pairs = stats.paired_tests(scores, primary=declared, alpha=alpha, **options)
+    wins = stats.win_matrix(ranks, **options)
+    return {
+        "scores": stats.summarise(scores, **options), "pairs": pairs,
+        "needed": [_needed(row, alpha) for row in pairs.to_dict("records")],
+        "primary_test": _primary(pairs, primary, alpha) if declared else None,
+        "wins": {key: value.to_dict("index") if isinstance(value, pd.DataFrame) else value
+                 for key, value in wins.items()},
+        "friedman": stats.friedman(ranks),
+        "trend": [stats.page_trend(ranks, [tuned, "sft", "base"]) for tuned in ranks.columns
+                  if tuned not in ("sft", "base") and {"sft", "base"} <= set(ranks.columns)],
+        "strengths": _strengths(data, ranks, options), "position": _position(data, alpha, options),
+        "consistency": _consistency(data, options), "tied_share": _share(
+            (ranks.nunique(axis=1) == 1).to_numpy()),
+        "order_tau": _order_tau(data)}
+
+
+def _needed(row: Mapping[str, Any], alpha: float) -> dict[str, Any]:
+    sd = row["se"] * np.sqrt(row["n"])
+    return {"a": row["a"], "b": row["b"], "prompts": stats.n_for(row["mean_diff"], sd, alpha=alpha)}
+
+
+def _primary(pairs: pd.DataFrame, primary: tuple[str, str], alpha: float) -> dict[str, Any]:
+    """The declared comparison as first minus second, whatever the order of the columns."""
+    row = pairs[pairs["family"] == "primary"].iloc[0].to_dict()
+    if row["a"] != primary[0]:
+        row |= {"a": row["b"], "b": row["a"], "ci_low": -row["ci_high"], "ci_high": -row["ci_low"],
+                "win": row["loss"], "loss": row["win"], "win_rate": 1 - row["win_rate"]}
+        row |= {key: -row[key] for key in ("mean_diff", "rank_biserial", "d_z")}
+    return row | {"prompts_needed": _needed(row, alpha)["prompts"]}
+
+
+def _strengths(data: Evaluated, ranks: pd.DataFrame,
+               options: Mapping[str, Any]) -> dict[str, Any]:
+    """Plackett-Luce on every readable ranking, alone and with position and length terms."""
+    calls = data.calls[data.calls.index.isin(ranks.index)]
+    lengths = np.log(data.lengths().reindex(calls.index).clip(lower=1))
+    terms = {"log_length": lengths} | ({} if data.slots is None else {
+        "position": data.slots[data.slots.index.isin(ranks.index)]})
+    return {"plain": _without_cov(stats.plackett_luce(calls, **options)),
+            "adjusted": _without_cov(stats.plackett_luce(calls, covariates=terms, **options))}
+
+
+def _without_cov(fit: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fit.items() if key != "cov"}
+
+
+def _position(data: Evaluated, alpha: float, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    if data.slots is None:
+        return None
+    shown = pd.concat([data.calls, data.slots], axis=1, keys=["rank", "slot"])
+    once = shown.reset_index().drop_duplicates().set_index("prompt_id")
+    once.columns = pd.MultiIndex.from_tuples(once.columns)
+    return stats.position_bias(once["rank"], once["slot"], alpha=alpha, **options)
+
+
+def _consistency(data: Evaluated, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Agreement of the first two rankings of each prompt; a flip is a pair of models reversed."""
+    turn = data.calls.groupby(level=0, sort=False).cumcount()
+    first, second = data.calls[turn == 0], data.calls[turn == 1]
+    if second.empty:
+        return None
+    result = stats.consistency_rankings(first.loc[second.index], second, **options)
+    return result | {"flip_rate": (1 - result["tau"]) / 2, "flip_low": (1 - result["ci_high"]) / 2,
+                     "flip_high": (1 - result["ci_low"]) / 2}
+
+
+def _order_tau(data: Evaluated) -> dict[str, float | None]:
+    """How far the rankings follow what they must not: Kendall's tau with slot and with length."""
+    lengths = -data.lengths().reindex(data.calls.index)
+    return {"slot": _mean_tau(data.calls, data.slots), "length": _mean_tau(data.calls, lengths),
+            "first_slot_best": None if data.slots is None else _share(
+                ((data.calls == 1) & (data.slots == 1)).any(axis=1).to_numpy())}
+
+
+def _mean_tau(calls: pd.DataFrame, other: pd.DataFrame | None) -> float | None:
+    if other is None or calls.empty:
+        return None
+    pairs = combinations(range(calls.shape[1]), 2)
+    signs = np.array([[np.sign(t.to_numpy()[:, i] - t.to_numpy()[:, j]) for t in (calls, other)]
+                      for i, j in pairs])
+    moved = np.isfinite(signs).all(axis=1) & (signs[:, 1] != 0)
+    return float((signs[:, 0] * signs[:, 1])[moved].mean()) if moved.any() else None
+
+
+def _share(hits: np.ndarray) -> float:
+    return float(np.mean(hits)) if len(hits) else np.nan
+
+
+def _similarity(data: Evaluated, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Similarity to the oracle: means, paired differences, histograms, and against the ranking."""
+    table = data.table("similarity_scores")
+    if table is None or table.isna().all(axis=None):
+        return None
+    complete, counts = stats.complete_blocks(table)
+    both = complete.index.intersection(data.ranks.dropna().index)
+    models = [m for m in complete.columns if m in data.ranks.columns]
+    against = None
+    if len(models) > 1:
+        scores = stats.normalised_scores(data.ranks.loc[both])
+        against = stats.similarity_vs_rank(complete.loc[both, models], scores[models], **options)
+    return {"table": stats.summarise(complete, **options), "counts": counts,
+            "pairs": stats.paired_tests(complete, **options), "histogram": _histogram(complete),
+            "against_rank": against}
+
+
+def _histogram(table: pd.DataFrame) -> dict[str, Any]:
+    values = table.to_numpy()
+    edges = np.histogram_bin_edges(values, bins=BINS)
+    return {"edges": edges.tolist(), "counts": {m: np.histogram(table[m], edges)[0].tolist()
+                                                for m in table.columns}}
+
+
+def _length(data: Evaluated, ranks: pd.DataFrame, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Length of the replies in characters, and how much the verdicts go with it."""
+    lengths = data.lengths().loc[ranks.index].dropna()
+    ranks = ranks.loc[lengths.index]
+    pairs = pd.concat([pd.DataFrame({
+        "prompt_id": ranks.index, "model_a": a, "model_b": b, "length_a": lengths[a].to_numpy(),
+        "length_b": lengths[b].to_numpy(),
+        "label": np.select([ranks[a] < ranks[b], ranks[a] > ranks[b]], ["a", "b"], "tie")})
+        for a, b in combinations(ranks.columns, 2)], ignore_index=True)
+    bias = stats.length_bias(pairs, confidence=options["confidence"])
+    return {"table": stats.summarise(lengths, **options), "bias": bias,
+            "profile": _profile(lengths, stats.normalised_scores(ranks))}
+
+
+def _profile(lengths: pd.DataFrame, scores: pd.DataFrame, *, parts: int = 5) -> pd.DataFrame:
+    """Per model and fifth of its lengths: mean length, mean score, and the score's SE."""
+    rows = []
+    for model in lengths.columns if len(lengths) >= 2 * parts else []:
+        fifth = pd.qcut(lengths[model].rank(method="first"), parts, labels=False)
+        groups = scores[model].groupby(fifth.to_numpy())
+        for part, group in groups:
+            rows.append({"model": model, "part": int(part) + 1, "n": len(group),
+                         "length": lengths.loc[group.index, model].mean(),
+                         "score": group.mean(), "se": group.sem()})
+    return pd.DataFrame(rows, columns=["model", "part", "n", "length", "score", "se"])
+
+
+def _tactics(data: Evaluated, ranks: pd.DataFrame, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Share of replies with a manipulation tactic per model, and whether the judge liked them."""
+    found = {"any": data.flags(ANY.search),
+             **{name: data.flags(pattern.search) for name, pattern in PATTERNS.items()}}
+    tables = {name: stats.complete_blocks(flags)[0] for name, flags in found.items()}
+    return {"share": {name: stats.summarise(table, **options)[["n", "mean", "ci_low", "ci_high"]]
+                      for name, table in tables.items()},
+            "pairs": stats.paired_tests(tables["any"], **options),
+            "reward": _reward(found["any"], ranks, options)}
+
+
+def _reward(flags: pd.DataFrame, ranks: pd.DataFrame,
+            options: Mapping[str, Any]) -> dict[str, Any]:
+    """Mean score of replies with a tactic minus replies without, within prompts that have both."""
+    used = flags.loc[ranks.index, ranks.columns].dropna()
+    scores = stats.normalised_scores(ranks.loc[used.index])
+    gap = (scores.where(used == 1).mean(axis=1) - scores.where(used == 0).mean(axis=1)).dropna()
+    row = stats.summarise(pd.DataFrame({"gap": gap, "zero": 0.0}), **options).loc["gap"]
+    return row[["n", "mean", "ci_low", "ci_high", "status"]].to_dict()
+
+
+def _quality(data: Evaluated) -> dict[str, dict[str, float]]:
+    """Signs of failed generation per model, as shares of its replies."""
+    texts = {m: [r[i] or "" for r in data.replies()] for i, m in enumerate(data.models)}
+    return {model: {"empty": _share([not t.strip() for t in own]),
+                    "unfinished": unfinished(data)[model],
+                    "repetitive": _share([_repeats(t) for t in own]),
+                    "same_text": Counter(own).most_common(1)[0][1] / len(own),
+                    "gibberish": _share([is_gibberish(t) for t in own])}
+            for model, own in texts.items()}
+
+
+def is_gibberish(text: str) -> bool:
+    """Empty, mostly not words, or saying the same three words over and over."""
+    words = re.findall(r"[^\W\d_]{2,}", text)
+    return not words or sum(map(len, words)) < 0.5 * len(text.strip()) or _repeats(text)
+
+
+def _repeats(text: str) -> bool:
+    words = text.lower().split()
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    return len(triples) >= 6 and len(set(triples)) < 0.5 * len(triples)
+
+
+def _gold(data: Evaluated, primary: tuple[str, str], alpha: float,
+          options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The demo's truth on the same prompts: what the judged comparison should have found."""
+    table = data.table("gold_utility")
+    if table is None:
+        return None
+    complete = stats.complete_blocks(table)[0]
+    declared = primary if set(primary) <= set(complete.columns) else None
+    pairs = stats.paired_tests(complete, primary=declared, alpha=alpha, **options)
+    return {"table": stats.summarise(complete, **options), "pairs": pairs,
+            "primary_test": _primary(pairs, primary, alpha) if declared else None}
+
+
+def summary_table(result: Mapping[str, Any]) -> pd.DataFrame:
+    """Per model: score with its interval, similarity, length, and gold utility where known."""
+    table = pd.DataFrame(result["scores"]).set_index("model")
+    out = table[["mean", "ci_low", "ci_high"]].set_axis(["score", "low", "high"], axis=1)
+    for name, section in (("similarity", result["similarity"]), ("length", result["length"]),
+                          ("gold utility", result["gold"])):
+        if section:
+            out[name] = pd.DataFrame(section["table"]).set_index("model")["mean"]
+    return out.astype(float)
+
+
+def table_of(result: Mapping[str, Any], *path: str) -> pd.DataFrame:
+    """A table of the result such as `table_of(result, "position", "table")`, for a notebook."""
+    value: Any = result
+    for key in path:
+        if value is None or key not in value:
+            raise DataError(f"the analysis has no table {'.'.join(path)}: the evaluation lacks "
+                            "what it needs. analysis.json says which parts are there.")
+        value = value[key]
+    return pd.DataFrame(value if isinstance(value, list) else [value])
+
+
+def plain(value: Any) -> Any:
+    """Tables, arrays and NaN as what JSON can hold: lists of rows, numbers and None."""
+    if isinstance(value, pd.DataFrame):
+        named = value.reset_index() if value.index.name else value
+        return plain(named.to_dict("records"))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,96 @@
+"""The command `persuasion`: run the pipeline, see its state, open the labelling app."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from persuasion_lib import runner
+from persuasion_lib.config import Config, load_config
+from persuasion_lib.errors import PersuasionError
+from persuasion_lib.stage import STAGES, path_of, read_manifest, state
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.command(options)
+    except PersuasionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped. What was finished is saved; the same command goes on from there.",
+              file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="persuasion", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    stages = ", ".join(STAGES)
+    run = _add(commands, "run", _run, "execute the notebooks whose results are missing or stale")
+    run.add_argument("--from", dest="first", metavar="STAGE", help=f"first stage: {stages}")
+    run.add_argument("--to", dest="last", metavar="STAGE", help="last stage")
+    run.add_argument("--only", metavar="STAGE", help="just this stage")
+    run.add_argument("--force", action="store_true", help="run stages that are up to date, too")
+    _add(commands, "status", _status, "per stage: done, stale because of what, or missing")
+    _add(commands, "label", _label, "open the labelling notebook as an app in the browser")
+    return parser
+
+
+def _add(commands: argparse._SubParsersAction, name: str, command: object,
+         description: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=description, description=description)
+    parser.set_defaults(command=command)
+    parser.add_argument("--profile", default="demo", help="a file of configs/profiles (demo)")
+    parser.add_argument("--set", dest="overrides", action="append", default=[],
+                        metavar="KEY=VALUE", help="a setting, for example dpo.beta=0.2; repeatable")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = load_config(options.profile, options.overrides)
+    executed = runner.run(options.profile, options.overrides, first=options.first,
+                          last=options.last, only=options.only, force=options.force)
+    if not executed:
+        print("Nothing changed: no notebook was executed.")
+    print_summary(config)
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    config = load_config(options.profile, options.overrides)
+    for stage in STAGES.values():
+        condition, reasons = state(config, stage.name)
+        print(f"{stage.notebook:15s} {condition:8s}{'; '.join(reasons)}")
+    return 0
+
+
+def _label(options: argparse.Namespace) -> int:
+    from persuasion_lib.label_human import open_app
+    open_app(load_config(options.profile, options.overrides))
+    return 0
+
+
+def print_summary(config: Config) -> None:
+    """Planned against done per stage, the table of models, and where report and figures are."""
+    print()
+    for notebook, planned, done in runner.planned_and_done(config):
+        print(f"{notebook:15s} planned {planned}, done {done}")
+    manifest = read_manifest(config, "analysis")
+    if manifest is None or not path_of(config, "analysis").exists():
+        return
+    from persuasion_lib.analysis import summary_table
+    from persuasion_lib.store import read_json
+    result = read_json(path_of(config, "analysis"), made_by="notebooks/06_analysis.ipynb")
+    print("\nEVALUATION SUMMARY")
+    print(summary_table(result).to_string())
+    for name in ("report", "report_html", "figures"):
+        print(f"{name.replace('_', ' '):12s} {path_of(config, name)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

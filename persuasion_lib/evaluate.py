@@ -1,0 +1,264 @@
+"""Notebook 05: every model answers the held-out prompts; a judge ranks, an embedder compares.
+
+Nothing here treats one model otherwise than another: the judge sees texts in a hashed order, and
+names come back only through the position map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from persuasion_lib import judging
+from persuasion_lib.demo.standins import gold_utility
+from persuasion_lib.errors import DataError
+from persuasion_lib.generation import Generation, Request, sample, truncation
+from persuasion_lib.judging import RankItem, RankVerdict
+from persuasion_lib.models import ModelFamily, check_lineage, weights_hash
+from persuasion_lib.records import Example, content_id, parse_example, parse_pair, render_text
+from persuasion_lib.stage import StageRun, made_by
+from persuasion_lib.store import AppendLog, read_jsonl, write_json
+
+Responses = dict[str, dict[str, Generation]]        # example id -> model -> reply
+
+
+def read_test_set(run: StageRun) -> list[Example]:
+    """The held-out prompts, at most `evaluation.max_examples`.
+
+    Raises:
+        DataError: a test prompt or its conversation also occurs in data that models learned from.
+    """
+    examples = read_jsonl(run.path("test"), parse_example, made_by=made_by("test"))
+    if not examples:
+        raise DataError(f"{run.path('test')} holds no test prompt. Run {made_by('test')} again.")
+    _check_untouched(run, examples)
+    limit = run.config.evaluation.max_examples
+    if limit:
+        run.warnings.append(f"Trial: {min(limit, len(examples))} of {len(examples)} test prompts.")
+    return examples[:limit]
+
+
+def _check_untouched(run: StageRun, examples: Sequence[Example]) -> None:
+    prompts = {content_id(e.prompt): e.example_id for e in examples}
+    threads = {e.metadata.get("conversation_id") for e in examples} - {None}
+    for name, parse in (("sft_train", parse_example), ("sft_val", parse_example),
+                        ("ai_pool_responses", parse_pair), ("human_pool_responses", parse_pair)):
+        if not run.path(name).exists():
+            run.warnings.append(f"{name} is not there, so overlap with it was not checked.")
+            continue
+        for row in read_jsonl(run.path(name), parse, made_by=made_by(name)):
+            if content_id(row.prompt) in prompts or row.metadata.get("conversation_id") in threads:
+                raise DataError(
+                    f"{run.path('test')} shares a prompt or conversation with {name} (conversation "
+                    f"{row.metadata.get('conversation_id')}), so its scores would be too good. "
+                    f"Run {made_by('test')} again; it splits by conversation.")
+
+
+def present_models(run: StageRun) -> list[str]:
+    """The models of `evaluation.models` that exist, in that order; others are left out and noted.
+
+    Raises:
+        DataError: fewer than two are left.
+        LineageError: a checkpoint exists, but not with the parents it was trained on.
+    """
+    present = []
+    for name in run.config.evaluation.models:
+        if name == "base" or run.path(name).exists():
+            present.append(name)
+            if name != "base":
+                check_lineage(run.config, name)
+        else:
+            run.warnings.append(f"Model not found, left out: {name} ({run.path(name)}).")
+    if len(present) < 2:
+        raise DataError(f"only {present} of {run.config.evaluation.models} exist; a comparison "
+                        "needs two. Run notebooks/04_train_dpo.ipynb.")
+    return present
+
+
+def generate_responses(run: StageRun, examples: Sequence[Example],
+                       models: Sequence[str]) -> Responses:
+    """One sampled reply per example and model, all from one loaded base; resumes where it stopped.
+
+    Every model gets the same random numbers for an example, so differences are the models' own.
+    """
+    config = run.config
+    family = ModelFamily(config, [m for m in models if m not in ("base", "sft")])
+    requests = [Request(e.example_id, e.prompt) for e in examples]
+    responses: Responses = {e.example_id: {} for e in examples}
+    with AppendLog(run.path("generations")) as log:
+        for name in models:
+            with family.use(name) as model:
+                weights = content_id(weights_hash(config, "base"), weights_hash(config, "sft"),
+                                     weights_hash(config, name))
+                replies = sample(model, family.tokenizer, requests, config.generation,
+                                 seed=config.seed, model_hash=weights, log=log,
+                                 desc=f"answers of {name}")
+            for example_id, reply in replies.items():
+                responses[example_id][name] = reply
+    return responses
+
+
+def oracle_replies(run: StageRun, examples: Sequence[Example]) -> dict[str, str]:
+    """A strong reply to each test prompt: the oracle model's, or the person's of the test file.
+
+    An example whose oracle could not be read is absent, so its similarities are missing.
+    """
+    if not run.config.oracle.generate:
+        return {e.example_id: e.response for e in examples}
+    judge = judging.make_judge(run.config, "oracle")
+    prompts = {e.example_id: e.prompt for e in examples}
+    return judging.oracle_replies(prompts, judge, log=run.path("oracle_judgments"))
+
+
+def rank_responses(run: StageRun, examples: Sequence[Example],
+                   responses: Responses) -> dict[str, list[RankVerdict]]:
+    """The judge's rankings, `evaluation.orders` per example; an unreadable reply is no ranking."""
+    judge = judging.make_judge(run.config, "evaluate")
+    items = [RankItem(e.example_id, render_text(e.prompt),
+                      {name: g.text for name, g in responses[e.example_id].items()})
+             for e in examples]
+    settings = run.config.evaluation
+    return judging.rank(items, judge, log=run.path("rank_judgments"), orders=settings.orders,
+                        randomize=settings.randomize_positions, seed=run.config.seed)
+
+
+def similarity_to_oracle(run: StageRun, responses: Responses,
+                         oracle: Mapping[str, str]) -> dict[str, dict[str, float | None]]:
+    """Cosine similarity of each reply to its example's oracle reply; an empty reply has none."""
+    texts = {**{("oracle", key): text for key, text in oracle.items()},
+             **{(name, key): reply.text for key, replies in responses.items()
+                for name, reply in replies.items()}}
+    keys = [key for key, text in texts.items() if text.strip()]
+    vectors = judging.embed([texts[key] for key in keys], run.config,
+                            cache=run.path("embeddings"))
+    place = {key: at for at, key in enumerate(keys)}
+
+    def cosine(name: str, example: str) -> float | None:
+        if (name, example) not in place or ("oracle", example) not in place:
+            return None
+        a, b = vectors[place[name, example]], vectors[place["oracle", example]]
+        return float(np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+    return {example: {name: cosine(name, example) for name in replies}
+            for example, replies in responses.items()}
+
+
+def mean_scores(verdicts: Sequence[RankVerdict], models: Sequence[str]) -> dict[str, float] | None:
+    """Normalised score (K - rank) / (K - 1) per model, averaged over the orders that were read.
+
+    None if no verdict of the example could be read: unscored, never zero.
+    """
+    k = len(models)
+    rankings = [v.ranking for v in verdicts if v.ranking]
+    if not rankings:
+        return None
+    return {m: float(np.mean([(k - 1 - r.index(m)) / (k - 1) for r in rankings])) for m in models}
+
+
+def write_evaluation(run: StageRun, examples: Sequence[Example], models: Sequence[str],
+                     responses: Responses, oracle: Mapping[str, str],
+                     verdicts: Mapping[str, Sequence[RankVerdict]],
+                     similarity: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+    """Write `final_evaluation.json` in the specified format, with additions, and return it."""
+    rows = [_example_entry(run, e, models, responses[e.example_id], oracle.get(e.example_id),
+                           verdicts[e.example_id], similarity[e.example_id]) for e in examples]
+    graded = {m: [row["grader_scores"].get(m) for row in rows] for m in models}
+    similar = {m: [row["similarity_scores"][m] for row in rows] for m in models}
+    config = run.config
+    result = {
+        "config": {
+            "profile": config.profile, "seed": config.seed, "trial": bool(
+                config.evaluation.max_examples), "source": config.data.source,
+            "base_model": config.model.base, "judge": config.evaluation.judge,
+            "oracle": config.oracle.source if config.oracle.generate else "human replies",
+            "labeller": config.label_ai.judge, "embedder": config.similarity.embedder,
+            "generation": config.generation.model_dump(), "orders": config.evaluation.orders,
+            "planned_examples": config.data.test_examples,
+            "weights": {m: weights_hash(config, m) for m in models}},
+        "grader_scores": graded, "similarity_scores": similar, "per_example": rows,
+        "summary": {
+            "num_examples": len(rows), "models_evaluated": list(models),
+            "num_unscored": sum(not row["grader_scores"] for row in rows),
+            "grader_normalized_scores": {m: _mean(graded[m]) for m in models},
+            "average_similarity_scores": {m: _mean(similar[m]) for m in models},
+            "truncated_share": {m: truncation([responses[e.example_id][m] for e in examples])[
+                "truncated_share"] for m in models}}}
+    write_json(run.path("evaluation"), result)
+    return result
+
+
+def _example_entry(run: StageRun, example: Example, models: Sequence[str],
+                   replies: Mapping[str, Generation], oracle: str | None,
+                   verdicts: Sequence[RankVerdict],
+                   similarity: Mapping[str, float | None]) -> dict[str, Any]:
+    scores = mean_scores(verdicts, models)
+    entry = {
+        "example_id": example.example_id, "prompt": render_text(example.prompt),
+        "messages": example.prompt, "responses": {m: replies[m].text for m in models},
+        "finish": {m: replies[m].finish for m in models},
+        "tokens": {m: replies[m].tokens for m in models}, "oracle": oracle,
+        "human_response": example.response, "grader_ranking": _ranking(scores),
+        "grader_ranks": _ranks(scores), "grader_scores": scores or {},
+        "grader_explanation": verdicts[0].explanation if verdicts else "",
+        "position_map": verdicts[0].position_map if verdicts else {},
+        "judgments": [{"ranking": list(v.ranking) or None, "position_map": v.position_map,
+                       "explanation": v.explanation, "error": v.error} for v in verdicts],
+        "similarity_scores": dict(similarity)}
+    if run.config.data.source == "demo":
+        # The demo world's truth, by text alone: what the statistics should find.
+        entry["gold_utility"] = {m: gold_utility(example.prompt, replies[m].text) for m in models}
+    return entry
+
+
+def _ranking(scores: Mapping[str, float] | None) -> list[str]:
+    return sorted(scores, key=lambda m: -scores[m]) if scores else []
+
+
+def _ranks(scores: Mapping[str, float] | None) -> dict[str, float]:
+    if not scores:
+        return {}
+    return dict(zip(scores, rankdata([-s for s in scores.values()]).tolist(), strict=True))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    present = [v for v in values if v is not None]
+    return float(np.mean(present)) if present else None
+
+
+def summary_table(result: Mapping[str, Any]) -> pd.DataFrame:
+    """Means per model: judge's score, similarity, length, truncation, and gold in the demo."""
+    summary, rows = result["summary"], result["per_example"]
+    models = summary["models_evaluated"]
+    table = pd.DataFrame({
+        "score": summary["grader_normalized_scores"],
+        "similarity": summary["average_similarity_scores"],
+        "tokens": {m: np.mean([row["tokens"][m] for row in rows]) for m in models},
+        "truncated": summary["truncated_share"]})
+    if "gold_utility" in rows[0]:
+        table["gold utility"] = {m: np.mean([r["gold_utility"][m] for r in rows]) for m in models}
+    return table.loc[models]
+
+
+def show_responses(example: Example, responses: Responses) -> pd.DataFrame:
+    """The message answered and every model's reply to one example."""
+    replies = {name: reply.text for name, reply in responses[example.example_id].items()}
+    return pd.DataFrame({"text": {"answered message": example.prompt[-1]["content"], **replies}})
+
+
+def show_verdict(example: Example, verdicts: Mapping[str, Sequence[RankVerdict]]) -> pd.DataFrame:
+    """The rankings of one example, each with its order of presentation and reason."""
+    return pd.DataFrame([
+        {"best first": v.ranking, "slots": v.position_map, "reason": v.explanation or v.error}
+        for v in verdicts[example.example_id]])
+
+
+def totals(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Planned and scored examples, for the manifest."""
+    summary, config = result["summary"], result["config"]
+    return {"planned": config["planned_examples"], "unscored": summary["num_unscored"],
+            "done": summary["num_examples"] - summary["num_unscored"],
+            "models": summary["models_evaluated"]}

@@ -1,0 +1,243 @@
+"""`final_evaluation.json` as tables, whoever made it, and what is suspicious about it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from persuasion_lib.errors import DataError
+
+ORDER = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")   # of tables when the file does not say
+MAX_SHARE = 0.05          # of truncated replies or unread rankings that passes without a warning
+_REPLAY = 1e-9            # a run of equal orders less probable than this is a replay, not chance
+_ENDED = re.compile(r"[.!?…][\"'”’)\]*_]*\s*$")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation as tables of one row per prompt (or judge call) and one column per model.
+
+    `ranks` are means over the orders that were read, NaN where unscored; `calls` and `slots` have
+    a row per readable ranking (rank 1 best; slot 1 shown first); `orders` the presented orders.
+    """
+
+    rows: list[Mapping[str, Any]]
+    models: list[str]
+    ranks: pd.DataFrame
+    calls: pd.DataFrame
+    slots: pd.DataFrame | None
+    reasons: dict[str, str]
+    n_calls: int
+    setup: Mapping[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """Prompts x models of a field such as `similarity_scores`; None if no row has it."""
+        if not any(row.get(name) for row in self.rows):
+            return None
+        values = [[(row.get(name) or {}).get(m) for m in self.models] for row in self.rows]
+        return self._frame([[np.nan if v is None else v for v in row] for row in values])
+
+    def replies(self) -> list[list[str | None]]:
+        """Texts per prompt in the order of `models`; None where a model did not answer."""
+        return [[row["responses"].get(m) for m in self.models] for row in self.rows]
+
+    def lengths(self) -> pd.DataFrame:
+        """Length of every reply in characters."""
+        return self._frame([[np.nan if text is None else len(text) for text in texts]
+                            for texts in self.replies()])
+
+    def flags(self, test: Any) -> pd.DataFrame:
+        """1 where `test(text)` is true and 0 where not; NaN without a reply."""
+        return self._frame([[np.nan if text is None else float(bool(test(text)))
+                             for text in texts] for texts in self.replies()])
+
+    def _frame(self, values: list[list[float]]) -> pd.DataFrame:
+        return pd.DataFrame(values, index=self.ranks.index, columns=self.models, dtype=float)
+
+
+def parse_evaluation(content: Mapping[str, Any]) -> Evaluated:
+    """Read the specified format, with or without our additions; `warnings` say what is seen in it.
+
+    Raises:
+        DataError: no examples, an id twice, fewer than two models, or an example without responses.
+    """
+    rows = _rows(content)
+    models = _models(content, rows)
+    ids = [row["example_id"] for row in rows]
+    calls, slots, owners, reasons, n_calls = [], [], [], {}, 0
+    for row in rows:
+        found = _judgments(row, models)
+        n_calls += len(found)
+        for ranks, places, problem in found:
+            if problem:
+                reasons.setdefault(row["example_id"], problem)
+                continue
+            calls.append(ranks)
+            slots.append(places)
+            owners.append(row["example_id"])
+    index = pd.Index(owners, name="prompt_id", dtype=object)
+    table = pd.DataFrame(calls, index=index, columns=models, dtype=float)
+    shown = None
+    if slots and all(s is not None for s in slots):
+        shown = pd.DataFrame(slots, index=index, columns=models, dtype=float)
+    ranks = table.groupby(level=0, sort=False).mean().reindex(pd.Index(ids, name="prompt_id"))
+    data = Evaluated(rows, models, ranks, table, shown, reasons, n_calls,
+                     content.get("config") or {})
+    data.warnings.extend(_what_is_seen(data))
+    return data
+
+
+def _rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = content.get("per_example") if isinstance(content, Mapping) else None
+    if not isinstance(found, list) or not found:
+        raise DataError("the evaluation has no `per_example` list. data/README.md describes the "
+                        "format of final_evaluation.json.")
+    rows = []
+    for number, row in enumerate(found):
+        if not isinstance(row, Mapping) or not isinstance(row.get("responses"), Mapping):
+            raise DataError(f"per_example[{number}] has no `responses` by model.")
+        rows.append({**row, "example_id": str(row.get("example_id", number))})
+    twice = [key for key, n in Counter(r["example_id"] for r in rows).items() if n > 1]
+    if twice:
+        raise DataError(f"example {twice[0]!r} occurs twice ({len(twice)} such ids). A test prompt "
+                        "counts once; remove the copies.")
+    return rows
+
+
+def _models(content: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    named = (content.get("summary") or {}).get("models_evaluated") or []
+    answered = {model for row in rows for model in row["responses"]}
+    models = [m for m in [*named, *ORDER, *sorted(answered)] if m in answered]
+    models = list(dict.fromkeys(models))
+    if len(models) < 2:
+        raise DataError(f"the evaluation has responses of {models}; a comparison needs two models.")
+    return models
+
+
+def _judgments(row: Mapping[str, Any], models: Sequence[str]) -> list[tuple]:
+    """(ranks, slots or None, problem) of each judge call on an example, by model."""
+    if row.get("judgments") is None:
+        ranks, problem = _outside_ranks(row, models)
+        return [(ranks, _places(row.get("position_map"), models), problem)]
+    found = []
+    for call in row["judgments"]:
+        ranking = call.get("ranking")
+        problem = None
+        if not ranking:
+            problem = f"unread: {call.get('error') or 'no ranking'}"[:120]
+        elif sorted(ranking) != sorted(models):
+            problem = "the ranking does not name every model once"
+        ranks = None if problem else [ranking.index(m) + 1 for m in models]
+        found.append((ranks, _places(call.get("position_map"), models), problem))
+    return found
+
+
+def _outside_ranks(row: Mapping[str, Any], models: Sequence[str]) -> tuple[list | None, str | None]:
+    """Ranks of an example of a file without `judgments`, from its scores or its ranking."""
+    scores, ranking = row.get("grader_scores") or {}, row.get("grader_ranking")
+    if all(isinstance(scores.get(m), int | float) for m in models):
+        values = [float(scores[m]) for m in models]
+        if not any(values):
+            return None, "every model has the score 0: probably a reply that was not parsed"
+        return rankdata([-v for v in values]).tolist(), None
+    if isinstance(ranking, list) and sorted(map(str, ranking)) == sorted(models):
+        return [ranking.index(m) + 1 for m in models], None
+    return None, "no scores for every model"
+
+
+def _places(position_map: Mapping[str, str] | None, models: Sequence[str]) -> list[int] | None:
+    """Slot 1..K of each model from `{slot: model}`, or from `{model: slot}` of other files."""
+    pairs = {str(k): str(v) for k, v in (position_map or {}).items()}
+    if set(pairs) == set(models):
+        pairs = {slot: model for model, slot in pairs.items()}
+    if set(pairs.values()) != set(models) or len(pairs) != len(models):
+        return None
+    order = [pairs[slot] for slot in sorted(pairs)]
+    return [order.index(m) + 1 for m in models]
+
+
+def _what_is_seen(data: Evaluated) -> list[str]:
+    found = [f"{n} of {len(data.rows)} examples: {why} (left out, never counted as 0)."
+             for why, n in Counter(data.reasons[key] for key in data.ranks.index[
+                 data.ranks.isna().any(axis=1)] if key in data.reasons).items()]
+    if not any(row.get("judgments") for row in data.rows):
+        found.append("The file stores one ranking per example: the judge's consistency between two "
+                     "orders cannot be checked, and a judge that answers at random would look "
+                     "like models that are equal.")
+    if data.slots is None:
+        found.append("The file does not store which model stood in which slot: position bias "
+                     "cannot be checked.")
+    else:
+        found += _positions_seen(data)
+    return found + _texts_seen(data) + _weights_seen(data)
+
+
+def _positions_seen(data: Evaluated) -> list[str]:
+    k, found = len(data.models), []
+    share = pd.DataFrame({slot: (data.slots == slot).mean() for slot in range(1, k + 1)})
+    limit = max(0.5, 1.5 / k)
+    if len(data.slots) >= 10 and share.to_numpy().max() > limit:
+        model, slot = share.stack().idxmax()
+        found.append(f"Unbalanced positions: {model} stood in slot {slot} in "
+                     f"{share.to_numpy().max():.0%} of the rankings, so the effect of the slot and "
+                     "of the model are mixed.")
+    first = data.slots[~data.slots.index.duplicated()].to_numpy().astype(int)
+    run = _longest_replay([tuple(order) for order in first])
+    orders = len({tuple(order) for order in first})
+    if orders > 1 and run > 1 and len(first) ** 2 * orders ** -float(run) < _REPLAY:
+        found.append(f"Replayed positions: {run} examples in a row were shown in the same sequence "
+                     "of orders as an earlier run of them, as after a resume with the same seed.")
+    return found
+
+
+def _longest_replay(orders: Sequence[tuple[int, ...]], *, most: int = 2000) -> int:
+    """Length of the longest run of orders that occurs again later, without overlapping itself."""
+    codes = pd.factorize(pd.Series(orders[:most], dtype=object))[0]
+    best = 0
+    for shift in range(1, len(codes)):
+        same = codes[shift:] == codes[:-shift]
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], same.view(np.int8), [0]])))
+        runs = edges[1::2] - edges[::2]
+        best = max(best, min(int(runs.max(initial=0)), shift))
+    return best
+
+
+def _texts_seen(data: Evaluated) -> list[str]:
+    found, replies = [], data.replies()
+    cut = unfinished(data)
+    for model, share in cut.items():
+        if share > MAX_SHARE:
+            how = ("were cut off by the token limit" if any(r.get("finish") for r in data.rows)
+                   else "end without an end mark, so they were probably cut off")
+            found.append(f"{share:.0%} of the replies of {model} {how}.")
+    for i, one in enumerate(data.models):
+        for j in range(i + 1, len(data.models)):
+            same = np.mean([r[i] is not None and r[i] == r[j] for r in replies])
+            if same > 0.2:
+                found.append(f"{one} and {data.models[j]} gave the identical text on {same:.0%} of "
+                             "the prompts: they may be the same model.")
+    return found
+
+
+def unfinished(data: Evaluated) -> dict[str, float]:
+    """Share of each model's replies that were cut off: by `finish`, else by a missing end mark."""
+    table = data.flags(lambda text: not _ENDED.search(text))
+    if any(row.get("finish") for row in data.rows):
+        table = pd.DataFrame([[float((row.get("finish") or {}).get(m) == "length")
+                               for m in data.models] for row in data.rows], columns=data.models)
+    return {model: float(share) for model, share in table.mean().items()}
+
+
+def _weights_seen(data: Evaluated) -> list[str]:
+    weights = data.setup.get("weights") or {}
+    return [f"{a} and {b} have the same weights: one was evaluated under two names."
+            for i, a in enumerate(data.models) for b in data.models[i + 1:]
+            if weights.get(a) and weights.get(a) == weights.get(b)]

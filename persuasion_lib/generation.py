@@ -1,0 +1,149 @@
+"""Sampling replies: batched, resumable, and the same for a prompt whatever is in its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from persuasion_lib.models import Tokenizer, prompt_ids
+from persuasion_lib.progress import Progress
+from persuasion_lib.records import Message, content_id
+from persuasion_lib.store import AppendLog
+
+
+class SamplingSettings(Protocol):
+    """What `pairs` and `generation` of the configuration have in common."""
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """One reply to sample; `key` makes its random numbers its own."""
+
+    key: str
+    prompt: list[Message]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A sampled reply; `finish` is "stop" (end of turn) or "length" (cut off by the cap)."""
+
+    text: str
+    finish: str
+    tokens: int
+
+
+class InverseCDF(LogitsProcessor):
+    """Chooses each token by one prepared uniform number per row and step.
+
+    With it greedy decoding is exact sampling, and a reply depends on its own numbers alone,
+    not on the other rows of the batch or on how often the run was interrupted.
+    """
+
+    def __init__(self, uniforms: torch.Tensor, prompt_length: int) -> None:
+        self.uniforms, self.prompt_length = uniforms, prompt_length  # (batch, max_new_tokens)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Leave only the chosen token; shapes (batch, length) and (batch, vocabulary)."""
+        step = input_ids.shape[1] - self.prompt_length
+        cumulative = scores.float().softmax(-1).cumsum(-1)
+        target = self.uniforms[:, step:step + 1] * cumulative[:, -1:]
+        chosen = torch.searchsorted(cumulative, target, right=True)
+        chosen = chosen.clamp_max(scores.shape[-1] - 1)
+        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
+
+
+def _uniforms(requests: Sequence[Request], seed: int, length: int) -> torch.Tensor:
+    rows = [np.random.default_rng([seed, int(content_id(r.key), 16)]).random(length)
+            for r in requests]
+    return torch.tensor(np.array(rows), dtype=torch.float32)
+
+
+def _processors(settings: SamplingSettings, uniforms: torch.Tensor,
+                prompt_length: int) -> LogitsProcessorList:
+    if settings.temperature == 0:
+        return LogitsProcessorList()
+    processors = LogitsProcessorList([TemperatureLogitsWarper(settings.temperature)])
+    if settings.top_p < 1:
+        processors.append(TopPLogitsWarper(settings.top_p))
+    processors.append(InverseCDF(uniforms, prompt_length))
+    return processors
+
+
+@torch.no_grad()
+def sample_batch(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequence[Request],
+                 settings: SamplingSettings, *, seed: int) -> list[Generation]:
+    """One reply per request, in one call of the model."""
+    ids = [prompt_ids(tokenizer, request.prompt) for request in requests]
+    batch = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
+    batch = batch.to(model.device)
+    length = batch["input_ids"].shape[1]
+    uniforms = _uniforms(requests, seed, settings.max_new_tokens).to(model.device)
+    options = GenerationConfig(do_sample=False, max_new_tokens=settings.max_new_tokens,
+                               eos_token_id=tokenizer.eos_token_id,
+                               pad_token_id=tokenizer.pad_token_id)
+    output = model.generate(**batch, generation_config=options,
+                            logits_processor=_processors(settings, uniforms, length))
+    return [_generation(tokenizer, row) for row in output[:, length:].tolist()]
+
+
+def _generation(tokenizer: Tokenizer, ids: list[int]) -> Generation:
+    finish = "stop" if tokenizer.eos_token_id in ids else "length"
+    if finish == "stop":
+        ids = ids[:ids.index(tokenizer.eos_token_id)]
+    return Generation(tokenizer.decode(ids, skip_special_tokens=True).strip(), finish, len(ids))
+
+
+def sample(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequence[Request],
+           settings: SamplingSettings, *, seed: int, model_hash: str, log: AppendLog,
+           desc: str) -> dict[str, Generation]:
+    """One reply per request by its key; those already in `log` are read, not sampled again.
+
+    Prompts of like length share a batch, so that little is padding. `model_hash` names the
+    weights: another model, prompt, seed or setting never finds an old reply.
+    """
+    storage = {r.key: _storage_key(r, settings, seed, model_hash) for r in requests}
+    known = {row["key"]: Generation(row["text"], row["finish"], row["tokens"])
+             for row in log.rows}
+    todo = sorted((r for r in requests if storage[r.key] not in known),
+                  key=lambda r: sum(len(m["content"]) for m in r.prompt))
+    with Progress(len(todo), desc) as progress:
+        for at in range(0, len(todo), settings.batch_size):
+            part = todo[at:at + settings.batch_size]
+            replies = sample_batch(model, tokenizer, part, settings, seed=seed)
+            log.extend([{"key": storage[r.key], **asdict(g)}
+                        for r, g in zip(part, replies, strict=True)])
+            known |= {storage[r.key]: g for r, g in zip(part, replies, strict=True)}
+            progress.update(len(part))
+    return {request.key: known[storage[request.key]] for request in requests}
+
+
+def _storage_key(request: Request, settings: SamplingSettings, seed: int, model_hash: str) -> str:
+    return content_id(request.key, request.prompt, settings.temperature, settings.top_p,
+                      settings.max_new_tokens, seed, model_hash)
+
+
+def truncation(generations: Sequence[Generation]) -> dict[str, Any]:
+    """How many replies there are, how many were cut off by the cap, and their mean length."""
+    cut = sum(g.finish == "length" for g in generations)
+    return {"replies": len(generations), "truncated": cut,
+            "truncated_share": cut / len(generations) if generations else float("nan"),
+            "mean_tokens": float(np.mean([g.tokens for g in generations]))}
+
+

@@ -1,0 +1,35 @@
+"""Judgments that are paid for: labels, rankings, oracle replies and embeddings.
+
+    questions   what is asked, how a reply is read; pure, untrusted texts stay in their place
+    faults      what a failure means: retry, pause, give up this question, stop
+    pace        the account's limits and the budget
+    clients     the judges: Anthropic, OpenAI-compatible, offline stand-in
+    run         the loop: paced, paid, saved, interruptible
+    batch       the same questions through Message Batches, at half the price
+    tasks       labels of pairs, rankings, oracle replies
+    embed       embeddings, checked and cached
+
+Keys and clients stay inside `clients`; nothing here imports torch.
+"""
+
+from persuasion_lib.judging.clients import Judge, check_model, make_judge
+from persuasion_lib.judging.embed import embed, embedding_ledger
+from persuasion_lib.judging.plan import Plan, plan
+from persuasion_lib.judging.questions import Question, compose, label_of
+from persuasion_lib.judging.run import Ledger, ask_all, errors_path
+from persuasion_lib.judging.tasks import (
+    LabelOutcome,
+    OracleOutcome,
+    RankItem,
+    RankOutcome,
+    RankVerdict,
+    label_pairs,
+    oracle_replies,
+    pair_questions,
+    rank,
+)
+
+__all__ = ["Judge", "LabelOutcome", "Ledger", "OracleOutcome", "Plan", "Question", "RankItem",
+           "RankOutcome", "RankVerdict", "ask_all", "check_model", "compose", "embed",
+           "embedding_ledger", "errors_path", "label_of", "label_pairs", "make_judge",
+           "oracle_replies", "pair_questions", "plan", "rank"]

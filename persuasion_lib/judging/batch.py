@@ -1,0 +1,1 @@
+from persuasion_lib.judging.run import ask_all as ask_in_batches

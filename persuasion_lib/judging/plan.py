@@ -1,0 +1,80 @@
+"""What a run would cost, before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from persuasion_lib.judging.clients import Judge, check_model, input_tokens
+from persuasion_lib.judging.pace import GUESS_PER_MINUTE
+from persuasion_lib.judging.questions import Question
+from persuasion_lib.progress import duration
+from persuasion_lib.store import read_jsonl
+
+REPLY_TOKENS = (80, 600)    # a short verdict, and one with a lot of thinking before it
+BATCH_PRICE = 0.5           # of the normal price
+LARGE = 500                 # calls from which a batch is proposed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Calls, tokens, dollars (low, high) and minutes of a run; a notebook shows it as a table."""
+
+    judge: str
+    endpoint: str
+    calls: int
+    known: int
+    tokens_in: int
+    usd: tuple[float, float]
+    budget_usd: float
+    minutes: float
+    measured: bool
+    mode: str
+    note: str
+
+    def _repr_markdown_(self) -> str:
+        low, high = self.usd
+        basis = "measured on earlier replies" if self.measured else "a guess before the first reply"
+        rows = {"judge": f"`{self.judge}` at `{self.endpoint}`, {self.mode}",
+                "calls to make": f"{self.calls:,} ({self.known:,} more are answered already)",
+                "tokens to send": f"about {self.tokens_in:,}",
+                "dollars": f"{low:.2f} to {high:.2f} ({basis}); the budget stops at "
+                           f"{self.budget_usd:.2f}",
+                "time": "within a day" if self.mode == "batch" else
+                        f"at least {duration(self.minutes * 60)}"}
+        table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+        note = f"\n\n**Note:** {self.note}" if self.note else ""
+        return f"| plan | |\n|---|---|\n{table}{note}"
+
+
+def plan(questions: Sequence[Question], judge: Judge, *, log: Path, mode: str = "online") -> Plan:
+    """What asking the questions that `log` does not answer yet would take."""
+    rows = read_jsonl(log, dict, made_by="the notebook") if log.exists() else []
+    known = {row.get("key") for row in rows}
+    asked = {q.key(judge.identity): q for q in questions}
+    todo = {key: q for key, q in asked.items() if key not in known}
+    seen = [row["output_tokens"] / row["calls"] for row in rows
+            if row.get("judge") == judge.name and row.get("output_tokens")]
+    mean = sum(seen) / len(seen) if seen else 0.0
+    out = (0.8 * mean, 1.3 * mean) if seen else REPLY_TOKENS
+    sent = sum(input_tokens(q) for q in todo.values())
+    share = BATCH_PRICE if mode == "batch" else 1.0
+    usd = (share * judge.usd(0.7 * sent, out[0] * len(todo)),
+           share * judge.usd(sent, out[1] * len(todo)))
+    rate = judge.requests_per_minute or GUESS_PER_MINUTE
+    minutes = 0.0 if judge.provider == "offline" else len(todo) / rate
+    return Plan(judge.name, judge.endpoint, len(todo), len(asked) - len(todo), sent,
+                usd, judge.budget_usd, minutes, bool(seen), mode,
+                _note(judge, len(todo), usd[1], mode))
+
+
+def _note(judge: Judge, calls: int, high_usd: float, mode: str) -> str:
+    notes = [check_model(judge.model)] if judge.provider == "anthropic" else []
+    if high_usd > judge.budget_usd:
+        notes.append("The budget may not be enough; it stops the run and keeps what was answered.")
+    if judge.provider == "anthropic" and mode == "online" and calls >= LARGE:
+        notes.append("label_ai.mode=batch asks the same for half the price, within a day.")
+    if judge.provider == "offline":
+        notes.append("The judge is a stand-in without a model; its labels show the method only.")
+    return " ".join(note for note in notes if note)

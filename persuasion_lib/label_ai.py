@@ -1,0 +1,149 @@
+"""Stage 01: a judge labels the pairs of the AI pool."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from persuasion_lib.config import Config
+from persuasion_lib.judging import (
+    Judge,
+    LabelOutcome,
+    Plan,
+    Question,
+    errors_path,
+    label_pairs,
+    make_judge,
+    pair_questions,
+    plan,
+)
+from persuasion_lib.records import Pair, labeled_row, parse_pair
+from persuasion_lib.stage import StageRun, made_by, path_of
+from persuasion_lib.store import read_jsonl, write_jsonl
+
+__all__ = ["example_table", "judge_of", "label", "plan_of", "plot", "pool", "question_of",
+           "self_consistency", "summary", "verdict_table", "write_labels"]
+
+
+def pool(config: Config) -> list[Pair]:
+    """The pairs to label: all of them, or the first `label_ai.max_examples`."""
+    pairs = read_jsonl(path_of(config, "ai_pool_responses"), parse_pair,
+                       made_by=made_by("ai_pool_responses"))
+    return pairs[:config.label_ai.max_examples]
+
+
+def judge_of(config: Config) -> Judge:
+    """The judge of the settings; its key and model are checked, nothing is asked."""
+    return make_judge(config, "label_ai")
+
+
+def _questions(config: Config, pairs: Sequence[Pair], judge: Judge) -> list[Question]:
+    asked = pair_questions(pairs, judge, both_orders=config.label_ai.both_orders,
+                           seed=config.seed, repeat_fraction=config.label_ai.repeat_fraction)
+    return [question for group in asked.values() for question in group]
+
+
+def question_of(config: Config, pair: Pair, judge: Judge) -> str:
+    """The first question about a pair exactly as it is sent."""
+    question = _questions(config, [pair], judge)[0]
+    return f"[system]\n{question.system}\n\n[user]\n{question.text}"
+
+
+def plan_of(config: Config, pairs: Sequence[Pair], judge: Judge) -> Plan:
+    """Calls, dollars and minutes of labelling what is not labelled yet."""
+    return plan(_questions(config, pairs, judge), judge, log=path_of(config, "ai_judgments"),
+                mode=config.label_ai.mode)
+
+
+def label(config: Config, pairs: Sequence[Pair], judge: Judge) -> LabelOutcome:
+    """Ask what is not answered yet and conclude a label per pair."""
+    return label_pairs(pairs, judge, log=path_of(config, "ai_judgments"), mode=config.label_ai.mode,
+                       both_orders=config.label_ai.both_orders, seed=config.seed,
+                       repeat_fraction=config.label_ai.repeat_fraction)
+
+
+def write_labels(stage: StageRun, outcome: LabelOutcome) -> Path:
+    """Write `ai_pool_labeled.jsonl` in the order of the pool; unscored pairs are not in it."""
+    path = stage.path("ai_pool_labeled")
+    write_jsonl(path, (labeled_row(item, **outcome.extras[item.pair.pair_id])
+                       for item in outcome.labeled))
+    if outcome.errors:
+        stage.warnings.append(f"{len(outcome.errors)} pairs have no label; the reasons are in "
+                              f"{errors_path(stage.path('ai_judgments'))}. Run again to ask them "
+                              "again.")
+    return path
+
+
+def summary(outcome: LabelOutcome) -> pd.DataFrame:
+    """Counts and shares of the labels, and what they cost."""
+    done, ledger, (same, again) = outcome.done, outcome.ledger, outcome.repeats
+    decided = [item.label for item in outcome.labeled if item.label != "tie"]
+    rows = [("pairs planned", outcome.planned, ""),
+            ("labelled", done, _share(done, outcome.planned)),
+            ("unscored", len(outcome.errors), _share(len(outcome.errors), outcome.planned)),
+            ("decided", len(decided), _share(len(decided), done)),
+            ("ties", outcome.ties, _share(outcome.ties, done)),
+            ("of these: the two orders disagreed", outcome.flips, _share(outcome.flips, done)),
+            ("asked twice, same verdict", same, _share(same, again)),
+            ("calls", ledger.calls, f"{ledger.input_tokens:,} tokens in, "
+                                    f"{ledger.output_tokens:,} out"),
+            ("dollars", round(ledger.usd, 2), f"and at most {ledger.unknown_usd:.2f} for calls "
+                                              "whose reply was lost")]
+    return pd.DataFrame(rows, columns=["", "number", "share or detail"]).set_index("")
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "–"
+
+
+def verdict_table(outcome: LabelOutcome) -> pd.DataFrame:
+    """How often each verdict was given in presented order: position bias at a glance."""
+    names = {"1": "the first reply", "2": "the second reply", "EQUAL": "equal"}
+    counts = [outcome.first_choices[code] for code in names]
+    return pd.DataFrame({"verdicts": counts, "share": [c / max(1, sum(counts)) for c in counts]},
+                        index=list(names.values()))
+
+
+def self_consistency(outcome: LabelOutcome) -> pd.DataFrame:
+    """Share of equal verdicts when asked twice, and of equal labels in both orders.
+
+    The intervals are Wilson's, 95 %, and take the questions as independent.
+    """
+    both = sum(len(extra["verdicts"]) == 2 for extra in outcome.extras.values())
+    cases = {"the same question twice": outcome.repeats,
+             "the two orders": (both - outcome.flips, both)}
+    rows = {}
+    for name, (same, n) in cases.items():
+        low, high = binomtest(same, n).proportion_ci(method="wilson") if n else (np.nan, np.nan)
+        rows[name] = {"same": same, "of": n, "share": same / n if n else np.nan,
+                      "low": low, "high": high}
+    return pd.DataFrame.from_dict(rows, orient="index").round(3)
+
+
+def plot(outcome: LabelOutcome) -> np.ndarray:
+    """Bars: what became of the pairs, and the verdicts in presented order."""
+    figure, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout="constrained")
+    labels = Counter(item.label for item in outcome.labeled)
+    pairs = {"response 1": labels["a"], "response 2": labels["b"],
+             "tie, judged equal": labels["tie"] - outcome.flips, "tie, flipped": outcome.flips,
+             "unscored": len(outcome.errors)}
+    verdicts = verdict_table(outcome)["verdicts"]
+    for axis, bars, title in ((axes[0], pairs, "labels"), (axes[1], dict(verdicts), "verdicts")):
+        axis.barh(list(bars), list(bars.values()))
+        axis.invert_yaxis()
+        axis.set_title(title)
+    return axes
+
+
+def example_table(outcome: LabelOutcome) -> pd.DataFrame:
+    """One line a pair: label, flip, and the judge's reasoning."""
+    rows = [{"pair": item.pair.pair_id, "label": item.label,
+             "flip": outcome.extras[item.pair.pair_id]["flip"], "reasoning": item.reasoning[:160]}
+            for item in outcome.labeled]
+    return pd.DataFrame(rows, columns=["pair", "label", "flip", "reasoning"]).set_index("pair")

@@ -1,0 +1,60 @@
+"""`persuasion label`: the labelling cells of notebook 02 as a page, served on this machine only."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from persuasion_lib.config import Config, load_config
+from persuasion_lib.errors import ConfigError
+from persuasion_lib.stage import path_of
+
+
+def open_app(config: Config) -> int:
+    """Serve the labelling cells as a page on this machine only, until interrupted.
+
+    Returns:
+        the exit status of the server.
+
+    Raises:
+        ConfigError: voila is not installed.
+    """
+    if find_spec("voila") is None:
+        raise ConfigError("`persuasion label` needs voila. Install it with: pip install "
+                          "'.[app]', or label in the notebook itself (`make lab`).")
+    # Kernels of closed or reloaded pages would live for ever, so idle ones are ended.
+    command = [sys.executable, "-m", "voila", str(app_notebook(config)), "--Voila.ip=127.0.0.1",
+               "--VoilaConfiguration.show_tracebacks=True",
+               "--MappingKernelManager.cull_idle_timeout=300",
+               "--MappingKernelManager.cull_interval=60"]
+    return subprocess.run(command, cwd=config.root, check=False).returncode
+
+
+def app_notebook(config: Config) -> Path:
+    """Notebook 02 cut down to its cells tagged `app`, with these settings as its parameters."""
+    import nbformat
+
+    source = config.root / "notebooks" / "02_label_human.ipynb"
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells = [cell for cell in notebook.cells
+                      if {"app", "parameters"} & set(cell.metadata.get("tags", []))]
+    overrides = [*_overrides(config), "label_human.source=widget"]
+    parameters = f"profile = {config.profile!r}\noverrides = {overrides!r}"
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.tags:
+            cell.source = parameters
+    target = path_of(config, "notebooks") / "label_app.ipynb"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, target)
+    return target
+
+
+def _overrides(config: Config) -> list[str]:
+    """What differs from the profile, as settings."""
+    plain = load_config(config.profile, root=config.root)
+    values = {name: config.section(name) for name in config.model_dump(by_alias=True)}
+    return [f"{key}={json.dumps(value, default=str)}" for name, section in values.items()
+            for key, value in section.items() if plain.section(name)[key] != value]

@@ -1,0 +1,355 @@
+"""Notebook 00: from a corpus to SFT rows, test prompts, an SFT checkpoint and unlabelled pairs."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from persuasion_lib.config import Config
+from persuasion_lib.corpora import read_corpus
+from persuasion_lib.demo.model import build_base_model
+from persuasion_lib.errors import DataError
+from persuasion_lib.generation import Generation, Request, sample, truncation
+from persuasion_lib.models import (
+    Tokenizer,
+    load_merged_sft,
+    load_tokenizer,
+    prompt_ids,
+    weights_hash,
+)
+from persuasion_lib.progress import Progress
+from persuasion_lib.records import (
+    Conversation,
+    Example,
+    Message,
+    Pair,
+    content_id,
+    example_row,
+    pair_row,
+    parse_pair,
+)
+from persuasion_lib.stage import StageRun, made_by
+from persuasion_lib.store import (
+    AppendLog,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+from persuasion_lib.training import train_sft
+
+SETS = ("test", "human_pool", "ai_pool", "sft_val", "sft_train")
+OMISSION = "[…]"
+
+
+@dataclass
+class Corpus:
+    """Conversations by set, and examples drawn from them; no conversation is in two sets.
+
+    `dropped` counts what was left out, by set and reason.
+    """
+
+    conversations: dict[str, list[Conversation]]
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+def load_corpus(run: StageRun) -> Corpus:
+    """Read the corpus and split it by conversation."""
+    return split_by_conversation(read_corpus(run.config), run.config)
+
+
+def split_by_conversation(conversations: Sequence[Conversation], config: Config) -> Corpus:
+    """Give every conversation to one set, in an order drawn from the seed and its id.
+
+    The test set takes one prompt per conversation, a pool at most `prompts_per_conversation`.
+    """
+    groups: dict[str, list[Conversation]] = {}
+    for conversation in conversations:
+        groups.setdefault(conversation.conversation_id, []).append(conversation)
+    order = sorted(groups, key=lambda name: content_id("split", config.seed, name))
+    wanted = {"test": config.data.test_examples, "human_pool": config.data.human_pairs,
+              "ai_pool": config.data.ai_pairs}
+    sets: dict[str, list[Conversation]] = {name: [] for name in SETS}
+    remaining = iter(order)
+    for name, count in wanted.items():
+        found = 0
+        while found < count and (group := next(remaining, None)) is not None:
+            found += min(prompts_in(groups[group]), _cap(config, name))
+            sets[name] += groups[group]
+    rest = list(remaining)
+    n_val = round(len(rest) * config.data.sft_val_fraction)
+    for name, part in (("sft_val", rest[:n_val]), ("sft_train", rest[n_val:])):
+        sets[name] = [conversation for group in part for conversation in groups[group]]
+    if not sets["sft_train"]:
+        raise DataError(
+            f"the corpus has {len(groups)} conversations; test, human and AI pool take them all. "
+            "Lower data.ai_pairs, data.human_pairs or data.test_examples.")
+    return Corpus(sets)
+
+
+def _cap(config: Config, name: str) -> int:
+    return 1 if name == "test" else config.data.prompts_per_conversation
+
+
+def prompts_in(conversations: Iterable[Conversation]) -> int:
+    """How many turns of the persuading side answer somebody."""
+    return sum(turn.role == "assistant" and at > 0
+               for c in conversations for at, turn in enumerate(c.turns))
+
+
+def build_base(run: StageRun, corpus: Corpus) -> Path | None:
+    """Build the demo model if `model.base` is "demo" and it is not there yet; else do nothing.
+
+    It learns from the SFT conversations only, so pools and test prompts stay unseen.
+    """
+    config = run.config
+    if config.model.base != "demo":
+        return None
+    folder, settings = run.path("base"), config.demo_model
+    conversations = corpus.conversations["sft_train"]
+    made_from = {"seed": config.seed, "system_prompt": config.data.system_prompt,
+                 **config.section("demo_model"),
+                 "conversations": content_id([[t.text for t in c.turns] for c in conversations])}
+    record = folder.with_name("base.json")
+    if folder.exists() and record.exists() and read_json(
+            record, made_by=made_by("sft")) == made_from:
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    with Progress(settings.steps, "pre-training the demo model") as progress:
+        build_base_model(
+            conversations, folder, seed=config.seed, steps=settings.steps,
+            batch_size=settings.batch_size, system_prompt=config.data.system_prompt,
+            progress=lambda step, total, loss: progress.update(1, f"loss {loss:.2f}"))
+    write_json(record, made_from)
+    return folder
+
+
+def make_examples(run: StageRun, corpus: Corpus) -> Corpus:
+    """Turn conversations into prompt and reply, fit them to the token limits, write the files."""
+    config, tokenizer = run.config, load_tokenizer(run.config)
+    limits = {"test": config.data.test_examples, "human_pool": config.data.human_pairs,
+              "ai_pool": config.data.ai_pairs, "sft_train": config.data.sft_examples,
+              "sft_val": max(1, round(config.data.sft_examples * config.data.sft_val_fraction))}
+    seen: set[str] = set()
+    for name in SETS:
+        rows = [example for conversation in corpus.conversations[name]
+                for example in _examples_of(conversation, name, config, tokenizer, corpus.dropped)]
+        rows = _distinct(rows, name, config, seen, corpus.dropped)
+        if not rows:
+            raise DataError(f"no usable row is left for {name}: {dict(corpus.dropped)}. Raise "
+                            "data.max_prompt_tokens or data.max_response_tokens.")
+        corpus.examples[name] = rows[:limits[name]]
+    for name, file in (("sft_train", "sft_train"), ("sft_val", "sft_val"), ("test", "test"),
+                       ("ai_pool", "ai_pool_prompts"), ("human_pool", "human_pool_prompts")):
+        write_jsonl(run.path(file), map(example_row, corpus.examples[name]))
+    return corpus
+
+
+def _examples_of(conversation: Conversation, name: str, config: Config, tokenizer: Tokenizer,
+                 dropped: Counter[str]) -> list[Example]:
+    examples = []
+    for at, turn in enumerate(conversation.turns):
+        if turn.role != "assistant":
+            continue
+        if at == 0:
+            dropped[f"{name}: opens the dialogue, answers nobody"] += 1
+        elif name.startswith("sft") and turn.won is False:
+            dropped[f"{name}: did not change the other side's mind"] += 1
+        elif name.startswith("sft") and _tokens(tokenizer, turn.text) > (
+                config.data.max_response_tokens):
+            dropped[f"{name}: reply longer than max_response_tokens"] += 1
+        else:
+            history = [{"role": t.role, "content": t.text} for t in conversation.turns[:at]]
+            prompt, cut = fit_prompt(history, config, tokenizer)
+            dropped[f"{name}: prompt shortened in the middle (kept)"] += cut
+            metadata = {"source": conversation.source, "turn": at, "shortened": cut,
+                        "conversation_id": conversation.conversation_id}
+            examples.append(Example(content_id(prompt, turn.text), prompt, turn.text, metadata))
+    return examples
+
+
+def _tokens(tokenizer: Tokenizer, text: str) -> int:
+    return len(tokenizer(text)["input_ids"])
+
+
+def _distinct(rows: list[Example], name: str, config: Config, seen: set[str],
+              dropped: Counter[str]) -> list[Example]:
+    """Prompts that no set has yet, in an order drawn from the seed, capped per conversation."""
+    rows = sorted(rows, key=lambda e: content_id("row", config.seed, e.example_id))
+    taken: Counter[str] = Counter()
+    kept = []
+    for row in rows:
+        prompt, conversation = content_id(row.prompt), row.metadata["conversation_id"]
+        if prompt in seen:
+            dropped[f"{name}: the same prompt is in use already"] += 1
+        elif name.startswith("sft") or taken[conversation] < _cap(config, name):
+            kept.append(row)
+            seen.add(prompt)
+            taken[conversation] += 1
+    return kept
+
+
+def fit_prompt(history: list[Message], config: Config,
+               tokenizer: Tokenizer) -> tuple[list[Message], bool]:
+    """System message plus history within `max_prompt_tokens`, and whether something was cut.
+
+    The opening view and the message being answered stay; turns in between go first, oldest
+    first. If these two alone are too long, each loses words from its middle.
+    """
+    system = [{"role": "system", "content": config.data.system_prompt}]
+    limit = config.data.max_prompt_tokens
+    messages, cut = list(history), False
+    while len(prompt_ids(tokenizer, system + messages)) > limit and len(messages) > 2:
+        del messages[1]
+        cut = True
+    share = 1.0
+    kept = messages
+    while len(prompt_ids(tokenizer, system + kept)) > limit and share > 0.05:
+        share -= 0.05
+        kept = [{**m, "content": _without_middle(m["content"], share)} for m in messages]
+        cut = True
+    return system + kept, cut
+
+
+def _without_middle(text: str, share: float) -> str:
+    words = text.split(" ")
+    keep = max(2, round(len(words) * share))
+    if keep >= len(words):
+        return text
+    head = (keep + 1) // 2
+    return " ".join([*words[:head], OMISSION, *words[len(words) - (keep - head):]])
+
+
+def fine_tune(run: StageRun, corpus: Corpus) -> pd.DataFrame:
+    """Train the SFT checkpoint unless it is there already; returns its loss curve."""
+    return train_sft(run.config, corpus.examples["sft_train"], corpus.examples["sft_val"])
+
+
+def generate_pairs(run: StageRun, corpus: Corpus) -> dict[str, dict[str, Any]]:
+    """Two sampled replies per prompt of both pools; returns truncation counts by pool."""
+    config = run.config
+    model = load_merged_sft(config)
+    tokenizer, model_hash = load_tokenizer(config), weights_hash(config, "sft")
+    summary = {}
+    with AppendLog(run.path("pool_generations")) as log:
+        for pool in ("ai_pool", "human_pool"):
+            examples = corpus.examples[pool]
+            requests = [Request(f"{e.example_id}:{n}", e.prompt) for e in examples for n in (1, 2)]
+            replies = sample(model, tokenizer, requests, config.pairs, seed=config.seed,
+                             model_hash=model_hash, log=log, desc=f"sampling {pool} pairs")
+            write_jsonl(run.path(f"{pool}_responses"),
+                        (pair_row(_pair(e, replies)) for e in examples))
+            summary[pool] = truncation(list(replies.values())) | {
+                "identical_pairs": sum(_pair(e, replies).response_a == _pair(
+                    e, replies).response_b for e in examples)}
+    return summary
+
+
+def _pair(example: Example, replies: dict[str, Generation]) -> Pair:
+    first, second = (replies[f"{example.example_id}:{n}"] for n in (1, 2))
+    metadata = {**example.metadata, "finish": [first.finish, second.finish],
+                "tokens": [first.tokens, second.tokens]}
+    return Pair(example.example_id, example.prompt, first.text, second.text, metadata)
+
+
+def overlaps(corpus: Corpus) -> pd.DataFrame:
+    """Shared conversations and identical prompts between every pair of sets: all must be 0."""
+    ids = {name: {e.metadata["conversation_id"] for e in rows}
+           for name, rows in corpus.examples.items()}
+    prompts = {name: {content_id(e.prompt) for e in rows} for name, rows in corpus.examples.items()}
+    return pd.DataFrame([
+        {"set": a, "other set": b, "shared conversations": len(ids[a] & ids[b]),
+         "identical prompts": len(prompts[a] & prompts[b])}
+        for at, a in enumerate(SETS) for b in SETS[at + 1:]])
+
+
+def counts(run: StageRun, corpus: Corpus) -> pd.DataFrame:
+    """Planned and done rows per set, with conversations."""
+    data = run.config.data
+    planned = {"test": data.test_examples, "human_pool": data.human_pairs, "ai_pool": data.ai_pairs,
+               "sft_train": data.sft_examples,
+               "sft_val": max(1, round(data.sft_examples * data.sft_val_fraction))}
+    return pd.DataFrame([
+        {"set": name, "planned": planned[name], "done": len(rows),
+         "conversations": len({e.metadata["conversation_id"] for e in rows})}
+        for name, rows in corpus.examples.items()]).set_index("set")
+
+
+def token_lengths(run: StageRun, corpus: Corpus) -> pd.DataFrame:
+    """Lengths in tokens of prompts and human replies by set: mean, 95th percentile, maximum."""
+    tokenizer = load_tokenizer(run.config)
+    measures: dict[str, Callable[[Example], int]] = {
+        "prompt": lambda e: len(prompt_ids(tokenizer, e.prompt)),
+        "reply": lambda e: _tokens(tokenizer, e.response)}
+    rows = []
+    for name, examples in corpus.examples.items():
+        for what, measure in measures.items():
+            lengths = pd.Series([measure(e) for e in examples])
+            rows.append({"set": name, "what": what, "mean": round(lengths.mean(), 1),
+                         "p95": int(lengths.quantile(0.95)), "max": int(lengths.max())})
+    return pd.DataFrame(rows).set_index(["set", "what"])
+
+
+def write_report(run: StageRun, corpus: Corpus, pairs: dict[str, Any]) -> Path:
+    """What was read, dropped, split and sampled, as text beside the data."""
+    parts = ["PREPARED DATA", f"corpus: {run.config.data.source}", "",
+             counts(run, corpus).to_string(), "", token_lengths(run, corpus).to_string(), "",
+             overlaps(corpus).to_string(index=False), "",
+             *(f"{count:6d}  {reason}" for reason, count in sorted(corpus.dropped.items())), "",
+             *(f"{pool}: {values}" for pool, values in pairs.items())]
+    return write_text(run.path("prepare_report"), "\n".join(parts) + "\n")
+
+
+def split_table(corpus: Corpus) -> pd.DataFrame:
+    """Conversations and persuading turns per set."""
+    return pd.DataFrame([
+        {"set": name, "conversations": len({c.conversation_id for c in conversations}),
+         "replies": prompts_in(conversations)}
+        for name, conversations in corpus.conversations.items()]).set_index("set")
+
+
+def show_conversation(corpus: Corpus) -> pd.DataFrame:
+    """The first conversation of the SFT set, a row per turn."""
+    return pd.DataFrame([vars(turn) for turn in corpus.conversations["sft_train"][0].turns])
+
+
+def dropped_table(corpus: Corpus) -> pd.DataFrame:
+    """What was left out or shortened, by set and reason."""
+    rows = [{"set": reason.split(": ")[0], "reason": reason.split(": ")[1], "rows": count}
+            for reason, count in corpus.dropped.items() if count]
+    return pd.DataFrame(rows, columns=["set", "reason", "rows"])
+
+
+def rendered(run: StageRun, example: Example) -> str:
+    """The prompt in the model's own chat format, up to where the reply begins."""
+    tokenizer = load_tokenizer(run.config)
+    return tokenizer.decode(prompt_ids(tokenizer, example.prompt))
+
+
+def pair_table(pairs: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Replies, truncation and identical pairs by pool."""
+    return pd.DataFrame(pairs).T
+
+
+def show_pair(run: StageRun) -> pd.DataFrame:
+    """The first pair of the human pool: the message answered and both replies."""
+    pair = read_jsonl(run.path("human_pool_responses"), parse_pair,
+                      made_by=made_by("human_pool_responses"))[0]
+    return pd.DataFrame({"text": {"answered message": pair.prompt[-1]["content"],
+                                  "response_1": pair.response_a,
+                                  "response_2": pair.response_b}})
+
+
+def totals(run: StageRun, corpus: Corpus) -> dict[str, Any]:
+    """Planned and done rows over all sets, for the manifest."""
+    table = counts(run, corpus)
+    return {"planned": int(table["planned"].sum()), "done": int(table["done"].sum()),
+            "by_set": table["done"].to_dict(), "dropped": dict(corpus.dropped)}

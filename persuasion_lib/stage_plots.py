@@ -1,0 +1,53 @@
+"""Figures that notebooks 00, 03 and 04 show while they work; those of the report are in figures.
+
+Lines differ by dash and marker as well as by colour, so that they survive a grey print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from persuasion_lib.records import LabeledPair
+
+
+def sft_curve(curve: pd.DataFrame) -> Figure:
+    """Training and held-out loss in nats per token against the training step."""
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for column, label, marker in (("loss", "training", "o"), ("eval_loss", "held out", "s")):
+        rows = curve[curve[column].notna()]
+        axes.plot(rows["step"], rows[column], marker=marker, markersize=4, label=label)
+    axes.set(xlabel="step", ylabel="loss (nats per token)", title="SFT")
+    axes.legend(frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def dpo_curves(curves: pd.DataFrame) -> Figure:
+    """Held-out loss, accuracy and margin of every DPO stage against its own training step."""
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    panels = (("loss", "loss (nats per pair)"), ("accuracy", "accuracy (share of pairs)"),
+              ("margin", "margin (nats × beta)"))
+    for axes, (column, label) in zip(figure.subplots(1, 3), panels, strict=True):
+        sns.lineplot(curves, x="step", y=column, hue="model", style="model", markers=True,
+                     dashes=True, palette="colorblind", ax=axes, legend=column == "loss")
+        axes.set(xlabel="step", ylabel=label)
+    sns.despine(figure)
+    return figure
+
+
+def label_lengths(labels: Mapping[str, Sequence[LabeledPair]]) -> Figure:
+    """How many characters longer the chosen reply is than the rejected one, per training stage."""
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    panels = figure.subplots(1, len(labels), squeeze=False)[0]
+    for axes, (stage, pairs) in zip(panels, labels.items(), strict=True):
+        extra = [len(p.chosen) - len(p.rejected) for p in pairs if p.label != "tie"]
+        sns.histplot(extra, bins=25, color="0.6", ax=axes)
+        axes.axvline(0, color="black", linewidth=1)
+        axes.set(title=stage, xlabel="chosen longer by (characters)", ylabel="pairs")
+    sns.despine(figure)
+    return figure

@@ -1,0 +1,39 @@
+"""What a design of this size could have seen."""
+
+from __future__ import annotations
+
+import math
+
+from scipy.stats import norm
+
+
+def power(
+    n: int, sd: float, *, alpha: float = 0.05, power: float = 0.8, m: int = 1
+) -> float:
+    """Smallest mean difference that n prompts detect with probability `power`.
+
+    (z(1 - alpha/2m) + z(power)) * sd / sqrt(n): Miller 2024, arXiv 2411.00640.
+
+    Args:
+        sd: standard deviation of the difference within a prompt, in score units.
+        m: number of comparisons; the strictest step of Holm divides alpha by it.
+
+    Returns:
+        The detectable difference in the units of `sd`; NaN for n < 2 or an undefined sd.
+    """
+    if n < 2 or not math.isfinite(sd):
+        return math.nan
+    return float(_z(alpha, power, m) * sd / math.sqrt(n))
+
+
+def n_for(
+    delta: float, sd: float, *, alpha: float = 0.05, power: float = 0.8, m: int = 1
+) -> float:
+    """Prompts needed to detect a mean difference `delta`, rounded up; NaN for delta = 0."""
+    if delta == 0 or not (math.isfinite(delta) and math.isfinite(sd)):
+        return math.nan
+    return max(2, math.ceil((_z(alpha, power, m) * sd / delta) ** 2))
+
+
+def _z(alpha: float, power: float, m: int) -> float:
+    return float(norm.ppf(1 - alpha / (2 * m)) + norm.ppf(power))

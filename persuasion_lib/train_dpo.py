@@ -1,0 +1,73 @@
+"""Notebook 04: the three preference-trained models, each from its own labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from persuasion_lib.models import load_tokenizer, read_lineage
+from persuasion_lib.records import LabeledPair, parse_labeled
+from persuasion_lib.stage import StageRun, made_by
+from persuasion_lib.store import read_json, read_jsonl
+from persuasion_lib.training import CURVE, train_preferences, training_curve
+
+# Which labels each model learns from last, in the order of training.
+LABELS = {"rlhf": "rlhf", "rlaif": "rlaif", "rlaif_rlhf": "rlhf"}
+CURVE_COLUMNS = {
+    "eval_loss": "loss", "eval_rewards/accuracies": "accuracy", "eval_rewards/margins": "margin",
+    "eval_logps/chosen": "logp chosen", "eval_logps/rejected": "logp rejected"}
+
+
+def read_split(run: StageRun, labels: str, part: str) -> list[LabeledPair]:
+    """The pairs of one split file; `labels` is rlhf or rlaif, `part` is train or val."""
+    name = f"{labels}_{part}"
+    return read_jsonl(run.path(name), parse_labeled, made_by=made_by(name))
+
+
+def train(run: StageRun, name: str) -> pd.DataFrame:
+    """Train one model unless just this one exists; returns its curve."""
+    labels = LABELS[name]
+    return train_preferences(run.config, name, read_split(run, labels, "train"),
+                             read_split(run, labels, "val"))
+
+
+def step_zero(run: StageRun, names: Sequence[str] = tuple(LABELS)) -> pd.DataFrame:
+    """The recorded self-test of each model: what it was before its first step."""
+    return pd.DataFrame({
+        name: read_json(run.path(name) / CURVE, made_by=made_by(name))["self_test"]
+        for name in names}).T
+
+
+def lineage(run: StageRun, names: Sequence[str] = ("sft", *LABELS)) -> pd.DataFrame:
+    """Weights (first 8 digits of sha256) and parents of each checkpoint."""
+    rows = {}
+    for name in names:
+        record = read_lineage(run.config, name)
+        rows[name] = {"weights": record.weights[:8], "reference": record.reference or "–",
+                      **{f"on {parent}": digest[:8] for parent, digest in record.parents.items()}}
+    return pd.DataFrame(rows).T.fillna("–")
+
+
+def validation_curves(run: StageRun, names: Sequence[str] = tuple(LABELS)) -> pd.DataFrame:
+    """Validation metrics by model and step; the first row of each is the state before training."""
+    frames = []
+    for name in names:
+        curve = training_curve(run.config, name)
+        kept = curve.loc[curve["eval_loss"].notna(), ["step", *CURVE_COLUMNS]]
+        frames.append(kept.rename(columns=CURVE_COLUMNS).assign(model=name))
+    return pd.concat(frames, ignore_index=True)
+
+
+def show_pair(pairs: Sequence[LabeledPair]) -> pd.DataFrame:
+    """The first training pair: the message answered, the chosen and the rejected reply."""
+    pair = pairs[0]
+    return pd.DataFrame({"text": {"answered message": pair.pair.prompt[-1]["content"],
+                                  "chosen": pair.chosen, "rejected": pair.rejected}})
+
+
+def rendered(run: StageRun, pair: LabeledPair) -> str:
+    """Prompt and chosen reply in the model's chat format, as DPO trains on it."""
+    reply = {"role": "assistant", "content": pair.chosen}
+    return load_tokenizer(run.config).apply_chat_template([*pair.pair.prompt, reply],
+                                                          tokenize=False)

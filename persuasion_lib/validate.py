@@ -1,0 +1,143 @@
+"""Notebook 03: are the labels fit to train on? Gates, splits, and a report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from persuasion_lib.config import Config
+from persuasion_lib.errors import DataError
+from persuasion_lib.records import LabeledPair, content_id, labeled_row, parse_labeled
+from persuasion_lib.stage import StageRun, made_by
+from persuasion_lib.store import read_jsonl, write_jsonl, write_text
+
+POOLS = {"rlaif": "ai_pool_labeled", "rlhf": "human_pool_labeled"}
+
+
+def read_labels(run: StageRun) -> dict[str, list[LabeledPair]]:
+    """The labelled pairs of both pools, keyed by the training stage that uses them.
+
+    Raises:
+        DataError: a file is empty, malformed (file:line), or labels one pair twice.
+    """
+    labels = {}
+    for stage, name in POOLS.items():
+        path = run.path(name)
+        labels[stage] = read_jsonl(path, parse_labeled, made_by=made_by(name))
+        if not labels[stage]:
+            raise DataError(f"{path} holds no labelled pair. Run {made_by(name)} again.")
+        twice = [k for k, n in Counter(p.pair.pair_id for p in labels[stage]).items() if n > 1]
+        if twice:
+            raise DataError(f"{path} labels {len(twice)} pairs twice (first: {twice[0]}). "
+                            f"Run {made_by(name)} again; it keeps one label per pair.")
+    return labels
+
+
+def summary(run: StageRun, labels: dict[str, list[LabeledPair]]) -> pd.DataFrame:
+    """Per stage: pairs planned and labelled, ties, truncated replies, length difference."""
+    planned = {"rlaif": run.config.label_ai.max_examples or run.config.data.ai_pairs,
+               "rlhf": run.config.data.human_pairs}
+    return pd.DataFrame({stage: {"planned": planned[stage], **_facts(pairs)}
+                         for stage, pairs in labels.items()}).T
+
+
+def _facts(pairs: Sequence[LabeledPair]) -> dict[str, Any]:
+    decided = [p for p in pairs if p.label != "tie"]
+    finishes = [f for p in pairs for f in p.pair.metadata.get("finish", [])]
+    extra = pd.Series([len(p.chosen) - len(p.rejected) for p in decided], dtype=float)
+    return {
+        "labelled": len(pairs), "decided": len(decided),
+        "tie share": 1 - len(decided) / len(pairs),
+        "truncated share": (sum(f == "length" for f in finishes) / len(finishes)
+                            if finishes else float("nan")),
+        "identical replies": sum(p.chosen == p.rejected for p in pairs),
+        "first chosen share": (sum(p.label == "a" for p in decided) / len(decided)
+                               if decided else float("nan")),
+        "chosen longer by (characters)": extra.mean(),
+        "standard error of that": extra.sem(),
+    }
+
+
+def gates(run: StageRun, table: pd.DataFrame) -> list[str]:
+    """Which limits of the `validate` settings the labels break, each with what to do."""
+    limits, faults = run.config.validate_, []
+    for stage, row in table.iterrows():
+        if row["tie share"] > limits.max_tie_fraction:
+            faults.append(f"{stage}: {row['tie share']:.0%} of the labels are ties, the limit is "
+                          f"{limits.max_tie_fraction:.0%} (validate.max_tie_fraction). Sample more "
+                          "different pairs: raise pairs.temperature.")
+        if row["truncated share"] > limits.max_truncated_fraction:
+            faults.append(f"{stage}: {row['truncated share']:.0%} of the replies are cut off, the "
+                          f"limit is {limits.max_truncated_fraction:.0%} "
+                          "(validate.max_truncated_fraction). Raise pairs.max_new_tokens, or "
+                          "train SFT longer so that it learns to stop.")
+        if row["decided"] * (1 - limits.val_fraction) < limits.min_train_pairs:
+            faults.append(f"{stage}: {row['decided']:.0f} decided pairs leave fewer than "
+                          f"{limits.min_train_pairs} (validate.min_train_pairs) for training. "
+                          "Label more pairs.")
+    return faults
+
+
+def write_splits(run: StageRun, labels: dict[str, list[LabeledPair]],
+                 table: pd.DataFrame) -> pd.DataFrame:
+    """Drop ties, split 90/10 by conversation, write the four files and the report.
+
+    Raises:
+        DataError: a gate is broken, or a conversation is in both pools; nothing is written.
+    """
+    faults = gates(run, table) + _shared_conversations(labels)
+    if faults:
+        raise DataError("the labels are not fit to train on:\n" + "\n".join(faults) + "\n"
+                        "To go on all the same, set the named limit.")
+    sizes = {}
+    for stage, pairs in labels.items():
+        train, val = split(pairs, run.config)
+        for part, rows in (("train", train), ("val", val)):
+            write_jsonl(run.path(f"{stage}_{part}"), map(labeled_row, rows))
+        sizes[stage] = {"train": len(train), "val": len(val)}
+    result = pd.DataFrame(sizes).T
+    write_text(run.path("validation_report"), "\n".join([
+        "VALIDATION OF LABELS", "", table.T.to_string(), "", result.to_string(), "",
+        "Ties are kept out of both splits. No gate is broken."]) + "\n")
+    return result
+
+
+def _shared_conversations(labels: dict[str, list[LabeledPair]]) -> list[str]:
+    sets = [{p.pair.metadata.get("conversation_id") for p in pairs} - {None}
+            for pairs in labels.values()]
+    shared = set.intersection(*sets)
+    if not shared:
+        return []
+    return [f"{len(shared)} conversations are in both pools (first: {sorted(shared)[0]}). "
+            "Split by conversation again with notebooks/00_prepare.ipynb."]
+
+
+def split(pairs: Sequence[LabeledPair],
+          config: Config) -> tuple[list[LabeledPair], list[LabeledPair]]:
+    """Decided pairs as (train, val), whole conversations on one side, drawn from the seed."""
+    decided = [p for p in pairs if p.label != "tie"]
+
+    def conversation(pair: LabeledPair) -> str:
+        return str(pair.pair.metadata.get("conversation_id", pair.pair.pair_id))
+
+    order = sorted({conversation(p) for p in decided},
+                   key=lambda name: content_id("val", config.seed, name))
+    per = Counter(conversation(p) for p in decided)
+    wanted, held = max(1, round(len(decided) * config.validate_.val_fraction)), set()
+    for name in order:
+        if sum(per[h] for h in held) >= wanted:
+            break
+        held.add(name)
+    return ([p for p in decided if conversation(p) not in held],
+            [p for p in decided if conversation(p) in held])
+
+
+def show_label(pairs: Sequence[LabeledPair]) -> pd.DataFrame:
+    """The first decided pair: the message answered, both replies, and who labelled."""
+    pair = next((p for p in pairs if p.label != "tie"), pairs[0])
+    return pd.DataFrame({"text": {
+        "answered message": pair.pair.prompt[-1]["content"], "chosen": pair.chosen,
+        "rejected": pair.rejected, "labelled by": pair.labeled_by}})

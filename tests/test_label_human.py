@@ -1,0 +1,224 @@
+"""Notebook 02 without a screen: the stand-in, a file, the log of a person, and what is written."""
+
+from __future__ import annotations
+
+import json
+
+import nbformat
+import pytest
+from labeling_pool import make_demo, make_pairs
+
+from persuasion_lib import label_human
+from persuasion_lib.config import load_config
+from persuasion_lib.errors import ConfigError, DataError, MissingInput
+from persuasion_lib.labeling.app import app_notebook
+from persuasion_lib.labeling.events import EventLog
+from persuasion_lib.records import LabeledPair, labeled_row, pair_row, parse_labeled
+from persuasion_lib.stage import start
+from persuasion_lib.store import read_jsonl, write_jsonl
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(make_demo(tmp_path))
+    monkeypatch.setenv("PERSUASION_BATCH", "1")
+    return tmp_path
+
+
+def opened(*overrides, profile="demo"):
+    stage = start("label_human", profile, [*overrides])
+    return stage, label_human.open_session(stage, label_human.read_pool(stage))
+
+
+def written(stage):
+    return read_jsonl(stage.path("human_pool_labeled"), parse_labeled, made_by="02")
+
+
+def labeled(label="a", by="human"):
+    return [LabeledPair(pair, label, by) for pair in make_pairs(40)]
+
+
+def write_file(project, labels):
+    write_jsonl(project / "labels.jsonl", map(labeled_row, labels))
+    return "label_human.source=file", "label_human.path=labels.jsonl"
+
+
+def label_all(session, choice="first"):
+    while session.current:
+        session.choose(session.token(session.current), choice, 9.0)
+
+
+def test_the_stand_in_labels_every_pair_and_is_named_in_every_row(project):
+    stage, session = opened()
+    assert len(label_human.write_labels(stage, session)) == 40
+    assert {pair.labeled_by for pair in written(stage)} == {"simulated annotator (stand-in)"}
+    assert stage.finish(planned=40, done=40)["counts"] == {"planned": 40, "done": 40}
+
+
+def test_the_stand_in_gives_the_same_file_twice_and_leaves_no_log(project):
+    stage, session = opened()
+    label_human.write_labels(stage, session)
+    first = stage.path("human_pool_labeled").read_bytes()
+    label_human.write_labels(*opened())
+    assert stage.path("human_pool_labeled").read_bytes() == first
+    assert not stage.path("human_events").exists()
+
+
+def test_the_stand_in_cannot_label_for_a_real_model(project):
+    with pytest.raises(ConfigError, match="stand-in"):
+        opened("model.base=Qwen/Qwen2.5-0.5B-Instruct")
+
+
+def test_a_pair_that_is_in_the_pool_twice_is_an_error_with_its_line(project):
+    rows = [pair_row(pair) for pair in make_pairs(3)]
+    write_jsonl(project / "data/demo/preferences/human_pool_responses.jsonl", [*rows, rows[1]])
+    with pytest.raises(DataError, match=r"responses.jsonl:4: pair p001 is here for the second"):
+        opened()
+
+
+def test_labels_missing_in_a_batch_run_say_how_many_and_how_to_go_on(project):
+    stage, session = opened("label_human.source=widget")
+    with pytest.raises(MissingInput, match="40 of 40 pairs.*make lab"):
+        label_human.write_labels(stage, session)
+    assert not stage.path("human_pool_labeled").exists()
+
+
+def test_missing_labels_show_in_a_notebook_without_a_traceback(project):
+    stage, session = opened("label_human.source=widget")
+    with pytest.raises(label_human.LabelsMissing) as caught:
+        label_human.write_labels(stage, session)
+    assert len(caught.value._render_traceback_()) == 1
+
+
+def test_a_batch_run_derives_the_file_from_the_log_of_a_person(project, monkeypatch):
+    monkeypatch.delenv("PERSUASION_BATCH")
+    label_all(opened("label_human.source=widget")[1])
+    monkeypatch.setenv("PERSUASION_BATCH", "1")
+    stage, session = opened("label_human.source=widget")
+    assert len(label_human.write_labels(stage, session)) == 40
+    rows = written(stage)
+    assert {pair.labeled_by for pair in rows} == {"human"}
+    assert all(pair.label == ("b" if pair.pair.metadata["shown_swapped"] else "a")
+               for pair in rows)
+
+
+def test_a_batch_run_does_not_shut_out_a_person_at_work(project):
+    stage, _ = opened("label_human.source=widget")
+    person = EventLog(stage.path("human_events"))
+    opened("label_human.source=widget")
+    person.append({"event": "flag", "key": "p000", "text": ""})
+
+
+def test_ties_are_written_as_equal_and_skips_are_absent_and_named(project, monkeypatch):
+    monkeypatch.delenv("PERSUASION_BATCH")
+    stage, session = opened("label_human.source=widget")
+    session.choose(session.token(session.current), "skip")
+    label_all(session, "tie")
+    session.undo()
+    session.choose(session.token(session.current), "skip")
+    assert len(label_human.write_labels(stage, session)) == 39
+    assert {pair.label for pair in written(stage)} == {"tie"}
+    assert any("1 pairs were skipped twice" in text for text in stage.warnings)
+
+
+def test_fewer_labels_will_do_only_where_the_setting_says_so(project):
+    overrides = write_file(project, labeled()[:30])
+    with pytest.raises(MissingInput, match="10 of 40 pairs have no label yet in labels.jsonl"):
+        label_human.write_labels(*opened(*overrides))
+    stage, session = opened(*overrides, "label_human.max_missing=10")
+    assert len(label_human.write_labels(stage, session)) == 30
+    assert any("10 pairs are not labelled" in text for text in stage.warnings)
+
+
+def test_a_file_of_labels_comes_through_unchanged(project):
+    stage, session = opened(*write_file(project, labeled("b", by="Ann")))
+    label_human.write_labels(stage, session)
+    assert {(pair.label, pair.labeled_by) for pair in written(stage)} == {("b", "Ann")}
+    assert label_human.summary(session).loc["first position preferred", "n"] == 0
+
+
+def test_a_file_without_pair_ids_is_matched_by_its_texts(project):
+    rows = [labeled_row(pair) for pair in labeled("b")]
+    for row in rows:
+        del row["metadata"]["pair_id"]
+    write_jsonl(project / "labels.jsonl", rows)
+    _, session = opened("label_human.source=file", "label_human.path=labels.jsonl")
+    assert session.missing == []
+
+
+def test_a_label_moves_with_its_response_when_a_file_has_the_sides_exchanged(project):
+    _, session = opened(*write_file(project, [pair.swapped() for pair in labeled("a")]))
+    assert {event["preferred"] for _, event in session.chosen()} == {"a"}
+
+
+def broken(name):
+    labels = labeled()
+    if name == "foreign":
+        labels[2] = LabeledPair(make_pairs(50)[49], "a", "human")
+    elif name == "twice":
+        labels[2] = labels[1]
+    elif name == "text":
+        pair = make_pairs(3)[2]
+        labels[2] = LabeledPair(type(pair)(pair.pair_id, pair.prompt, "other", "texts"), "a", "me")
+    return labels
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("foreign", r"labels.jsonl:3: pair p049 is not in the pool"),
+    ("twice", r"labels.jsonl:3: pair p001 is labelled a second time"),
+    ("text", r"labels.jsonl:3: pair p002 has other texts"),
+])
+def test_a_file_that_does_not_fit_the_pool_is_refused_with_its_line(project, name, message):
+    with pytest.raises(DataError, match=message):
+        opened(*write_file(project, broken(name)))
+
+
+def test_labels_of_the_stand_in_cannot_enter_a_real_data_set_through_a_file(project):
+    overrides = write_file(project, labeled(by=label_human.STAND_IN))
+    opened(*overrides)
+    with pytest.raises(DataError, match=r"labels.jsonl:1: .*stand-in.*real data set"):
+        opened(*overrides, "model.base=Qwen/Qwen2.5-0.5B-Instruct")
+
+
+def test_source_file_needs_another_file_than_the_one_it_writes(project):
+    with pytest.raises(ConfigError, match="label_human.path"):
+        opened("label_human.source=file")
+    own = "data/demo/preferences/human_pool_labeled.jsonl"
+    with pytest.raises(ConfigError, match="the file that this notebook writes"):
+        opened("label_human.source=file", f"label_human.path={own}")
+
+
+def test_agreement_reads_the_logs_of_all_annotators(project, monkeypatch):
+    monkeypatch.delenv("PERSUASION_BATCH")
+    for name in ("ann", "bob"):
+        _, session = opened("label_human.source=widget", f"label_human.annotator={name}")
+        while session.current:
+            first = session.current.swapped == (session.current.key < "p020")
+            session.choose(session.token(session.current), "first" if first else "second")
+    stage = start("label_human", "demo", ["label_human.annotator=ann"])
+    table = label_human.agreement(stage, label_human.read_pool(stage))
+    assert table["annotators"].tolist() == ["ann, bob"] * 2
+    assert table["n"].tolist() == [40, 40] and table["kappa"].tolist() == [1.0, 1.0]
+
+
+def test_a_batch_run_shows_no_widget(project):
+    stage, session = opened("label_human.source=widget")
+    assert "40 are missing" in label_human.view(stage, session).data
+
+
+def test_the_app_is_the_labelling_cells_with_the_settings_of_the_command(project):
+    config = load_config("demo", ["label_human.annotator=ann", "data.human_pairs=40"])
+    notebook = nbformat.read(app_notebook(config), as_version=4)
+    source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    assert 'label_human.annotator="ann"' in source and "data.human_pairs=40" in source
+    assert "label_human.source=widget" in source
+    assert "label_human.view(stage, session)" in source and "write_labels" not in source
+
+
+def test_the_notebook_is_in_house_style(project):
+    notebook = json.loads((project / "notebooks/02_label_human.ipynb").read_text())
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert 8 <= len(code) <= len(notebook["cells"]) / 2
+    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in code) == 1
+    assert not any(cell["outputs"] for cell in code)
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
