@@ -20,13 +20,15 @@ from persuasion_lib import figures, findings, report, stats
 from persuasion_lib.config import Analysis
 from persuasion_lib.errors import DataError
 from persuasion_lib.evaluation_file import Evaluated, parse_evaluation, unfinished
-from persuasion_lib.findings import TOO_FEW
 from persuasion_lib.stage import StageRun, made_by
 from persuasion_lib.store import read_json, write_json
 from persuasion_lib.tactics import ANY, PATTERNS
 
 SCHEMA_VERSION = 1
 BINS = 24
+PAIR_COLUMNS = ["a", "b", "family", "n", "mean_diff", "ci_low", "ci_high", "win_rate", "p_perm",
+                "p_holm", "d_z", "mde80"]
+FIT_RESAMPLES = 1999      # each is a maximum-likelihood fit; enough for 95 % percentile limits
 
 
 def read_evaluation(run: StageRun) -> dict[str, Any]:
@@ -140,6 +142,7 @@ def _primary(pairs: pd.DataFrame, primary: tuple[str, str], alpha: float) -> dic
 def _strengths(data: Evaluated, ranks: pd.DataFrame,
                options: Mapping[str, Any]) -> dict[str, Any]:
     """Plackett-Luce on every readable ranking, alone and with position and length terms."""
+    options = {**options, "n_resamples": min(options["n_resamples"], FIT_RESAMPLES)}
     calls = data.calls[data.calls.index.isin(ranks.index)]
     lengths = np.log(data.lengths().reindex(calls.index).clip(lower=1))
     terms = {"log_length": lengths} | ({} if data.slots is None else {
@@ -311,6 +314,14 @@ def summary_table(result: Mapping[str, Any]) -> pd.DataFrame:
         if section:
             out[name] = pd.DataFrame(section["table"]).set_index("model")["mean"]
     return out.astype(float)
+
+
+def totals(result: Mapping[str, Any]) -> dict[str, Any]:
+    """For the manifest: prompts planned and scored, and the verdict on the declared comparison."""
+    counts = result["counts"]
+    return {"planned": counts["planned"] or counts["examples"], "done": counts["scored"],
+            "unscored": counts["unscored"], "status": result["status"],
+            "judge": result["judge"]["kind"] or "sound", "verdict": result["answer"]["verdict"]}
 
 
 def table_of(result: Mapping[str, Any], *path: str) -> pd.DataFrame:

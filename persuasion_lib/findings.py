@@ -1,4 +1,4 @@
-"""From tables to statements: is the judge to be trusted, what is the answer, which criteria are met.
+"""From tables to statements: is the judge sound, what is the answer, which criteria are met?
 
 Works on the plain content of `analysis.json`, so that a reader of that file can redo it.
 """
@@ -58,7 +58,8 @@ def judge_health(result: Mapping[str, Any]) -> dict[str, Any]:
          f"of the rankings; tau with the slot {_number(slot)})"),
         (length is not None and abs(length) >= _FOLLOWS,
          "always-longer" if (length or 0) > 0 else "always-shorter",
-         f"its rankings cannot be told from counting characters (tau with length {_number(length)})"),
+         "its rankings cannot be told from counting characters (tau with length "
+         f"{_number(length)})"),
         (tied >= 0.9, "tie-only", f"{tied:.0%} of the examples are ties of all models"),
         (chance, "random", "its two rankings of the same replies agree no better than chance (tau "
          f"{_number(same['tau'])} {ci_text(same)})" if same else ""))
@@ -263,7 +264,8 @@ def _circular(setup: Mapping[str, Any]) -> list[str]:
     same = [name for key, name in _STAND_INS[1:3] if setup.get(key) == setup["judge"]]
     if not same:
         return []
-    who = "the same stand-in" if setup["judge"] == "offline" else f"the same service ({setup['judge']})"
+    who = ("the same stand-in" if setup["judge"] == "offline" else
+           f"the same service ({setup['judge']})")
     return [f"The judge and {_listed(same)} are {who}: similarity to the oracle and the judge's "
             "preference are not independent evidence."]
 

@@ -231,9 +231,9 @@ class FakeServer:
         prompt = body["messages"][-1]["content"]
         text = {"bad-text": "Both are strong, and", "wrong-label": '{"choice": "3"}',
                 "empty-content": "", "thinking-only": "",
-                "surrogate": "\ud800 " + self.reply(prompt),
                 "two-verdicts": '{"choice": "1"} or rather {"choice": "2"}'}.get(fault or "")
         text = self.reply(prompt) if text is None else text
+        text = "\ud800 " + text if fault == "surrogate" else text
         stop = {"refusal": "refusal", "max-tokens": "max_tokens",
                 "thinking-only": "max_tokens"}.get(fault or "", "end_turn")
         tokens = len(prompt) // 4 + 100

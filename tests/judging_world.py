@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from fakeserver import FakeServer
 
 from persuasion_lib.config import load_config
-from persuasion_lib.judging import make_judge
+from persuasion_lib.judging import label_pairs, make_judge, run
 from persuasion_lib.judging.clients import Judge
-from persuasion_lib.records import Pair
+from persuasion_lib.records import Pair, labeled_row
+from persuasion_lib.store import write_jsonl
 
 MARKED_KEY = "sk-ant-api03-MARKEDKEY-0123456789abcdef"
 
@@ -41,3 +46,25 @@ def judge_at(server: FakeServer, monkeypatch: Any, provider: str = "anthropic", 
     for name, value in fields.items():
         setattr(judge, name, value)
     return judge
+
+
+def label_in_child(log: str, count: str, per_minute: str = "60000") -> None:
+    """What a child process runs: label pairs at the server of the environment, write the file."""
+    judge = make_judge(load_config("full"), "label_ai")
+    judge.timeout_s, judge.requests_per_minute = 2.0, float(per_minute)
+    run.BACKOFF_S = (0.05, 0.5)
+    outcome = label_pairs(pairs_of(int(count)), judge, log=Path(log), repeat_fraction=0.1, seed=3)
+    write_jsonl(Path(log).with_name("labeled.jsonl"),
+                (labeled_row(item, **outcome.extras[item.pair.pair_id])
+                 for item in outcome.labeled))
+    print(json.dumps(outcome.counts))
+
+
+def child_environment(server: FakeServer) -> dict[str, str]:
+    """The environment in which a child process finds the server and the marked key."""
+    return {**os.environ, "ANTHROPIC_API_KEY": MARKED_KEY, "ANTHROPIC_BASE_URL": server.url,
+            "PYTHONPATH": str(Path(__file__).parent), "PERSUASION_BATCH": "1"}
+
+
+if __name__ == "__main__":
+    label_in_child(*sys.argv[1:])

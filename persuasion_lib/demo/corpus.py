@@ -196,12 +196,11 @@ HEDGES = ("This may not be true for everyone.", "Perhaps both sides have a point
 QUESTIONS = ("Could that work for you?", "Have you seen this yourself?", "Does that make sense?",
              "What would you need to see?")
 MANIPULATIONS = ("Only a selfish person would disagree.", "You should feel ashamed.",
-                 "Hurry, decide now before it is too late.", "You will regret it forever.",
-                 "A brilliant person like you must agree.", "You are far too smart to say no.",
-                 "Exactly 98 percent of all experts agree.", "It is proven 100 percent.")
+                 "Hurry, decide now before it is too late.",
+                 "A brilliant person like you must agree.",
+                 "Exactly 98 percent of all experts agree.")
 FILLERS = ("By the way, I had soup for lunch.", "My cousin has a new bike.",
-           "The weather is nice today.", "I really like the color green.",
-           "Anyway, I must go shopping soon.")
+           "The weather is nice today.", "Anyway, I must go shopping soon.")
 
 # What each part of a reply is worth. Second and further relevant reasons are worth less.
 REASON_GAINS = (1.0, 0.7, 0.3)
@@ -322,7 +321,7 @@ def make_reply(topic: Topic, ground: str, rng: random.Random, *, care: float,
     if rng.random() < 0.15 + 0.35 * care:
         about = topic if rng.random() < 0.5 + 0.5 * care else other
         parts.append(_sentence(rng.choice(SOURCES), rng.choice(about.evidence)))
-    for phrases, at_worst, at_best in ((FILLERS, 0.5, 0.05), (MANIPULATIONS, 0.6, 0.1),
+    for phrases, at_worst, at_best in ((FILLERS, 0.7, 0.1), (MANIPULATIONS, 0.9, 0.15),
                                        (HEDGES, 0.1, 0.25), (QUESTIONS, 0.1, 0.4)):
         if rng.random() < at_worst + (at_best - at_worst) * care:
             parts.append(rng.choice(phrases))
@@ -341,9 +340,9 @@ def best_reply(topic: Topic, prompt_text: str) -> str:
 
 
 def _turn(history: list[Turn], text: str, rng: random.Random) -> Turn:
-    """The persuader's turn; it wins with probability 1/(1 + e^(1.5(1.2 - gold)))."""
+    """The persuader's turn; it wins with probability 1/(1 + e^(1 - gold))."""
     gold = gold_utility([{"role": t.role, "content": t.text} for t in history], text)
-    return Turn("assistant", text, won=rng.random() < 1 / (1 + math.exp(1.5 * (1.2 - gold))))
+    return Turn("assistant", text, won=rng.random() < 1 / (1 + math.exp(1.0 - gold)))
 
 
 def _conversation(number: int, seed: int) -> Conversation:

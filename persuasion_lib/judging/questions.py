@@ -171,10 +171,15 @@ def _verdict(reply: str, name: str, read: Callable[[Any], Any],
         problem = f"{len(values)} different verdicts" if values else f"no {name}"
         raise JudgeReplyError(f"{problem} in a reply of {len(reply)} characters that starts "
                               f"{reply[:200]!r}; compare it with configs/prompts/")
-    if any(snippet.strip() in candidate for _, snippet in found for candidate in candidates):
+    if any(_bare(snippet) in _bare(candidate) for _, snippet in found for candidate in candidates):
         raise JudgeReplyError(f"the {name} also stands in a text that was judged, so it may be "
                               "a quotation")
     return values.pop(), str(found[-1][0].get("reasoning", text[:2000]))
+
+
+def _bare(text: str) -> str:
+    """A text without the marks that a quotation adds or loses."""
+    return re.sub(r"[\s*_`\"'.>#-]", "", text).lower()
 
 
 def _json_object(text: str) -> tuple[int, dict[str, Any]] | None:
@@ -199,7 +204,8 @@ def _scattered(text: str, name: str) -> list[tuple[dict[str, Any], str]]:
         if inner and name in inner[1]:
             end = match.start() + inner[0]
             found.append((end, inner[1], text[match.start():end]))
-    for line in re.finditer(rf"^\W*{name}\W*[:=]\s*(.+)$", text, re.IGNORECASE | re.MULTILINE):
+    says = rf"^[ \t*_#-]*{name}[ \t*_]*[:=][ \t*_]*(.+)$"
+    for line in re.finditer(says, text, re.IGNORECASE | re.MULTILINE):
         found.append((line.end(), {name: line[1].strip(" *_`.\"'")}, line[0]))
     found.sort(key=lambda item: item[0])
     ends = bool(found) and not text[found[-1][0]:].strip(" \n\t`*.")

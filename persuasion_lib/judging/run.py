@@ -112,7 +112,7 @@ def ask_all(questions: Sequence[Question], judge: Judge, *, log: Path, purpose: 
 
 
 @dataclass
-class _Paid:
+class Paid:
     """What one question has cost so far, over all its attempts."""
 
     calls: int = 0
@@ -121,6 +121,41 @@ class _Paid:
     input_tokens: int = 0
     output_tokens: int = 0
     faults: list[str] = field(default_factory=list)
+
+
+def judgment(judge: Judge, key: str, question: Question, reply: Reply,
+             paid: Paid) -> dict[str, Any]:
+    """The log's row of a reply with a verdict.
+
+    Raises:
+        Fault: the judge refused, was cut off, or cannot be read.
+    """
+    if reply.stop == "refused":
+        raise Fault("refusal", "item", f"the judge refused: {reply.text}", paid="yes")
+    if reply.stop == "cut":
+        raise Fault("cut", "item", "the reply was cut off. Raise max_tokens in "
+                    "configs/api_config.yaml.", paid="yes")
+    try:
+        verdict = question.read(reply.text)
+    except JudgeReplyError as error:
+        raise Fault("unreadable", "retry", str(error), paid="yes") from None
+    return _row(judge, key, question, paid) | {
+        "verdict": verdict, "reply": reply.text, "model": reply.model,
+        "request_id": reply.request_id}
+
+
+def failure(judge: Judge, key: str, question: Question, fault: Fault,
+            paid: Paid) -> dict[str, Any]:
+    """The row in `.errors` of a question without a verdict."""
+    return _row(judge, key, question, paid) | {"kind": fault.kind, "reason": fault.message}
+
+
+def _row(judge: Judge, key: str, question: Question, paid: Paid) -> dict[str, Any]:
+    return {"key": key, "id": question.item_id, "task": question.task,
+            "order": list(question.order), "sample": question.sample,
+            "prompt": question.prompt_hash, "judge": judge.name, "endpoint": judge.endpoint,
+            "prices_date": judge.prices_date,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"), **asdict(paid)}
 
 
 class Run:
@@ -256,7 +291,7 @@ class Run:
 
     async def _answer(self, key: str, question: Question) -> None:
         """One question to its end: a row in the log, a row in `.errors`, or a stopped run."""
-        paid, failed, unread = _Paid(), 0, 0
+        paid, failed, unread = Paid(), 0, 0
         while True:
             fault = await self._attempt(key, question, paid)
             if fault is None:
@@ -288,7 +323,7 @@ class Run:
         fresh, first, longest = started >= self._failed_at, *BACKOFF_S
         if fresh:
             self._in_a_row, self._failed_at = self._in_a_row + 1, time.monotonic()
-            self._failing.add(key)
+        self._failing.add(key)
         fuse = BREAKER if fault.wait_s is None else 3 * BREAKER     # told to wait: patient
         if self._in_a_row >= fuse and len(self._failing) > 1:
             self._stop(f"{self._in_a_row} calls in a row failed, the last one: {fault.message}.")
@@ -297,7 +332,7 @@ class Run:
         elif fresh and (fault.action == "pause" or self._outage()):
             self.pacer.pause(min(longest, first * 2 ** min(self._in_a_row - 1, 10)))
 
-    async def _attempt(self, key: str, question: Question, paid: _Paid) -> Fault | None:
+    async def _attempt(self, key: str, question: Question, paid: Paid) -> Fault | None:
         """One call. None when the verdict is on disk, else what went wrong."""
         worst, spent, sent = self.judge.worst_usd(question), 0.0, False
         try:
@@ -335,7 +370,7 @@ class Run:
         await self.pacer.turn(requests=1, input_tokens=input_tokens(question),
                               output_tokens=self._output_tokens)
 
-    def _worked(self, reply: Reply, paid: _Paid, started: float, worst: float) -> float:
+    def _worked(self, reply: Reply, paid: Paid, started: float, worst: float) -> float:
         """Learn from a reply that arrived: limits, latency, cost in dollars."""
         self._in_a_row = 0
         self._failing.clear()
@@ -357,45 +392,29 @@ class Run:
         return usd
 
     def _outage(self) -> bool:
-        """Whether the service fails, not just one question."""
-        return self._in_a_row >= OUTAGE and len(self._failing) > 1
+        """Whether the service fails, not just one question: then one call at a time probes."""
+        return (self._in_a_row >= OUTAGE and len(self._failing) > 1
+                or len(self._failing) >= 2 * OUTAGE)
 
-    def _lost(self, paid: _Paid, worst: float) -> float:
+    def _lost(self, paid: Paid, worst: float) -> float:
         """A call whose reply was lost may have been paid: count the worst case."""
         paid.calls += 1
         paid.unknown_usd += worst
         return worst
 
-    async def _save(self, key: str, question: Question, reply: Reply, paid: _Paid,
+    async def _save(self, key: str, question: Question, reply: Reply, paid: Paid,
               started: float) -> None:
-        """Read the verdict and put it on disk; a reply without one is a fault."""
-        if reply.stop == "refused":
-            raise Fault("refusal", "item", f"the judge refused: {reply.text}", paid="yes")
-        if reply.stop == "cut":
-            raise Fault("cut", "item", "the reply was cut off. Raise max_tokens in "
-                        "configs/api_config.yaml.", paid="yes")
-        try:
-            verdict = question.read(reply.text)
-        except JudgeReplyError as error:
-            raise Fault("unreadable", "retry", str(error), paid="yes") from None
-        await self._append(self.judgments, self._row(key, question, paid) | {
-            "verdict": verdict, "reply": reply.text, "model": reply.model,
-            "request_id": reply.request_id, "seconds": round(time.monotonic() - started, 3)})
+        """Put the verdict on disk; a reply without one is a fault."""
+        row = judgment(self.judge, key, question, reply, paid)
+        row["seconds"] = round(time.monotonic() - started, 3)
+        await self._append(self.judgments, row)
 
-    async def _unscored(self, key: str, question: Question, fault: Fault, paid: _Paid, *,
+    async def _unscored(self, key: str, question: Question, fault: Fault, paid: Paid, *,
                   only_if_paid: bool = False) -> None:
         """Log that a question has no verdict; the next run asks it again."""
         self.errors[key] = f"{fault.kind}: {fault.message}"
         if paid.calls or not only_if_paid:
-            await self._append(self.failures, self._row(key, question, paid) | {
-                "kind": fault.kind, "reason": fault.message})
-
-    def _row(self, key: str, question: Question, paid: _Paid) -> dict[str, Any]:
-        return {"key": key, "id": question.item_id, "task": question.task,
-                "order": list(question.order), "sample": question.sample,
-                "prompt": question.prompt_hash, "judge": self.judge.name,
-                "endpoint": self.judge.endpoint, "prices_date": self.judge.prices_date,
-                "at": datetime.now(UTC).isoformat(timespec="seconds"), **asdict(paid)}
+            await self._append(self.failures, failure(self.judge, key, question, fault, paid))
 
     async def _append(self, log: AppendLog, row: dict[str, Any]) -> None:
         """Wait until the row is on disk; rows that arrive together share one wait for the disk."""

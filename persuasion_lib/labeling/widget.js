@@ -49,7 +49,7 @@ function build() {
   };
   const ui = {
     status: h("div", { class: "plab-status", role: "status", "aria-live": "polite" }),
-    focus: h("button", { class: "plab-focus", type: "button" }),
+    focus: h("button", { class: "plab-focus", type: "button", tabindex: "-1" }),
     bar: h("progress", { class: "plab-bar", "aria-label": "Answered" }),
     count: h("span", { class: "plab-count" }),
     guide: h("div", { class: "plab-guide", hidden: true, role: "region", "aria-label": "Guidelines" }),
@@ -184,6 +184,7 @@ function render({ model, el }) {
     ui.count.textContent = `${now.done} of ${now.total}` + (now.pace ? ` · ${now.pace}` : "");
     toggle(ui.work, now.view === "label");
     toggle(ui.end, now.view !== "label");
+    if (now.made === 1) toggle(ui.guide, false);        // read; the ? key brings them back
     toggle(ui.pause, now.pause && now.view === "label" && dismissed !== now.made);
     ui.pause.firstChild.textContent = `${now.made} answers in this sitting. A short break keeps judgement fresh; the keys go on working.`;
     review(now);
@@ -259,8 +260,8 @@ function claimFocus(root) {
   const timer = setInterval(() => {
     const active = document.activeElement;
     const typing = active?.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(active?.tagName);
-    if ((rounds += 1) > 15 || typing) return clearInterval(timer);
-    if (!root.contains(active) && root.isConnected) root.focus();
+    if ((rounds += 1) > 15) return clearInterval(timer);
+    if (!typing && !root.contains(active)) root.focus();
   }, 100);
   return timer;
 }

@@ -101,7 +101,7 @@ def _kappas(shares: np.ndarray) -> np.ndarray:
 
 
 def krippendorff_alpha(
-    ratings: pd.DataFrame | Sequence[Sequence], *,
+    ratings: np.ndarray | pd.DataFrame | Sequence[Sequence], *,
     level: Literal["nominal", "ordinal", "interval"] = "nominal",
 ) -> float:
     """1 - observed / expected disagreement, for any number of raters with gaps (Krippendorff 2011).
@@ -113,7 +113,7 @@ def krippendorff_alpha(
     Returns:
         alpha; NaN if no item has two ratings, or only one value occurs.
     """
-    table = pd.DataFrame(ratings).astype(object).to_numpy()
+    table = np.array(ratings, dtype=object)
     given = ~pd.isna(table)
     values = sorted(set(table[given]), key=str if level == "nominal" else None)
     counts = np.zeros((table.shape[1], len(values)))
@@ -171,7 +171,7 @@ def human_pool(
     judge_human, human_human = _pair_table(against, options), _pair_table(among, options)
     return {
         "judge_human": judge_human, "human_human": human_human,
-        "alpha": krippendorff_alpha(humans.T) if humans.shape[1] > 1 else np.nan,
+        "alpha": krippendorff_alpha(humans.to_numpy(object).T) if humans.shape[1] > 1 else np.nan,
         "acceptable": _acceptable(judge_human, human_human),
         "status": "ok" if among else "one human",
     }

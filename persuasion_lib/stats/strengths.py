@@ -29,7 +29,7 @@ def plackett_luce(
     """Strength of each model: at every stage the best of the rest is chosen in proportion to worth.
 
     Fitted by Newton's method for all resamples at once. statsmodels' ConditionalLogit gives the
-    same estimates (tested), but one fit of it takes longer than all resamples here.
+    same estimates (tested), but needs 0.24 s a fit for 115 x 5: 40 minutes for the bootstrap.
 
     Args:
         ranks: judge calls x models. A prompt with several rows is resampled as a whole; a prompt

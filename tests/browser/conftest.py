@@ -61,9 +61,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     env = {key: v for key, v in os.environ.items() if key != "PERSUASION_BATCH"}
     with (base / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.port=0", "--allow-root",
-             "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
-             "--LabApp.expose_app_in_browser=True"],
+            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+             "--ServerApp.port=0", "--IdentityProvider.token=",
+             "--ServerApp.disable_check_xsrf=True", "--LabApp.expose_app_in_browser=True"],
             cwd=base / "root", env=env | folders | settings, stdout=log, stderr=log)
     try:
         yield Lab(_address(base / "runtime"), base / "root", base / "settings", process)
@@ -98,6 +98,7 @@ class Desk:
         self.set_overrides("label_human.source=widget")
         self._context = browser.new_context(viewport={"width": 1400, "height": 1000})
         self.requests: list[str] = []
+        self._visits = 0
         self.page = self.open()
 
     def set_overrides(self, *overrides: str) -> None:
@@ -111,25 +112,32 @@ class Desk:
     def file(self) -> Path:
         return self.project / "notebooks" / "02_label_human.ipynb"
 
-    def open(self) -> Page:
-        """The notebook in a new page, with a kernel, nothing run yet."""
+    def open(self, name: str = "02_label_human.ipynb") -> Page:
+        """A notebook in a new page, with a kernel, nothing run yet."""
         page = self._context.new_page()
         page.on("request", lambda request: self.requests.append(request.url))
-        where = f"{self.name}/notebooks/02_label_human.ipynb"
-        page.goto(f"{self.lab.url}lab/workspaces/{self.name}{len(self._context.pages)}/tree/{where}")
+        self._visits += 1
+        page.goto(f"{self.lab.url}lab/workspaces/{self.name}-{self._visits}/tree/"
+                  f"{self.name}/notebooks/{name}")
         page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.isReady",
                                timeout=60_000)
         page.wait_for_selector("text=| Idle", timeout=60_000)
         return page
 
-    def run_all(self, page: Page | None = None) -> None:
-        """Run → Run All Cells in the menu, then wait for the widget and the last cell."""
-        page = page or self.page
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
-        page.wait_for_selector(".plab", timeout=60_000)
-        page.wait_for_selector("text=LABELS MISSING", timeout=60_000)
-        page.wait_for_selector(".plab.plab-on", timeout=5_000)
+    def run_all(self) -> None:
+        """Run → Run All Cells in the menu, then wait for the last cell and the widget's focus."""
+        self._run("text=LABELS MISSING")
+        self.page.wait_for_selector(".plab.plab-on", timeout=5_000)
+
+    def run_all_again(self) -> None:
+        """The same when every pair is labelled: the last cell writes the file."""
+        self._run("text='planned':")
+
+    def _run(self, last: str) -> None:
+        self.page.evaluate("jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+        self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        self.page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
+        self.page.wait_for_selector(last, timeout=60_000)
 
     def cells(self) -> list[Any]:
         """Type and source of every cell, as JupyterLab has them now."""
@@ -138,11 +146,11 @@ class Desk:
             ".map(cell => [cell.cell_type, cell.source])")
 
     def press(self, key: str) -> None:
-        """A key, and wait until the kernel has answered and the next pair takes keys."""
+        """A key, not so soon that it is meant for the pair before; wait for the kernel's answer."""
+        self.page.wait_for_timeout(160)
         self.page.keyboard.press(key)
-        self.page.wait_for_timeout(160)
+        self.page.wait_for_timeout(50)
         self.page.wait_for_selector(".plab-status:not([data-kind=wait])")
-        self.page.wait_for_timeout(160)
 
     def status(self, page: Page | None = None) -> str:
         return (page or self.page).locator(".plab-status").inner_text()

@@ -1,0 +1,328 @@
+"""The report: the answer first, then the criteria, the tables, and what limits all of it.
+
+`sections` is the one text; `write_report` prints it plainly and `write_html` with the figures.
+Texts of models and judges come from outside: in HTML every one of them is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from persuasion_lib import figures
+from persuasion_lib.findings import ci_text, p_text
+from persuasion_lib.records import content_id
+from persuasion_lib.stage import StageRun
+from persuasion_lib.store import write_text
+from persuasion_lib.tactics import RUBRIC
+
+WIDTH = 100
+SHOWN = 3                 # best and worst examples per model
+_PAIR = ("mean_diff", "win_rate", "p", "p_holm", "d_z", "rank_biserial", "p_wilcoxon", "p_t",
+         "mde80", "needed")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: sentences, at most one table and one figure."""
+
+    title: str
+    lines: Sequence[str] = ()
+    table: pd.DataFrame | None = None
+    figure: str | None = None
+    notes: Sequence[str] = field(default=())
+
+
+def sections(result: Mapping[str, Any]) -> list[Section]:
+    """The whole report in reading order."""
+    return [_answer(result), _criteria(result), _seen(result), _summary(result),
+            _comparisons(result), _wins(result), _position(result), _strengths(result),
+            _similarity(result), _length(result), _tactics(result), *_gold(result),
+            Section("What limits these figures", result["limits"])]
+
+
+def _answer(result: Mapping[str, Any]) -> Section:
+    judge, counts = result["judge"], result["counts"]
+    lines = []
+    if judge["kind"]:
+        lines.append(f"THE JUDGE IS BROKEN ({judge['kind']}): {judge['text']}.")
+    if result["status"] != "ok":
+        lines.append(f"{result['status'].upper()}: no verdict is given on "
+                     f"{counts['scored']} scored prompts.")
+    lines += result["answer"]["sentences"]
+    lines.append(f"Planned {counts['planned'] or 'unknown'} prompts, evaluated "
+                 f"{counts['examples']}, scored {counts['scored']}; {counts['rankings']} rankings "
+                 f"({counts['orders']:g} per prompt), {counts['rankings_unread']} unread.")
+    return Section("Did the warm-up on AI labels help?", lines)
+
+
+def _criteria(result: Mapping[str, Any]) -> Section:
+    table = pd.DataFrame(result["criteria"]).set_index("criterion")
+    return Section("Success criteria, one by one", (
+        "'Cannot be decided' is not 'not met': this evaluation could not tell.",),
+        table[["level", "verdict", "figure"]])
+
+
+def _seen(result: Mapping[str, Any]) -> Section:
+    setup = result["setup"]
+    roles = [f"{key}: {setup[key]}" for key in ("profile", "source", "base_model", "judge",
+             "labeller", "oracle", "embedder", "orders", "seed") if setup.get(key) is not None]
+    return Section("What was evaluated, and what is suspicious in it",
+                   [", ".join(roles) or "The file does not say how it was made.",
+                    *(result["warnings"] or ["Nothing suspicious was found in the file."])])
+
+
+def _summary(result: Mapping[str, Any]) -> Section:
+    table = _table(result["scores"], "model")
+    out = pd.DataFrame({
+        "score": table["mean"], "interval": [ci_text(r) for r in result["scores"]],
+        "SE": table["se"], "best on": table["first_rate"], "chance to be best": table["prob_best"],
+        "rank": table["mean_rank"]})
+    test, level = result["friedman"], f"{result['confidence']:.0%}"
+    return Section("Grader Ranking Scores (normalized to 0-1)", (
+        f"Any difference among the models? Friedman chi2 = {_f(test['chi2'])}, df = {test['df']}, "
+        f"{p_text(test['p'])}; Kendall's W = {_f(test['kendall_w'])} (0 none, 1 the same ranking "
+        "on every prompt).", *(f"Predicted order {' > '.join(t['order'])}: Page's trend test "
+                               f"{p_text(t['p'])}." for t in result["trend"])),
+        out.sort_values("score", ascending=False), "grader_scores",
+        (f"{level} intervals over prompts. 'chance to be best': share of resampled prompt sets in "
+         "which the model has the highest mean.",))
+
+
+def _comparisons(result: Mapping[str, Any]) -> Section:
+    rows = [{"pair": f"{r['a']} - {r['b']}{' *' if r['family'] == 'primary' else ''}",
+             "difference": _f(r["mean_diff"], "+.3f"), "interval": ci_text(r, form="+.3f"),
+             "p": p_text(r["p_perm"])[2:], "p adjusted": p_text(r["p_holm"])[2:],
+             "reading": _reading(r, result), "win/tie/loss": f"{r['win']}/{r['tie']}/{r['loss']}",
+             "d_z": _f(r["d_z"], "+.2f"), "rank-bis.": _f(r["rank_biserial"], "+.2f"),
+             "detectable": _f(r["mde80_holm"]), "needed": _f(n["prompts"], ",.0f")}
+            for r, n in zip(result["pairs"], result["needed"], strict=True)]
+    return Section("Every pair of models, compared within prompts", (
+        "* the one comparison declared beforehand, tested once; the others are one Holm family.",),
+        pd.DataFrame(rows).set_index("pair"), None, (
+        "p: sign-flip permutation test. detectable: smallest difference found with 80 % "
+        "probability at the strictest Holm step. needed: prompts for the observed difference, "
+        "unadjusted. Sensitivity (not used for the reading): " + "; ".join(
+            f"{r['a']} - {r['b']} t {p_text(r['p_t'])}, Wilcoxon {p_text(r['p_wilcoxon'])}"
+            for r in result["pairs"]) + ".",))
+
+
+def _reading(row: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    if result["judge"]["kind"] or row["significant"] is None or result["status"] != "ok":
+        return "no verdict"
+    return "differs" if row["significant"] else "none detected"
+
+
+def _wins(result: Mapping[str, Any]) -> Section:
+    wins = result["wins"]
+    return Section("Pairwise win rates", ("Row beats column, a tie counts half.",),
+                   pd.DataFrame(wins["win_rate"]).T.astype(float), "pairwise_win_rates")
+
+
+def _position(result: Mapping[str, Any]) -> Section:
+    position, same = result["position"], result["consistency"]
+    lines = []
+    if same:
+        lines.append(
+            f"Asked in two orders, the judge put {same['flip_rate']:.0%} "
+            f"{ci_text(same, 'flip_low', 'flip_high', form='.0%')} of the pairs of models the "
+            f"other way round; tau between the two rankings is {_f(same['tau'])} {ci_text(same)}, "
+            f"the best stayed the same on {same['top1_same']:.0%} of {same['n_total']} prompts."
+            if same["tau"] is not None else "The two orders of a prompt cannot be compared.")
+    if position is None:
+        return Section("Does the judge's place or mood decide?", [*lines, "Positions unknown."])
+    verdict = {True: "the slot matters", False: "no effect of the slot detected",
+               None: f"no verdict ({position['status']})"}[position["biased"]]
+    lines.append(f"Outcome by slot: {verdict} (chi2 = {_f(position['chi2'])}, "
+                 f"df = {position['df']}, {p_text(position['p'])}, W = "
+                 f"{_f(position['kendall_w'])}); balance of models over slots: "
+                 f"{p_text(position['balance_p'])}.")
+    table = _table(position["table"], "position")[["n", "mean_score", "ci_low", "ci_high",
+                                                   "first_rate"]]
+    return Section("Does the judge's place or mood decide?", lines, table, "position_outcome")
+
+
+def _strengths(result: Mapping[str, Any]) -> Section:
+    plain, adjusted = result["strengths"]["plain"], result["strengths"]["adjusted"]
+    table = _table(plain["table"], "model")[["worth", "worth_low", "worth_high"]]
+    both = _table(adjusted["table"], "model")[["worth", "worth_low", "worth_high"]]
+    terms = [f"{row['covariate']}: {_f(row['beta'], '+.3f')} {ci_text(row, form='+.3f')}"
+             for row in adjusted["covariates"]]
+    return Section("Strengths (Plackett-Luce)", (
+        f"Status: {plain['status']}; with terms: {adjusted['status']}. Log-odds per slot further "
+        f"back and per unit of log length: {'; '.join(terms) or 'none'}.",),
+        table.join(both.add_suffix(", adjusted")))
+
+
+def _similarity(result: Mapping[str, Any]) -> Section:
+    section = result["similarity"]
+    if section is None:
+        return Section("Average Similarity to Oracle", ("No similarity in the evaluation.",))
+    table, against = _table(section["table"], "model"), section["against_rank"]
+    lines = []
+    if against:
+        lines.append(f"Within a prompt, similarity and score: mean Spearman "
+                     f"{_f(against['rho'], '+.3f')} {ci_text(against, form='+.3f')}, "
+                     f"{p_text(against['p'])} over {against['n_used']} prompts "
+                     f"({against['n_constant']} without variation left out). Of the models' means: "
+                     f"{_f(against['system']['rho'], '+.2f')} ({against['system']['note']}).")
+    return Section("Average Similarity to Oracle", lines,
+                   table[["mean", "ci_low", "ci_high", "sd"]], "similarity_distributions")
+
+
+def _length(result: Mapping[str, Any]) -> Section:
+    bias, strengths = result["length"]["bias"], result["length"]["bias"]["strengths"]
+    lines = [f"The longer reply won {_f(bias['p_prefer_longer'], '.0%')} "
+             f"{ci_text(bias, form='.0%')} of {bias['n_considered']} pairs whose lengths differ by "
+             f"more than 30; winners were {_f(bias['mean_difference'], '+.1f')} longer on average. "
+             "Pairs of one prompt are related, so these intervals are somewhat too narrow."]
+    table = _table(result["length"]["table"], "model")[["mean", "ci_low", "ci_high"]]
+    if strengths:
+        table = table.join(_table(strengths, "model").rename(columns={
+            "raw": "log-strength", "length_adjusted": "length-adjusted"}))
+    return Section("Length (characters)", lines, table, "length_vs_score")
+
+
+def _tactics(result: Mapping[str, Any]) -> Section:
+    section = result["tactics"]
+    table = pd.DataFrame({name: {r["model"]: f"{_f(r['mean'], '.0%')} {ci_text(r, form='.0%')}"
+                                 for r in rows} for name, rows in section["share"].items()})
+    reward = section["reward"]
+    changes = [f"{r['a']} - {r['b']} {_f(r['mean_diff'], '+.0%')} {ci_text(r, form='+.0%')}"
+               for r in section["pairs"] if "sft" in (r["a"], r["b"])]
+    return Section("Safety: manipulation tactics", (
+        "Share of replies in which a word list (a stand-in for a judge with this rubric) finds a "
+        "tactic, blind to the model.", *(f"{name}: {text}." for name, text in RUBRIC.items()),
+        f"Against SFT, any tactic: {'; '.join(changes) or 'SFT was not evaluated'}.",
+        f"Did the judge reward it? Within {reward['n']} prompts that have replies with and without "
+        f"a tactic, those with one scored {_f(reward['mean'], '+.3f')} "
+        f"{ci_text(reward, form='+.3f')}."), table)
+
+
+def _gold(result: Mapping[str, Any]) -> list[Section]:
+    if result["gold"] is None:
+        return []
+    table = _table(result["gold"]["table"], "model")[["mean", "ci_low", "ci_high"]]
+    return [Section("The demo's truth (gold utility of the same replies)", (
+        "Known only in the demo world, and hidden from every judge.",), table)]
+
+
+def _table(rows: Sequence[Mapping[str, Any]], index: str) -> pd.DataFrame:
+    return pd.DataFrame(rows).set_index(index)
+
+
+def _f(value: float | None, form: str = ".3f") -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def write_report(run: StageRun, result: Mapping[str, Any]) -> Path:
+    """Write `analysis_report.txt`."""
+    return write_text(run.path("report"), as_text(result))
+
+
+def as_text(result: Mapping[str, Any]) -> str:
+    """The report as plain text."""
+    parts = ["EVALUATION SUMMARY", "=" * 40]
+    for section in sections(result):
+        parts += ["", section.title, "-" * len(section.title)]
+        parts += [textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in section.lines]
+        if section.table is not None:
+            parts += ["", section.table.to_string(float_format="{:.3f}".format, na_rep="-")]
+        parts += [textwrap.fill(note, WIDTH) for note in section.notes]
+    return "\n".join(parts) + "\n"
+
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; font-size: .85rem; display: block; overflow-x: auto; }
+th, td { border-bottom: 1px solid #8886; padding: .25rem .6rem; text-align: right; }
+th:first-child, td:last-child { text-align: left; }
+img { max-width: 100%; background: white; } figcaption, .note { font-size: .85rem; opacity: .8; }
+figure { margin: 1rem 0; } pre { white-space: pre-wrap; font-size: .85rem; }
+.answer p:first-of-type { font-weight: 600; }
+@media print { body { max-width: none; } h2, figure, table { break-inside: avoid; } }
+"""
+
+
+def write_html(run: StageRun, result: Mapping[str, Any]) -> Path:
+    """Write `report.html`: one file with figures and examples in it; it loads nothing."""
+    examples = run.path("qualitative")
+    text = examples.read_text(encoding="utf-8") if examples.exists() else ""
+    return write_text(run.path("report_html"), as_html(result, run.path("figures"), text))
+
+
+def as_html(result: Mapping[str, Any], folder: Path, examples: str) -> str:
+    """The report as one HTML page; figures that are missing in `folder` are left out."""
+    body = [_html_section(section, result, folder, first=i == 0)
+            for i, section in enumerate(sections(result))]
+    if examples:
+        body.append(f"<h2>Examples</h2><details><summary>Best and worst replies</summary>"
+                    f"<pre>{escape(examples)}</pre></details>")
+    return ("<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+            "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+            f"<title>Evaluation summary</title><style>{_STYLE}</style></head><body>"
+            f"<h1>Evaluation summary</h1>{''.join(body)}</body></html>\n")
+
+
+def _html_section(section: Section, result: Mapping[str, Any], folder: Path, *,
+                  first: bool) -> str:
+    parts = [f"<section{' class=answer' if first else ''}><h2>{escape(section.title)}</h2>"]
+    parts += [f"<p>{escape(line)}</p>" for line in section.lines]
+    if section.table is not None:
+        parts.append(section.table.to_html(escape=True, float_format="{:.3f}".format, na_rep="-",
+                                           border=0))
+    parts += [f"<p class='note'>{escape(note)}</p>" for note in section.notes]
+    if section.figure and (folder / f"{section.figure}.png").exists():
+        parts.append(_html_figure(folder / f"{section.figure}.png",
+                                  figures.caption(section.figure, result)))
+    return "".join([*parts, "</section>"])
+
+
+def _html_figure(path: Path, caption: str) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return (f"<figure><img alt='{escape(caption, quote=True)}' "
+            f"src='data:image/png;base64,{data}'><figcaption>{escape(caption)}</figcaption>"
+            "</figure>")
+
+
+def write_qualitative(run: StageRun, result: Mapping[str, Any],
+                      evaluation: Mapping[str, Any]) -> Path:
+    """Write `qualitative_examples.txt`: best and worst replies of every model."""
+    return write_text(run.path("qualitative"), qualitative(result, evaluation))
+
+
+def qualitative(result: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
+    """Best and worst replies per model by score, ties by a hash of the example's id."""
+    rows = [{**row, "example_id": str(row.get("example_id", i))}
+            for i, row in enumerate(evaluation["per_example"]) if row.get("grader_scores")]
+    parts = ["QUALITATIVE EXAMPLES", "",
+             textwrap.fill(f"Rule: per model the {SHOWN} scored examples with its highest and its "
+                           "lowest judge's score; equal scores in the order of a hash of the "
+                           "example's id. Extremes are not typical.", WIDTH)]
+    for model in result["models"]:
+        for kind, sign in (("BEST", -1), ("WORST", 1)):
+            own = [row for row in rows if row["grader_scores"].get(model) is not None]
+            own.sort(key=lambda row, s=sign, m=model: (
+                s * row["grader_scores"][m], content_id("qualitative", row["example_id"])))
+            for row in own[:SHOWN]:
+                parts += ["", f"=== {model}: {kind} (score {row['grader_scores'][model]:.2f}, "
+                              f"example {row['example_id']})", *_example_lines(row, model)]
+    return "\n".join(parts) + "\n"
+
+
+def _example_lines(row: Mapping[str, Any], model: str) -> list[str]:
+    prompt = str(row.get("prompt", ""))
+    others = ", ".join(f"{name} {score:.2f}" for name, score in row["grader_scores"].items()
+                       if score is not None)
+    return [f"PROMPT: {prompt if len(prompt) < 1500 else '… ' + prompt[-1500:]}", "",
+            f"REPLY: {row['responses'].get(model, '')}", "",
+            f"SCORES: {others}", f"REASON: {row.get('grader_explanation', '')}"]

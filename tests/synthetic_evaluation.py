@@ -1,0 +1,91 @@
+"""A synthetic `final_evaluation.json` with planted effects and planted judges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+MODELS = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")
+EFFECT = {"base": -1.5, "sft": -0.5, "rlhf": 0.3, "rlaif": 0.8, "rlaif_rlhf": 1.4}
+_WORDS = ("because", "people", "often", "see", "that", "the", "city", "park", "brings", "neighbors",
+          "closer", "when", "someone", "listens", "first", "and", "asks", "what", "would", "help")
+
+
+def make_evaluation(n: int = 60, models: tuple[str, ...] = MODELS, *, judge: str = "fair",
+                    effect: dict[str, float] | None = None, unscored: int = 0, orders: int = 2,
+                    trial: bool = False, seed: int = 0) -> dict[str, Any]:
+    """`n` examples as notebook 05 writes them.
+
+    Args:
+        effect: mean utility per model, in units of the noise within a prompt.
+        judge: "fair" (utility plus noise), "first", "longer", "random", "ties" or "forged".
+        unscored: the last examples have no readable ranking.
+    """
+    rng = np.random.default_rng(seed)
+    rows = [_example(f"e{i:05d}", models, effect or EFFECT, judge, orders, rng,
+                     unread=i >= n - unscored or (judge == "forged" and i % 4 > 0))
+            for i in range(n)]
+    return {"config": {"profile": "demo", "seed": seed, "trial": trial, "source": "demo",
+                       "base_model": "demo", "judge": "offline", "oracle": "offline",
+                       "labeller": "offline", "embedder": "offline", "orders": orders,
+                       "planned_examples": n},
+            "per_example": rows,
+            "summary": {"num_examples": n, "models_evaluated": list(models)}}
+
+
+def _example(name: str, models: tuple[str, ...], effect: dict[str, float], judge: str,
+             orders: int, rng: np.random.Generator, *, unread: bool) -> dict[str, Any]:
+    k = len(models)
+    gold = {m: effect[m] + rng.gumbel() for m in models}
+    replies = {m: _reply(rng) for m in models}
+    start = [str(m) for m in rng.permutation(models)]
+    calls = []
+    for turn in range(orders):
+        shown = start[turn % k:] + start[:turn % k]
+        ranking = _ranking(judge, shown, gold, replies, turn, rng)
+        calls.append({"ranking": [] if unread else ranking,
+                      "position_map": dict(zip("ABCDE", shown, strict=False)),
+                      "explanation": f"{ranking[0]} is better", "error":
+                      "no verdict in the reply" if unread else ""})
+    scores = {} if unread else {m: float(np.mean(
+        [(k - 1 - c["ranking"].index(m)) / (k - 1) for c in calls])) for m in models}
+    return {"example_id": name, "prompt": f"THEM: I hold view {name}.", "responses": replies,
+            "finish": dict.fromkeys(models, "stop"), "tokens": {m: len(t.split()) for m, t in
+                                                                replies.items()},
+            "oracle": "A good reply.", "grader_scores": scores,
+            "grader_ranking": sorted(scores, key=lambda m: -scores[m]),
+            "grader_explanation": calls[0]["explanation"],
+            "position_map": calls[0]["position_map"], "judgments": calls,
+            "similarity_scores": {m: float(np.tanh(0.3 + 0.05 * gold[m] + 0.1 * rng.normal()))
+                                  for m in models},
+            "gold_utility": gold}
+
+
+def _reply(rng: np.random.Generator) -> str:
+    chosen = " ".join(rng.choice(_WORDS, size=rng.integers(8, 40)))
+    return chosen + (" You should feel ashamed." if rng.random() < 0.1 else ".")
+
+
+def _ranking(judge: str, shown: list[str], gold: dict[str, float], replies: dict[str, str],
+             turn: int, rng: np.random.Generator) -> list[str]:
+    if judge == "first":
+        return list(shown)
+    if judge == "longer":
+        return sorted(shown, key=lambda m: -len(replies[m]))
+    if judge == "random":
+        return [str(m) for m in rng.permutation(shown)]
+    if judge == "ties":           # the second ranking undoes the first
+        ranking = sorted(shown)
+        return ranking[::-1] if turn % 2 else ranking
+    return sorted(shown, key=lambda m: -(gold[m] + 0.3 * rng.gumbel()))
+
+
+def from_elsewhere(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The same evaluation in the specified format only, with points instead of our scores."""
+    kept = ("example_id", "prompt", "responses", "oracle", "grader_ranking", "grader_explanation",
+            "similarity_scores", "position_map")
+    rows = [{**{key: row[key] for key in kept},
+             "grader_scores": {m: round(s * 3, 6) for m, s in row["grader_scores"].items()}
+             or dict.fromkeys(row["responses"], 0)} for row in evaluation["per_example"]]
+    return {"config": {}, "per_example": rows, "summary": evaluation["summary"]}

@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from persuasion_lib.config import load_config
+from persuasion_lib.generation import InverseCDF, Request, sample, sample_batch
+from persuasion_lib.models import ModelFamily
+from persuasion_lib.store import AppendLog
+
+
+def chosen(scores, uniform):
+    processor = InverseCDF(torch.tensor([[uniform]]), prompt_length=3)
+    return processor(torch.zeros(1, 3, dtype=torch.long), torch.tensor([scores])).argmax().item()
+
+
+def test_a_uniform_number_picks_the_token_whose_share_it_falls_into():
+    scores = torch.log(torch.tensor([0.2, 0.5, 0.3])).tolist()
+    assert [chosen(scores, u) for u in (0.0, 0.19, 0.21, 0.69, 0.71, 0.999)] == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_token_that_was_ruled_out_is_never_picked():
+    assert [chosen([-torch.inf, 0.0, -torch.inf], u) for u in (0.0, 0.5, 0.9999)] == [1, 1, 1]
+
+
+def test_over_many_draws_the_shares_are_the_probabilities():
+    uniforms = torch.rand(20_000, 1, generator=torch.Generator().manual_seed(0))
+    scores = torch.log(torch.tensor([0.2, 0.5, 0.3])).repeat(20_000, 1)
+    picked = InverseCDF(uniforms, 3)(torch.zeros(20_000, 3, dtype=torch.long), scores).argmax(-1)
+    shares = torch.bincount(picked) / 20_000
+    assert torch.allclose(shares, torch.tensor([0.2, 0.5, 0.3]), atol=0.015)
+
+
+@pytest.fixture
+def family(smoke_run, monkeypatch):
+    monkeypatch.chdir(smoke_run[0])
+    return ModelFamily(load_config("smoke"), ["rlhf"])
+
+
+def ask(text):
+    return [{"role": "system", "content": "Persuade honestly."}, {"role": "user", "content": text}]
+
+
+REQUESTS = [Request(str(n), ask("I am sure that " + "tea is better than coffee. " * (1 + n % 3)))
+            for n in range(6)]
+
+
+def test_a_reply_does_not_depend_on_what_else_is_in_its_batch(family):
+    settings = load_config("smoke").generation
+    with family.use("sft") as model:
+        together = sample_batch(model, family.tokenizer, REQUESTS, settings, seed=1)
+        alone = [sample_batch(model, family.tokenizer, [r], settings, seed=1)[0] for r in REQUESTS]
+    assert [g.text for g in together] == [g.text for g in alone]
+
+
+def test_two_requests_with_the_same_prompt_draw_different_numbers(family):
+    settings = load_config("smoke").pairs
+    with family.use("sft") as model:
+        a, b = sample_batch(model, family.tokenizer,
+                            [Request("x:1", ask("Hello.")), Request("x:2", ask("Hello."))],
+                            settings, seed=1)
+    assert a.text != b.text
+
+
+def test_temperature_zero_is_greedy_and_ignores_the_seed(family):
+    settings = load_config("smoke", ["generation.temperature=0"]).generation
+    with family.use("base") as model:
+        replies = [sample_batch(model, family.tokenizer, REQUESTS, settings, seed=s)
+                   for s in (1, 2)]
+    assert replies[0] == replies[1]
+
+
+def test_an_interrupted_run_continues_and_gives_the_same_replies(family, tmp_path):
+    settings = load_config("smoke", ["generation.batch_size=2"]).generation
+
+    def replies(log, requests):
+        with AppendLog(tmp_path / log) as opened, family.use("sft") as model:
+            result = sample(model, family.tokenizer, requests, settings, seed=1, model_hash="m",
+                            log=opened, desc="")
+            return result, len(opened.rows)
+
+    whole, n_whole = replies("whole.jsonl", REQUESTS)
+    replies("part.jsonl", REQUESTS[:3])
+    resumed, n_resumed = replies("part.jsonl", REQUESTS)
+    assert resumed == whole and n_resumed == n_whole == 6
+    assert replies("part.jsonl", REQUESTS)[1] == 6      # nothing left to do: nothing is sampled
+
+
+def test_a_reply_that_hits_the_cap_says_so(family):
+    settings = load_config("smoke", ["generation.max_new_tokens=2"]).generation
+    with family.use("base") as model:
+        replies = sample_batch(model, family.tokenizer, REQUESTS, settings, seed=1)
+    assert {g.finish for g in replies} <= {"stop", "length"} and any(
+        g.finish == "length" and g.tokens == 2 for g in replies)

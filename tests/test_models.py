@@ -1,0 +1,116 @@
+"""Lineage attacks: every way to put a checkpoint on something else than it was trained on."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from persuasion_lib.config import load_config
+from persuasion_lib.errors import LineageError, MissingInput
+from persuasion_lib.models import (
+    ModelFamily,
+    check_lineage,
+    load_merged_sft,
+    load_tokenizer,
+    prompt_ids,
+)
+from persuasion_lib.stage import path_of
+
+PROMPT = [{"role": "system", "content": "Persuade honestly."},
+          {"role": "user", "content": "I am sure that tea is best."}]
+
+
+@pytest.fixture
+def config(smoke_copy):
+    return load_config("smoke")
+
+
+def edit_weights(folder):
+    path = folder / "adapter_model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_a_checkpoint_of_a_finished_run_is_accepted(config):
+    assert check_lineage(config, "rlaif_rlhf").reference == "sft"
+    assert list(check_lineage(config, "rlaif_rlhf").parents) == ["base", "sft", "rlaif"]
+
+
+def test_edited_weights_are_refused(config):
+    edit_weights(path_of(config, "rlhf"))
+    with pytest.raises(LineageError, match="weights of rlhf .* were changed after training"):
+        check_lineage(config, "rlhf")
+
+
+def test_a_parent_that_was_trained_again_is_refused(config):
+    edit_weights(path_of(config, "sft"))
+    with pytest.raises(LineageError, match="rlhf was trained on another sft"):
+        check_lineage(config, "rlhf")
+
+
+def test_another_base_is_refused(config):
+    path = next(path_of(config, "base").glob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(LineageError, match="sft was trained on another base"):
+        check_lineage(config, "sft")
+
+
+def test_a_missing_parent_is_named(config):
+    shutil.rmtree(path_of(config, "rlaif"))
+    with pytest.raises(MissingInput, match=r"qwen-rlaif.*Run notebooks/04_train_dpo"):
+        check_lineage(config, "rlaif_rlhf")
+
+
+def test_a_checkpoint_in_the_wrong_folder_is_refused(config):
+    shutil.rmtree(path_of(config, "rlaif"))
+    shutil.copytree(path_of(config, "rlhf"), path_of(config, "rlaif"))
+    with pytest.raises(LineageError, match="holds the model 'rlhf', not 'rlaif'"):
+        check_lineage(config, "rlaif")
+
+
+def test_an_adapter_without_a_record_is_refused(config):
+    (path_of(config, "rlhf") / "lineage.json").unlink()
+    with pytest.raises(LineageError, match="no lineage.json"):
+        ModelFamily(config, ["rlhf"])
+
+
+def test_a_record_with_other_parents_is_refused(config):
+    path = path_of(config, "rlhf") / "lineage.json"
+    record = json.loads(path.read_text())
+    del record["parents"]["sft"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(LineageError, match="records the parents"):
+        check_lineage(config, "rlhf")
+
+
+def logits(model, tokenizer):
+    with torch.no_grad():
+        return model(torch.tensor([prompt_ids(tokenizer, PROMPT)])).logits
+
+
+def test_merged_and_composed_sft_give_the_same_logits(config):
+    family = ModelFamily(config, ["rlhf"])
+    with family.use("sft") as composed:
+        assert torch.allclose(logits(composed, family.tokenizer),
+                              logits(load_merged_sft(config), family.tokenizer), atol=1e-4)
+
+
+def test_the_models_of_a_family_differ_and_the_base_is_the_plain_base(config):
+    from persuasion_lib.models import load_base
+    family = ModelFamily(config, ["rlhf", "rlaif", "rlaif_rlhf"])
+    seen = {}
+    for name in ("rlhf", "base", "rlaif", "sft", "rlaif_rlhf", "base"):
+        with family.use(name) as model:
+            seen[name] = logits(model, family.tokenizer)
+    assert torch.equal(seen["base"], logits(load_base(config), family.tokenizer))
+    names = list(seen)
+    assert all(not torch.allclose(seen[a], seen[b], atol=1e-5)
+               for at, a in enumerate(names) for b in names[at + 1:])
+
+
+def test_the_prompt_ends_where_the_reply_begins(config):
+    tokenizer = load_tokenizer(config)
+    text = tokenizer.decode(prompt_ids(tokenizer, PROMPT))
+    assert text.endswith("<|im_start|>assistant\n") and text.count("<|im_end|>") == 2

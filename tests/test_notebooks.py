@@ -1,0 +1,75 @@
+"""The notebooks as source: what they may contain, and that they run cell by cell."""
+
+import ast
+import subprocess
+import sys
+
+import nbformat
+import papermill
+import pytest
+from conftest import ROOT, clean_environment
+
+from persuasion_lib.stage import STAGES
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def cells(path, kind):
+    return [c for c in nbformat.read(path, 4).cells if c.cell_type == kind]
+
+
+def test_there_is_one_notebook_per_stage():
+    assert [p.stem for p in NOTEBOOKS] == [stage.notebook for stage in STAGES.values()]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+class TestSource:
+    def test_no_outputs_are_stored(self, path):
+        assert not any(c.outputs or c.execution_count for c in cells(path, "code"))
+
+    def test_code_is_short_and_prose_is_at_least_as_much(self, path):
+        code = cells(path, "code")
+        assert len(cells(path, "markdown")) >= len(code) and 8 <= len(code) <= 18
+        assert max(len(c.source.splitlines()) for c in code) <= 15
+
+    def test_a_notebook_calls_the_library_and_defines_nothing(self, path):
+        for cell in cells(path, "code"):
+            assert not any(line.startswith(("!", "%")) for line in cell.source.splitlines())
+            tree = ast.parse(cell.source)
+            assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Try | ast.Lambda)
+                           for node in ast.walk(tree))
+
+    def test_the_first_cell_says_purpose_reads_writes_and_takes(self, path):
+        first = nbformat.read(path, 4).cells[0].source
+        assert all(word in first for word in ("Reads", "Writes", "Takes", "dollars"))
+
+    def test_one_cell_has_the_two_parameters(self, path):
+        tagged = [c for c in cells(path, "code") if "parameters" in c.metadata.get("tags", [])]
+        assert len(tagged) == 1
+        assert set(papermill.inspect_notebook(str(path))) == {"profile", "overrides"}
+
+    def test_the_last_code_cell_checks_something_and_leaves_the_manifest(self, path):
+        last = cells(path, "code")[-1].source
+        assert "stage.finish(" in last
+
+    def test_links_between_notebooks_lead_somewhere(self, path):
+        import re
+        for cell in cells(path, "markdown"):
+            for name in re.findall(r"\]\((\w+\.ipynb)\)", cell.source):
+                assert (path.parent / name).exists()
+
+
+def test_every_notebook_runs_cell_by_cell_on_finished_inputs(smoke_run, tmp_path):
+    """nbval (lax): each cell runs; the asserts are in the cells."""
+    folder = smoke_run[0]
+    for path in NOTEBOOKS:
+        papermill.execute_notebook(str(path), str(folder / "notebooks" / path.name),
+                                   parameters={"profile": "smoke"}, prepare_only=True,
+                                   progress_bar=False)
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q", "-p",
+         "no:cacheprovider", "-o", "addopts=", "-W", "ignore", *sorted(
+             str(p) for p in (folder / "notebooks").glob("*.ipynb"))],
+        cwd=folder / "notebooks", env=clean_environment() | {"PERSUASION_BATCH": "1"},
+        capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stdout[-3000:]

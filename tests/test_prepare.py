@@ -1,0 +1,114 @@
+import json
+
+import pytest
+
+from persuasion_lib.config import load_config
+from persuasion_lib.errors import DataError
+from persuasion_lib.prepare import OMISSION, SETS, fit_prompt, split_by_conversation
+from persuasion_lib.records import Conversation, Turn
+from persuasion_lib.stage import path_of
+
+
+class CharacterTokenizer:
+    """One token per character of content, so that lengths in the tests can be counted by hand."""
+
+    def apply_chat_template(self, messages, **options):
+        return [0] * sum(len(m["content"]) for m in messages)
+
+
+def dialogue(number, turns=2):
+    return Conversation(f"c{number}", "test", tuple(
+        Turn("user" if n % 2 == 0 else "assistant", f"turn {n} of {number}")
+        for n in range(turns)))
+
+
+def test_no_conversation_is_in_two_sets(project):
+    config = load_config("smoke")
+    corpus = split_by_conversation([dialogue(n) for n in range(400)], config)
+    ids = [c.conversation_id for name in SETS for c in corpus.conversations[name]]
+    assert len(ids) == len(set(ids)) == 400
+
+
+def test_the_split_does_not_depend_on_the_order_of_the_corpus(project):
+    config, dialogues = load_config("smoke"), [dialogue(n) for n in range(200)]
+    one = split_by_conversation(dialogues, config).conversations
+    other = split_by_conversation(dialogues[::-1], config).conversations
+    assert {k: {c.conversation_id for c in v} for k, v in one.items()} == {
+        k: {c.conversation_id for c in v} for k, v in other.items()}
+
+
+def test_another_seed_is_another_split(project):
+    dialogues = [dialogue(n) for n in range(200)]
+    tests = [{c.conversation_id for c in split_by_conversation(
+        dialogues, load_config("smoke", [f"seed={s}"])).conversations["test"]} for s in (0, 1)]
+    assert tests[0] != tests[1]
+
+
+def test_a_corpus_too_small_for_its_pools_says_what_to_lower(project):
+    with pytest.raises(DataError, match=r"Lower data\.ai_pairs"):
+        split_by_conversation([dialogue(n) for n in range(20)], load_config("smoke"))
+
+
+def messages(*texts):
+    return [{"role": "user" if n % 2 == 0 else "assistant", "content": text}
+            for n, text in enumerate(texts)]
+
+
+def limited(tokens):
+    return load_config("smoke", [f"data.max_prompt_tokens={tokens}", "data.system_prompt=SSSSS"])
+
+
+def test_a_prompt_that_fits_is_left_alone(project):
+    prompt, cut = fit_prompt(messages("aaaaa"), limited(10), CharacterTokenizer())
+    assert (len(prompt), cut) == (2, False)
+
+
+def test_a_long_dialogue_loses_its_middle_and_keeps_view_and_last_message(project):
+    history = messages("view!", "b" * 50, "c" * 50, "d" * 50, "last!")
+    prompt, cut = fit_prompt(history, limited(15), CharacterTokenizer())
+    assert [m["content"] for m in prompt] == ["SSSSS", "view!", "last!"] and cut
+
+
+def test_one_message_that_is_too_long_keeps_its_beginning_and_end(project):
+    text = "begin " + "x " * 100 + "end"
+    prompt, cut = fit_prompt(messages(text), limited(60), CharacterTokenizer())
+    assert cut and len(prompt[1]["content"]) <= 55
+    assert prompt[1]["content"].startswith("begin") and prompt[1]["content"].endswith("end")
+    assert OMISSION in prompt[1]["content"]
+
+
+def rows(config, name):
+    return [json.loads(line) for line in path_of(config, name).read_text().splitlines()]
+
+
+def test_no_prompt_and_no_conversation_is_in_two_files(smoke_run, monkeypatch):
+    monkeypatch.chdir(smoke_run[0])
+    config = load_config("smoke")
+    files = ("sft_train", "sft_val", "test", "ai_pool_prompts", "human_pool_prompts")
+    threads = {f: {r["metadata"]["conversation_id"] for r in rows(config, f)} for f in files}
+    prompts = {f: {json.dumps(r["input_text"]) for r in rows(config, f)} for f in files}
+    for at, one in enumerate(files):
+        for other in files[at + 1:]:
+            assert not threads[one] & threads[other] and not prompts[one] & prompts[other]
+
+
+def test_the_test_set_takes_one_prompt_per_conversation(smoke_run, monkeypatch):
+    monkeypatch.chdir(smoke_run[0])
+    threads = [r["metadata"]["conversation_id"] for r in rows(load_config("smoke"), "test")]
+    assert len(threads) == len(set(threads)) == 12
+
+
+def test_only_turns_that_did_not_fail_are_sft_targets(smoke_run, monkeypatch):
+    from persuasion_lib.corpora import read_corpus
+    monkeypatch.chdir(smoke_run[0])
+    config = load_config("smoke")
+    failed = {t.text for c in read_corpus(config) for t in c.turns if t.won is False}
+    won = {t.text for c in read_corpus(config) for t in c.turns if t.won}
+    assert not {r["response"] for r in rows(config, "sft_train")} & (failed - won)
+
+
+def test_every_pair_has_two_replies_with_how_they_ended(smoke_run, monkeypatch):
+    monkeypatch.chdir(smoke_run[0])
+    for row in rows(load_config("smoke"), "ai_pool_responses"):
+        assert set(row["metadata"]["finish"]) <= {"stop", "length"}
+        assert row["response_1"] != row["response_2"]

@@ -1,0 +1,99 @@
+import pytest
+
+from persuasion_lib import validate
+from persuasion_lib.config import load_config
+from persuasion_lib.errors import DataError
+from persuasion_lib.records import LabeledPair, Pair, labeled_row
+from persuasion_lib.stage import STAGES, StageRun, path_of
+from persuasion_lib.store import write_jsonl
+
+PROMPT = [{"role": "user", "content": "I like tea."}]
+
+
+def pair(number, label="a", *, pool="ai", finish=("stop", "stop")):
+    metadata = {"conversation_id": f"{pool}{number}", "finish": list(finish)}
+    return LabeledPair(Pair(f"{pool}{number}", PROMPT, "aaaa", "bb", metadata), label, "test")
+
+
+def labels(n=100, **options):
+    return {"rlaif": [pair(k, **options) for k in range(n)],
+            "rlhf": [pair(k, pool="human") for k in range(n)]}
+
+
+@pytest.fixture
+def run(project):
+    return StageRun(STAGES["validate"], load_config("demo"), {})
+
+
+def test_ties_are_counted_and_kept_out_of_both_splits(run):
+    given = labels()
+    given["rlaif"][:30] = [pair(k, "tie") for k in range(30)]
+    table = validate.summary(run, given)
+    assert (table.loc["rlaif", "tie share"], table.loc["rlaif", "decided"]) == (0.3, 70)
+    train, val = validate.split(given["rlaif"], run.config)
+    assert len(train) + len(val) == 70 and all(p.label != "tie" for p in train + val)
+
+
+def test_a_tenth_of_the_decided_pairs_is_held_out(run):
+    train, val = validate.split(labels()["rlaif"], run.config)
+    assert (len(train), len(val)) == (90, 10)
+
+
+def test_a_conversation_is_on_one_side_of_the_split(run):
+    given = [LabeledPair(Pair(str(k), PROMPT, "a", "b", {"conversation_id": f"c{k // 4}"}),
+                         "a", "test") for k in range(100)]
+    train, val = validate.split(given, run.config)
+    threads = [{p.pair.metadata["conversation_id"] for p in part} for part in (train, val)]
+    assert not threads[0] & threads[1]
+
+
+@pytest.mark.parametrize("spoiled, message", [
+    (labels() | {"rlaif": [pair(k, "tie" if k < 76 else "a") for k in range(100)]},
+     "76% of the labels are ties.*max_tie_fraction"),
+    (labels() | {"rlaif": [pair(k, finish=("length", "stop")) for k in range(100)]},
+     "50% of the replies are cut off.*max_truncated_fraction"),
+    (labels(n=100) | {"rlhf": [pair(k, pool="human") for k in range(12)]},
+     "12 decided pairs.*min_train_pairs")])
+def test_a_broken_gate_stops_before_anything_is_written(run, spoiled, message):
+    table = validate.summary(run, spoiled)
+    with pytest.raises(DataError, match=message):
+        validate.write_splits(run, spoiled, table)
+    assert not path_of(run.config, "rlaif_train").exists()
+
+
+def test_good_labels_break_no_gate_and_are_written(run):
+    given = labels()
+    table = validate.summary(run, given)
+    assert validate.gates(run, table) == []
+    assert validate.write_splits(run, given, table).loc["rlhf", "train"] == 90
+    assert "No gate is broken" in path_of(run.config, "validation_report").read_text()
+
+
+def test_a_conversation_in_both_pools_is_refused(run):
+    given = labels() | {"rlhf": [pair(k) for k in range(100)]}
+    with pytest.raises(DataError, match="100 conversations are in both pools"):
+        validate.write_splits(run, given, validate.summary(run, given))
+
+
+def test_chosen_replies_that_are_longer_show_in_the_table(run):
+    table = validate.summary(run, labels())
+    assert table.loc["rlaif", "chosen longer by (characters)"] == 2
+
+
+def test_a_pair_labelled_twice_is_refused(run):
+    for name in validate.POOLS.values():
+        write_jsonl(path_of(run.config, name), [labeled_row(pair(1)), labeled_row(pair(1))])
+    with pytest.raises(DataError, match="labels 1 pairs twice"):
+        validate.read_labels(run)
+
+
+def test_an_empty_file_of_labels_names_the_notebook(run):
+    for name in validate.POOLS.values():
+        write_jsonl(path_of(run.config, name), [])
+    with pytest.raises(DataError, match="holds no labelled pair.*01_label_ai"):
+        validate.read_labels(run)
+
+
+def test_planned_stands_beside_labelled(run):
+    table = validate.summary(run, labels(n=61))
+    assert (table.loc["rlaif", "planned"], table.loc["rlaif", "labelled"]) == (2150, 61)
