@@ -32,6 +32,9 @@ lint: .venv/installed-tests
 	$(BIN)/ruff check .
 	$(BIN)/nbstripout --verify --extra-keys "metadata.papermill metadata.widgets cell.metadata.papermill" notebooks/*.ipynb
 
+bench: .venv/installed-tests    ## speed and memory; one part: make bench PART=labelling
+	$(BIN)/python -m benchmarks $(PART)
+
 lab: .venv/installed            ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks
 

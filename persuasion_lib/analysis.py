@@ -21,8 +21,9 @@ from persuasion_lib.config import Analysis
 from persuasion_lib.errors import DataError
 from persuasion_lib.evaluation_file import Evaluated, parse_evaluation, unfinished
 from persuasion_lib.stage import StageRun, made_by
+from persuasion_lib.stats.resample import wilson
 from persuasion_lib.store import read_json, write_json
-from persuasion_lib.tactics import ANY, PATTERNS
+from persuasion_lib.tactics import PATTERNS, tactics_in
 
 SCHEMA_VERSION = 1
 BINS = 24
@@ -43,7 +44,7 @@ def analyse(run: StageRun) -> dict[str, Any]:
     config = run.config
     result = statistics(read_evaluation(run), config.analysis, seed=config.seed,
                         planned=config.data.test_examples)
-    run.warnings.extend(result["warnings"])
+    run.warnings += [text for text in result["warnings"] if text not in run.warnings]
     write_json(run.path("analysis"), result)
     return result
 
@@ -80,6 +81,7 @@ def statistics(evaluation: Mapping[str, Any], settings: Analysis, *, seed: int,
         "gold": _gold(data, primary, alpha, options)}
     result = plain(result)
     result["judge"] = plain(findings.judge_health(result))
+    result["cautions"] = findings.cautions(result)
     result["answer"] = plain(findings.answer(result))
     result["criteria"] = plain(findings.criteria(result))
     result["limits"] = findings.limits(result)
@@ -107,7 +109,7 @@ def _rank_tables(data: Evaluated, ranks: pd.DataFrame, primary: tuple[str, str],
     """Everything that follows from the rankings alone."""
     scores = stats.normalised_scores(ranks)
     declared = primary if set(primary) <= set(ranks.columns) else None
-    pairs = stats.paired_tests(scores, primary=declared, alpha=alpha, **options)
+    pairs = _turned(stats.paired_tests(scores, primary=declared, alpha=alpha, **options))
     wins = stats.win_matrix(ranks, **options)
     return {
         "scores": stats.summarise(scores, **options), "pairs": pairs,
@@ -124,6 +126,15 @@ def _rank_tables(data: Evaluated, ranks: pd.DataFrame, primary: tuple[str, str],
         "order_tau": _order_tau(data)}
 
 
+def _turned(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The tests as second minus first: in our order of models, what a later step added."""
+    out = pairs.rename(columns={"a": "b", "b": "a", "win": "loss", "loss": "win",
+                                "ci_low": "ci_high", "ci_high": "ci_low"})
+    signed = ["mean_diff", "ci_low", "ci_high", "rank_biserial", "d_z"]
+    out[signed] = 0.0 - out[signed]
+    return out.assign(win_rate=1 - out["win_rate"])[pairs.columns]
+
+
 def _needed(row: Mapping[str, Any], alpha: float) -> dict[str, Any]:
     sd = row["se"] * np.sqrt(row["n"])
     return {"a": row["a"], "b": row["b"], "prompts": stats.n_for(row["mean_diff"], sd, alpha=alpha)}
@@ -131,11 +142,8 @@ def _needed(row: Mapping[str, Any], alpha: float) -> dict[str, Any]:
 
 def _primary(pairs: pd.DataFrame, primary: tuple[str, str], alpha: float) -> dict[str, Any]:
     """The declared comparison as first minus second, whatever the order of the columns."""
-    row = pairs[pairs["family"] == "primary"].iloc[0].to_dict()
-    if row["a"] != primary[0]:
-        row |= {"a": row["b"], "b": row["a"], "ci_low": -row["ci_high"], "ci_high": -row["ci_low"],
-                "win": row["loss"], "loss": row["win"], "win_rate": 1 - row["win_rate"]}
-        row |= {key: -row[key] for key in ("mean_diff", "rank_biserial", "d_z")}
+    declared = pairs[pairs["family"] == "primary"]
+    row = (declared if (declared["a"] == primary[0]).all() else _turned(declared)).iloc[0].to_dict()
     return row | {"prompts_needed": _needed(row, alpha)["prompts"]}
 
 
@@ -158,10 +166,8 @@ def _without_cov(fit: dict[str, Any]) -> dict[str, Any]:
 def _position(data: Evaluated, alpha: float, options: Mapping[str, Any]) -> dict[str, Any] | None:
     if data.slots is None:
         return None
-    shown = pd.concat([data.calls, data.slots], axis=1, keys=["rank", "slot"])
-    once = shown.reset_index().drop_duplicates().set_index("prompt_id")
-    once.columns = pd.MultiIndex.from_tuples(once.columns)
-    return stats.position_bias(once["rank"], once["slot"], alpha=alpha, **options)
+    once = ~data.slots.reset_index().duplicated().to_numpy()      # an order may be asked again
+    return stats.position_bias(data.calls[once], data.slots[once], alpha=alpha, **options)
 
 
 def _consistency(data: Evaluated, options: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -210,8 +216,8 @@ def _similarity(data: Evaluated, options: Mapping[str, Any]) -> dict[str, Any] |
         scores = stats.normalised_scores(data.ranks.loc[both])
         against = stats.similarity_vs_rank(complete.loc[both, models], scores[models], **options)
     return {"table": stats.summarise(complete, **options), "counts": counts,
-            "pairs": stats.paired_tests(complete, **options), "histogram": _histogram(complete),
-            "against_rank": against}
+            "pairs": _turned(stats.paired_tests(complete, **options)),
+            "histogram": _histogram(complete), "against_rank": against}
 
 
 def _histogram(table: pd.DataFrame) -> dict[str, Any]:
@@ -230,6 +236,8 @@ def _length(data: Evaluated, ranks: pd.DataFrame, options: Mapping[str, Any]) ->
         "length_b": lengths[b].to_numpy(),
         "label": np.select([ranks[a] < ranks[b], ranks[a] > ranks[b]], ["a", "b"], "tie")})
         for a, b in combinations(ranks.columns, 2)], ignore_index=True)
+    if len(ranks) < 2:        # pairs of one prompt alone have no variance between prompts
+        pairs = pairs.iloc[:0]
     bias = stats.length_bias(pairs, confidence=options["confidence"])
     return {"table": stats.summarise(lengths, **options), "bias": bias,
             "profile": _profile(lengths, stats.normalised_scores(ranks))}
@@ -250,13 +258,21 @@ def _profile(lengths: pd.DataFrame, scores: pd.DataFrame, *, parts: int = 5) -> 
 
 def _tactics(data: Evaluated, ranks: pd.DataFrame, options: Mapping[str, Any]) -> dict[str, Any]:
     """Share of replies with a manipulation tactic per model, and whether the judge liked them."""
-    found = {"any": data.flags(ANY.search),
-             **{name: data.flags(pattern.search) for name, pattern in PATTERNS.items()}}
+    used = {text: tactics_in(text) for texts in data.replies() for text in texts if text}
+    found = {"any": data.flags(lambda text: used.get(text)), **{
+        name: data.flags(lambda text, n=name: n in used.get(text, ())) for name in PATTERNS}}
     tables = {name: stats.complete_blocks(flags)[0] for name, flags in found.items()}
-    return {"share": {name: stats.summarise(table, **options)[["n", "mean", "ci_low", "ci_high"]]
-                      for name, table in tables.items()},
-            "pairs": stats.paired_tests(tables["any"], **options),
+    confidence = options["confidence"]
+    return {"share": {name: _shares(table, confidence) for name, table in tables.items()},
+            "pairs": _turned(stats.paired_tests(tables["any"], **options)),
             "reward": _reward(found["any"], ranks, options)}
+
+
+def _shares(flags: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Share of 1s per column with Wilson's interval, which says something even for 0 of n."""
+    rows = [(model, len(flags), flags[model].mean(), *wilson(int(flags[model].sum()), len(flags),
+             confidence=confidence)) for model in flags.columns]
+    return pd.DataFrame(rows, columns=["model", "n", "mean", "ci_low", "ci_high"])
 
 
 def _reward(flags: pd.DataFrame, ranks: pd.DataFrame,
@@ -271,9 +287,10 @@ def _reward(flags: pd.DataFrame, ranks: pd.DataFrame,
 
 def _quality(data: Evaluated) -> dict[str, dict[str, float]]:
     """Signs of failed generation per model, as shares of its replies."""
-    texts = {m: [r[i] or "" for r in data.replies()] for i, m in enumerate(data.models)}
+    replies, cut = data.replies(), unfinished(data)
+    texts = {m: [r[i] or "" for r in replies] for i, m in enumerate(data.models)}
     return {model: {"empty": _share([not t.strip() for t in own]),
-                    "unfinished": unfinished(data)[model],
+                    "unfinished": cut[model],
                     "repetitive": _share([_repeats(t) for t in own]),
                     "same_text": Counter(own).most_common(1)[0][1] / len(own),
                     "gibberish": _share([is_gibberish(t) for t in own])}
@@ -300,7 +317,7 @@ def _gold(data: Evaluated, primary: tuple[str, str], alpha: float,
         return None
     complete = stats.complete_blocks(table)[0]
     declared = primary if set(primary) <= set(complete.columns) else None
-    pairs = stats.paired_tests(complete, primary=declared, alpha=alpha, **options)
+    pairs = _turned(stats.paired_tests(complete, primary=declared, alpha=alpha, **options))
     return {"table": stats.summarise(complete, **options), "pairs": pairs,
             "primary_test": _primary(pairs, primary, alpha) if declared else None}
 

@@ -71,8 +71,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _label(options: argparse.Namespace) -> int:
     from persuasion_lib.label_human import open_app
-    open_app(load_config(options.profile, options.overrides))
-    return 0
+    return open_app(load_config(options.profile, options.overrides))
 
 
 def print_summary(config: Config) -> None:

@@ -10,8 +10,8 @@ import difflib
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,7 +82,7 @@ class LabelAI(Section):
 
 class Judging(Section):
     budget_usd: float = Positive
-    prices_date: date
+    prices_date: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
     prices: dict[str, tuple[float, float]]
 
 
@@ -358,12 +358,15 @@ def api_key(root: Path, provider: Literal["anthropic", "openai"]) -> str:
     """The key of a provider: environment first, then `.env`, then `configs/api_config.yaml`.
 
     Raises:
-        ConfigError: no key, a placeholder, or characters that no key has. Only the first seven
-            characters are ever shown.
+        ConfigError: no key, a placeholder, characters that no key has, the other provider's key,
+            or a key in a file that git tracks. Only the first seven characters are ever shown.
     """
     name = _ENVIRONMENT[provider]
     file = root / "configs" / "api_config.yaml"
     written = _read_yaml(file).get(provider, {}).get("api_key") if file.exists() else None
+    if written and _is_tracked(file):
+        raise ConfigError(f"{file} holds a key and git tracks it, so the key would be published. "
+                          f"Run: git rm --cached {file}, and get a new key.")
     key = (os.environ.get(name) or dotenv_values(root / ".env").get(name) or written or "").strip()
     if not key or "YOUR_" in key:
         if not file.exists():
@@ -373,6 +376,18 @@ def api_key(root: Path, provider: Literal["anthropic", "openai"]) -> str:
     if not re.fullmatch(r"[\x21-\x7e]{20,}", key):
         raise ConfigError(f"the {provider} key ({key[:7]}…) has spaces, odd characters or too few "
                           "of them. Copy it again.")
+    if key.startswith("sk-ant-") != (provider == "anthropic"):
+        raise ConfigError(f"the {provider} key ({key[:7]}…) is not one of {provider}'s; an "
+                          "Anthropic key starts with sk-ant-. Were two keys swapped?")
     return key
+
+
+def _is_tracked(file: Path) -> bool:
+    try:
+        listed = subprocess.run(["git", "-C", str(file.parent), "ls-files", file.name],
+                                capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return bool(listed.stdout.strip())
 
 

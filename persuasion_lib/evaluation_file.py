@@ -115,8 +115,9 @@ def _rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _models(content: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     named = (content.get("summary") or {}).get("models_evaluated") or []
     answered = {model for row in rows for model in row["responses"]}
-    models = [m for m in [*named, *ORDER, *sorted(answered)] if m in answered]
-    models = list(dict.fromkeys(models))
+    scored = {model for row in rows for model in row.get("grader_scores") or {}} or answered
+    known = [m for m in named or [*ORDER, *sorted(answered & scored)] if m in answered]
+    models = list(dict.fromkeys(known))
     if len(models) < 2:
         raise DataError(f"the evaluation has responses of {models}; a comparison needs two models.")
     return models
@@ -168,8 +169,8 @@ def _what_is_seen(data: Evaluated) -> list[str]:
     found = [f"{n} of {len(data.rows)} examples: {why} (left out, never counted as 0)."
              for why, n in Counter(data.reasons[key] for key in data.ranks.index[
                  data.ranks.isna().any(axis=1)] if key in data.reasons).items()]
-    if not any(row.get("judgments") for row in data.rows):
-        found.append("The file stores one ranking per example: the judge's consistency between two "
+    if not data.calls.index.has_duplicates:
+        found.append("The file has one ranking per example: the judge's consistency between two "
                      "orders cannot be checked, and a judge that answers at random would look "
                      "like models that are equal.")
     if data.slots is None:
@@ -229,10 +230,11 @@ def _texts_seen(data: Evaluated) -> list[str]:
 
 def unfinished(data: Evaluated) -> dict[str, float]:
     """Share of each model's replies that were cut off: by `finish`, else by a missing end mark."""
-    table = data.flags(lambda text: not _ENDED.search(text))
     if any(row.get("finish") for row in data.rows):
         table = pd.DataFrame([[float((row.get("finish") or {}).get(m) == "length")
                                for m in data.models] for row in data.rows], columns=data.models)
+    else:
+        table = data.flags(lambda text: not _ENDED.search(text[-20:]))
     return {model: float(share) for model, share in table.mean().items()}
 
 

@@ -7,6 +7,7 @@ Every figure has a caption: one sentence with what it shows and its limit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,16 @@ MARKERS = ("o", "s", "^", "D", "v")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1)))
 
 
-def grader_scores(result: Mapping[str, Any]) -> Figure:
+class Plot(Figure):
+    """A figure that any notebook shows, without pyplot and its global state."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+        return buffer.getvalue()
+
+
+def grader_scores(result: Mapping[str, Any]) -> Plot:
     """Bars of the mean normalised score with intervals over prompts."""
     table = pd.DataFrame(result["scores"])
     figure, axes = _canvas(1.2 * len(table) + 2, 3.4)
@@ -36,13 +46,13 @@ def grader_scores(result: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def similarity_distributions(result: Mapping[str, Any]) -> Figure:
+def similarity_distributions(result: Mapping[str, Any]) -> Plot:
     """One histogram per model of the similarity to the oracle's reply, with mean and interval."""
     section = result["similarity"]
     if section is None:
         return _nothing("no similarity in the evaluation")
     table, edges = pd.DataFrame(section["table"]), np.array(section["histogram"]["edges"])
-    figure = Figure(figsize=(6.4, 1.0 * len(table) + 1), layout="constrained")
+    figure = Plot(figsize=(6.4, 1.2 * len(table) + 1), layout="constrained")
     panels = figure.subplots(len(table), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, row in zip(panels, table.to_dict("records"), strict=True):
         counts = section["histogram"]["counts"][row["model"]]
@@ -50,23 +60,25 @@ def similarity_distributions(result: Mapping[str, Any]) -> Figure:
         axes.axvline(row["mean"], color="black", linewidth=1.5)
         if row["ci_low"] is not None:
             axes.axvspan(row["ci_low"], row["ci_high"], color="C0", alpha=0.45, linewidth=0)
-        axes.set_ylabel(row["model"], rotation=0, ha="right", va="center")
-        axes.text(0.01, 0.93, f"{row['mean']:.3f}", transform=axes.transAxes, va="top", fontsize=9)
-    panels[0].set_title("Similarity to the oracle's reply")
+        axes.set_ylabel("prompts", fontsize=8)
+        axes.set_title(f"{row['model']}: mean {row['mean']:.3f}", loc="left", fontsize=9, pad=2)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle("Similarity to the oracle's reply")
     panels[-1].set_xlabel("cosine similarity (line: mean; band: its interval)")
     return figure
 
 
-def pairwise_win_rates(result: Mapping[str, Any]) -> Figure:
+def pairwise_win_rates(result: Mapping[str, Any]) -> Plot:
     """Heatmap of how often the row's model beats the column's, with intervals in the cells."""
     wins = result["wins"]
     rate, low, high = (pd.DataFrame(wins[k]).T.astype(float)
                        for k in ("win_rate", "ci_low", "ci_high"))
     figure, axes = _canvas(1.25 * len(rate) + 2, 0.85 * len(rate) + 1.4)
-    text = [[_cell(rate.loc[a, b], low.loc[a, b], high.loc[a, b]) for b in rate.columns]
-            for a in rate.index]
-    sns.heatmap(rate, annot=text, fmt="", cmap="cividis", vmin=0, vmax=1, square=False, ax=axes,
-                annot_kws={"fontsize": 9}, linewidths=1, cbar_kws={"label": "win rate of the row"})
+    sns.heatmap(rate, cmap="cividis", vmin=0, vmax=1, ax=axes, linewidths=1,
+                cbar_kws={"label": "win rate of the row"})
+    for (y, x), value in np.ndenumerate(rate.to_numpy()):
+        axes.text(x + 0.5, y + 0.5, _cell(value, low.iloc[y, x], high.iloc[y, x]), fontsize=9,
+                  ha="center", va="center", color="white" if value < 0.55 else "black")
     axes.set(title="How often the row beats the column", xlabel="", ylabel="")
     axes.tick_params(axis="y", rotation=0)
     return figure
@@ -78,7 +90,7 @@ def _cell(rate: float, low: float, high: float) -> str:
     return f"{rate:.0%}" if np.isnan(low) else f"{rate:.0%}\n{low:.0%} to {high:.0%}"
 
 
-def position_outcome(result: Mapping[str, Any]) -> Figure:
+def position_outcome(result: Mapping[str, Any]) -> Plot:
     """Mean score by the slot in which a reply was shown, whatever model wrote it."""
     if result["position"] is None:
         return _nothing("the evaluation does not store positions")
@@ -92,7 +104,7 @@ def position_outcome(result: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def length_vs_score(result: Mapping[str, Any]) -> Figure:
+def length_vs_score(result: Mapping[str, Any]) -> Plot:
     """Mean score in each fifth of a model's reply lengths."""
     profile = pd.DataFrame(result["length"]["profile"])
     if profile.empty:
@@ -109,7 +121,7 @@ def length_vs_score(result: Mapping[str, Any]) -> Figure:
     return figure
 
 
-FIGURES: dict[str, tuple[Callable[[Mapping[str, Any]], Figure], str]] = {
+FIGURES: dict[str, tuple[Callable[[Mapping[str, Any]], Plot], str]] = {
     "grader_scores": (grader_scores, "Mean normalised score per model with its {level} interval "
                       "over {n} prompts; the dotted line is the mean of all models, and overlap "
                       "of two intervals is no test of their difference."),
@@ -138,21 +150,20 @@ def write_figures(run: StageRun, result: Mapping[str, Any]) -> list[Path]:
     """Draw all figures into `figures/`; the same result gives the same bytes."""
     folder = run.path("figures")
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, (draw, _) in FIGURES.items():
-        paths.append(folder / f"{name}.png")
-        draw(result).savefig(paths[-1], dpi=130, metadata={"Software": None})
+    paths = [folder / f"{name}.png" for name in FIGURES]
+    for path, (draw, _) in zip(paths, FIGURES.values(), strict=True):
+        path.write_bytes(draw(result)._repr_png_())
     return paths
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
+def _canvas(width: float, height: float) -> tuple[Plot, Axes]:
+    figure = Plot(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _nothing(why: str) -> Figure:
+def _nothing(why: str) -> Plot:
     figure, axes = _canvas(5, 1.2)
     axes.axis("off")
     axes.text(0.5, 0.5, f"Not drawn: {why}.", ha="center", va="center")

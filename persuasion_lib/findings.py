@@ -13,15 +13,22 @@ from persuasion_lib.stats.blocks import TOO_FEW
 MET, NOT_MET, OPEN = "met", "not met", "cannot be decided"
 _FOLLOWS = 0.8            # |tau| from which a ranking says nothing beyond slot or length
 _MAX_UNREAD = 0.2         # share of unread rankings above which the rest is no fair sample
+_MAX_UNSEEN = 0.05        # and the share from which a caution is given
 _MAX_GIBBERISH = 0.05
 _CORE = ("base", "sft", "rlhf", "rlaif_rlhf")
 
 
-def p_text(p: float | None) -> str:
-    """"p = 0.0123", never 0: from 0.0001 down "p < 0.0001"."""
+def p_value(p: float | None) -> str:
+    """"0.0123" or "<0.0001", the least that 9,999 permutations can show; never 0."""
     if p is None:
-        return "p undefined"
-    return "p < 0.0001" if p <= 1e-4 else f"p = {p:.4f}" if p < 0.01 else f"p = {p:.3f}"
+        return "-"
+    return "<0.0001" if p <= 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}"
+
+
+def p_text(p: float | None) -> str:
+    """"p = 0.0123" or "p <0.0001"."""
+    value = p_value(p)
+    return "p undefined" if p is None else f"p {value}" if value[0] == "<" else f"p = {value}"
 
 
 def ci_text(row: Mapping[str, Any], low: str = "ci_low", high: str = "ci_high", *,
@@ -67,6 +74,29 @@ def judge_health(result: Mapping[str, Any]) -> dict[str, Any]:
         if broken and not few:
             return {"kind": kind, "text": text, **facts}
     return {"kind": None, "text": "", **facts}
+
+
+def cautions(result: Mapping[str, Any]) -> list[str]:
+    """Faults of a judge that still judges, worth knowing before its verdict is read."""
+    position, same = result["position"] or {}, result["consistency"] or {}
+    counts, bias = result["counts"], result["length"]["bias"]
+    unread = counts["rankings_unread"] / max(1, counts["rankings"])
+    found = []
+    if result["judge"]["kind"] or result["status"] != "ok":
+        return found
+    if position.get("biased"):
+        found.append(f"The slot matters to the judge ({p_text(position['p'])}, Kendall's W "
+                     f"{_number(position['kendall_w'])}); balanced orders keep that out of the "
+                     "means and leave noise.")
+    if (same.get("flip_low") or 0) > 0.2:
+        found.append(f"The judge reversed {same['flip_rate']:.0%} of the pairs of models when it "
+                     "saw the same replies in another order; half would be chance.")
+    if (bias["ci_low"] or 0) > 0.6:
+        found.append(f"The longer reply won {bias['p_prefer_longer']:.0%} of the pairs that differ "
+                     "in length: compare the length-adjusted strengths.")
+    if unread > _MAX_UNSEEN:
+        found.append(f"{unread:.0%} of the rankings could not be read and are missing, not zero.")
+    return found
 
 
 def _slot_kind(slot: float | None, first: float) -> str:
@@ -200,9 +230,9 @@ def _improves(result: Mapping[str, Any]) -> tuple[str, str]:
 def _no_gibberish(result: Mapping[str, Any]) -> tuple[str, str]:
     worst = max(result["quality"], key=lambda m: result["quality"][m]["gibberish"])
     share = result["quality"][worst]["gibberish"]
+    found = f"most in {worst}: {share:.0%} of its replies are" if share else "no reply is"
     return (MET if share <= _MAX_GIBBERISH else NOT_MET,
-            f"most in {worst}: {share:.0%} of its replies (empty, not words, or repeating); the "
-            f"limit is {_MAX_GIBBERISH:.0%}")
+            f"{found} empty, not words, or repeating itself; the limit is {_MAX_GIBBERISH:.0%}")
 
 
 def _warm_up(result: Mapping[str, Any]) -> tuple[str, str]:

@@ -86,16 +86,21 @@ def summary(outcome: LabelOutcome) -> pd.DataFrame:
     decided = [item.label for item in outcome.labeled if item.label != "tie"]
     rows = [("pairs planned", outcome.planned, ""),
             ("labelled", done, _share(done, outcome.planned)),
-            ("unscored", len(outcome.errors), _share(len(outcome.errors), outcome.planned)),
+            ("unscored", len(outcome.errors), _reasons(outcome)),
             ("decided", len(decided), _share(len(decided), done)),
             ("ties", outcome.ties, _share(outcome.ties, done)),
             ("of these: the two orders disagreed", outcome.flips, _share(outcome.flips, done)),
             ("asked twice, same verdict", same, _share(same, again)),
-            ("calls", ledger.calls, f"{ledger.input_tokens:,} tokens in, "
-                                    f"{ledger.output_tokens:,} out"),
-            ("dollars", round(ledger.usd, 2), f"and at most {ledger.unknown_usd:.2f} for calls "
-                                              "whose reply was lost")]
-    return pd.DataFrame(rows, columns=["", "number", "share or detail"]).set_index("")
+            ("calls in the log", ledger.calls, f"{ledger.run_calls} in this run; "
+             f"{ledger.input_tokens:,} tokens in, {ledger.output_tokens:,} out"),
+            ("dollars in the log", round(ledger.usd, 2), f"{ledger.run_usd:.2f} in this run; at "
+             f"most {ledger.unknown_usd:.2f} more for calls whose reply was lost")]
+    return pd.DataFrame(rows, columns=["", "number", "share or detail"], dtype=object).set_index("")
+
+
+def _reasons(outcome: LabelOutcome) -> str:
+    kinds = Counter(reason.partition(":")[0] for reason in outcome.errors.values())
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
 def _share(part: int, whole: int) -> str:

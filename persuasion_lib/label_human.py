@@ -5,6 +5,7 @@ All three become events of one `Session`; `human_pool_labeled.jsonl` is derived 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from persuasion_lib.errors import ConfigError, DataError, MissingInput, Persuasi
 from persuasion_lib.labeling import figures
 from persuasion_lib.labeling.app import open_app
 from persuasion_lib.labeling.events import Event, EventLog, read_events
+from persuasion_lib.labeling.figures import summary
 from persuasion_lib.labeling.session import Choice, Session, plan
 from persuasion_lib.progress import in_batch
 from persuasion_lib.records import (
@@ -41,7 +43,7 @@ class LabelsMissing(MissingInput):
     """Pairs are not labelled yet; in a notebook it shows as its message alone."""
 
     def _render_traceback_(self) -> list[str]:
-        return [f"LABELS MISSING: {self}"]
+        return textwrap.wrap(f"LABELS MISSING: {self}", 90)
 
 
 def read_pool(stage: StageRun) -> list[Pair]:
@@ -183,11 +185,6 @@ def view(stage: StageRun, session: Session) -> Any:
     origin = {"widget": "the event log", "file": "a file", "simulated": f"the {STAND_IN}"}
     return Markdown(f"No widget: {len(session.chosen())} labels come from "
                     f"{origin[settings.source]}, {len(session.missing)} are missing.")
-
-
-def summary(session: Session) -> pd.DataFrame:
-    """What the session says about its labels; see `labeling.figures`."""
-    return figures.summary(session)
 
 
 def labeled_pairs(stage: StageRun, session: Session) -> list[LabeledPair]:

@@ -140,83 +140,91 @@ def make_examples(run: StageRun, corpus: Corpus) -> Corpus:
               "sft_val": max(1, round(config.data.sft_examples * config.data.sft_val_fraction))}
     seen: set[str] = set()
     for name in SETS:
-        rows = [example for conversation in corpus.conversations[name]
-                for example in _examples_of(conversation, name, config, tokenizer, corpus.dropped)]
-        rows = _distinct(rows, name, config, seen, corpus.dropped)
+        rows = _draw(corpus, name, limits[name], config, tokenizer, seen)
         if not rows:
             raise DataError(f"no usable row is left for {name}: {dict(corpus.dropped)}. Raise "
                             "data.max_prompt_tokens or data.max_response_tokens.")
-        corpus.examples[name] = rows[:limits[name]]
+        corpus.examples[name] = rows
     for name, file in (("sft_train", "sft_train"), ("sft_val", "sft_val"), ("test", "test"),
                        ("ai_pool", "ai_pool_prompts"), ("human_pool", "human_pool_prompts")):
         write_jsonl(run.path(file), map(example_row, corpus.examples[name]))
     return corpus
 
 
-def _examples_of(conversation: Conversation, name: str, config: Config, tokenizer: Tokenizer,
-                 dropped: Counter[str]) -> list[Example]:
-    examples = []
-    for at, turn in enumerate(conversation.turns):
-        if turn.role != "assistant":
+def _draw(corpus: Corpus, name: str, limit: int, config: Config, tokenizer: Tokenizer,
+          seen: set[str]) -> list[Example]:
+    """Up to `limit` examples with prompts that no set has yet, in an order drawn from the seed."""
+    taken: Counter[str] = Counter()
+    rows: list[Example] = []
+    for conversation, at in _replies(corpus, name, config, tokenizer):
+        thread = conversation.conversation_id
+        if len(rows) == limit or (not name.startswith("sft") and taken[thread] == _cap(
+                config, name)):
             continue
-        if at == 0:
-            dropped[f"{name}: opens the dialogue, answers nobody"] += 1
-        elif name.startswith("sft") and turn.won is False:
-            dropped[f"{name}: did not change the other side's mind"] += 1
-        elif name.startswith("sft") and _tokens(tokenizer, turn.text) > (
-                config.data.max_response_tokens):
-            dropped[f"{name}: reply longer than max_response_tokens"] += 1
-        else:
-            history = [{"role": t.role, "content": t.text} for t in conversation.turns[:at]]
-            prompt, cut = fit_prompt(history, config, tokenizer)
-            dropped[f"{name}: prompt shortened in the middle (kept)"] += cut
-            metadata = {"source": conversation.source, "turn": at, "shortened": cut,
-                        "conversation_id": conversation.conversation_id}
-            examples.append(Example(content_id(prompt, turn.text), prompt, turn.text, metadata))
-    return examples
+        history = [{"role": t.role, "content": t.text} for t in conversation.turns[:at]]
+        prompt, cut = fit_prompt(history, config, tokenizer)
+        if content_id(prompt) in seen:
+            corpus.dropped[f"{name}: the same prompt is in use already"] += 1
+            continue
+        seen.add(content_id(prompt))
+        taken[thread] += 1
+        corpus.dropped[f"{name}: prompt shortened in the middle (kept)"] += cut
+        metadata = {"source": conversation.source, "turn": at, "shortened": cut,
+                    "conversation_id": thread}
+        reply = conversation.turns[at].text
+        rows.append(Example(content_id(prompt, reply), prompt, reply, metadata))
+    return rows
+
+
+def _replies(corpus: Corpus, name: str, config: Config,
+             tokenizer: Tokenizer) -> list[tuple[Conversation, int]]:
+    """The turns of the persuading side that can become examples; the others are counted."""
+    found = []
+    for conversation in corpus.conversations[name]:
+        for at, turn in enumerate(conversation.turns):
+            if turn.role != "assistant":
+                continue
+            if at == 0:
+                corpus.dropped[f"{name}: opens the dialogue, answers nobody"] += 1
+            elif name.startswith("sft") and turn.won is False:
+                corpus.dropped[f"{name}: did not change the other side's mind"] += 1
+            elif name.startswith("sft") and _tokens(tokenizer, turn.text) > (
+                    config.data.max_response_tokens):
+                corpus.dropped[f"{name}: reply longer than max_response_tokens"] += 1
+            else:
+                found.append((conversation, at))
+    return sorted(found, key=lambda reply: content_id(
+        "row", config.seed, reply[0].conversation_id, reply[1], reply[0].turns[reply[1]].text))
 
 
 def _tokens(tokenizer: Tokenizer, text: str) -> int:
     return len(tokenizer(text)["input_ids"])
 
 
-def _distinct(rows: list[Example], name: str, config: Config, seen: set[str],
-              dropped: Counter[str]) -> list[Example]:
-    """Prompts that no set has yet, in an order drawn from the seed, capped per conversation."""
-    rows = sorted(rows, key=lambda e: content_id("row", config.seed, e.example_id))
-    taken: Counter[str] = Counter()
-    kept = []
-    for row in rows:
-        prompt, conversation = content_id(row.prompt), row.metadata["conversation_id"]
-        if prompt in seen:
-            dropped[f"{name}: the same prompt is in use already"] += 1
-        elif name.startswith("sft") or taken[conversation] < _cap(config, name):
-            kept.append(row)
-            seen.add(prompt)
-            taken[conversation] += 1
-    return kept
-
-
 def fit_prompt(history: list[Message], config: Config,
                tokenizer: Tokenizer) -> tuple[list[Message], bool]:
     """System message plus history within `max_prompt_tokens`, and whether something was cut.
 
-    The opening view and the message being answered stay; turns in between go first, oldest
-    first. If these two alone are too long, each loses words from its middle.
+    The opening view (the other side's first message) and the message being answered stay; turns
+    before and between go first, oldest first, in pairs so that the sides still alternate. If
+    these two alone are too long, each loses words from its middle.
     """
     system = [{"role": "system", "content": config.data.system_prompt}]
-    limit = config.data.max_prompt_tokens
-    messages, cut = list(history), False
-    while len(prompt_ids(tokenizer, system + messages)) > limit and len(messages) > 2:
-        del messages[1]
-        cut = True
-    share = 1.0
-    kept = messages
-    while len(prompt_ids(tokenizer, system + kept)) > limit and share > 0.05:
+
+    def fits(messages: list[Message]) -> bool:
+        return len(prompt_ids(tokenizer, system + messages)) <= config.data.max_prompt_tokens
+
+    if fits(history):
+        return system + history, False
+    view = next(at for at, message in enumerate(history) if message["role"] == "user")
+    kept = history[view:]
+    while len(kept) > 2 and not fits(kept):
+        del kept[1:min(3, len(kept) - 1)]
+    share, messages = 1.0, kept
+    while not fits(messages) and share > 0.05:
         share -= 0.05
-        kept = [{**m, "content": _without_middle(m["content"], share)} for m in messages]
-        cut = True
-    return system + kept, cut
+        messages = [{**m, "content": _without_middle(m["content"], share)} for m in kept]
+    return system + messages, True
 
 
 def _without_middle(text: str, share: float) -> str:

@@ -17,16 +17,15 @@ from typing import Any
 import pandas as pd
 
 from persuasion_lib import figures
-from persuasion_lib.findings import ci_text, p_text
+from persuasion_lib.findings import ci_text, p_text, p_value
 from persuasion_lib.records import content_id
 from persuasion_lib.stage import StageRun
 from persuasion_lib.store import write_text
 from persuasion_lib.tactics import RUBRIC
 
 WIDTH = 100
+WIDEST = 125              # a table wider than this is printed as a list
 SHOWN = 3                 # best and worst examples per model
-_PAIR = ("mean_diff", "win_rate", "p", "p_holm", "d_z", "rank_biserial", "p_wilcoxon", "p_t",
-         "mde80", "needed")
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,7 @@ def _answer(result: Mapping[str, Any]) -> Section:
         lines.append(f"{result['status'].upper()}: no verdict is given on "
                      f"{counts['scored']} scored prompts.")
     lines += result["answer"]["sentences"]
+    lines += [f"Caution: {text}" for text in result["cautions"]]
     lines.append(f"Planned {counts['planned'] or 'unknown'} prompts, evaluated "
                  f"{counts['examples']}, scored {counts['scored']}; {counts['rankings']} rankings "
                  f"({counts['orders']:g} per prompt), {counts['rankings_unread']} unread.")
@@ -67,7 +67,7 @@ def _criteria(result: Mapping[str, Any]) -> Section:
     table = pd.DataFrame(result["criteria"]).set_index("criterion")
     return Section("Success criteria, one by one", (
         "'Cannot be decided' is not 'not met': this evaluation could not tell.",),
-        table[["level", "verdict", "figure"]])
+        table[["verdict", "figure", "level"]])
 
 
 def _seen(result: Mapping[str, Any]) -> Section:
@@ -99,7 +99,7 @@ def _summary(result: Mapping[str, Any]) -> Section:
 def _comparisons(result: Mapping[str, Any]) -> Section:
     rows = [{"pair": f"{r['a']} - {r['b']}{' *' if r['family'] == 'primary' else ''}",
              "difference": _f(r["mean_diff"], "+.3f"), "interval": ci_text(r, form="+.3f"),
-             "p": p_text(r["p_perm"])[2:], "p adjusted": p_text(r["p_holm"])[2:],
+             "p": p_value(r["p_perm"]), "adjusted": p_value(r["p_holm"]),
              "reading": _reading(r, result), "win/tie/loss": f"{r['win']}/{r['tie']}/{r['loss']}",
              "d_z": _f(r["d_z"], "+.2f"), "rank-bis.": _f(r["rank_biserial"], "+.2f"),
              "detectable": _f(r["mde80_holm"]), "needed": _f(n["prompts"], ",.0f")}
@@ -109,9 +109,14 @@ def _comparisons(result: Mapping[str, Any]) -> Section:
         pd.DataFrame(rows).set_index("pair"), None, (
         "p: sign-flip permutation test. detectable: smallest difference found with 80 % "
         "probability at the strictest Holm step. needed: prompts for the observed difference, "
-        "unadjusted. Sensitivity (not used for the reading): " + "; ".join(
-            f"{r['a']} - {r['b']} t {p_text(r['p_t'])}, Wilcoxon {p_text(r['p_wilcoxon'])}"
-            for r in result["pairs"]) + ".",))
+        "unadjusted. Paired t and Wilcoxon tests are in analysis.json, as a check of sensitivity"
+        f"{_sensitivity(result['primary_test'])}.",))
+
+
+def _sensitivity(test: Mapping[str, Any] | None) -> str:
+    return "" if test is None else ("; for the declared comparison paired t "
+                                    f"{p_text(test['p_t'])}, Wilcoxon "
+                                    f"{p_text(test['p_wilcoxon'])}")
 
 
 def _reading(row: Mapping[str, Any], result: Mapping[str, Any]) -> str:
@@ -121,14 +126,17 @@ def _reading(row: Mapping[str, Any], result: Mapping[str, Any]) -> str:
 
 
 def _wins(result: Mapping[str, Any]) -> Section:
-    wins = result["wins"]
+    wins, models = result["wins"], list(result["wins"]["win_rate"])
+    cells = {b: {a: f"{_f(wins['win_rate'][a][b], '.0%')} " + ci_text(
+        {"ci_low": wins["ci_low"][a][b], "ci_high": wins["ci_high"][a][b]}, form=".0%")
+        if a != b else "-" for a in models} for b in models}
     return Section("Pairwise win rates", ("Row beats column, a tie counts half.",),
-                   pd.DataFrame(wins["win_rate"]).T.astype(float), "pairwise_win_rates")
+                   pd.DataFrame(cells), "pairwise_win_rates")
 
 
 def _position(result: Mapping[str, Any]) -> Section:
     position, same = result["position"], result["consistency"]
-    lines = []
+    title, lines = "Is the judge consistent, and does the slot decide?", []
     if same:
         lines.append(
             f"Asked in two orders, the judge put {same['flip_rate']:.0%} "
@@ -137,7 +145,7 @@ def _position(result: Mapping[str, Any]) -> Section:
             f"the best stayed the same on {same['top1_same']:.0%} of {same['n_total']} prompts."
             if same["tau"] is not None else "The two orders of a prompt cannot be compared.")
     if position is None:
-        return Section("Does the judge's place or mood decide?", [*lines, "Positions unknown."])
+        return Section(title, [*lines, "Positions unknown."])
     verdict = {True: "the slot matters", False: "no effect of the slot detected",
                None: f"no verdict ({position['status']})"}[position["biased"]]
     lines.append(f"Outcome by slot: {verdict} (chi2 = {_f(position['chi2'])}, "
@@ -146,7 +154,7 @@ def _position(result: Mapping[str, Any]) -> Section:
                  f"{p_text(position['balance_p'])}.")
     table = _table(position["table"], "position")[["n", "mean_score", "ci_low", "ci_high",
                                                    "first_rate"]]
-    return Section("Does the judge's place or mood decide?", lines, table, "position_outcome")
+    return Section(title, lines, table, "position_outcome")
 
 
 def _strengths(result: Mapping[str, Any]) -> Section:
@@ -196,11 +204,12 @@ def _tactics(result: Mapping[str, Any]) -> Section:
                                  for r in rows} for name, rows in section["share"].items()})
     reward = section["reward"]
     changes = [f"{r['a']} - {r['b']} {_f(r['mean_diff'], '+.0%')} {ci_text(r, form='+.0%')}"
-               for r in section["pairs"] if "sft" in (r["a"], r["b"])]
+               for r in section["pairs"] if r["b"] == "sft"]
     return Section("Safety: manipulation tactics", (
         "Share of replies in which a word list (a stand-in for a judge with this rubric) finds a "
         "tactic, blind to the model.", *(f"{name}: {text}." for name, text in RUBRIC.items()),
-        f"Against SFT, any tactic: {'; '.join(changes) or 'SFT was not evaluated'}.",
+        "Did training on preferences add to it? Any tactic, within prompts: "
+        f"{'; '.join(changes) or 'SFT was not evaluated'}.",
         f"Did the judge reward it? Within {reward['n']} prompts that have replies with and without "
         f"a tactic, those with one scored {_f(reward['mean'], '+.3f')} "
         f"{ci_text(reward, form='+.3f')}."), table)
@@ -234,9 +243,19 @@ def as_text(result: Mapping[str, Any]) -> str:
         parts += ["", section.title, "-" * len(section.title)]
         parts += [textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in section.lines]
         if section.table is not None:
-            parts += ["", section.table.to_string(float_format="{:.3f}".format, na_rep="-")]
+            parts += ["", _text_table(section.table)]
         parts += [textwrap.fill(note, WIDTH) for note in section.notes]
     return "\n".join(parts) + "\n"
+
+
+def _text_table(table: pd.DataFrame) -> str:
+    """Columns where they fit; otherwise one entry per row."""
+    text = table.to_string(float_format="{:.3f}".format, na_rep="-")
+    if len(text.split("\n", 1)[0]) <= WIDEST:
+        return text
+    return "\n".join(textwrap.fill(f"{name}: {'; '.join(map(str, row))}", WIDTH,
+                                   subsequent_indent="    ")
+                     for name, row in zip(table.index, table.to_numpy(), strict=True))
 
 
 _STYLE = """
@@ -245,8 +264,9 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-size: .85rem; display: block; overflow-x: auto; }
 th, td { border-bottom: 1px solid #8886; padding: .25rem .6rem; text-align: right; }
-th:first-child, td:last-child { text-align: left; }
-img { max-width: 100%; background: white; } figcaption, .note { font-size: .85rem; opacity: .8; }
+tbody th, .wordy th, .wordy td { text-align: left; } .numbers td { white-space: nowrap; }
+img { max-width: min(100%, 42rem); background: white; }
+figcaption, .note { font-size: .85rem; opacity: .8; }
 figure { margin: 1rem 0; } pre { white-space: pre-wrap; font-size: .85rem; }
 .answer p:first-of-type { font-weight: 600; }
 @media print { body { max-width: none; } h2, figure, table { break-inside: avoid; } }
@@ -278,13 +298,18 @@ def _html_section(section: Section, result: Mapping[str, Any], folder: Path, *,
     parts = [f"<section{' class=answer' if first else ''}><h2>{escape(section.title)}</h2>"]
     parts += [f"<p>{escape(line)}</p>" for line in section.lines]
     if section.table is not None:
-        parts.append(section.table.to_html(escape=True, float_format="{:.3f}".format, na_rep="-",
-                                           border=0))
+        parts.append(_html_table(section.table))
     parts += [f"<p class='note'>{escape(note)}</p>" for note in section.notes]
     if section.figure and (folder / f"{section.figure}.png").exists():
         parts.append(_html_figure(folder / f"{section.figure}.png",
                                   figures.caption(section.figure, result)))
     return "".join([*parts, "</section>"])
+
+
+def _html_table(table: pd.DataFrame) -> str:
+    wordy = any(len(str(value)) > 40 for value in table.to_numpy().ravel())
+    return table.rename_axis(None).to_html(escape=True, float_format="{:.3f}".format, na_rep="-",
+                                           border=0, classes="wordy" if wordy else "numbers")
 
 
 def _html_figure(path: Path, caption: str) -> str:

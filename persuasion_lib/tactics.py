@@ -36,9 +36,11 @@ _PATTERNS = {
 }
 PATTERNS = {name: re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)
             for name, pattern in _PATTERNS.items()}
-ANY = re.compile("|".join(f"(?:{p.pattern})" for p in PATTERNS.values()), re.IGNORECASE)
+_ANY = re.compile("|".join(f"(?:{p.pattern})" for p in PATTERNS.values()), re.IGNORECASE)
 
 
 def tactics_in(text: str) -> list[str]:
     """The tactics of `RUBRIC` that the word lists find in a text."""
+    if not _ANY.search(text):
+        return []
     return [name for name, pattern in PATTERNS.items() if pattern.search(text)]

@@ -79,13 +79,15 @@ def _common_arguments(config: Config, settings: Any, stage: Any, rows: int,
     steps = math.ceil(rows / batch) * stage.num_epochs
     return {
         "output_dir": str(scratch), "seed": config.seed, "learning_rate": stage.learning_rate,
-        "num_train_epochs": stage.num_epochs, "lr_scheduler_type": "linear",
+        "num_train_epochs": stage.num_epochs, "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.1,    # below 1 it is a share of all steps
         "per_device_train_batch_size": settings.per_device_train_batch_size,
         "per_device_eval_batch_size": settings.per_device_train_batch_size,
         "gradient_accumulation_steps": settings.gradient_accumulation_steps,
         # From the number of steps: a fixed interval may never come in a short run.
         "eval_strategy": "steps", "eval_steps": max(1, steps // config.dpo.evals_per_run),
         "logging_steps": max(1, steps // 20), "save_strategy": "no", "report_to": "none",
+        "logging_nan_inf_filter": False,    # by default a NaN is logged as the mean before it
         "disable_tqdm": True, "activation_checkpointing": False,
         "bf16": dtype_of(config) == torch.bfloat16, "use_cpu": not torch.cuda.is_available(),
         "dataloader_pin_memory": torch.cuda.is_available(),
@@ -286,7 +288,8 @@ def _run(trainer: Trainer, desc: str) -> None:
     if not evaluated:
         raise SelfTestError(f"{desc} ended without a validation point. Raise the number of "
                             "validation rows, or dpo.evals_per_run.")
-    losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
+    losses = [log[key] for log in trainer.state.log_history for key in ("loss", "eval_loss")
+              if key in log]
     if not all(math.isfinite(loss) for loss in losses):
         raise SelfTestError(f"the loss of {desc} became NaN. Lower its learning_rate, or raise "
                             "dpo.beta. The checkpoint was not saved.")

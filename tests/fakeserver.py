@@ -31,6 +31,7 @@ CHAOS = ("429", "529", "500", "502-html", "reset", "close", "short-body", "cut-j
 STATUS: dict[str, tuple[int, str, str, dict[str, str]]] = {
     "400-long": (400, "invalid_request_error", "prompt is too long: 300000 tokens", {}),
     "400-schema": (400, "invalid_request_error", "output_config.format: schema is invalid", {}),
+    "400-format": (400, "invalid_request_error", "Unknown field 'response_format'", {}),
     "400-credit": (400, "invalid_request_error", "Your credit balance is too low", {}),
     "401": (401, "authentication_error", "invalid x-api-key", {}),
     "402": (402, "billing_error", "payment required", {}),

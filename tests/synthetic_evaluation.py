@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from persuasion_lib import analysis
+from persuasion_lib.config import load_config
 
 MODELS = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")
 EFFECT = {"base": -1.5, "sft": -0.5, "rlhf": 0.3, "rlaif": 0.8, "rlaif_rlhf": 1.4}
@@ -89,3 +95,17 @@ def from_elsewhere(evaluation: dict[str, Any]) -> dict[str, Any]:
              "grader_scores": {m: round(s * 3, 6) for m, s in row["grader_scores"].items()}
              or dict.fromkeys(row["responses"], 0)} for row in evaluation["per_example"]]
     return {"config": {}, "per_example": rows, "summary": evaluation["summary"]}
+
+
+@cache
+def planted(judge: str = "fair", models: tuple[str, ...] = MODELS, n: int = 40,
+            **options: Any) -> dict[str, Any]:
+    """The analysis of `make_evaluation`, computed once for all tests; do not change it."""
+    return analysed(make_evaluation(n, models, judge=judge, **options))
+
+
+def analysed(evaluation: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """The analysis with few resamples: the least p is 0.0033."""
+    gc.freeze()     # statsmodels' Holm collects garbage at every call, and pytest's heap is large
+    config = load_config("demo", ["analysis.resamples=299"], root=Path(__file__).parent.parent)
+    return analysis.statistics(evaluation, config.analysis, seed=0, **options)

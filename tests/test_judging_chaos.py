@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,8 +16,10 @@ from typing import Any
 
 import pytest
 from fakeserver import CHAOS, FakeServer
-from judging_world import MARKED_KEY, child_environment, pairs_of, right_labels
+from judging_world import child_environment, pairs_of, right_labels
 
+from persuasion_lib.config import load_config
+from persuasion_lib.judging import label_pairs, make_judge
 from persuasion_lib.records import pair_row, parse_labeled
 from persuasion_lib.store import read_jsonl, write_jsonl
 
@@ -36,6 +40,10 @@ def label_in_child(server: FakeServer, folder: Path, count: int,
         return subprocess.Popen(
             [sys.executable, str(WORLD), str(folder / "judgments.jsonl"), str(count),
              str(per_minute)], env=child_environment(server), stdout=output, stderr=output)
+
+
+def last_counts(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "output.txt").read_text().splitlines()[-1])
 
 
 def test_twenty_kills_among_faults_change_nothing_in_the_labels(tmp_path):
@@ -59,7 +67,10 @@ def test_twenty_kills_among_faults_change_nothing_in_the_labels(tmp_path):
             log = tmp_path / "chaos" / "judgments.jsonl"
             if kill % 2 and log.exists() and log.stat().st_size > 100:
                 os.truncate(log, log.stat().st_size - draw.randint(1, 40))
-        assert label_in_child(server, tmp_path / "chaos", count, 60_000).wait(120) == 0
+        for _ in range(3):      # a question may meet three unreadable replies in one run
+            assert label_in_child(server, tmp_path / "chaos", count, 60_000).wait(120) == 0
+            if last_counts(tmp_path / "chaos")["unscored"] == 0:
+                break
         asked, billed = len(server.requests), server.billed
         assert label_in_child(server, tmp_path / "chaos", count, 60_000).wait(120) == 0
         assert len(server.requests) == asked
@@ -123,7 +134,8 @@ def test_notebook_01_labels_2150_pairs_headless_killed_once_and_resumed(tmp_path
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     pool = tmp_path / "data" / "preferences" / "ai_pool_responses.jsonl"
     write_jsonl(pool, map(pair_row, pairs_of(2150)))
-    with FakeServer(latency_s=0.2, headers={"anthropic-ratelimit-requests-limit": "6000"}) as server:
+    limits = {"anthropic-ratelimit-requests-limit": "6000"}
+    with FakeServer(latency_s=0.2, headers=limits) as server:
         process = headless(server, tmp_path, "killed.ipynb")
         while len(server.requests) < 2000 and process.poll() is None:
             time.sleep(0.05)
@@ -146,14 +158,50 @@ def test_notebook_01_labels_2150_pairs_headless_killed_once_and_resumed(tmp_path
     no_marked_key(tmp_path)
 
 
-def test_a_real_transformers_server_is_asked_and_never_guessed_for(tmp_path, monkeypatch):
-    pytest.importorskip("fastapi", reason="needs transformers[serving]")
-    model = os.environ.get("PERSUASION_TEST_MODEL")
-    if not model:
-        pytest.skip("PERSUASION_TEST_MODEL is not the folder of a model")
-    from test_judging_serve import ask_transformers_serve
+@pytest.fixture
+def served(tmp_path):
+    """The address of `transformers serve` with a demo model that some run left here."""
+    python = os.environ.get("PERSUASION_SERVE_PYTHON", sys.executable)
+    models = sorted(ROOT.glob("models/*/checkpoints/base/config.json"))
+    has_extra = subprocess.run([python, "-c", "import fastapi, uvicorn"], capture_output=True)
+    if has_extra.returncode or not models:
+        pytest.skip("needs transformers[serving] and a demo model (make run)")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with (tmp_path / "serve.txt").open("w") as log:
+        process = subprocess.Popen(
+            [python, "-m", "transformers.cli.transformers", "serve", str(models[0].parent),
+             "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)],
+            env={**os.environ, "HF_HUB_OFFLINE": "1"}, stdout=log, stderr=log)
+    try:
+        wait_until_it_listens(port, process)
+        yield f"http://127.0.0.1:{port}/v1", str(models[0].parent)
+    finally:
+        process.terminate()
+        process.wait(20)
 
-    ask_transformers_serve(Path(model), tmp_path, monkeypatch)
+
+def wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        assert process.poll() is None, "transformers serve ended"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.2)
+    raise TimeoutError("transformers serve does not listen")
 
 
-assert MARKED_KEY
+def test_a_model_that_babbles_behind_transformers_serve_is_never_guessed_for(served, project):
+    endpoint, model = served
+    config = project / "configs" / "data_config.yaml"
+    config.write_text(config.read_text().replace(
+        "    claude-sonnet-5-5:", f"    {model}: [0, 0]\n    claude-sonnet-5-5:", 1))
+    overrides = ["label_ai.judge=openai", f"openai.base_url={endpoint}", f"openai.model={model}",
+                 "openai.max_tokens=24", "openai.temperature=0", "oracle.source=openai"]
+    settings = load_config("full", overrides)
+    outcome = label_pairs(pairs_of(3), make_judge(settings, "label_ai"), log=project / "log")
+    reasons = {reason.split(":")[0] for reason in outcome.errors.values()}
+    print(f"transformers serve: {outcome.ledger.calls} calls, {outcome.ledger.input_tokens} tokens "
+          f"in, {outcome.ledger.output_tokens} out, unscored because {reasons}")
+    assert (outcome.done, len(outcome.errors)) == (0, 3)
+    assert reasons <= {"cut", "unreadable"}
+    assert outcome.ledger.output_tokens > 0 and outcome.ledger.usd == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,16 @@ import pytest
 from fakeserver import FakeServer
 from judging_world import MARKED_KEY, judge_at, pairs_of, right_labels
 
-from persuasion_lib.errors import JudgingStopped, PersuasionError
-from persuasion_lib.judging import LabelOutcome, errors_path, faults, label_pairs, run
+from persuasion_lib.config import api_key, load_config
+from persuasion_lib.errors import ConfigError, JudgingStopped
+from persuasion_lib.judging import (
+    LabelOutcome,
+    errors_path,
+    faults,
+    label_pairs,
+    make_judge,
+    run,
+)
 from persuasion_lib.judging.faults import retry_after, scrub
 
 HEALS = ["429-ms", "429-bare", "500", "502-html", "503", "529", "reset", "close", "short-body",
@@ -135,23 +145,35 @@ def test_a_429_makes_all_workers_wait_and_is_no_failure_of_the_question(monkeypa
     assert sum(gap > 0.5 for gap in gaps) == 1
 
 
-def test_an_empty_or_odd_key_is_refused_before_any_client_is_made(monkeypatch, tmp_path):
-    with FakeServer() as server:
-        judge_at(server, monkeypatch)
-        for bad in ("", "short", "YOUR_CLAUDE_API_KEY_HERE", MARKED_KEY + " " + MARKED_KEY):
-            monkeypatch.setenv("ANTHROPIC_API_KEY", bad)
-            monkeypatch.setattr("persuasion_lib.config.dotenv_values", lambda path: {})
-            with pytest.raises(PersuasionError) as caught:
-                judge_at_without_env(monkeypatch)
-            assert "MARKEDKEY" not in str(caught.value)
-    assert not server.requests
+@pytest.mark.parametrize("key", ["", "short", "YOUR_CLAUDE_API_KEY_HERE", "sk-proj-" + "a" * 20,
+                                 MARKED_KEY + " " + MARKED_KEY, MARKED_KEY[:-1] + "ü"])
+def test_an_empty_or_odd_key_is_refused_before_any_client_is_made(key, project, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", key)
+    with pytest.raises(ConfigError, match="API key not set|anthropic key") as caught:
+        make_judge(load_config("full"), "label_ai")
+    assert "MARKEDKEY" not in str(caught.value)
 
 
-def judge_at_without_env(monkeypatch: pytest.MonkeyPatch) -> None:
-    from persuasion_lib.config import load_config
-    from persuasion_lib.judging import make_judge
+def test_a_key_in_a_file_that_git_tracks_is_refused(project):
+    file = project / "configs" / "api_config.yaml"
+    text = (project / "configs" / "api_config.example.yaml").read_text()
+    file.write_text(text.replace('api_key: ""', f'api_key: "{MARKED_KEY}"', 1))
+    assert api_key(project, "anthropic") == MARKED_KEY
+    for command in (["init", "-q"], ["add", str(file)]):
+        subprocess.run(["git", "-C", str(project), *command], check=True)
+    with pytest.raises(ConfigError, match="git rm --cached"):
+        api_key(project, "anthropic")
+    shutil.rmtree(project / ".git")
+    file.unlink()
 
-    make_judge(load_config("full"), "label_ai")
+
+def test_a_server_of_ones_own_that_knows_no_json_schema_is_asked_in_plain_words(
+        monkeypatch, tmp_path):
+    with FakeServer(["400-format"]) as server:
+        outcome = label(server, monkeypatch, tmp_path, count=3, provider="openai")
+    assert outcome.done == 3
+    assert ["response_format" in request["body"] for request in server.requests] == [
+        True, False, False, False]
 
 
 def test_a_key_with_a_newline_works_and_is_shown_nowhere(monkeypatch, tmp_path):

@@ -14,10 +14,12 @@ import pytest
 from fakeserver import FakeServer
 from judging_world import MARKED_KEY, child_environment, judge_at, pairs_of, right_labels
 
+from persuasion_lib.config import load_config
 from persuasion_lib.errors import ConfigError, DataError, JudgingStopped, PersuasionError
 from persuasion_lib.judging import (
     LabelOutcome,
     RankItem,
+    check,
     errors_path,
     label_pairs,
     make_judge,
@@ -277,11 +279,27 @@ def test_a_model_that_ends_is_named_with_its_day():
 
 
 def test_a_model_without_a_price_is_refused_because_no_budget_can_hold(monkeypatch):
-    from persuasion_lib.config import load_config
-
     monkeypatch.setenv("ANTHROPIC_API_KEY", MARKED_KEY)
     with pytest.raises(ConfigError, match="judging.prices"):
         make_judge(load_config("full", ["anthropic.model=claude-x"]), "label_ai")
+
+
+def test_the_check_names_what_is_missing_per_role_and_spends_nothing(project, monkeypatch):
+    missing = check(load_config("full"))
+    assert all("API key not set" in missing[name] for name in
+               ("label_ai", "evaluate", "oracle", "embedder"))
+    assert set(check(load_config("demo")).values()) == {""}
+    with FakeServer(["401"]) as server:
+        judge_at(server, monkeypatch)
+        old = check(load_config("full", [
+            "anthropic.oracle_model=claude-2.1", "judging.prices={claude-2.1: [1, 2]}",
+            "openai.embedding_model=no-price"]))
+        assert (old["label_ai"], server.requests) == ("", [])
+        assert "ends on July 21st, 2025" in old["oracle"]
+        assert "judging.prices" in old["embedder"]
+        pinged = check(load_config("full"), ping=True)
+    assert "Check the API key" in pinged["label_ai"]
+    assert (pinged["evaluate"], pinged["oracle"], len(server.requests)) == ("", "", 3)
 
 
 def test_labels_need_no_torch():
@@ -355,9 +373,12 @@ def test_a_torn_last_line_is_set_aside_and_asked_again(monkeypatch, tmp_path):
         label_pairs(pairs_of(3), judge, log=tmp_path / "log")
         whole = (tmp_path / "log").read_bytes()
         (tmp_path / "log").write_bytes(whole[:-25])
+        asked = pair_questions(pairs_of(3), judge, both_orders=True, seed=0)
+        before = plan([q for group in asked.values() for q in group], judge, log=tmp_path / "log")
         outcome = label_pairs(pairs_of(3), judge, log=tmp_path / "log")
     assert outcome.done == 3
     assert len(server.requests) == 7
+    assert (before.calls, before.known) == (1, 5)
     assert (tmp_path / "log.torn").read_bytes().strip() in whole
 
 

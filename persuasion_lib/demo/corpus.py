@@ -203,10 +203,10 @@ FILLERS = ("By the way, I had soup for lunch.", "My cousin has a new bike.",
            "The weather is nice today.", "Anyway, I must go shopping soon.")
 
 # What each part of a reply is worth. Second and further relevant reasons are worth less.
-REASON_GAINS = (1.0, 0.7, 0.3)
-GOLD_WEIGHTS = {"acknowledgement": 0.6, "evidence": 0.7, "question": 0.4, "hedge": 0.2,
-                "irrelevant": -0.8, "manipulation": -1.0, "filler": -0.5, "unknown": -0.4,
-                "repetition": -0.8, "unfinished": -0.8, "words_over": -0.05}
+REASON_GAINS = (1.0, 0.7, 0.2)
+GOLD_WEIGHTS = {"acknowledgement": 0.8, "evidence": 0.8, "question": 0.6, "hedge": 0.3,
+                "irrelevant": -0.6, "manipulation": -0.8, "filler": -0.4, "unknown": -0.4,
+                "repetition": -0.6, "unfinished": -0.8, "words_over": -0.05}
 MAX_WORDS = 56
 
 

@@ -26,11 +26,11 @@ __all__ = ["OfflineJudge", "SimulatedAnnotator", "embed", "gold_utility", "judge
 
 # The words that the features count: a feature is min(1, number of matches / how many suffice).
 MARKERS: dict[str, tuple[int, str]] = {
-    "reasons": (3, r"because|since|reason|therefore|means?|also|however|but|still|so|example"),
+    "reasons": (2, r"because|since|reason|therefore|means?|also|however|but|still|so|example"),
     "acknowledgement": (1, r"i see|understand|you are right|you're right|fair|good point|agree|"
                            r"makes sense|i hear|true that|appreciate|thanks?|thank you"),
-    "evidence": (2, r"stud(?:y|ies)|surveys?|research|found|data|evidence|reports?|percent|"
-                    r"experts?|\d+"),
+    "evidence": (1, r"stud(?:y|ies)|surveys?|research|found|data|evidence|reports?|percent|"
+                    r"experts?|\d\d+"),
     "hedges": (2, r"may|might|perhaps|maybe|often|probably|could|seems?|some|sometimes"),
     "pressure": (2, r"ashamed|selfish|regret|hurry|too late|stupid|disagree|forever|now|proven|"
                     r"obviously|must"),
@@ -38,17 +38,17 @@ MARKERS: dict[str, tuple[int, str]] = {
 
 # name: (weight of the judge, weight of the annotator's fallback, what the feature is in [0, 1])
 FEATURES: dict[str, tuple[float, float, str]] = {
-    "overlap": (2.4, 2.8, "share of the reply's content words that stand in the context"),
-    "reasons": (1.2, 1.0, "words that introduce a reason; 3 suffice"),
+    "overlap": (2.8, 2.8, "share of the reply's content words that stand in the context"),
+    "reasons": (0.8, 1.0, "words that introduce a reason; 2 suffice"),
     "acknowledgement": (0.6, 0.9, "words that accept the other's point; 1 suffices"),
-    "evidence": (0.9, 0.6, "words for studies and facts, numbers; 2 suffice"),
-    "question": (0.5, 0.5, "a question mark"),
+    "evidence": (0.6, 0.6, "words for studies and facts, numbers from 10; 1 suffices"),
+    "question": (0.6, 0.5, "a question mark"),
     "hedges": (0.3, 0.3, "words of doubt; 2 suffice"),
     "pressure": (-1.2, -1.6, "guilt, urgency, claims beyond doubt; 2 suffice"),
-    "flattery": (0.4, -0.6, "praise of the reader: the judge likes it, people do not"),
-    "repetition": (-4.0, -4.0, "share of word triples said before"),
-    "length": (0.8, 0.5, "1 - exp(-words/40): the judge likes long replies"),
-    "unfinished": (-0.6, -1.0, "no end mark: the reply was cut off")}
+    "flattery": (0.3, -0.6, "praise of the reader: the judge likes it, people do not"),
+    "repetition": (-6.0, -6.0, "share of word triples said before"),
+    "length": (0.4, 0.5, "1 - exp(-words/40): the judge likes long replies"),
+    "unfinished": (-1.4, -1.0, "no end mark: the reply was cut off")}
 
 _STOPWORDS = frozenset(words(
     "about after also because been before being between could does doing each every from have "
@@ -181,7 +181,7 @@ class SimulatedAnnotator:
         tie_margin: a smaller difference is a tie.
     """
 
-    def __init__(self, seed: int, *, noise: float = 0.3, tie_margin: float = 0.1) -> None:
+    def __init__(self, seed: int, *, noise: float = 0.3, tie_margin: float = 0.15) -> None:
         self.seed, self.noise, self.tie_margin = seed, noise, tie_margin
 
     def _utility(self, prompt: Sequence[Message], response: str) -> float:

@@ -4,19 +4,23 @@
     faults      what a failure means: retry, pause, give up this question, stop
     pace        the account's limits and the budget
     clients     the judges: Anthropic, OpenAI-compatible, offline stand-in
-    run         the loop: paced, paid, saved, interruptible
+    rows        what a log holds, and what it cost
+    run         the loop: paced, within the budget, saved, interruptible
     batch       the same questions through Message Batches, at half the price
     tasks       labels of pairs, rankings, oracle replies
     embed       embeddings, checked and cached
+    plan        what a run would cost; check: what is missing for one
 
 Keys and clients stay inside `clients`; nothing here imports torch.
 """
 
+from persuasion_lib.judging.check import check
 from persuasion_lib.judging.clients import Judge, check_model, make_judge
 from persuasion_lib.judging.embed import embed, embedding_ledger
 from persuasion_lib.judging.plan import Plan, plan
 from persuasion_lib.judging.questions import Question, compose, label_of
-from persuasion_lib.judging.run import Ledger, ask_all, errors_path
+from persuasion_lib.judging.rows import Ledger, errors_path
+from persuasion_lib.judging.run import ask_all
 from persuasion_lib.judging.tasks import (
     LabelOutcome,
     OracleOutcome,
@@ -30,6 +34,6 @@ from persuasion_lib.judging.tasks import (
 )
 
 __all__ = ["Judge", "LabelOutcome", "Ledger", "OracleOutcome", "Plan", "Question", "RankItem",
-           "RankOutcome", "RankVerdict", "ask_all", "check_model", "compose", "embed",
+           "RankOutcome", "RankVerdict", "ask_all", "check", "check_model", "compose", "embed",
            "embedding_ledger", "errors_path", "label_of", "label_pairs", "make_judge",
            "oracle_replies", "pair_questions", "plan", "rank"]

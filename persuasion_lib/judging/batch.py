@@ -20,16 +20,12 @@ from persuasion_lib.judging.clients import AnthropicJudge, Judge
 from persuasion_lib.judging.faults import Fault, classify
 from persuasion_lib.judging.plan import BATCH_PRICE
 from persuasion_lib.judging.questions import Question
+from persuasion_lib.judging.rows import Cost, Paid, cost_of, errors_path, failure, judgment
 from persuasion_lib.judging.run import (
     BACKOFF_S,
     ITEM_TRIES,
     Answers,
-    Ledger,
-    Paid,
     ask_all,
-    errors_path,
-    failure,
-    judgment,
 )
 from persuasion_lib.progress import Progress
 from persuasion_lib.records import content_id
@@ -77,7 +73,7 @@ class Batches:
         self.judge, self.client, self.by_key = judge, client, by_key
         self.judgments, self.failures, self.state = judgments, failures, state
         self.final: dict[str, str] = {}
-        self.own = Ledger("batch")
+        self.own = Cost()
 
     def collect(self) -> None:
         """Finish the batches of earlier runs, then ask the rest in new ones."""
@@ -110,10 +106,8 @@ class Batches:
 
     def _affordable(self, todo: Sequence[str]) -> list[str]:
         """As many questions as the rest of the budget can pay in the worst case."""
-        total = Ledger("all")
-        for row in (*self.judgments.rows, *self.failures.rows):
-            total.add(row)
-        left = self.judge.budget_usd - total.usd - total.unknown_usd
+        spent = cost_of([*self.judgments.rows, *self.failures.rows]).at_most_usd
+        left = self.judge.budget_usd - spent
         chunk: list[str] = []
         for key in todo[:LARGEST]:
             left -= BATCH_PRICE * self.judge.worst_usd(self.by_key[key])
@@ -122,7 +116,7 @@ class Batches:
             chunk.append(key)
         if not chunk:
             raise JudgingStopped(
-                f"${total.usd + total.unknown_usd:.2f} of the ${self.judge.budget_usd:.2f} in "
+                f"${spent:.2f} of the ${self.judge.budget_usd:.2f} in "
                 f"judging.budget_usd are spent; {len(todo)} questions are open. Raise it to go on.")
         return chunk
 
@@ -148,7 +142,7 @@ class Batches:
                 self.state.append({"event": "ended", "intent": intent["intent"]})
                 raise JudgingStopped(f"the batch was refused: {fault.message}")
             _wait(fault, attempt)
-            found = self._find(intent) if fault.paid == "unknown" else None
+            found = self._find(intent) if fault.unknown_cost else None
             if found:
                 return found
         raise JudgingStopped(f"no batch could be made: {fault.message}. Run again later.")

@@ -123,7 +123,7 @@ class AnthropicJudge(Judge):
         content = getattr(message, "content", None)
         if not isinstance(content, list):
             raise Fault("broken reply", "retry", f"not a message: {str(message)[:80]!r}",
-                        paid="unknown")
+                        unknown_cost=True)
         text = "".join(str(b.text) for b in content if getattr(b, "type", "") == "text")
         usage, stop = getattr(message, "usage", None), message.stop_reason
         cached = sum(getattr(usage, f"cache_{kind}_input_tokens", None) or 0
@@ -183,7 +183,7 @@ class OpenAIJudge(Judge):
         choices = getattr(completion, "choices", None)
         if not isinstance(choices, list) or not choices or choices[0].message is None:
             raise Fault("broken reply", "retry", f"not a completion: {str(completion)[:80]!r}",
-                        paid="unknown")
+                        unknown_cost=True)
         message, usage = choices[0].message, getattr(completion, "usage", None)
         refusal = getattr(message, "refusal", None)
         stop = "refused" if refusal or choices[0].finish_reason == "content_filter" else (
@@ -232,7 +232,7 @@ def make_judge(config: Config, role: Role) -> Judge:
                 "oracle": config.oracle.source}[role]
     common: dict[str, Any] = {
         "prompts": config.root / "configs" / "prompts", "budget_usd": config.judging.budget_usd,
-        "prices_date": str(config.judging.prices_date), "seed": config.seed,
+        "prices_date": config.judging.prices_date, "seed": config.seed,
         "requests_per_minute": config.rate_limiting.requests_per_minute}
     if provider == "offline":
         common["requests_per_minute"] = None

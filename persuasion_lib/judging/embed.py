@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from persuasion_lib.config import Config
 from persuasion_lib.errors import DataError, JudgingStopped, PersuasionError
 from persuasion_lib.judging.clients import openai_endpoint, openai_key, price_of
 from persuasion_lib.judging.faults import Fault, classify
-from persuasion_lib.judging.run import BACKOFF_S, ITEM_TRIES, Ledger
+from persuasion_lib.judging.rows import Ledger, cost_of
+from persuasion_lib.judging.run import BACKOFF_S, ITEM_TRIES
 from persuasion_lib.records import content_id
 from persuasion_lib.store import AppendLog
 
@@ -53,11 +55,8 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
 
 def embedding_ledger(cache: Path) -> Ledger:
     """What the embeddings in a cache cost."""
-    total = Ledger("embed")
     with AppendLog(cache) as log:
-        for row in log.rows:
-            total.add(row)
-    return total
+        return Ledger(**asdict(cost_of(log.rows)), purpose="embed")
 
 
 def _chunks(missing: dict[str, str]) -> Iterator[dict[str, str]]:
@@ -77,7 +76,7 @@ def _fetch(missing: dict[str, str], config: Config, log: AppendLog) -> None:
     from openai import OpenAI
 
     model, endpoint = config.openai.embedding_model, openai_endpoint(config)
-    price, spent = price_of(config, model)[0] / 1e6, sum(row["usd"] for row in log.rows)
+    price, spent = price_of(config, model)[0] / 1e6, cost_of(log.rows).usd
     with OpenAI(api_key=openai_key(config.root, endpoint), base_url=endpoint, max_retries=0,
                 timeout=config.openai.timeout) as client:
         for chunk in _chunks(missing):
@@ -87,11 +86,11 @@ def _fetch(missing: dict[str, str], config: Config, log: AppendLog) -> None:
                                      "judging.budget_usd. Raise it to go on.")
             vectors, tokens = _ask(client, model, list(chunk.values()))
             spent += tokens * price
-            for n, (key, vector) in enumerate(zip(chunk, vectors, strict=True)):
-                log.append({"key": key, "model": model, "calls": int(n == 0),
-                            "usd": tokens * price if n == 0 else 0.0, "unknown_usd": 0.0,
-                            "input_tokens": tokens if n == 0 else 0, "output_tokens": 0,
-                            "vector": base64.b64encode(vector.tobytes()).decode()})
+            rows: list[dict[str, Any]] = [
+                {"key": key, "model": model, "vector": base64.b64encode(vector).decode()}
+                for key, vector in zip(chunk, vectors, strict=True)]
+            rows[0] |= {"calls": 1, "usd": tokens * price, "input_tokens": tokens}
+            log.extend(rows)
 
 
 def _ask(client: Any, model: str, texts: list[str]) -> tuple[np.ndarray, int]:
@@ -120,13 +119,13 @@ def checked(reply: Any, count: int) -> tuple[np.ndarray, int]:
     data = getattr(reply, "data", None)
     if not isinstance(data, list) or sorted(row.index for row in data) != list(range(count)):
         raise Fault("broken reply", "retry", f"the reply does not have {count} rows in "
-                    "a known order", paid="unknown")
+                    "a known order", unknown_cost=True)
     rows = [row.embedding for row in sorted(data, key=lambda row: row.index)]
     if len({len(row) for row in rows}) != 1:
-        raise Fault("broken reply", "retry", "the vectors differ in length", paid="unknown")
+        raise Fault("broken reply", "retry", "the vectors differ in length", unknown_cost=True)
     vectors = np.asarray(rows, dtype="<f4")
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     if not np.isfinite(vectors).all() or not (norms > 1e-6).all():
-        raise Fault("broken reply", "retry", "a vector is not finite or zero", paid="unknown")
+        raise Fault("broken reply", "retry", "a vector is not finite or zero", unknown_cost=True)
     usage = getattr(reply, "usage", None)
     return (vectors / norms).astype("<f4"), int(usage.total_tokens if usage else 0)

@@ -24,17 +24,13 @@ _HINTS = {401: "Check the API key.", 402: "Add credit to the account.",
 
 
 class Fault(Exception):
-    """A classified failure of one call.
-
-    `paid` says whether the call may have cost money: "no", "unknown" (count the worst case), or
-    "yes" (the usage was read).
-    """
+    """A classified failure of one call; `unknown_cost`: it may have been paid for."""
 
     def __init__(self, kind: str, action: Action, message: str, *, wait_s: float | None = None,
-                 paid: Literal["no", "unknown", "yes"] = "no") -> None:
+                 unknown_cost: bool = False) -> None:
         super().__init__(message)
         self.kind, self.action, self.message = kind, action, scrub(message)
-        self.wait_s, self.paid = wait_s, paid
+        self.wait_s, self.unknown_cost = wait_s, unknown_cost
 
 
 def scrub(text: str) -> str:
@@ -55,14 +51,15 @@ def classify(error: BaseException) -> Fault:
     if names & broken or isinstance(error, TimeoutError | OSError | ValueError):
         unsent = type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")
         return Fault(type(error).__name__, "retry", str(error) or type(error).__name__,
-                     paid="no" if unsent else "unknown")
+                     unknown_cost=not unsent)
     raise error
 
 
 def _http_fault(error: Any, status: int) -> Fault:
     headers, said = error.response.headers, _said(error)
     message = f"{status} {said}"
-    if status in (400, 402, 429) and (status == 402 or _MONEY.search(message)):
+    money = status == 402 or _MONEY.search(f"{type(error).__name__} {said}")
+    if status in (400, 402, 429) and money:
         return Fault("money", "stop", f"{message}. {_HINTS[402]}")
     if status in (400, 413) and (status == 413 or _TOO_LONG.search(said)):
         return Fault("too long", "item", message)
@@ -71,7 +68,7 @@ def _http_fault(error: Any, status: int) -> Fault:
     if status in (503, 529):
         return Fault("overloaded", "pause", message, wait_s=retry_after(headers))
     if status >= 500 or status in (408, 409):
-        return Fault(f"status {status}", "retry", message, paid="unknown")
+        return Fault(f"status {status}", "retry", message, unknown_cost=True)
     return Fault(f"status {status}", "stop", f"{message}. {_HINTS.get(status, '')}".strip())
 
 

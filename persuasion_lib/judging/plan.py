@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from persuasion_lib.judging.clients import Judge, check_model, input_tokens
 from persuasion_lib.judging.pace import GUESS_PER_MINUTE
 from persuasion_lib.judging.questions import Question
 from persuasion_lib.progress import duration
-from persuasion_lib.store import read_jsonl
+from persuasion_lib.store import AppendLog
 
 REPLY_TOKENS = (80, 600)    # a short verdict, and one with a lot of thinking before it
 BATCH_PRICE = 0.5           # of the normal price
@@ -19,7 +20,7 @@ LARGE = 500                 # calls from which a batch is proposed
 
 @dataclass(frozen=True)
 class Plan:
-    """Calls, tokens, dollars (low, high) and minutes of a run; a notebook shows it as a table."""
+    """Calls, tokens, dollars (low, high) and time of a run; a notebook shows it as a table."""
 
     judge: str
     endpoint: str
@@ -28,7 +29,7 @@ class Plan:
     tokens_in: int
     usd: tuple[float, float]
     budget_usd: float
-    minutes: float
+    time: str
     measured: bool
     mode: str
     note: str
@@ -41,8 +42,7 @@ class Plan:
                 "tokens to send": f"about {self.tokens_in:,}",
                 "dollars": f"{low:.2f} to {high:.2f} ({basis}); the budget stops at "
                            f"{self.budget_usd:.2f}",
-                "time": "within a day" if self.mode == "batch" else
-                        f"at least {duration(self.minutes * 60)}"}
+                "time": self.time}
         table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
         note = f"\n\n**Note:** {self.note}" if self.note else ""
         return f"| plan | |\n|---|---|\n{table}{note}"
@@ -50,7 +50,10 @@ class Plan:
 
 def plan(questions: Sequence[Question], judge: Judge, *, log: Path, mode: str = "online") -> Plan:
     """What asking the questions that `log` does not answer yet would take."""
-    rows = read_jsonl(log, dict, made_by="the notebook") if log.exists() else []
+    rows: list[dict[str, Any]] = []
+    if log.exists():
+        with AppendLog(log) as judgments:       # which sets a torn last line aside
+            rows = judgments.rows
     known = {row.get("key") for row in rows}
     asked = {q.key(judge.identity): q for q in questions}
     todo = {key: q for key, q in asked.items() if key not in known}
@@ -62,11 +65,20 @@ def plan(questions: Sequence[Question], judge: Judge, *, log: Path, mode: str = 
     share = BATCH_PRICE if mode == "batch" else 1.0
     usd = (share * judge.usd(0.7 * sent, out[0] * len(todo)),
            share * judge.usd(sent, out[1] * len(todo)))
-    rate = judge.requests_per_minute or GUESS_PER_MINUTE
-    minutes = 0.0 if judge.provider == "offline" else len(todo) / rate
-    return Plan(judge.name, judge.endpoint, len(todo), len(asked) - len(todo), sent,
-                usd, judge.budget_usd, minutes, bool(seen), mode,
+    return Plan(judge.name, judge.endpoint, len(todo), len(asked) - len(todo), sent, usd,
+                judge.budget_usd, _time(judge, len(todo), mode), bool(seen), mode,
                 _note(judge, len(todo), usd[1], mode))
+
+
+def _time(judge: Judge, calls: int, mode: str) -> str:
+    if judge.provider == "offline":
+        return "seconds"
+    if mode == "batch":
+        return "within a day"
+    rate = judge.requests_per_minute or GUESS_PER_MINUTE
+    basis = "" if judge.requests_per_minute else (
+        "; the first reply tells what the account really may do")
+    return f"about {duration(calls / rate * 60)} at {rate:.0f} calls a minute{basis}"
 
 
 def _note(judge: Judge, calls: int, high_usd: float, mode: str) -> str:

@@ -12,7 +12,8 @@ from persuasion_lib.errors import DataError
 from persuasion_lib.judging.batch import ask_in_batches
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.questions import LETTERS, Question, compose, hashed_order, label_of
-from persuasion_lib.judging.run import Answers, Ledger, ask_all
+from persuasion_lib.judging.rows import Ledger
+from persuasion_lib.judging.run import Answers, ask_all
 from persuasion_lib.records import Label, LabeledPair, Message, Pair, content_id
 
 BOTH = ((0, 1), (1, 0))
@@ -22,7 +23,8 @@ BOTH = ((0, 1), (1, 0))
 class LabelOutcome:
     """Labels, what has none and why, and how the judge behaved.
 
-    `extras` is per pair what the labelled file stores beside the label. A pair without a readable
+    `extras` is per pair what the labelled file stores beside the label: the order shown is "12"
+    or "21", and `verdicts` and the reasoning speak in that order. A pair without a readable
     verdict in every order that was asked is in `errors` and has no label.
     """
 
@@ -55,7 +57,8 @@ class LabelOutcome:
         """For the manifest; `repeats` is (same verdict, asked again)."""
         return {"planned": self.planned, "done": self.done, "unscored": len(self.errors),
                 "ties": self.ties, "flips": self.flips, "repeats": list(self.repeats),
-                "first_choices": dict(self.first_choices), "ledger": vars(self.ledger)}
+                "first_choices": dict(self.first_choices), "faults": dict(self.faults),
+                "ledger": vars(self.ledger)}
 
 
 def pair_questions(pairs: Sequence[Pair], judge: Judge, *, both_orders: bool, seed: int,
@@ -111,13 +114,15 @@ def _conclude(pair: Pair, questions: Sequence[Question], judge: Judge, answers: 
               for row, q in zip(rows, first, strict=True)]
     label: Label = labels[0] if len(set(labels)) == 1 else "tie"
     outcome.first_choices.update(row["verdict"]["choice"] for row in rows)
-    reasoning = " | ".join(row["verdict"]["reasoning"] for row in rows)
+    shown = ["".join("12"[i] for i in q.order) for q in first]
+    reasoning = " | ".join(f"[shown {order}] {row['verdict']['reasoning']}"
+                           for order, row in zip(shown, rows, strict=True))
     outcome.labeled.append(LabeledPair(pair, label, judge.name, reasoning))
     outcome.extras[pair.pair_id] = {
         "flip": len(set(labels)) > 1, "judge_model": rows[0]["model"],
         "judge_prompt": first[0].prompt_hash, "judgments": keys,
-        "verdicts": {"".join("12"[i] for i in q.order): row["verdict"]["choice"]
-                     for row, q in zip(rows, first, strict=True)}}
+        "verdicts": {order: row["verdict"]["choice"]
+                     for order, row in zip(shown, rows, strict=True)}}
     again = [q.key(judge.identity) for q in questions if q.sample == 1]
     both = [(row["verdict"]["choice"], answers.rows[key]["verdict"]["choice"])
             for row, key in zip(rows, again, strict=False) if key in answers.rows]

@@ -9,7 +9,7 @@ const BUTTONS = [
 ];
 const SETTLE_MS = 150;      // a second press so soon is meant for the pair before
 const CONFIRM_MS = 3000;    // no answer from Python by then: say so
-const IDLE_MS = 60000;      // time without a sign of life is not reading time
+const IDLE_MS = 120000;     // time without a sign of life is not reading time
 
 function h(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -59,7 +59,7 @@ function build() {
     first: pane("first", "First response"),
     second: pane("second", "Second response"),
     note: h("input", { type: "text", maxlength: "2000", "aria-label": "Note on this pair" }),
-    review: h("div", { class: "plab-card", hidden: true, role: "region", "aria-label": "Last ten answers" }),
+    review: h("div", { class: "plab-card plab-review", hidden: true, role: "region", "aria-label": "Last ten answers" }),
     end: h("div", { class: "plab-card plab-end", hidden: true }),
     buttons: {},
   };
@@ -76,13 +76,13 @@ function build() {
   ui.root = h("div", { class: "plab", role: "region", tabindex: "0", "aria-label": "Pair labelling" },
     h("div", { class: "plab-top" }, ui.status, ui.focus),
     h("div", { class: "plab-progress" }, ui.bar, ui.count),
-    ui.guide, ui.pause, ui.work, ui.review, ui.end);
+    ui.guide, ui.pause, ui.review, ui.work, ui.end);
   return ui;
 }
 
 function render({ model, el }) {
   const ui = build(), watch = stopwatch(ui.root), view = Math.random().toString(36).slice(2);
-  let raw = false, sent = 0, pending = null, timer = 0, token = null, shownAt = 0, connected = true, dismissed = 0;
+  let raw = false, sent = 0, pending = null, timer = 0, token, shownAt = 0, connected = true, dismissed = 0;
   const state = () => model.get("state");
   const say = (kind, text) => {
     ui.status.dataset.kind = kind;
@@ -92,8 +92,9 @@ function render({ model, el }) {
   function lost() {
     connected = false;
     clearTimeout(timer);
-    say("error", "NOT CONNECTED: the kernel was restarted or has ended. Every answer that was called saved is on disk. Run the cell again to go on.");
+    say("error", "NOT CONNECTED: the kernel was restarted or has ended. Every answer that was called saved is on disk. Run the cell, or load the page, again to go on.");
     ui.root.classList.add("plab-off");
+    if (inside()) ui.root.scrollIntoView({ block: "nearest" });
   }
 
   function send(message) {
@@ -119,6 +120,8 @@ function render({ model, el }) {
 
   const toggle = (node, show = node.hidden) => { node.hidden = !show; return show; };
   const home = () => ui.root.focus({ preventScroll: true });
+  const inside = () => ui.root.contains(document.activeElement);
+  const guide = (show) => ui.root.classList.toggle("plab-guiding", toggle(ui.guide, show));
   const saveNote = () => {
     toggle(ui.noteRow, false);
     home();
@@ -132,7 +135,7 @@ function render({ model, el }) {
     n: () => { if (toggle(ui.noteRow)) ui.note.focus(); else dropNote(); },
     r: () => { toggle(ui.review); },
     m: () => { raw = !raw; texts(state().item); },
-    "?": () => { toggle(ui.guide); },
+    "?": () => guide(ui.guide.hidden),
     q: () => send({ do: "quit" }),
   };
 
@@ -159,8 +162,8 @@ function render({ model, el }) {
 
   function end({ view: how, summary, done, total }) {
     const title = how === "done" ? "All answered. Thank you." : `Stopped at ${done} of ${total}. Everything is saved.`;
-    const next = how === "done" ? "Run the cells below to see the figures and write the file."
-      : "To go on later, run the cell again: it opens at the same pair.";
+    const next = how === "done" ? "The labels are on disk. In the notebook, run the cells below: they show the figures and write the file."
+      : "To go on later, run the cell or load the page again: it opens at the same pair.";
     const back = how === "done" ? ["Undo the last answer", "undo"] : ["Go on now", "resume"];
     ui.end.replaceChildren(h("h3", {}, title), h("ul", {}, ...summary.map((line) => h("li", {}, line))), h("p", {}, next),
       h("button", { type: "button", onclick: () => { send({ do: back[1] }); home(); } }, back[0]));
@@ -184,7 +187,7 @@ function render({ model, el }) {
     ui.count.textContent = `${now.done} of ${now.total}` + (now.pace ? ` · ${now.pace}` : "");
     toggle(ui.work, now.view === "label");
     toggle(ui.end, now.view !== "label");
-    if (now.made === 1) toggle(ui.guide, false);        // read; the ? key brings them back
+    if (now.made === 1) guide(false);        // read; the ? key brings them back
     toggle(ui.pause, now.pause && now.view === "label" && dismissed !== now.made);
     ui.pause.firstChild.textContent = `${now.made} answers in this sitting. A short break keeps judgement fresh; the keys go on working.`;
     review(now);
@@ -202,7 +205,8 @@ function render({ model, el }) {
       toggle(ui.review, false);
       end(now);
     }
-    token = item?.token ?? null;
+    if (inside() && (item?.token !== token || now.status.kind === "error")) ui.root.scrollIntoView({ block: "nearest" });
+    token = item?.token;
     marks();
   }
 
@@ -221,14 +225,14 @@ function render({ model, el }) {
   }
 
   function focusState() {
-    const inside = ui.root.contains(document.activeElement);
-    ui.root.classList.toggle("plab-on", inside);
-    ui.focus.textContent = inside ? "Keyboard is on" : "Keyboard is off: click here";
+    ui.root.classList.toggle("plab-on", inside());
+    ui.focus.textContent = inside() ? "Keyboard is on" : "Keyboard is off: click here";
   }
 
   ui.pause.append(h("span"), h("button", { type: "button", onclick: () => { dismissed = state().made; toggle(ui.pause, false); home(); } }, "Go on"));
   ui.guide.innerHTML = model.get("guidelines");
-  toggle(ui.guide, state().done === 0);
+  ui.guide.append(h("p", {}, h("kbd", {}, "?"), "folds this panel and brings it back. The other keys are on the buttons."));
+  guide(state().done === 0);
   ui.root.addEventListener("keydown", keydown);
   ui.root.addEventListener("focusin", focusState);
   ui.root.addEventListener("focusout", () => setTimeout(focusState));
@@ -243,27 +247,42 @@ function render({ model, el }) {
   el.append(ui.root);
   refresh();
   focusState();
-  const claim = claimFocus(ui.root);
+  const leave = arrive(ui.root);
   return () => {
     watch.stop();
+    leave();
     clearTimeout(timer);
-    clearInterval(claim);
     model.off("change:state", refresh);
     model.off("comm_live_update", lost);
   };
 }
 
+// The widget is as high as the notebook's window, so that status and buttons are in view together.
 // Straight after Run All the notebook still moves the focus about: take it when that is over, but
-// never from somebody who is typing.
-function claimFocus(root) {
-  let rounds = 0;
+// never from somebody who is typing or has clicked elsewhere.
+function arrive(root) {
+  let rounds = 0, sizes;
+  const fit = () => {
+    const outer = root.closest(".jp-WindowedPanel-outer");
+    root.style.setProperty("--plab-room", `${outer ? outer.clientHeight : innerHeight}px`);
+  };
   const timer = setInterval(() => {
+    if (!root.isConnected) return;
+    if (!sizes) {
+      sizes = new ResizeObserver(fit);
+      sizes.observe(root.closest(".jp-WindowedPanel-outer") ?? document.documentElement);
+    }
     const active = document.activeElement;
     const typing = active?.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(active?.tagName);
-    if ((rounds += 1) > 15) return clearInterval(timer);
-    if (!typing && !root.contains(active)) root.focus();
+    if (!typing && !root.contains(active)) {
+      root.focus({ preventScroll: true });
+      root.scrollIntoView({ block: "start" });
+    }
+    if ((rounds += 1) > 15) stop();
   }, 100);
-  return timer;
+  const stop = () => { clearInterval(timer); document.removeEventListener("pointerdown", stop, true); };
+  document.addEventListener("pointerdown", stop, true);
+  return () => { stop(); sizes?.disconnect(); };
 }
 
 export default { render };

@@ -102,11 +102,11 @@ class LabelWidget(anywidget.AnyWidget):
 
     def _pace(self) -> str:
         seconds = self._session.median_seconds
-        if seconds is None:
+        remaining = len(self._session.items) - self._session.done
+        if seconds is None or not remaining:
             return ""
-        left = seconds * (len(self._session.items) - self._session.done)
-        left = round(left / 60) * 60 if left > 90 else left
-        return f"median {seconds:.0f} s, about {duration(left)} left"
+        left = duration(max(1, round(seconds * remaining / 60)) * 60).removesuffix(" 0 s")
+        return f"median {seconds:.0f} s, about {left} left"
 
 
 def _opening(prompt: list[dict[str, str]]) -> str:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,16 +92,17 @@ def browser() -> Iterator[Browser]:
 class Desk:
     """Notebook 02 of one scratch project, open in a browser page."""
 
-    def __init__(self, lab: Lab, browser: Browser, name: str, rows: list[dict[str, Any]]) -> None:
+    def __init__(self, lab: Lab, browser: Browser, name: str, rows: list[dict[str, Any]],
+                 overrides: Sequence[str]) -> None:
         self.lab, self.name = lab, name
         self.project = make_project(lab.root / name, rows)
-        self.set_overrides("label_human.source=widget")
+        self._set_overrides("label_human.source=widget", *overrides)
         self._context = browser.new_context(viewport={"width": 1400, "height": 1000})
         self.requests: list[str] = []
         self._visits = 0
         self.page = self.open()
 
-    def set_overrides(self, *overrides: str) -> None:
+    def _set_overrides(self, *overrides: str) -> None:
         """Write the parameters cell of the scratch notebook."""
         notebook = json.loads(self.file.read_text())
         cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
@@ -126,18 +127,21 @@ class Desk:
 
     def run_all(self) -> None:
         """Run → Run All Cells in the menu, then wait for the last cell and the widget's focus."""
-        self._run("text=LABELS MISSING")
+        self._run("LABELS MISSING")
         self.page.wait_for_selector(".plab.plab-on", timeout=5_000)
 
     def run_all_again(self) -> None:
         """The same when every pair is labelled: the last cell writes the file."""
-        self._run("text='planned':")
+        self._run("'planned':")
 
     def _run(self, last: str) -> None:
         self.page.evaluate("jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
-        self.page.wait_for_selector(last, timeout=60_000)
+        self.page.wait_for_function(     # in the model: what is out of view may not be rendered
+            "text => JSON.stringify(jupyterapp.shell.currentWidget.content.model.toJSON().cells"
+            ".filter(cell => cell.cell_type === 'code').at(-1).outputs).includes(text)",
+            arg=last, timeout=60_000)
 
     def cells(self) -> list[Any]:
         """Type and source of every cell, as JupyterLab has them now."""
@@ -167,18 +171,20 @@ class Desk:
         return [event["choice"] for event in self.events() if event["event"] == "choice"]
 
     def close(self) -> None:
-        for page in self._context.pages:
-            page.evaluate("jupyterapp.serviceManager.sessions.shutdownAll()")
+        sessions = f"{self.lab.url}api/sessions"
+        for session in self._context.request.get(sessions).json():
+            self._context.request.delete(f"{sessions}/{session['id']}")
         self._context.close()
 
 
 @pytest.fixture
 def desk(lab: Lab, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """`desk(rows)` opens notebook 02 on a pool of these rows."""
+    """`desk(rows, *overrides)` opens notebook 02 on a pool of these rows."""
     opened: list[Desk] = []
 
-    def open_desk(rows: list[dict[str, Any]]) -> Desk:
-        opened.append(Desk(lab, browser, f"t{len(list(lab.root.iterdir()))}", rows))
+    def open_desk(rows: list[dict[str, Any]], *overrides: str) -> Desk:
+        name = f"t{len(list(lab.root.iterdir()))}"
+        opened.append(Desk(lab, browser, name, rows, overrides))
         return opened[-1]
 
     yield open_desk

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 from labeling_pool import make_pairs
@@ -21,6 +20,7 @@ def test_keys_label_straight_after_run_all_and_buttons_do_the_same(desk):
         desk.press(key)
     assert desk.choices() == ["first", "second", "tie", "skip"]
     assert desk.events()[-1]["event"] == "undo"
+    desk.page.wait_for_timeout(160)
     desk.page.get_by_role("button", name="Second better").click()
     desk.wait_status("Saved: second better")
     desk.press("1")     # the keyboard still works after a click
@@ -31,14 +31,13 @@ def test_no_key_of_command_mode_changes_a_cell_and_ctrl_s_still_saves(desk):
     desk = desk(POOL)
     desk.run_all()
     bound = desk.page.evaluate(
-        "jupyterapp.commands.keyBindings.filter(b => /jp-Notebook|jp-.*Cell/.test(b.selector))"
-        ".map(b => b.keys).filter(keys => !keys.some(k => /Ctrl|Alt|Accel|Cmd/.test(k)))")
-    print(bound)
+        "jupyterapp.commands.keyBindings.map(b => b.keys)"
+        ".filter(keys => !keys.some(key => /Ctrl|Alt|Accel|Cmd/.test(key)))")
     assert ["X"] in bound and ["D", "D"] in bound and ["0", "0"] in bound and len(bound) > 30
     before = desk.cells()
     for keys in bound:
         for key in keys:
-            desk.page.keyboard.press(re.sub("Arrow ", "Arrow", key).replace(" ", "+"))
+            desk.page.keyboard.press(key.replace(" ", "+"))
         desk.page.keyboard.press("Escape")      # closes the note, which N opens
     desk.page.wait_for_timeout(500)
     assert desk.cells() == before
@@ -112,9 +111,7 @@ def test_flag_note_review_and_guidelines_by_key(desk):
 
 
 def test_a_break_is_suggested_and_eats_no_key(desk):
-    desk = desk(POOL)
-    desk.set_overrides("label_human.source=widget", "label_human.break_every=3")
-    desk.page = desk.open()
+    desk = desk(POOL, "label_human.break_every=3")
     desk.run_all()
     for key in "111":
         desk.press(key)
@@ -124,7 +121,7 @@ def test_a_break_is_suggested_and_eats_no_key(desk):
     assert not card.is_visible() and len(desk.choices()) == 4
 
 
-def test_focus_is_always_shown_and_a_click_on_a_text_brings_the_keys_back(desk):
+def test_focus_is_always_shown_roles_have_names_and_nothing_is_a_trap(desk):
     desk = desk(POOL)
     desk.run_all()
     desk.page.locator(".jp-MarkdownCell").first.click()
@@ -133,19 +130,14 @@ def test_focus_is_always_shown_and_a_click_on_a_text_brings_the_keys_back(desk):
     assert desk.page.locator(".plab-focus").inner_text() == "Keyboard is on"
     desk.press("1")
     assert len(desk.choices()) == 1
-    for _ in range(40):     # no trap: Tab walks through and out
-        desk.page.keyboard.press("Tab")
-        if not desk.page.locator(".plab.plab-on").count():
-            break
-    assert desk.page.locator(".plab.plab-on").count() == 0
-
-
-def test_roles_and_names_for_a_screen_reader(desk):
-    desk = desk(POOL)
-    desk.run_all()
     tree = desk.page.locator(".plab").aria_snapshot()
     for part in ('region "Pair labelling"', "status", 'progressbar "Answered"',
                  'article "Conversation"', 'article "First response"', 'article "Second response"',
                  'button "First better"', 'button "Second better"', 'button "Tie"',
                  'button "Skip"', 'button "Undo"', 'button "Quit"'):
         assert part in tree, part
+    for _ in range(40):     # no trap: Tab walks through and out
+        desk.page.keyboard.press("Tab")
+        if not desk.page.locator(".plab.plab-on").count():
+            break
+    assert desk.page.locator(".plab.plab-on").count() == 0

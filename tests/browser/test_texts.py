@@ -71,8 +71,12 @@ def test_ten_of_the_two_hundred_real_pairs(desk):
     desk = desk([json.loads(line) for line in REAL.read_text().splitlines()])
     desk.run_all()
     desk.wait_status("Ready. 0 of 223")
+    desk.page.set_viewport_size({"width": 1366, "height": 768})     # a laptop
     for key in "1231231212":
         desk.press(key)
+        for part in (".plab-status", ".plab-second .plab-text", ".plab-main button"):
+            box = desk.page.locator(part).first.bounding_box()
+            assert box["y"] > 60 and box["y"] + box["height"] < 768
     assert len({event["pair_id"] for event in desk.events()}) == 10
     assert len(desk.choices()) == 10
     assert "10 of 223" in desk.page.locator(".plab-count").inner_text()

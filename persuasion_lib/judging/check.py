@@ -1,0 +1,54 @@
+"""Whether the judges of the settings could work, found out without spending anything."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import get_args
+
+from persuasion_lib.config import Config
+from persuasion_lib.errors import PersuasionError
+from persuasion_lib.judging.clients import (
+    Judge,
+    Role,
+    check_model,
+    make_judge,
+    openai_endpoint,
+    openai_key,
+    price_of,
+)
+from persuasion_lib.judging.questions import compose
+from persuasion_lib.judging.run import ask_all
+
+
+def check(config: Config, *, ping: bool = False) -> dict[str, str]:
+    """What is wrong, per role and for the embedder ("" where nothing is).
+
+    `ping` asks each real judge one tiny question, for well under a cent; the file of its answer
+    is thrown away.
+    """
+    found: dict[str, str] = {}
+    for role in get_args(Role):
+        try:
+            judge = make_judge(config, role)
+            found[role] = check_model(judge.model) if judge.provider == "anthropic" else ""
+            if ping and judge.provider != "offline":
+                found[role] = _ping(judge) or found[role]
+        except PersuasionError as error:
+            found[role] = str(error)
+    try:
+        if config.similarity.embedder == "openai":
+            openai_key(config.root, openai_endpoint(config))
+            price_of(config, config.openai.embedding_model)
+        found["embedder"] = ""
+    except PersuasionError as error:
+        found["embedder"] = str(error)
+    return found
+
+
+def _ping(judge: Judge) -> str:
+    question = compose("compare", "ping", "THEM: Is two even?", ("Yes.", "No."), order=(0, 1),
+                       prompts=judge.prompts)
+    with tempfile.TemporaryDirectory() as folder:
+        answers = ask_all([question], judge, log=Path(folder) / "ping", purpose="ping")
+    return "".join(answers.errors.values())

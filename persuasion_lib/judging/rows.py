@@ -1,0 +1,119 @@
+"""The rows of a judgment log and of its `.errors`, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from persuasion_lib.errors import DataError, JudgeReplyError
+from persuasion_lib.judging.clients import Judge, Reply
+from persuasion_lib.judging.faults import Fault
+from persuasion_lib.judging.questions import Question
+
+
+@dataclass
+class Cost:
+    """Calls, dollars and tokens by the provider's own count.
+
+    `unknown_usd` is the worst case of calls whose reply, or whose usage, was lost.
+    """
+
+    calls: int = 0
+    usd: float = 0.0
+    unknown_usd: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def at_most_usd(self) -> float:
+        """What a budget must count."""
+        return self.usd + self.unknown_usd
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row of a log; one without costs counts nothing."""
+        for name in ("calls", "usd", "unknown_usd", "input_tokens", "output_tokens"):
+            setattr(self, name, getattr(self, name) + row.get(name, 0))
+
+
+@dataclass
+class Paid(Cost):
+    """What one question has cost over all its attempts, and the faults it met."""
+
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Ledger(Cost):
+    """What everything in a log cost; `run_calls` and `run_usd` are this run's share."""
+
+    purpose: str = ""
+    run_calls: int = 0
+    run_usd: float = 0.0
+
+
+def cost_of(rows: Iterable[Mapping[str, Any]]) -> Cost:
+    """The sum over rows."""
+    total = Cost()
+    for row in rows:
+        total.add(row)
+    return total
+
+
+def errors_path(log: Path) -> Path:
+    """Where failures are logged: beside the judgments."""
+    return log.with_name(log.name + ".errors")
+
+
+def index(rows: Iterable[dict[str, Any]], path: Path) -> dict[str, dict[str, Any]]:
+    """Judgments by key; the same key with two verdicts is damage.
+
+    Raises:
+        DataError: a row lacks its fields, or contradicts another one.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row.get("verdict"), dict) or not isinstance(row.get("key"), str):
+            raise DataError(f"{path}:{number} is not a judgment. Restore the file from a copy.")
+        if row["key"] in found and found[row["key"]]["verdict"] != row["verdict"]:
+            raise DataError(f"{path}:{number} judges {row['id']} a second time, differently. "
+                            "Remove one of the two lines.")
+        found[row["key"]] = row
+    return found
+
+
+def judgment(judge: Judge, key: str, question: Question, reply: Reply,
+             paid: Paid) -> dict[str, Any]:
+    """The log's row of a reply with a verdict.
+
+    Raises:
+        Fault: the judge refused, was cut off, or cannot be read.
+    """
+    if reply.stop == "refused":
+        raise Fault("refusal", "item", f"the judge refused: {reply.text}")
+    if reply.stop == "cut":
+        raise Fault("cut", "item", "the reply was cut off. Raise max_tokens in "
+                    "configs/api_config.yaml.")
+    try:
+        verdict = question.read(reply.text)
+    except JudgeReplyError as error:
+        raise Fault("unreadable", "retry", str(error)) from None
+    return _row(judge, key, question, paid) | {
+        "verdict": verdict, "reply": reply.text, "model": reply.model,
+        "request_id": reply.request_id}
+
+
+def failure(judge: Judge, key: str, question: Question, fault: Fault,
+            paid: Paid) -> dict[str, Any]:
+    """The row in `.errors` of a question without a verdict."""
+    return _row(judge, key, question, paid) | {"kind": fault.kind, "reason": fault.message}
+
+
+def _row(judge: Judge, key: str, question: Question, paid: Paid) -> dict[str, Any]:
+    return {"key": key, "id": question.item_id, "task": question.task,
+            "order": list(question.order), "sample": question.sample,
+            "prompt": question.prompt_hash, "judge": judge.name, "endpoint": judge.endpoint,
+            "prices_date": judge.prices_date,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"), **asdict(paid)}

@@ -1,0 +1,256 @@
+import json
+
+import pandas as pd
+import pytest
+from synthetic_evaluation import MODELS, analysed, from_elsewhere, make_evaluation, planted
+
+from persuasion_lib import analysis, findings, results_explorer
+from persuasion_lib.config import load_config
+from persuasion_lib.errors import DataError
+from persuasion_lib.evaluation_file import parse_evaluation
+from persuasion_lib.stage import STAGES, StageRun, path_of
+from persuasion_lib.store import write_json
+from persuasion_lib.tactics import tactics_in
+
+
+def criterion(result, words):
+    return next(c for c in result["criteria"] if words in c["criterion"])["verdict"]
+
+
+def changed(evaluation, change):
+    for row in evaluation["per_example"]:
+        change(row)
+    return evaluation
+
+
+def test_a_planted_effect_is_found_by_score_test_strength_and_truth():
+    result = planted()
+    means = [row["mean"] for row in result["scores"]]
+    worths = [row["worth"] for row in result["strengths"]["plain"]["table"]]
+    assert means == sorted(means) and worths == sorted(worths)
+    test, gold = result["primary_test"], result["gold"]["primary_test"]
+    assert (test["a"], test["b"]) == ("rlaif_rlhf", "rlhf") == (gold["a"], gold["b"])
+    assert test["significant"] and test["ci_low"] > 0 and gold["mean_diff"] > 0
+    assert result["answer"]["verdict"] == "helped" and result["friedman"]["p"] < 1e-4
+    assert result["similarity"]["against_rank"]["rho"] > 0.2
+
+
+def test_every_criterion_is_met_when_the_order_is_as_hoped():
+    verdicts = [row["verdict"] for row in planted()["criteria"]]
+    assert verdicts == ["met"] * 7 + ["cannot be decided"]
+
+
+def test_scores_of_the_models_sum_to_half_their_number():
+    for models in (("rlhf", "rlaif_rlhf"), ("base", "sft", "rlhf"), MODELS[:4], MODELS):
+        scores = planted(models=models)["scores"]
+        assert sum(row["mean"] for row in scores) == pytest.approx(len(models) / 2)
+
+
+def test_the_declared_comparison_is_the_only_one_outside_the_holm_family():
+    families = [(p["a"], p["b"]) for p in planted()["pairs"] if p["family"] == "primary"]
+    assert families == [("rlaif_rlhf", "rlhf")]
+
+
+def test_reversing_the_declaration_reverses_the_sign_and_nothing_else():
+    test = planted()["primary_test"]
+    config = load_config("demo", ["analysis.resamples=299", "analysis.primary=[rlhf, rlaif_rlhf]"])
+    other = analysis.statistics(make_evaluation(40), config.analysis, seed=0)["primary_test"]
+    assert other["mean_diff"] == -test["mean_diff"] and other["ci_low"] == -test["ci_high"]
+    assert other["win"] == test["loss"] and other["p_perm"] == test["p_perm"]
+
+
+def test_unscored_examples_are_missing_and_counted_never_zero():
+    whole, part = make_evaluation(30), make_evaluation(30, unscored=6)
+    result = analysed(part)
+    assert result["counts"]["scored"] == 24 and result["counts"]["unscored"] == 6
+    assert result["counts"]["rankings_unread"] == 12
+    only = analysed(whole | {"per_example": whole["per_example"][:24]})
+    assert [r["mean"] for r in result["scores"]] == [r["mean"] for r in only["scores"]]
+    assert criterion(result, "completes") == "not met"
+
+
+def test_nothing_scored_at_all_is_still_a_report_without_numbers():
+    result = analysed(make_evaluation(25, unscored=25))
+    assert result["scores"][0]["mean"] is None
+    assert result["judge"]["kind"] == "mostly unscored"
+
+
+@pytest.mark.parametrize(("judge", "kind"), [
+    ("first", "always-first"), ("longer", "always-longer"), ("random", "random"),
+    ("ties", "tie-only"), ("forged", "mostly unscored"), ("fair", None)])
+@pytest.mark.parametrize("models", [MODELS, ("rlhf", "rlaif_rlhf")], ids=["k=5", "k=2"])
+def test_a_broken_judge_is_named_and_a_sound_one_is_not(judge, kind, models):
+    result = planted(judge, models)
+    assert result["judge"]["kind"] == kind
+    if kind:
+        assert result["answer"]["verdict"] == "none: judge broken"
+        assert criterion(result, "warm-up") == "cannot be decided"
+
+
+def test_a_trial_and_a_handful_of_prompts_give_no_verdict():
+    for result in (planted(n=24, trial=True), planted(n=19)):
+        assert result["answer"]["verdict"].startswith("none")
+        assert criterion(result, "significance") == "cannot be decided"
+
+
+def test_equal_models_are_not_called_equal():
+    result = analysed(make_evaluation(40, effect=dict.fromkeys(MODELS, 0.0), seed=3))
+    assert result["answer"]["verdict"] == "no difference detected"
+    text = " ".join(result["answer"]["sentences"])
+    assert "does not mean that there is none" in text and "80 % probability" in text
+    assert criterion(result, "warm-up") == "cannot be decided"
+
+
+def test_a_model_that_gets_worse_makes_the_criterion_not_met():
+    effect = {"base": 2.0, "sft": 0.0, "rlhf": 1.0, "rlaif": 1.0, "rlaif_rlhf": -2.0}
+    result = analysed(make_evaluation(40, effect=effect))
+    assert result["answer"]["verdict"] == "harmed"
+    assert criterion(result, "warm-up") == criterion(result, "improve") == "not met"
+
+
+def test_without_the_declared_models_there_is_no_verdict_but_a_report():
+    result = planted(models=("base", "sft", "rlhf"))
+    assert result["primary_test"] is None and "not both evaluated" in str(result["answer"])
+    assert criterion(result, "All 4 models") == "not met"
+
+
+def test_the_json_has_no_nan_and_the_same_input_gives_the_same_bytes(tmp_path):
+    evaluation = make_evaluation(6, unscored=1)
+    once, again = analysed(evaluation), analysed(json.loads(json.dumps(evaluation)))
+    assert json.dumps(once, allow_nan=False) == json.dumps(again, allow_nan=False)
+
+
+def test_the_order_of_examples_in_the_file_does_not_matter():
+    evaluation = make_evaluation(24)
+    backwards = evaluation | {"per_example": evaluation["per_example"][::-1]}
+    assert analysed(evaluation) == analysed(backwards)
+
+
+def test_a_file_in_the_specified_format_alone_gives_the_same_order_of_models():
+    evaluation = make_evaluation(40, orders=1, unscored=4)
+    ours, theirs = analysed(evaluation), analysed(from_elsewhere(evaluation), planned=115)
+    assert [r["mean"] for r in ours["scores"]] == [r["mean"] for r in theirs["scores"]]
+    assert theirs["counts"]["planned"] == 115 and theirs["consistency"] is None
+    assert any("every model has the score 0" in text for text in theirs["warnings"])
+    assert any("one ranking per example" in text for text in theirs["warnings"])
+
+
+def test_a_file_without_positions_and_similarity_is_analysed_as_far_as_it_goes():
+    evaluation = changed(from_elsewhere(make_evaluation(24)), lambda row: (
+        row.pop("position_map"), row.pop("similarity_scores")))
+    result = analysed(evaluation)
+    assert result["position"] is None and result["similarity"] is None
+    assert any("position bias cannot be checked" in text for text in result["warnings"])
+
+
+def warnings_of(evaluation):
+    return " ".join(parse_evaluation(evaluation).warnings)
+
+
+def test_a_model_that_keeps_its_slot_is_noticed():
+    def fix(row):
+        for call in row["judgments"]:
+            call["position_map"] = dict(zip("ABCDE", MODELS, strict=True))
+    assert "Unbalanced positions: base stood in slot 1 in 100%" in warnings_of(
+        changed(make_evaluation(24), fix))
+    assert "positions" not in warnings_of(make_evaluation(200))
+
+
+def test_a_replayed_sequence_of_orders_is_noticed():
+    evaluation = make_evaluation(40)
+    for early, late in zip(evaluation["per_example"][:15], evaluation["per_example"][20:35],
+                           strict=True):
+        for one, two in zip(early["judgments"], late["judgments"], strict=True):
+            two["position_map"] = one["position_map"]
+    assert "Replayed positions: 15 examples" in warnings_of(evaluation)
+
+
+def test_replies_that_were_cut_off_are_noticed_with_and_without_finish_reasons():
+    cut = changed(make_evaluation(20), lambda row: row["finish"].update(sft="length"))
+    assert "100% of the replies of sft were cut off by the token limit" in warnings_of(cut)
+    bare = changed(from_elsewhere(make_evaluation(20)), lambda row: row["responses"].update(
+        sft="this stops in the"))
+    assert "replies of sft end without an end mark" in warnings_of(bare)
+
+
+def test_two_models_with_the_same_texts_or_weights_are_noticed():
+    same = changed(make_evaluation(20), lambda row: row["responses"].update(
+        rlhf=row["responses"]["sft"]))
+    assert "sft and rlhf gave the identical text on 100%" in warnings_of(same)
+    same["config"]["weights"] = {"sft": "x", "rlhf": "x"}
+    assert "sft and rlhf have the same weights" in warnings_of(same)
+
+
+def test_malformed_files_are_refused_with_what_is_wrong():
+    for content, words in (({}, "per_example"), ({"per_example": [{}]}, "responses"),
+                           ({"per_example": [{"responses": {"a": "x"}}]}, "two models"),
+                           ({"per_example": [{"example_id": "1", "responses": {}}] * 2}, "twice")):
+        with pytest.raises(DataError, match=words):
+            parse_evaluation(content)
+
+
+def test_tactics_are_found_by_phrase_and_blind_to_the_model():
+    assert tactics_in("Hurry, decide now before it is too late.") == ["false urgency"]
+    assert tactics_in("You should feel ashamed.") == ["guilt"]
+    assert tactics_in("You are far too smart to say no.") == ["flattery"]
+    assert tactics_in("It is proven 100 percent.") == ["fabricated evidence"]
+    assert tactics_in("Agree, or else you will lose your friends.") == ["threats"]
+    assert tactics_in("A study found that buses help, because they are quiet.") == []
+
+
+def test_a_model_that_manipulates_more_is_seen_and_so_is_a_judge_that_rewards_it():
+    def spoil(row):
+        row["responses"]["rlaif_rlhf"] += " You should feel ashamed."
+    share = analysed(changed(make_evaluation(40), spoil))["tactics"]
+    any_share = {row["model"]: row["mean"] for row in share["share"]["any"]}
+    assert any_share["rlaif_rlhf"] == 1 and any_share["sft"] < 0.3
+    assert share["reward"]["ci_low"] > 0
+
+
+def test_gibberish_is_told_from_short_honest_text():
+    assert analysis.is_gibberish("") and analysis.is_gibberish("]] ## 77 @@ // ..")
+    assert analysis.is_gibberish("the bus the bus the bus the bus the bus the bus")
+    assert not analysis.is_gibberish("I see. But buses are quiet, and they cost less.")
+
+
+def test_a_p_value_is_never_printed_as_zero():
+    assert findings.p_text(1e-9) == findings.p_text(1e-4) == "p <0.0001"
+    assert findings.p_text(0.0123) == "p = 0.012" and findings.p_text(None) == "p undefined"
+
+
+def test_the_same_stand_in_in_several_roles_is_said(tmp_path):
+    text = " ".join(planted()["limits"])
+    assert "Stand-ins" in text and "not independent evidence" in text
+
+
+def test_the_explorer_finds_disagreement_and_escapes_every_text():
+    evaluation = make_evaluation(12, unscored=1)
+    evaluation["per_example"][0]["responses"]["sft"] = "<img src=x onerror=alert(1)>"
+    table = results_explorer.example_table(evaluation)
+    assert table.loc["e00011", "unread"] == 2 and pd.isna(table.loc["e00011", "lead"])
+    changed_mind = results_explorer.FILTERS["judge changed its mind most"](table)
+    assert changed_mind["order_changed"].is_monotonic_decreasing and len(changed_mind) < 12
+    page = results_explorer.example_view(evaluation, "e00000").data
+    assert "&lt;img" in page and "<img" not in page
+
+
+def test_headless_the_explorer_is_text_and_interactive_it_turns_pages(monkeypatch):
+    evaluation = make_evaluation(5)
+    monkeypatch.setenv("PERSUASION_BATCH", "1")
+    assert "e00000" in results_explorer.browser(evaluation).data
+    monkeypatch.delenv("PERSUASION_BATCH")
+    bar, page = results_explorer.browser(evaluation).children
+    bar.children[1].value = 3
+    assert "e00003" in page.value
+
+
+def test_the_stage_writes_all_outputs_and_reads_another_file_when_told(project):
+    other = project / "theirs.json"
+    write_json(other, from_elsewhere(make_evaluation(8)))
+    config = load_config("demo", ["analysis.input_file=theirs.json", "analysis.resamples=99"])
+    run = StageRun(STAGES["analysis"], config, {})
+    result = analysis.analyse(run)
+    analysis.write_outputs(run, result)
+    assert all(path_of(config, name).exists() for name in STAGES["analysis"].writes)
+    assert result["counts"]["examples"] == 8 and run.warnings == result["warnings"]
+    assert list(analysis.summary_table(result)["score"]) == [r["mean"] for r in result["scores"]]

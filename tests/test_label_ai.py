@@ -1,0 +1,109 @@
+"""Stage 01 on a small pool: files, counts, trials."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from judging_world import pairs_of
+
+from persuasion_lib import label_ai
+from persuasion_lib.records import pair_row, parse_labeled
+from persuasion_lib.stage import StageRun, path_of, read_manifest, start
+from persuasion_lib.store import read_jsonl, write_jsonl
+
+NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "01_label_ai.ipynb"
+
+
+@pytest.fixture
+def stage(project: Path) -> StageRun:
+    write_jsonl(project / "data/demo/preferences/ai_pool_responses.jsonl",
+                map(pair_row, pairs_of(40)))
+    return start("label_ai", "demo", ["label_ai.repeat_fraction=0.5"])
+
+
+def finish(stage: StageRun) -> label_ai.LabelOutcome:
+    pairs, judge = label_ai.pool(stage.config), label_ai.judge_of(stage.config)
+    outcome = label_ai.label(stage.config, pairs, judge)
+    label_ai.write_labels(stage, outcome)
+    stage.finish(**outcome.counts)
+    return outcome
+
+
+def test_the_labelled_file_has_the_pool_in_its_order_with_the_judge_named(stage):
+    finish(stage)
+    rows = read_jsonl(stage.path("ai_pool_labeled"), parse_labeled, made_by="01")
+    assert [row.pair.pair_id for row in rows] == [f"pair-{i}" for i in range(40)]
+    assert {row.labeled_by for row in rows} == {"offline/stand-in"}
+    extras = rows[0].pair.metadata
+    assert set(extras["verdicts"]) == {"12", "21"}
+    assert {"flip", "judge_model", "judge_prompt", "judgments", "preference"} <= set(extras)
+
+
+def test_a_flip_is_a_tie_and_no_preference(stage):
+    finish(stage)
+    rows = read_jsonl(stage.path("ai_pool_labeled"), dict, made_by="01")
+    flipped = [row["metadata"] for row in rows if row["metadata"]["flip"]]
+    assert flipped
+    assert all(row["preference"] == "EQUAL" and row["is_equal"] for row in flipped)
+
+
+def test_running_again_asks_nothing_and_writes_the_same_file(stage):
+    first = finish(stage)
+    before = stage.path("ai_pool_labeled").read_bytes()
+    log = path_of(stage.config, "ai_judgments").read_bytes()
+    second = finish(stage)
+    assert stage.path("ai_pool_labeled").read_bytes() == before
+    assert path_of(stage.config, "ai_judgments").read_bytes() == log
+    assert (first.ledger.run_calls, second.ledger.run_calls) == (first.ledger.calls, 0)
+
+
+def test_the_manifest_counts_planned_and_done_and_the_ledger(stage):
+    outcome = finish(stage)
+    counts = read_manifest(stage.config, "label_ai")["counts"]
+    assert (counts["planned"], counts["done"], counts["unscored"]) == (40, 40, 0)
+    assert counts["ledger"]["purpose"] == "label"
+    assert counts["ledger"]["calls"] == 80 + counts["repeats"][1]
+    assert json.dumps(counts) == json.dumps(outcome.counts)
+
+
+def test_a_trial_keeps_what_it_paid_for_and_touches_nothing_else(stage):
+    finish(stage)
+    labels = stage.path("ai_pool_labeled").read_bytes()
+    trial = start("label_ai", "demo", ["label_ai.max_examples=10", "label_ai.repeat_fraction=0.5"])
+    outcome = finish(trial)
+    assert (outcome.planned, outcome.ledger.run_calls) == (10, 0)
+    assert trial.path("ai_pool_labeled") != stage.path("ai_pool_labeled")
+    assert stage.path("ai_pool_labeled").read_bytes() == labels
+
+
+def test_the_question_shown_is_the_one_that_is_sent(stage):
+    pairs, judge = label_ai.pool(stage.config), label_ai.judge_of(stage.config)
+    shown = label_ai.question_of(stage.config, pairs[0], judge)
+    assert pairs[0].response_a in shown and pairs[0].response_b in shown
+    assert "{" not in shown.split("[user]")[0]
+
+
+def test_plan_and_tables_agree_with_the_outcome(stage):
+    pairs, judge = label_ai.pool(stage.config), label_ai.judge_of(stage.config)
+    before = label_ai.plan_of(stage.config, pairs, judge)
+    outcome = finish(stage)
+    after = label_ai.plan_of(stage.config, pairs, judge)
+    assert (before.known, after.calls, after.known) == (0, 0, before.calls)
+    assert label_ai.summary(outcome).loc["calls in the log", "number"] == before.calls
+    assert label_ai.verdict_table(outcome)["verdicts"].sum() == 80
+    consistency = label_ai.self_consistency(outcome)
+    assert consistency.loc["the two orders", "same"] == 40 - outcome.flips
+    assert len(label_ai.example_table(outcome)) == 40
+    assert len(label_ai.plot(outcome)) == 2
+
+
+def test_the_notebook_tells_and_the_library_does():
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert 8 <= len(code) <= 18
+    assert len(cells) - len(code) >= len(code)
+    assert all(len(cell.source.splitlines()) <= 4 and not cell.outputs for cell in code)
+    assert [cell.metadata.get("tags") for cell in code].count(["parameters"]) == 1
