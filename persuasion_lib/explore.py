@@ -30,8 +30,8 @@ def read_labels(stage: StageRun, name: str) -> list[LabeledPair]:
 def pair_table(human: Sequence[LabeledPair], ai: Sequence[LabeledPair] = ()) -> pd.DataFrame:
     """One row per labelled pair, index `pair_id`, with whoever labelled it.
 
-    `human` and `ai` are labels in stored order (missing where not labelled), `longer_by` is how many
-    characters the first response is longer than the second, `reason` is the AI judge's.
+    `human` and `ai` are labels in stored order (missing where there is none), `reason` is the AI
+    judge's, `longer_by` is how many characters the first response is longer than the second.
     """
     rows: dict[str, dict[str, Any]] = {}
     for who, labels in (("ai", ai), ("human", human)):

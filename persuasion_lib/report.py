@@ -328,7 +328,8 @@ def write_qualitative(run: StageRun, result: Mapping[str, Any],
 def qualitative(result: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     """Best and worst replies per model by score, ties by a hash of the example's id."""
     rows = [{**row, "example_id": str(row.get("example_id", i))}
-            for i, row in enumerate(evaluation["per_example"]) if row.get("grader_scores")]
+            for i, row in enumerate(evaluation["per_example"])
+            if any((row.get("grader_scores") or {}).values())]    # all 0 is unscored, not worst
     parts = ["QUALITATIVE EXAMPLES", "",
              textwrap.fill(f"Rule: per model the {SHOWN} scored examples with its highest and its "
                            "lowest judge's score; equal scores in the order of a hash of the "

@@ -25,7 +25,8 @@ def make_evaluation(n: int = 60, models: tuple[str, ...] = MODELS, *, judge: str
 
     Args:
         effect: mean utility per model, in units of the noise within a prompt.
-        judge: "fair" (utility plus noise), "first", "longer", "random", "ties" or "forged".
+        judge: "fair" (utility plus noise), "biased" (and a bonus for the first slot), "first",
+            "longer", "random", "ties" or "forged".
         unscored: the last examples have no readable ranking.
     """
     rng = np.random.default_rng(seed)
@@ -84,7 +85,8 @@ def _ranking(judge: str, shown: list[str], gold: dict[str, float], replies: dict
     if judge == "ties":           # the second ranking undoes the first
         ranking = sorted(shown)
         return ranking[::-1] if turn % 2 else ranking
-    return sorted(shown, key=lambda m: -(gold[m] + 0.3 * rng.gumbel()))
+    bonus = 1.5 if judge == "biased" else 0.0
+    return sorted(shown, key=lambda m: -(gold[m] + 0.3 * rng.gumbel() + bonus * (m == shown[0])))
 
 
 def from_elsewhere(evaluation: dict[str, Any]) -> dict[str, Any]:

@@ -87,6 +87,12 @@ def test_a_broken_judge_is_named_and_a_sound_one_is_not(judge, kind, models):
         assert criterion(result, "warm-up") == "cannot be decided"
 
 
+def test_a_position_bias_is_a_caution_beside_the_verdict_not_a_broken_judge():
+    result = planted("biased")
+    assert result["judge"]["kind"] is None and result["position"]["biased"]
+    assert "The slot matters" in " ".join(result["cautions"]) and planted()["cautions"] == []
+
+
 def test_a_trial_and_a_handful_of_prompts_give_no_verdict():
     for result in (planted(n=24, trial=True), planted(n=19)):
         assert result["answer"]["verdict"].startswith("none")

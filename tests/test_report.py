@@ -110,6 +110,7 @@ def test_examples_do_not_depend_on_the_order_of_the_file():
     assert text == report.qualitative(result, backwards)
     assert text.count("BEST") == text.count("WORST") == len(MODELS) * report.SHOWN
     assert "e00039" not in text and "Rule:" in text
+    assert "e00039" not in report.qualitative(result, from_elsewhere(evaluation))
 
 
 def test_the_best_example_of_a_model_has_its_highest_score():

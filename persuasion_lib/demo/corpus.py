@@ -185,6 +185,14 @@ TOPICS = (
           ("a wild garden had ten times more bees",)),
 )
 
+# Who writes says nothing about the topic; it makes nearly every post a different prompt.
+WHO = ("nurse", "baker", "student", "teacher", "driver", "farmer", "painter", "retired clerk",
+       "young parent", "cook", "gardener", "sailor", "carpenter", "nature guide", "singer",
+       "librarian", "dentist", "waiter", "builder", "tailor", "plumber", "florist", "judge",
+       "hairdresser")
+WHERE = ("a small town", "the north coast", "a big city", "the hills", "an island", "the south",
+         "a fishing port", "a quiet valley", "the capital", "a border town", "the west",
+         "a river village", "the lake district", "an old harbor", "a new suburb", "the plains")
 OPENERS = ("I believe that", "My view is that", "I am sure that", "It is clear to me that")
 ASKS = ("Change my view.", "Why am I wrong?", "What do you think?", "Tell me what I miss.")
 ANSWERS = ("Maybe, but {}.", "Hm, still {}.", "I am not sure, because {}.")
@@ -298,7 +306,8 @@ def _sentence(pattern: str, clause: str) -> str:
 def make_post(topic: Topic, rng: random.Random) -> tuple[str, str]:
     """(a post that states the view and one ground for it, the other ground)."""
     ground, other = rng.sample(topic.grounds, 2)
-    view = f"{rng.choice(OPENERS)} {topic.claim}, because {ground}."
+    who = f"I am a {rng.choice(WHO)} from {rng.choice(WHERE)}."
+    view = f"{who} {rng.choice(OPENERS)} {topic.claim}, because {ground}."
     return f"{view} {rng.choice(ASKS)}", other
 
 
