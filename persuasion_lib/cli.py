@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--only", metavar="STAGE", help="just this stage")
     run.add_argument("--force", action="store_true", help="run stages that are up to date, too")
     _add(commands, "status", _status, "per stage: done, stale because of what, or missing")
+    check = _add(commands, "check", _check, "could the judges of these settings work?")
+    check.add_argument("--ping", action="store_true", help="ask each real judge one tiny question")
     _add(commands, "label", _label, "open the labelling notebook as an app in the browser")
     return parser
 
@@ -67,6 +69,14 @@ def _status(options: argparse.Namespace) -> int:
         condition, reasons = state(config, stage.name)
         print(f"{stage.notebook:15s} {condition:8s}{'; '.join(reasons)}")
     return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from persuasion_lib.judging import check
+    found = check(load_config(options.profile, options.overrides), ping=options.ping)
+    for role, problem in found.items():
+        print(f"{role:10s} {problem or 'ok'}")
+    return 1 if any(found.values()) else 0
 
 
 def _label(options: argparse.Namespace) -> int:

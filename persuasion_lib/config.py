@@ -258,7 +258,10 @@ def load_config(profile: str = "demo", overrides: Sequence[str] = (), *,
     root = find_root(root)
     values: dict[str, Any] = {}
     for name in FILES:
-        _merge(values, _read_yaml(_file(root, name)))
+        # The example first: a copy of it made by an earlier version may lack newer keys.
+        for path in (root / "configs" / f"{name}{ending}" for ending in (".example.yaml", ".yaml")):
+            if path.exists() or path.name == f"{name}.yaml" and name != "api_config":
+                _merge(values, _read_yaml(path))
     for section in ("anthropic", "openai"):
         values.get(section, {}).pop("api_key", None)
     base = {key: dict(v) if isinstance(v, dict) else v for key, v in values.items()}
@@ -269,11 +272,6 @@ def load_config(profile: str = "demo", overrides: Sequence[str] = (), *,
     config = _checked(values, base)
     config._root, config._profile = root, profile
     return config
-
-
-def _file(root: Path, name: str) -> Path:
-    path = root / "configs" / f"{name}.yaml"
-    return path if path.exists() else root / "configs" / f"{name}.example.yaml"
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -47,6 +47,7 @@ from persuasion_lib.training import train_sft
 
 SETS = ("test", "human_pool", "ai_pool", "sft_val", "sft_train")
 OMISSION = "[…]"
+RESERVE = 1.03      # conversations beyond need, for prompts that turn out to be in use already
 
 
 @dataclass
@@ -81,7 +82,7 @@ def split_by_conversation(conversations: Sequence[Conversation], config: Config)
     remaining = iter(order)
     for name, count in wanted.items():
         found = 0
-        while found < count and (group := next(remaining, None)) is not None:
+        while found < count * RESERVE and (group := next(remaining, None)) is not None:
             found += min(prompts_in(groups[group]), _cap(config, name))
             sets[name] += groups[group]
     rest = list(remaining)

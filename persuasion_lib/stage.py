@@ -167,7 +167,9 @@ def settings_of(config: Config, stage: Stage) -> dict[str, Any]:
         # A corpus is the user's own file: it has no manifest, so its content is a setting here.
         corpus = config.root / config.data.path
         values["data.path content"] = content_hash(corpus) if corpus.exists() else "missing"
-    return json.loads(json.dumps(values))
+    if stage.name in ("label_ai", "label_human", "evaluate"):
+        values["configs/prompts content"] = content_hash(config.root / "configs" / "prompts")
+    return json.loads(json.dumps(values, default=str))
 
 
 def code_of(config: Config, stage: Stage) -> dict[str, str]:

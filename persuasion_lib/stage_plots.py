@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import seaborn as sns
-from matplotlib.figure import Figure
 
+from persuasion_lib.figures import Plot
 from persuasion_lib.records import LabeledPair
 
 
-def sft_curve(curve: pd.DataFrame) -> Figure:
+def sft_curve(curve: pd.DataFrame) -> Plot:
     """Training and held-out loss in nats per token against the training step."""
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    figure = Plot(figsize=(6, 3.2), layout="constrained")
     axes = figure.subplots()
     for column, label, marker in (("loss", "training", "o"), ("eval_loss", "held out", "s")):
         rows = curve[curve[column].notna()]
@@ -27,9 +27,9 @@ def sft_curve(curve: pd.DataFrame) -> Figure:
     return figure
 
 
-def dpo_curves(curves: pd.DataFrame) -> Figure:
+def dpo_curves(curves: pd.DataFrame) -> Plot:
     """Held-out loss, accuracy and margin of every DPO stage against its own training step."""
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    figure = Plot(figsize=(10, 3.2), layout="constrained")
     panels = (("loss", "loss (nats per pair)"), ("accuracy", "accuracy (share of pairs)"),
               ("margin", "margin (nats × beta)"))
     for axes, (column, label) in zip(figure.subplots(1, 3), panels, strict=True):
@@ -40,9 +40,9 @@ def dpo_curves(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def label_lengths(labels: Mapping[str, Sequence[LabeledPair]]) -> Figure:
+def label_lengths(labels: Mapping[str, Sequence[LabeledPair]]) -> Plot:
     """How many characters longer the chosen reply is than the rejected one, per training stage."""
-    figure = Figure(figsize=(8, 3), layout="constrained")
+    figure = Plot(figsize=(8, 3), layout="constrained")
     panels = figure.subplots(1, len(labels), squeeze=False)[0]
     for axes, (stage, pairs) in zip(panels, labels.items(), strict=True):
         extra = [len(p.chosen) - len(p.rejected) for p in pairs if p.label != "tie"]

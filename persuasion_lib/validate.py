@@ -88,7 +88,7 @@ def write_splits(run: StageRun, labels: dict[str, list[LabeledPair]],
     Raises:
         DataError: a gate is broken, or a conversation is in both pools; nothing is written.
     """
-    faults = gates(run, table) + _shared_conversations(labels)
+    faults = gates(run, table) + _shared_conversations(labels) + _stand_ins(run, labels)
     if faults:
         raise DataError("the labels are not fit to train on:\n" + "\n".join(faults) + "\n"
                         "To go on all the same, set the named limit.")
@@ -113,6 +113,15 @@ def _shared_conversations(labels: dict[str, list[LabeledPair]]) -> list[str]:
         return []
     return [f"{len(shared)} conversations are in both pools (first: {sorted(shared)[0]}). "
             "Split by conversation again with notebooks/00_prepare.ipynb."]
+
+
+def _stand_ins(run: StageRun, labels: dict[str, list[LabeledPair]]) -> list[str]:
+    """Stand-in labels are for the demo world; beside a real model they would pass for real ones."""
+    if run.config.model.base == "demo":
+        return []
+    return [f"{stage}: {count} labels were made by a stand-in, for a real model. Label the pairs "
+            "with a real judge or annotator." for stage, pairs in labels.items()
+            if (count := sum("stand-in" in p.labeled_by for p in pairs))]
 
 
 def split(pairs: Sequence[LabeledPair],
