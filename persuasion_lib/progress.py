@@ -54,8 +54,8 @@ class Progress:
     def _print(self, timing: str) -> None:
         self._last = time.monotonic()
         share = f"{self.done / self.total:4.0%}" if self.total else ""
-        print(f"{LINE_MARK}{self.desc} {self.done}/{self.total} {share}  {timing}  {self.note}".rstrip(),
-              flush=True)
+        line = f"{self.desc} {self.done}/{self.total} {share}  {timing}  {self.note}"
+        print(f"{LINE_MARK}{line.rstrip()}", flush=True)
 
     def __enter__(self) -> Progress:
         return self
