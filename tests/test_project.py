@@ -45,7 +45,8 @@ def test_every_make_target_of_the_readme_exists():
 
 
 def test_every_persuasion_command_of_the_readme_is_understood():
-    commands = re.findall(r"^\s*(?:\.venv/bin/)?persuasion ((?:run|status|label).*)$", README, re.M)
+    verbs = "run|status|label|check"
+    commands = re.findall(rf"^\s*persuasion ((?:{verbs}).*)$", README, re.M)
     assert commands
     for command in commands:
         arguments = command.split("#")[0].split()

@@ -662,3 +662,8 @@ def test_krippendorffs_worked_example():
              for level in ("nominal", "interval", "ordinal")}
     assert round(alpha["nominal"], 3) == 0.691 and round(alpha["interval"], 3) == 0.811
     assert alpha == pytest.approx(case["recomputed"])
+
+
+def test_a_rater_who_always_says_the_same_gives_no_warning_and_kappa_zero():
+    result = stats.agreement(["a", "a", "a", "b"], ["a", "a", "a", "a"])
+    assert result["raw"] == 0.75 and result["kappa"] == pytest.approx(0)

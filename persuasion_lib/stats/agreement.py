@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import combinations
 from typing import Any, Literal
@@ -79,8 +80,10 @@ def _kappa(
     result["pe"] = float(confusion.sum(axis=1) @ confusion.sum(axis=0) / n**2)
     if n < 2 or result["pe"] >= 1 - 1e-12:
         return result
-    fitted = cohens_kappa(confusion)
-    result |= {"kappa": float(fitted.kappa), "se_kappa": float(fitted.std_kappa)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)     # a constant rater has no standard error
+        fitted = cohens_kappa(confusion)
+        result |= {"kappa": float(fitted.kappa), "se_kappa": float(fitted.std_kappa)}
     # drawing n items from the list is drawing n cells from the table
     rng = np.random.default_rng(seed)
     resampled = rng.multinomial(n, confusion.ravel() / n, n_resamples)

@@ -88,6 +88,8 @@ def _length_terms(
         return {**out, "status": out["status"] if len(gap) < 2 else "constant"}
     length = np.tanh(gap / sd)[:, None]
     clusters = pd.factorize(table["prompt_id"])[0] if "prompt_id" in table else None
+    if clusters is not None and clusters.max() == 0:
+        clusters = None     # one prompt: nothing to cluster over
     fit = _logistic(y, length, clusters, confidence)
     if fit is None:
         out["status"] = "separable"
