@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from persuasion_lib import runner
 from persuasion_lib.config import Config, load_config
 from persuasion_lib.errors import PersuasionError
-from persuasion_lib.stage import STAGES, path_of, read_manifest, state
+from persuasion_lib.stage import STAGES, makers, path_of, read_manifest, state
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,8 +65,14 @@ def _run(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     config = load_config(options.profile, options.overrides)
+    will_run: set[str] = set()
     for stage in STAGES.values():
         condition, reasons = state(config, stage.name)
+        before = sorted(makers(stage) & will_run)
+        if condition == "done" and before:
+            condition, reasons = "stale", [f"{', '.join(before)} will run again"]
+        if condition != "done":
+            will_run.add(stage.notebook)
         print(f"{stage.notebook:15s} {condition:8s}{'; '.join(reasons)}")
     return 0
 
@@ -95,10 +101,25 @@ def print_summary(config: Config) -> None:
     from persuasion_lib.analysis import summary_table
     from persuasion_lib.store import read_json
     result = read_json(path_of(config, "analysis"), made_by="notebooks/06_analysis.ipynb")
-    print("\nEVALUATION SUMMARY")
-    print(summary_table(result).to_string())
+    print(f"\nEVALUATION SUMMARY (score with {config.analysis.confidence:.0%} interval)")
+    print(summary_table(result).round(3).to_string())
+    if stand_ins(config):
+        print(f"Small offline stand-ins: {', '.join(stand_ins(config))}. This says nothing about "
+              "real ones." + (" Gold utility is the truth of the demo world, which no judge sees."
+                              if config.data.source == "demo" else ""))
     for name in ("report", "report_html", "figures"):
         print(f"{name.replace('_', ' '):12s} {path_of(config, name)}")
+
+
+def stand_ins(config: Config) -> list[str]:
+    """The roles that a stand-in plays with these settings."""
+    roles = {"corpus": config.data.source == "demo", "model": config.model.base == "demo",
+             "labeller": config.label_ai.judge == "offline",
+             "annotator": config.label_human.source == "simulated",
+             "judge": config.evaluation.judge == "offline",
+             "oracle": config.oracle.generate and config.oracle.source == "offline",
+             "embedder": config.similarity.embedder == "offline"}
+    return [role for role, stands_in in roles.items() if stands_in]
 
 
 if __name__ == "__main__":

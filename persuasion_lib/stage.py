@@ -136,6 +136,11 @@ def _maker(name: str) -> Stage | None:
     return next((stage for stage in STAGES.values() if name in stage.writes), None)
 
 
+def makers(stage: Stage) -> set[str]:
+    """The notebooks whose outputs a stage reads."""
+    return {maker.notebook for key in stage.reads + stage.optional if (maker := _maker(key))}
+
+
 def content_hash(path: Path) -> str:
     """sha256 of a file, or of the names and contents of all files below a folder."""
     if path.is_file():

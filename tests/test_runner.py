@@ -20,6 +20,7 @@ def test_a_run_executes_all_seven_notebooks_and_ends_with_the_summary(smoke_run)
     executed = sorted(p.name for p in (folder / "results" / "smoke" / "notebooks").iterdir())
     assert executed == [f"{stage.notebook}.ipynb" for stage in STAGES.values()]
     assert "EVALUATION SUMMARY" in output and "planned" in output and "report.html" in output
+    assert "Small offline stand-ins: corpus, model, labeller, annotator, judge" in output
     assert all(name in output.split("EVALUATION SUMMARY")[1]
                for name in ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf", "gold utility"))
 
@@ -35,6 +36,8 @@ def test_status_tells_done_from_stale_with_the_reason(smoke_run):
     lines = {line.split()[0]: line for line in result.stdout.splitlines()}
     assert "done" in lines["03_validate"]
     assert "stale" in lines["04_train_dpo"] and "dpo.beta was 0.1, is 0.2" in lines["04_train_dpo"]
+    assert "04_train_dpo will run again" in lines["05_evaluate"]
+    assert "05_evaluate will run again" in lines["06_analysis"]
 
 
 def test_status_before_any_run_says_missing(project):
