@@ -24,6 +24,7 @@ from persuasion_lib.stage import StageRun, made_by
 from persuasion_lib.stats.resample import wilson
 from persuasion_lib.store import read_json, write_json
 from persuasion_lib.tactics import PATTERNS, tactics_in
+from persuasion_lib.text_table import TextTable
 
 SCHEMA_VERSION = 1
 BINS = 24
@@ -350,6 +351,18 @@ def table_of(result: Mapping[str, Any], *path: str) -> pd.DataFrame:
                             "what it needs. analysis.json says which parts are there.")
         value = value[key]
     return pd.DataFrame(value if isinstance(value, list) else [value])
+
+
+def criteria_table(result: Mapping[str, Any]) -> TextTable:
+    """The success criteria with verdict and figure."""
+    return TextTable(table_of(result, "criteria").set_index("criterion"))
+
+
+def pair_table(result: Mapping[str, Any]) -> pd.DataFrame:
+    """Every pair of models with difference, interval and p; no p is ever printed as 0."""
+    table = table_of(result, "pairs")[PAIR_COLUMNS].round(3)
+    exact = table_of(result, "pairs")
+    return table.assign(**{name: exact[name].map(findings.p_value) for name in ("p_perm", "p_holm")})
 
 
 def plain(value: Any) -> Any:

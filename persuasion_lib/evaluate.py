@@ -22,6 +22,7 @@ from persuasion_lib.models import ModelFamily, check_lineage, weights_hash
 from persuasion_lib.records import Example, content_id, parse_example, parse_pair, render_text
 from persuasion_lib.stage import StageRun, made_by
 from persuasion_lib.store import AppendLog, read_jsonl, write_json
+from persuasion_lib.text_table import TextTable
 
 Responses = dict[str, dict[str, Generation]]        # example id -> model -> reply
 
@@ -243,17 +244,20 @@ def summary_table(result: Mapping[str, Any]) -> pd.DataFrame:
     return table.loc[models]
 
 
-def show_responses(example: Example, responses: Responses) -> pd.DataFrame:
+def show_responses(example: Example, responses: Responses) -> TextTable:
     """The message answered and every model's reply to one example."""
     replies = {name: reply.text for name, reply in responses[example.example_id].items()}
-    return pd.DataFrame({"text": {"answered message": example.prompt[-1]["content"], **replies}})
+    return TextTable(pd.DataFrame({"text": {
+        "answered message": example.prompt[-1]["content"], **replies}}))
 
 
-def show_verdict(example: Example, verdicts: Mapping[str, Sequence[RankVerdict]]) -> pd.DataFrame:
+def show_verdict(example: Example,
+                 verdicts: Mapping[str, Sequence[RankVerdict]]) -> TextTable:
     """The rankings of one example, each with its order of presentation and reason."""
-    return pd.DataFrame([
-        {"best first": v.ranking, "slots": v.position_map, "reason": v.explanation or v.error}
-        for v in verdicts[example.example_id]])
+    return TextTable(pd.DataFrame([
+        {"best first": ", ".join(v.ranking), "reason": v.explanation or v.error,
+         "slots": ", ".join(f"{slot} = {name}" for slot, name in v.position_map.items())}
+        for v in verdicts[example.example_id]]))
 
 
 def totals(result: Mapping[str, Any]) -> dict[str, Any]:

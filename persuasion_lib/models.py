@@ -116,14 +116,14 @@ def prompt_ids(tokenizer: Tokenizer, prompt: Sequence[Message]) -> list[int]:
 
 def load_base(config: Config) -> PreTrainedModel:
     """The base model alone, on the fastest device there is."""
-    _quiet()
+    quiet()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = AutoModelForCausalLM.from_pretrained(base_folder(config), dtype=dtype_of(config))
     return model.to(device).eval()
 
 
-def _quiet() -> None:
-    # Bars of a second each, and a deprecation that trl and peft must mend, hide what matters.
+def quiet() -> None:
+    """Silence what hides the rest: bars of a second each, a deprecation inside trl and peft."""
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")

@@ -21,6 +21,7 @@ from persuasion_lib.models import (
     load_merged_sft,
     load_tokenizer,
     prompt_ids,
+    quiet,
     weights_hash,
 )
 from persuasion_lib.progress import Progress
@@ -43,6 +44,7 @@ from persuasion_lib.store import (
     write_jsonl,
     write_text,
 )
+from persuasion_lib.text_table import TextTable
 from persuasion_lib.training import train_sft
 
 SETS = ("test", "human_pool", "ai_pool", "sft_val", "sft_train")
@@ -124,6 +126,7 @@ def build_base(run: StageRun, corpus: Corpus) -> Path | None:
             record, made_by=made_by("sft")) == made_from:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
+    quiet()
     with Progress(settings.steps, "pre-training the demo model") as progress:
         build_base_model(
             conversations, folder, seed=config.seed, steps=settings.steps,
@@ -325,9 +328,10 @@ def split_table(corpus: Corpus) -> pd.DataFrame:
         for name, conversations in corpus.conversations.items()]).set_index("set")
 
 
-def show_conversation(corpus: Corpus) -> pd.DataFrame:
+def show_conversation(corpus: Corpus) -> TextTable:
     """The first conversation of the SFT set, a row per turn."""
-    return pd.DataFrame([vars(turn) for turn in corpus.conversations["sft_train"][0].turns])
+    turns = corpus.conversations["sft_train"][0].turns
+    return TextTable(pd.DataFrame([vars(turn) for turn in turns]))
 
 
 def dropped_table(corpus: Corpus) -> pd.DataFrame:
@@ -348,13 +352,13 @@ def pair_table(pairs: dict[str, dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(pairs).T
 
 
-def show_pair(run: StageRun) -> pd.DataFrame:
+def show_pair(run: StageRun) -> TextTable:
     """The first pair of the human pool: the message answered and both replies."""
     pair = read_jsonl(run.path("human_pool_responses"), parse_pair,
                       made_by=made_by("human_pool_responses"))[0]
-    return pd.DataFrame({"text": {"answered message": pair.prompt[-1]["content"],
-                                  "response_1": pair.response_a,
-                                  "response_2": pair.response_b}})
+    return TextTable(pd.DataFrame({"text": {
+        "answered message": pair.prompt[-1]["content"], "response_1": pair.response_a,
+        "response_2": pair.response_b}}))
 
 
 def totals(run: StageRun, corpus: Corpus) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from persuasion_lib.models import load_tokenizer, read_lineage
 from persuasion_lib.records import LabeledPair, parse_labeled
 from persuasion_lib.stage import StageRun, made_by
 from persuasion_lib.store import read_json, read_jsonl
+from persuasion_lib.text_table import TextTable
 from persuasion_lib.training import CURVE, train_preferences, training_curve
 
 # Which labels each model learns from last, in the order of training.
@@ -59,11 +60,12 @@ def validation_curves(run: StageRun, names: Sequence[str] = tuple(LABELS)) -> pd
     return pd.concat(frames, ignore_index=True)
 
 
-def show_pair(pairs: Sequence[LabeledPair]) -> pd.DataFrame:
+def show_pair(pairs: Sequence[LabeledPair]) -> TextTable:
     """The first training pair: the message answered, the chosen and the rejected reply."""
     pair = pairs[0]
-    return pd.DataFrame({"text": {"answered message": pair.pair.prompt[-1]["content"],
-                                  "chosen": pair.chosen, "rejected": pair.rejected}})
+    return TextTable(pd.DataFrame({"text": {
+        "answered message": pair.pair.prompt[-1]["content"], "chosen": pair.chosen,
+        "rejected": pair.rejected}}))
 
 
 def rendered(run: StageRun, pair: LabeledPair) -> str:

@@ -13,6 +13,7 @@ from persuasion_lib.errors import DataError
 from persuasion_lib.records import LabeledPair, content_id, labeled_row, parse_labeled
 from persuasion_lib.stage import StageRun, made_by
 from persuasion_lib.store import read_jsonl, write_jsonl, write_text
+from persuasion_lib.text_table import TextTable
 
 POOLS = {"rlaif": "ai_pool_labeled", "rlhf": "human_pool_labeled"}
 
@@ -144,9 +145,9 @@ def split(pairs: Sequence[LabeledPair],
             [p for p in decided if conversation(p) in held])
 
 
-def show_label(pairs: Sequence[LabeledPair]) -> pd.DataFrame:
+def show_label(pairs: Sequence[LabeledPair]) -> TextTable:
     """The first decided pair: the message answered, both replies, and who labelled."""
     pair = next((p for p in pairs if p.label != "tie"), pairs[0])
-    return pd.DataFrame({"text": {
+    return TextTable(pd.DataFrame({"text": {
         "answered message": pair.pair.prompt[-1]["content"], "chosen": pair.chosen,
-        "rejected": pair.rejected, "labelled by": pair.labeled_by}})
+        "rejected": pair.rejected, "labelled by": pair.labeled_by}}))
