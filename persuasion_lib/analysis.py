@@ -360,9 +360,9 @@ def criteria_table(result: Mapping[str, Any]) -> TextTable:
 
 def pair_table(result: Mapping[str, Any]) -> pd.DataFrame:
     """Every pair of models with difference, interval and p; no p is ever printed as 0."""
-    table = table_of(result, "pairs")[PAIR_COLUMNS].round(3)
-    exact = table_of(result, "pairs")
-    return table.assign(**{name: exact[name].map(findings.p_value) for name in ("p_perm", "p_holm")})
+    exact = table_of(result, "pairs")[PAIR_COLUMNS]
+    tests = {name: exact[name].map(findings.p_value) for name in ("p_perm", "p_holm")}
+    return exact.round(3).assign(**tests)
 
 
 def plain(value: Any) -> Any:
