@@ -109,6 +109,11 @@ def _number(value: float | None) -> str:
 
 def answer(result: Mapping[str, Any]) -> dict[str, Any]:
     """Did the warm-up help? `verdict`, and the sentences that a reader sees first."""
+    found = _answer(result)
+    return {**found, "sentences": found["sentences"] + stand_in_note(result["setup"])}
+
+
+def _answer(result: Mapping[str, Any]) -> dict[str, Any]:
     test, (a, b) = result["primary_test"], result["primary"]
     n = result["counts"]["scored"]
     if result["judge"]["kind"]:
@@ -269,16 +274,22 @@ _STAND_INS = (("judge", "the judge"), ("oracle", "the oracle"), ("labeller", "th
               ("embedder", "the embedder"))
 
 
-def limits(result: Mapping[str, Any]) -> list[str]:
-    """What these figures cannot say, for the end of every report."""
-    setup, found = result["setup"], []
+def stand_in_note(setup: Mapping[str, Any]) -> list[str]:
+    """One sentence that names the stand-ins behind an evaluation; none if all was real."""
     fake = [name for key, name in _STAND_INS if setup.get(key) == "offline"]
+    fake += ["the annotator"] if setup.get("annotator") == "simulated" else []
     fake += ["the corpus"] if setup.get("source") == "demo" else []
     fake += ["the model (about 1 M parameters)"] if setup.get("base_model") == "demo" else []
-    if fake:
-        found.append(f"Stand-ins without a real model or data: {', '.join(fake)}. The figures show "
-                     "that the method works, and say nothing about real persuasion.")
-    found += _circular(setup)
+    if not fake:
+        return []
+    return [f"Stand-ins without a real model, person or data: {', '.join(fake)}. The figures show "
+            "that the method works, and say nothing about real persuasion."]
+
+
+def limits(result: Mapping[str, Any]) -> list[str]:
+    """What these figures cannot say, for the end of every report."""
+    setup = result["setup"]
+    found = stand_in_note(setup) + _circular(setup)
     found += [
         "One training seed per model: the claims are about these checkpoints, not the recipes.",
         "One sampled reply per prompt: the intervals cover the choice of prompts, not of samples.",

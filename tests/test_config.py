@@ -2,7 +2,7 @@ import re
 
 import pytest
 import yaml
-from conftest import ROOT
+from scratch import ROOT
 
 from persuasion_lib.config import FILES, api_key, find_root, load_config
 from persuasion_lib.errors import ConfigError

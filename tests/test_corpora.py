@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from conftest import SHARED_DATA
+from scratch import SHARED_DATA
 
 from persuasion_lib.config import load_config
 from persuasion_lib.corpora import (

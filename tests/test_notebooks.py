@@ -7,7 +7,7 @@ import sys
 import nbformat
 import papermill
 import pytest
-from conftest import ROOT, clean_environment
+from scratch import ROOT, clean_environment
 
 from persuasion_lib.stage import STAGES
 

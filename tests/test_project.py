@@ -6,7 +6,7 @@ import sys
 import tomllib
 
 import yaml
-from conftest import ROOT
+from scratch import ROOT
 
 from persuasion_lib.cli import _parser
 from persuasion_lib.stage import STAGES

@@ -7,7 +7,7 @@ import time
 
 import nbformat
 import pytest
-from conftest import clean_environment, persuasion
+from scratch import clean_environment, persuasion
 
 from persuasion_lib.config import load_config
 from persuasion_lib.errors import ConfigError
