@@ -30,7 +30,7 @@ browser: .venv/installed-tests  ## the labelling widget in JupyterLab; needs chr
 
 lint: .venv/installed-tests
 	$(BIN)/ruff check .
-	$(BIN)/nbstripout --verify --extra-keys "metadata.papermill metadata.widgets cell.metadata.papermill" notebooks/*.ipynb
+	$(BIN)/nbstripout --verify --keep-id --extra-keys "metadata.papermill metadata.widgets cell.metadata.papermill" notebooks/*.ipynb
 
 bench: .venv/installed-tests    ## speed and memory; one part: make bench PART=labelling
 	$(BIN)/python -m benchmarks $(PART)
