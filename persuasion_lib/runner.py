@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -89,7 +91,7 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
     config = load_config(profile, overrides)
     stages = chosen_stages(first, last, only)
     executed = []
-    with _kernel():
+    with _kernel(), _interrupts() as interrupted:
         for stage in stages:
             condition, reasons = state(config, stage.name)
             if condition == "done" and not force:
@@ -100,7 +102,11 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
             why = "forced" if condition == "done" else "; ".join(reasons[:2])
             print(f"{stage.notebook:15s} running ({why})", flush=True)
             began = time.monotonic()
-            _execute(config, stage, overrides)
+            try:
+                _execute(config, stage, overrides)
+            finally:
+                if interrupted:     # papermill may report Ctrl-C as an error of the cell
+                    raise KeyboardInterrupt
             executed.append(stage.name)
             print(f"{stage.notebook:15s} done in {duration(time.monotonic() - began)}", flush=True)
     return executed
@@ -155,6 +161,26 @@ def _kernel() -> Iterator[None]:
         else:
             os.environ["JUPYTER_PATH"] = before
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that Ctrl-C makes non-empty, whatever the code that it interrupts makes of it."""
+    seen: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield seen      # only the main thread may set handlers
+        return
+
+    def note(number: int, frame: object) -> None:
+        seen.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def planned_and_done(config: Config) -> list[tuple[str, Any, Any]]:
