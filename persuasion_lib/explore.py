@@ -16,6 +16,7 @@ from persuasion_lib.progress import in_batch
 from persuasion_lib.records import LabeledPair, Pair, parse_labeled, render_text
 from persuasion_lib.stage import StageRun, made_by
 from persuasion_lib.store import read_jsonl
+from persuasion_lib.text_table import browse
 
 _PANE = ("white-space:pre-wrap;overflow-wrap:anywhere;overflow:auto;max-height:20em;padding:.6em;"
          "margin:.2em 0;border:1px solid var(--jp-border-color2,#bbb);border-radius:4px")
@@ -99,19 +100,4 @@ def browser(table: pd.DataFrame) -> Any:
     """A widget with a filter and a slider over the pairs; headless, the first pair as text."""
     if in_batch():      # an executed notebook would keep the state of widgets, and cannot use it
         return pair_view(table.iloc[0]) if len(table) else HTML("no labelled pair")
-    import ipywidgets as widgets
-
-    choose = widgets.Dropdown(options=list(FILTERS), description="show")
-    position = widgets.IntSlider(description="pair", min=0, max=0, continuous_update=False)
-    caption, page = widgets.Label(), widgets.HTML()
-
-    def turn(_: object = None) -> None:
-        rows = FILTERS[choose.value](table)
-        position.max = max(len(rows) - 1, 0)
-        caption.value = f"{position.value + 1} of {len(rows)}" if len(rows) else "no such pair"
-        page.value = pair_view(rows.iloc[position.value]).data if len(rows) else ""
-
-    choose.observe(turn, "value")
-    position.observe(turn, "value")
-    turn()
-    return widgets.VBox([widgets.HBox([choose, position, caption]), page])
+    return browse(table, FILTERS, pair_view, noun="pair")

@@ -14,6 +14,7 @@ from IPython.display import HTML
 
 from persuasion_lib.evaluation_file import Evaluated, parse_evaluation
 from persuasion_lib.progress import in_batch
+from persuasion_lib.text_table import browse
 
 _PANE = ("white-space:pre-wrap;overflow-wrap:anywhere;padding:.5em;margin:.2em 0 .7em;"
          "border:1px solid var(--jp-border-color2,#bbb);border-radius:4px")
@@ -99,19 +100,4 @@ def browser(evaluation: Mapping[str, Any]) -> Any:
     table = example_table(evaluation)
     if in_batch():      # an executed notebook would keep the state of widgets, and cannot use it
         return example_view(evaluation, table.index[0])
-    import ipywidgets as widgets
-
-    choose = widgets.Dropdown(options=list(FILTERS), description="show")
-    position = widgets.IntSlider(description="example", min=0, max=0, continuous_update=False)
-    caption, page = widgets.Label(), widgets.HTML()
-
-    def turn(_: object = None) -> None:
-        rows = FILTERS[choose.value](table)
-        position.max = max(len(rows) - 1, 0)
-        caption.value = f"{position.value + 1} of {len(rows)}" if len(rows) else "no such example"
-        page.value = example_view(evaluation, rows.index[position.value]).data if len(rows) else ""
-
-    choose.observe(turn, "value")
-    position.observe(turn, "value")
-    turn()
-    return widgets.VBox([widgets.HBox([choose, position, caption]), page])
+    return browse(table, FILTERS, lambda row: example_view(evaluation, row.name), noun="example")

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import pandas as pd
+from IPython.display import HTML
+
+Filters = Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]]
 
 
 class TextTable:
@@ -21,3 +27,24 @@ class TextTable:
     def __repr__(self) -> str:
         with pd.option_context("display.max_colwidth", None):
             return self.table.to_string()
+
+
+def browse(table: pd.DataFrame, filters: Filters, view: Callable[[pd.Series], HTML], *,
+           noun: str) -> Any:
+    """A widget with a filter and a slider over the rows of `table`; `view` shows one, escaped."""
+    import ipywidgets as widgets
+
+    choose = widgets.Dropdown(options=list(filters), description="show")
+    position = widgets.IntSlider(description=noun, min=0, max=0, continuous_update=False)
+    caption, page = widgets.Label(), widgets.HTML()
+
+    def turn(_: object = None) -> None:
+        rows = filters[choose.value](table)
+        position.max = max(len(rows) - 1, 0)
+        caption.value = f"{position.value + 1} of {len(rows)}" if len(rows) else f"no such {noun}"
+        page.value = view(rows.iloc[position.value]).data if len(rows) else ""
+
+    choose.observe(turn, "value")
+    position.observe(turn, "value")
+    turn()
+    return widgets.VBox([widgets.HBox([choose, position, caption]), page])
