@@ -43,6 +43,7 @@ class Model(Section):
     base: str
     revision: str
     dtype: Literal["auto", "float32", "bfloat16"]
+    load_in_4bit: bool
 
 
 class Data(Section):
@@ -116,12 +117,26 @@ class Lora(Section):
     dropout: float = Field(ge=0, lt=1)
 
 
+class Training(Section):
+    evals_per_run: int = Positive
+    gradient_checkpointing: bool
+    report_to: Literal["none", "tensorboard", "wandb", "trackio"]
+    processes: int = Positive
+    launch_config: str | None
+
+
 class DPO(Section):
     beta: float = Positive
+    engine: Literal["shared_prefix", "trl"]
+    loss_type: Literal["sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair",
+                       "sppo_hard", "aot", "aot_unpaired", "apo_zero", "apo_down", "discopop",
+                       "sigmoid_norm"]
+    label_smoothing: float = Field(ge=0, lt=0.5)
+    ties: Literal["drop", "refuse"]
     max_length: int = Positive
     per_device_train_batch_size: int = Positive
     gradient_accumulation_steps: int = Positive
-    evals_per_run: int = Positive
+    watched_prompts: int = Field(ge=0)
 
 
 class DPOStage(Section):
@@ -200,6 +215,7 @@ class Config(Section):
     validate_: Validate = Field(alias="validate")   # BaseModel.validate exists
     sft: SFT
     lora: Lora
+    training: Training
     dpo: DPO
     rlaif: DPOStage
     rlhf: DPOStage
@@ -215,6 +231,7 @@ class Config(Section):
 
     _root: Path = PrivateAttr()
     _profile: str = PrivateAttr()
+    _overrides: tuple[str, ...] = PrivateAttr()
 
     @property
     def root(self) -> Path:
@@ -225,6 +242,11 @@ class Config(Section):
     def profile(self) -> str:
         """The name of the profile that was loaded."""
         return self._profile
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The overrides that were given, so that another process can load the same settings."""
+        return self._overrides
 
     def folder(self, kind: Literal["data", "models", "results"]) -> Path:
         """The absolute folder for data, models or results."""
@@ -270,7 +292,7 @@ def load_config(profile: str = "demo", overrides: Sequence[str] = (), *,
     _merge_overrides(values, overrides)
     _keep_sources_apart(values, source, overrides)
     config = _checked(values, base)
-    config._root, config._profile = root, profile
+    config._root, config._profile, config._overrides = root, profile, tuple(overrides)
     return config
 
 

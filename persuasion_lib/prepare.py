@@ -35,6 +35,7 @@ from persuasion_lib.records import (
     pair_row,
     parse_pair,
 )
+from persuasion_lib.sft import train_sft
 from persuasion_lib.stage import StageRun, made_by
 from persuasion_lib.store import (
     AppendLog,
@@ -45,7 +46,6 @@ from persuasion_lib.store import (
     write_text,
 )
 from persuasion_lib.text_table import TextTable
-from persuasion_lib.training import train_sft
 
 SETS = ("test", "human_pool", "ai_pool", "sft_val", "sft_train")
 OMISSION = "[…]"

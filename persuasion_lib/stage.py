@@ -47,6 +47,7 @@ FILES = {
     "rlaif": "{dpo}/qwen-rlaif/final",
     "rlhf": "{dpo}/qwen-rlhf/final",
     "rlaif_rlhf": "{dpo}/qwen-rlaif-rlhf/final",
+    "reference_logps": "{models}/checkpoints/reference_logps.jsonl",
     "evaluation": "{results}/final_evaluation.json",
     "generations": "{records}/generations.jsonl",
     "oracle_judgments": "{records}/oracle_judgments.jsonl",
@@ -85,7 +86,8 @@ class Stage:
 
 _TRAINED = ("rlhf", "rlaif", "rlaif_rlhf")
 STAGES = {stage.name: stage for stage in (
-    Stage("prepare", 0, sections=("seed", "model", "data", "demo_model", "sft", "lora", "pairs"),
+    Stage("prepare", 0, sections=("seed", "model", "data", "demo_model", "sft", "lora",
+                                  "training", "pairs"),
           writes=("sft_train", "sft_val", "test", "ai_pool_prompts", "human_pool_prompts", "sft",
                   "ai_pool_responses", "human_pool_responses", "prepare_report")),
     Stage("label_ai", 1, sections=("seed", "label_ai", "anthropic", "openai"),
@@ -95,8 +97,8 @@ STAGES = {stage.name: stage for stage in (
     Stage("validate", 3, sections=("seed", "validate"),
           reads=("ai_pool_labeled", "human_pool_labeled"),
           writes=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "validation_report")),
-    Stage("train_dpo", 4, sections=("seed", "model", "lora", "dpo", "rlaif", "rlhf",
-                                    "rlaif_to_rlhf"),
+    Stage("train_dpo", 4, sections=("seed", "model", "lora", "training", "dpo", "rlaif",
+                                    "rlhf", "rlaif_to_rlhf"),
           reads=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "sft"), writes=_TRAINED),
     Stage("evaluate", 5, sections=("seed", "model", "generation", "oracle", "similarity",
                                    "evaluation", "anthropic", "openai"),

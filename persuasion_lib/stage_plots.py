@@ -51,3 +51,16 @@ def label_lengths(labels: Mapping[str, Sequence[LabeledPair]]) -> Plot:
         axes.set(title=stage, xlabel="chosen longer by (characters)", ylabel="pairs")
     sns.despine(figure)
     return figure
+
+
+def live_curve(history: Sequence[Mapping[str, float]], title: str) -> Plot:
+    """Training and held-out loss so far, from the log of a trainer that is still at work."""
+    figure = Plot(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    for key, label, marker in (("loss", "training", "o"), ("eval_loss", "held out", "s")):
+        points = [(log["step"], log[key]) for log in history if key in log]
+        axes.plot(*zip(*points, strict=True), marker=marker, markersize=4, label=label)
+    axes.set(xlabel="step", ylabel="loss (nats)", title=title)
+    axes.legend(frameon=False)
+    sns.despine(figure)
+    return figure

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from persuasion_lib.models import load_tokenizer, read_lineage
+from persuasion_lib.preferences import train_preferences
 from persuasion_lib.records import LabeledPair, parse_labeled
 from persuasion_lib.stage import StageRun, made_by
 from persuasion_lib.store import read_json, read_jsonl
 from persuasion_lib.text_table import TextTable
-from persuasion_lib.training import CURVE, train_preferences, training_curve
+from persuasion_lib.training import CURVE, training_curve
 
 # Which labels each model learns from last, in the order of training.
 LABELS = {"rlhf": "rlhf", "rlaif": "rlaif", "rlaif_rlhf": "rlhf"}
