@@ -12,11 +12,18 @@ import os
 import subprocess
 import sys
 
+import torch
 from accelerate import PartialState
 
 from persuasion_lib.config import Config
 from persuasion_lib.errors import ConfigError, PersuasionError
 from persuasion_lib.progress import LINE_MARK
+
+
+def processes() -> PartialState:
+    """The processes that train together, of which this is one."""
+    # Without `cpu`, accelerate takes CPU processes of torchrun for lone ones.
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def launch_if_asked(config: Config, name: str) -> bool:
@@ -33,15 +40,17 @@ def launch_if_asked(config: Config, name: str) -> bool:
                *(part for text in config.overrides for part in ("--set", text))]
     print(f"{LINE_MARK}starting {config.training.processes} processes for {name}", flush=True)
     with subprocess.Popen(command, cwd=config.root, stdout=subprocess.PIPE, text=True,
-                          stderr=subprocess.STDOUT) as process:
+                          stderr=subprocess.STDOUT,
+                          env=os.environ | {"PERSUASION_BATCH": "1"}) as process:
         lines = []
         for line in process.stdout or ():
             lines.append(line)
             if line.startswith(LINE_MARK):
                 print(line, end="", flush=True)
     if process.returncode:
+        said = [line for line in lines if "Error: " in line] or lines[-15:]
         raise PersuasionError(f"training {name} in {config.training.processes} processes failed "
-                              f"(status {process.returncode}):\n{''.join(lines[-15:])}")
+                              f"(status {process.returncode}):\n{''.join(said)}")
     return True
 
 
@@ -56,16 +65,14 @@ def launcher(config: Config) -> list[str]:
 
 
 def check_world_size(config: Config) -> int:
-    """The number of processes that train together, printed when there are several.
+    """The number of processes that train together.
 
     Raises:
         ConfigError: it is not the number asked for; some launchers start one and say nothing.
     """
-    found, asked = PartialState().num_processes, config.training.processes
+    found, asked = processes().num_processes, config.training.processes
     if found != asked:
         raise ConfigError(f"training.processes={asked}, but {found} started. Set it to the number "
                           "that the launcher starts, or use torchrun --nproc_per_node "
                           f"{asked} -m persuasion_lib.worker …")
-    if found > 1 and PartialState().is_main_process:
-        print(f"{LINE_MARK}world size {found}", flush=True)
     return found

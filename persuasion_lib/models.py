@@ -125,6 +125,7 @@ def load_base(config: Config) -> PreTrainedModel:
 def quiet() -> None:
     """Silence what hides the rest: bars of a second each, a deprecation inside trl and peft."""
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
 

@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset
 from peft import load_peft_weights, set_peft_model_state_dict
 from torch.utils.data import DataLoader
+from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
 from persuasion_lib.config import Config
@@ -163,6 +164,7 @@ def preference_trainer(config: Config, name: str, train: Sequence[LabeledPair],
         args=DPOConfig(beta=config.dpo.beta, max_length=config.dpo.max_length,
                        loss_type=config.dpo.loss_type, label_smoothing=config.dpo.label_smoothing,
                        **common_arguments(config, config.dpo, settings, len(train), scratch)))
+    trainer.remove_callback(PrinterCallback)
     if "rlaif" in PARENTS[name]:
         # Into the fresh adapter: a PeftModel handed to trl would become its own reference.
         check_lineage(config, "rlaif")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 
 from persuasion_lib.config import Config
+from persuasion_lib.launch import processes
 from persuasion_lib.models import dtype_of, weights_hash
 from persuasion_lib.records import content_id
 from persuasion_lib.stage import path_of
@@ -57,12 +57,12 @@ class ReferenceCache:
     def _read(self) -> dict[str, Any]:
         """What is on disk, the same in every process."""
         known: list[Any] = [None]
-        if PartialState().is_main_process:
+        if processes().is_main_process:
             with AppendLog(self._path) as log:
                 known = [{row["key"]: row["logps"] for row in log.rows}]
         return broadcast_object_list(known)[0]
 
     def _write(self, found: dict[str, Sequence[float]]) -> None:
-        if PartialState().is_main_process:
+        if processes().is_main_process:
             with AppendLog(self._path) as log:
                 log.extend([{"key": key, "logps": value} for key, value in found.items()])

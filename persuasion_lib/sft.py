@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 from datasets import Dataset
+from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from persuasion_lib.config import Config
@@ -49,6 +50,7 @@ def train_sft(config: Config, train: Sequence[Example], val: Sequence[Example]) 
             args=SFTConfig(max_length=None, **common_arguments(
                 config, config.sft, config.sft, len(train),
                 scratch_folder(config, "sft", fingerprint))))
+        trainer.remove_callback(PrinterCallback)
         check_sft_batch(next(iter(trainer.get_train_dataloader())), tokenizer)
         run(trainer, "SFT")
         save(config, "sft", trainer, fingerprint)

@@ -40,6 +40,20 @@ def dpo_curves(curves: pd.DataFrame) -> Plot:
     return figure
 
 
+def drift_curves(curves: pd.DataFrame) -> Plot:
+    """Divergence from SFT and length of sampled replies to held-out prompts, by training step."""
+    if "KL to SFT" not in curves:       # dpo.watched_prompts is 0
+        curves = curves.assign(**{"KL to SFT": float("nan"), "reply tokens": float("nan")})
+    figure = Plot(figsize=(8, 3.2), layout="constrained")
+    panels = (("KL to SFT", "KL to SFT (nats per reply)"), ("reply tokens", "length (tokens)"))
+    for axes, (column, label) in zip(figure.subplots(1, 2), panels, strict=True):
+        sns.lineplot(curves, x="step", y=column, hue="model", style="model", markers=True,
+                     dashes=True, palette="colorblind", ax=axes, legend=column == "KL to SFT")
+        axes.set(xlabel="step", ylabel=label)
+    sns.despine(figure)
+    return figure
+
+
 def label_lengths(labels: Mapping[str, Sequence[LabeledPair]]) -> Plot:
     """How many characters longer the chosen reply is than the rejected one, per training stage."""
     figure = Plot(figsize=(8, 3), layout="constrained")

@@ -10,15 +10,17 @@ from persuasion_lib.models import load_tokenizer, read_lineage
 from persuasion_lib.preferences import train_preferences
 from persuasion_lib.records import LabeledPair, parse_labeled
 from persuasion_lib.stage import StageRun, made_by
-from persuasion_lib.store import read_json, read_jsonl
+from persuasion_lib.store import read_jsonl
 from persuasion_lib.text_table import TextTable
-from persuasion_lib.training import CURVE, training_curve
+from persuasion_lib.training import training_log
+from persuasion_lib.watch import merged
 
 # Which labels each model learns from last, in the order of training.
 LABELS = {"rlhf": "rlhf", "rlaif": "rlaif", "rlaif_rlhf": "rlhf"}
 CURVE_COLUMNS = {
     "eval_loss": "loss", "eval_rewards/accuracies": "accuracy", "eval_rewards/margins": "margin",
-    "eval_logps/chosen": "logp chosen", "eval_logps/rejected": "logp rejected"}
+    "eval_logps/chosen": "logp chosen", "eval_logps/rejected": "logp rejected",
+    "eval_kl": "KL to SFT", "eval_reply_tokens": "reply tokens"}
 
 
 def read_split(run: StageRun, labels: str, part: str) -> list[LabeledPair]:
@@ -37,7 +39,7 @@ def train(run: StageRun, name: str) -> pd.DataFrame:
 def step_zero(run: StageRun, names: Sequence[str] = tuple(LABELS)) -> pd.DataFrame:
     """The recorded self-test of each model: what it was before its first step."""
     return pd.DataFrame({
-        name: read_json(run.path(name) / CURVE, made_by=made_by(name))["self_test"]
+        name: training_log(run.config, name)["self_test"]
         for name in names}).T
 
 
@@ -55,10 +57,25 @@ def validation_curves(run: StageRun, names: Sequence[str] = tuple(LABELS)) -> pd
     """Validation metrics by model and step; the first row of each is the state before training."""
     frames = []
     for name in names:
-        curve = training_curve(run.config, name)
-        kept = curve.loc[curve["eval_loss"].notna(), ["step", *CURVE_COLUMNS]]
+        points = pd.DataFrame(merged(training_log(run.config, name)["history"]))
+        kept = points[["step", *(c for c in CURVE_COLUMNS if c in points)]]
         frames.append(kept.rename(columns=CURVE_COLUMNS).assign(model=name))
     return pd.concat(frames, ignore_index=True)
+
+
+def kept_points(run: StageRun, names: Sequence[str] = tuple(LABELS)) -> pd.DataFrame:
+    """The validation metrics of each model's best checkpoint, which is the one that was saved."""
+    curves = validation_curves(run, names)
+    best = {name: training_log(run.config, name)["best_step"] for name in names}
+    return curves[curves["step"] == curves["model"].map(best)].set_index("model")
+
+
+def alarms(run: StageRun, names: Sequence[str] = tuple(LABELS)) -> TextTable:
+    """What the trainings warn of, with advice; also into the manifest."""
+    rows = [{"model": name, "alarm": text} for name in names
+            for text in training_log(run.config, name)["alarms"]]
+    run.warnings += [f"{row['model']}: {row['alarm']}" for row in rows]
+    return TextTable(pd.DataFrame(rows, columns=["model", "alarm"]).set_index("model"))
 
 
 def show_pair(pairs: Sequence[LabeledPair]) -> TextTable:

@@ -17,12 +17,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from accelerate import PartialState
 from peft import LoraConfig
-from transformers import PrinterCallback, Trainer
+from transformers import Trainer
 
 from persuasion_lib.config import Config
 from persuasion_lib.errors import ConfigError, PersuasionError, SelfTestError
+from persuasion_lib.launch import processes
 from persuasion_lib.models import dtype_of, write_lineage
 from persuasion_lib.stage import path_of
 from persuasion_lib.store import read_json, write_json
@@ -51,7 +51,7 @@ def common_arguments(config: Config, settings: Any, stage: Any, rows: int,
                      scratch: Path) -> dict[str, Any]:
     """Arguments that SFT and DPO share; `settings` has the batch sizes, `stage` rate and epochs."""
     batch = (settings.per_device_train_batch_size * settings.gradient_accumulation_steps
-             * PartialState().num_processes)
+             * processes().num_processes)
     steps = math.ceil(rows / batch) * stage.num_epochs
     # From the number of steps: a fixed interval may never come in a short run.
     interval = max(1, steps // config.training.evals_per_run)
@@ -89,7 +89,7 @@ def _tracker(config: Config, scratch: Path) -> str:
 def scratch_folder(config: Config, name: str, fingerprint: str) -> Path:
     """Where this training keeps its checkpoints; those of other settings are removed."""
     folder = path_of(config, name).parent / f"training-{fingerprint[:12]}"
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         for other in folder.parent.glob("training-*"):
             if other != folder:
                 shutil.rmtree(other)
@@ -117,7 +117,6 @@ def run(trainer: Trainer, desc: str) -> None:
         SelfTestError: there was no validation point, or a loss became NaN.
         PersuasionError: the device ran out of memory.
     """
-    trainer.remove_callback(PrinterCallback)
     for callback in (ShowProgress(desc), EvaluateAtEnd(), LiveCurves(desc)):
         trainer.add_callback(callback)
     resume = last_checkpoint(Path(trainer.args.output_dir))
@@ -144,7 +143,7 @@ def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
          **extra: Any) -> None:
     """Move the trained adapter with its lineage and curve into place, all of it or nothing."""
     scratch = Path(trainer.args.output_dir)
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         final = path_of(config, name)
         partial = final.with_name("final.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -156,7 +155,7 @@ def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
         shutil.rmtree(scratch, ignore_errors=True)
-    PartialState().wait_for_everyone()
+    processes().wait_for_everyone()
 
 
 def _finite(history: list[dict[str, Any]]) -> list[dict[str, Any]]:

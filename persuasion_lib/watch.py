@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from IPython import get_ipython
 from IPython.display import DisplayHandle, display
 from transformers import PreTrainedModel, TrainerCallback
 
@@ -29,12 +30,13 @@ class ShowProgress(TrainerCallback):
         self.desc = desc
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.progress = Progress(state.max_steps - state.global_step, self.desc)
+        if state.is_world_process_zero:
+            self.progress = Progress(state.max_steps - state.global_step, self.desc)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None,
                **_: Any) -> None:
         loss = (logs or {}).get("loss", (logs or {}).get("eval_loss"))
-        if loss is not None and state.is_world_process_zero and hasattr(self, "progress"):
+        if loss is not None and hasattr(self, "progress"):
             self.progress.note = f"loss {float(loss):.3f}"
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -61,7 +63,7 @@ class LiveCurves(TrainerCallback):
         self.desc, self.handle = desc, None
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if in_batch() or not state.is_world_process_zero or state.global_step == 0:
+        if in_batch() or get_ipython() is None or state.global_step == 0:
             return
         from persuasion_lib.stage_plots import live_curve  # seaborn takes seconds to load
         figure = live_curve(state.log_history, self.desc)

@@ -10,8 +10,9 @@ import sys
 
 from persuasion_lib.config import Config, load_config
 from persuasion_lib.errors import PersuasionError
-from persuasion_lib.launch import check_world_size
+from persuasion_lib.launch import check_world_size, processes
 from persuasion_lib.preferences import train_preferences
+from persuasion_lib.progress import LINE_MARK
 from persuasion_lib.records import parse_example, parse_labeled
 from persuasion_lib.sft import train_sft
 from persuasion_lib.stage import made_by, path_of
@@ -28,7 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         config = load_config(given.profile, given.set)
-        check_world_size(config)
+        count = check_world_size(config)
+        if processes().is_main_process:
+            print(f"{LINE_MARK}world size {count}", flush=True)
         _train(config, given.name)
     except PersuasionError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
