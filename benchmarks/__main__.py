@@ -14,11 +14,11 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks import analysis, demo, labelling
+from benchmarks import analysis, demo, dpo, labelling
 from persuasion_lib.store import read_json, write_json
 
 PARTS = {"demo": lambda: [demo.demo_minutes()], "seeds": demo.gold_by_seed,
-         "labelling": labelling.run, "analysis": lambda: [analysis.analysis_100k_seconds()]}
+         "dpo": dpo.run, "labelling": labelling.run, "analysis": lambda: [analysis.analysis_100k_seconds()]}
 OUTPUT = Path(__file__).resolve().parent.parent / "results" / "bench" / "bench.json"
 
 
@@ -33,7 +33,7 @@ def main(part: str | None) -> None:
         write_json(OUTPUT, {"machine": _machine(), "versions": _versions(),
                             "results": list(results.values())})
     table = pd.DataFrame(results.values())
-    print(table[["name", "value", "unit", "goal", "met"]].to_string(index=False))
+    print(table.reindex(columns=["name", "value", "unit", "goal", "met"]).to_string(index=False))
     print(OUTPUT)
 
 

@@ -1,6 +1,6 @@
 """One DPO step on the full shape of Qwen2.5-0.5B, three ways, side by side.
 
-    python -m benchmarks dpo      # about 25 minutes on two cores
+    make bench PART=dpo      # about 20 minutes on two cores
 
 *earlier*: as the earlier public run did it: a separate reference model, gradient checkpointing,
 padding, the head on every position. *trl*: trl's best flags, a precomputed reference and no

@@ -25,10 +25,10 @@ def config(smoke_copy, monkeypatch):
 
 
 def split(config):
-    """Two whole batches: an uneven last one is filled up differently in two processes."""
+    """Whole batches: an uneven last one is filled up differently in two processes."""
     train, val = (read_jsonl(path_of(config, f"rlhf_{part}"), parse_labeled, made_by="03")
                   for part in ("train", "val"))
-    return train[:16], val
+    return train[:16], val[:2]
 
 
 def give_the_worker(config, train, val):
