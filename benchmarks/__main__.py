@@ -18,7 +18,8 @@ from benchmarks import analysis, demo, dpo, labelling
 from persuasion_lib.store import read_json, write_json
 
 PARTS = {"demo": lambda: [demo.demo_minutes()], "seeds": demo.gold_by_seed,
-         "dpo": dpo.run, "labelling": labelling.run, "analysis": lambda: [analysis.analysis_100k_seconds()]}
+         "dpo": dpo.run, "labelling": labelling.run,
+         "analysis": lambda: [analysis.analysis_100k_seconds()]}
 OUTPUT = Path(__file__).resolve().parent.parent / "results" / "bench" / "bench.json"
 
 

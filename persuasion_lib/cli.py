@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from persuasion_lib import runner
 from persuasion_lib.config import Config, load_config
@@ -40,6 +41,10 @@ def _parser() -> argparse.ArgumentParser:
     check = _add(commands, "check", _check, "could the judges of these settings work?")
     check.add_argument("--ping", action="store_true", help="ask each real judge one tiny question")
     _add(commands, "label", _label, "open the labelling notebook as an app in the browser")
+    export = _add(commands, "export", _export, "write a model, merged, for plain transformers")
+    export.add_argument("model", choices=["base", "sft", "rlhf", "rlaif", "rlaif_rlhf"])
+    export.add_argument("folder", type=Path, help="a new folder")
+    export.add_argument("--push", metavar="REPO", help="upload it to this repository of the hub")
     return parser
 
 
@@ -88,6 +93,13 @@ def _check(options: argparse.Namespace) -> int:
 def _label(options: argparse.Namespace) -> int:
     from persuasion_lib.label_human import open_app
     return open_app(load_config(options.profile, options.overrides))
+
+
+def _export(options: argparse.Namespace) -> int:
+    from persuasion_lib.export import export
+    config = load_config(options.profile, options.overrides)
+    print(export(config, options.model, options.folder.resolve(), push=options.push))
+    return 0
 
 
 def print_summary(config: Config) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,11 +22,16 @@ import torch
 import transformers
 from huggingface_hub import snapshot_download
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+)
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from persuasion_lib.config import Config
-from persuasion_lib.errors import LineageError, MissingInput
+from persuasion_lib.errors import ConfigError, LineageError, MissingInput
 from persuasion_lib.records import Message
 from persuasion_lib.stage import made_by, path_of
 from persuasion_lib.store import file_hash, read_json, write_json
@@ -35,6 +41,7 @@ PARENTS: dict[str, tuple[str, ...]] = {
     "rlaif_rlhf": ("base", "sft", "rlaif"),
 }
 WEIGHTS = "adapter_model.safetensors"
+EXPORT = "persuasion_export.json"       # written into merged exports, which are no adapters
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,10 @@ def base_folder(config: Config) -> Path:
             raise MissingInput(f"{folder} is missing. Run {made_by('sft')} first.")
         return folder
     local = config.root / config.model.base
+    if (local / EXPORT).exists():
+        exported = read_json(local / EXPORT, made_by="persuasion export")
+        raise LineageError(f"{local} is a merged export of {exported['name']!r}, so training on it "
+                           f"would apply SFT twice. Set model.base={exported['base']}.")
     if local.is_dir():
         return local
     try:
@@ -115,11 +126,23 @@ def prompt_ids(tokenizer: Tokenizer, prompt: Sequence[Message]) -> list[int]:
 
 
 def load_base(config: Config) -> PreTrainedModel:
-    """The base model alone, on the fastest device there is."""
+    """The base model alone, on the fastest device there is; in 4 bits if the settings say so.
+
+    Raises:
+        ConfigError: 4 bits are asked for where bitsandbytes cannot give them.
+    """
     quiet()
+    options: dict[str, Any] = {"dtype": dtype_of(config)}
+    if config.model.load_in_4bit:
+        if not torch.cuda.is_available() or importlib.util.find_spec("bitsandbytes") is None:
+            raise ConfigError("model.load_in_4bit needs an NVIDIA GPU and the package bitsandbytes "
+                              "(pip install bitsandbytes). Set model.load_in_4bit=false here.")
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype_of(config))
+        return AutoModelForCausalLM.from_pretrained(base_folder(config), **options).eval()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(base_folder(config), dtype=dtype_of(config))
-    return model.to(device).eval()
+    return AutoModelForCausalLM.from_pretrained(base_folder(config), **options).to(device).eval()
 
 
 def quiet() -> None:
@@ -194,6 +217,9 @@ def read_lineage(config: Config, name: str) -> Lineage:
         LineageError: there are weights without a (readable) record of where they come from.
     """
     folder = path_of(config, name)
+    if (folder / EXPORT).exists():
+        raise LineageError(f"{folder} holds a merged export, not an adapter; on top of the base "
+                           f"it would count twice. Run {made_by(name)} to train the adapter again.")
     if not (folder / WEIGHTS).exists():
         raise MissingInput(f"Model checkpoint not found: {folder / WEIGHTS}. Run {made_by(name)}.")
     if not (folder / "lineage.json").exists():

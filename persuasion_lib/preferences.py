@@ -20,7 +20,8 @@ from trl import DPOConfig, DPOTrainer
 
 from persuasion_lib.config import Config
 from persuasion_lib.errors import DataError, SelfTestError
-from persuasion_lib.launch import launch_if_asked
+from persuasion_lib.launch import launch_if_asked, processes
+from persuasion_lib.memory import advice, estimate, free_bytes, step_of
 from persuasion_lib.models import (
     PARENTS,
     ModelFamily,
@@ -33,6 +34,7 @@ from persuasion_lib.models import (
     load_tokenizer,
     prompt_ids,
 )
+from persuasion_lib.progress import LINE_MARK
 from persuasion_lib.records import LabeledPair, Message, labeled_row
 from persuasion_lib.reference import ReferenceCache
 from persuasion_lib.shared_prefix import share_prefixes
@@ -113,11 +115,24 @@ def train_preferences(config: Config, name: str, train: Sequence[LabeledPair],
         trainer.state.log_history.clear()
         trainer.evaluate()
         before = list(trainer.state.log_history)
+        announce_memory(config, trainer)
         run(trainer, name)
         history = [*before, *trainer.state.log_history]
         trainer.state.log_history = history
         save(config, name, trainer, fingerprint, self_test=self_test, alarms=alarms(history))
     return training_curve(config, name)
+
+
+def announce_memory(config: Config, trainer: DPOTrainer) -> None:
+    """Print the estimated peak of a training step, with advice if it is more than there is."""
+    rows = trainer.train_dataset
+    prompt, chosen, rejected = (sum(map(len, rows[f"{part}_ids"])) / len(rows)
+                                for part in ("prompt", "chosen", "rejected"))
+    step = step_of(trainer.model, prompt=prompt, reply=(chosen + rejected) / 2,
+                   pairs=config.dpo.per_device_train_batch_size, engine=config.dpo.engine,
+                   checkpointing=config.training.gradient_checkpointing)
+    if processes().is_main_process:
+        print(f"{LINE_MARK}{advice(estimate(step), free_bytes())}", flush=True)
 
 
 def stage_settings(config: Config, name: str) -> Any:
@@ -216,7 +231,8 @@ def check_step_zero(config: Config, name: str, trainer: DPOTrainer,
 
 def _judge_step_zero(config: Config, name: str, policy_is: str, seen: dict[str, float]) -> None:
     # Seen between one padded batch and one pair at a time: 1e-6 in float32, 1e-2 in bfloat16.
-    low_precision = dtype_of(config) == torch.bfloat16
+    # In 4 bits SFT is merged before rounding in one case and added after it in the other.
+    low_precision = dtype_of(config) == torch.bfloat16 or config.model.load_in_4bit
     tolerance, relative = (0.02, 0.02) if low_precision else (1e-3, 2e-5)
 
     def differs(what: str) -> bool:

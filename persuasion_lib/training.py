@@ -17,8 +17,9 @@ from typing import Any
 
 import pandas as pd
 import torch
+from accelerate.utils import gather_object
 from peft import LoraConfig
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 
 from persuasion_lib.config import Config
 from persuasion_lib.errors import ConfigError, PersuasionError, SelfTestError
@@ -56,7 +57,9 @@ def common_arguments(config: Config, settings: Any, stage: Any, rows: int,
     # From the number of steps: a fixed interval may never come in a short run.
     interval = max(1, steps // config.training.evals_per_run)
     return {
-        "output_dir": str(scratch), "seed": config.seed, "learning_rate": stage.learning_rate,
+        "output_dir": str(scratch), "seed": config.seed,
+        "data_seed": config.seed,   # or the order of rows depends on what was evaluated before
+        "learning_rate": stage.learning_rate,
         "num_train_epochs": stage.num_epochs, "lr_scheduler_type": "cosine",
         "warmup_steps": 0.1,    # below 1 it is a share of all steps
         "per_device_train_batch_size": settings.per_device_train_batch_size,
@@ -117,8 +120,9 @@ def run(trainer: Trainer, desc: str) -> None:
         SelfTestError: there was no validation point, or a loss became NaN.
         PersuasionError: the device ran out of memory.
     """
-    for callback in (ShowProgress(desc), EvaluateAtEnd(), LiveCurves(desc)):
+    for callback in (ShowProgress(desc), EvaluateAtEnd(), LiveCurves(desc), GradientsAgree()):
         trainer.add_callback(callback)
+    _forget_evaluation(trainer)
     resume = last_checkpoint(Path(trainer.args.output_dir))
     try:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -137,6 +141,33 @@ def run(trainer: Trainer, desc: str) -> None:
         shutil.rmtree(trainer.args.output_dir)      # or the next run would go on from there
         raise SelfTestError(f"the loss of {desc} became NaN. Lower its learning_rate, or raise "
                             "dpo.beta. The checkpoint was not saved.")
+
+
+def _forget_evaluation(trainer: Trainer) -> None:
+    """Let a trainer that has evaluated prepare its model again, now for training.
+
+    accelerate takes a model that was prepared for evaluation as ready, so that in several
+    processes each would train alone, on its own rows, and nothing would say so.
+    """
+    trainer.accelerator._models.clear()
+    trainer.model_wrapped = trainer.model
+    vars(trainer.model).pop("_is_accelerate_prepared", None)
+
+
+class GradientsAgree(TrainerCallback):
+    """Before the first update: all processes hold the same gradient, or training stops."""
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None,
+                              **_: Any) -> None:
+        group = processes()
+        if group.num_processes == 1 or state.global_step > 0 or group.distributed_type == "FSDP":
+            return
+        own = sum(float(p.grad.double().square().sum()) for p in model.parameters()
+                  if p.grad is not None)
+        every = gather_object([own])
+        if max(every) - min(every) > 1e-4 * max(every):
+            raise SelfTestError(f"the processes hold different gradients (squared norms {every}): "
+                                "each trains alone. Use torchrun, or training.processes=1.")
 
 
 def save(config: Config, name: str, trainer: Trainer, fingerprint: str,

@@ -5,17 +5,21 @@ import shutil
 
 import pytest
 import torch
+from peft import PeftModel
 
 from persuasion_lib.config import load_config
-from persuasion_lib.errors import LineageError, MissingInput
+from persuasion_lib.errors import ConfigError, LineageError, MissingInput
+from persuasion_lib.export import export
 from persuasion_lib.models import (
     ModelFamily,
     check_lineage,
+    load_base,
     load_merged_sft,
     load_tokenizer,
     prompt_ids,
 )
 from persuasion_lib.stage import path_of
+from persuasion_lib.store import file_hash
 
 PROMPT = [{"role": "system", "content": "Persuade honestly."},
           {"role": "user", "content": "I am sure that tea is best."}]
@@ -85,6 +89,55 @@ def test_a_record_with_other_parents_is_refused(config):
         check_lineage(config, "rlhf")
 
 
+def test_the_third_model_without_sft_is_refused(config):
+    shutil.rmtree(path_of(config, "sft"))
+    with pytest.raises(MissingInput, match=r"qwen-sft.*Run notebooks/00_prepare"):
+        ModelFamily(config, ["rlaif_rlhf"])
+
+
+def test_a_swapped_parent_is_refused(config):
+    """rlhf's weights under rlaif's name, with a record to match: rlaif_rlhf knows better."""
+    shutil.copy(path_of(config, "rlhf") / "adapter_model.safetensors", path_of(config, "rlaif"))
+    path = path_of(config, "rlaif") / "lineage.json"
+    record = json.loads(path.read_text())
+    record["weights"] = file_hash(path_of(config, "rlaif") / "adapter_model.safetensors")
+    path.write_text(json.dumps(record))
+    with pytest.raises(LineageError, match="rlaif_rlhf was trained on another rlaif"):
+        ModelFamily(config, ["rlaif_rlhf"])
+
+
+def test_an_adapter_on_the_plain_base_is_refused_and_would_be_another_model(config):
+    """The first run's wrong stack: rlhf was trained on base + SFT, and evaluated on base."""
+    path = path_of(config, "rlhf") / "lineage.json"
+    record = json.loads(path.read_text())
+    right = ModelFamily(config, ["rlhf"])
+    record["parents"] = {"base": record["parents"]["base"]}
+    path.write_text(json.dumps(record))
+    with pytest.raises(LineageError, match=r"records the parents \['base'\], but is built on"):
+        ModelFamily(config, ["rlhf"])
+    wrong = PeftModel.from_pretrained(load_base(config), path_of(config, "rlhf"))
+    with right.use("rlhf") as model:
+        assert not torch.allclose(logits(model, right.tokenizer), logits(wrong, right.tokenizer),
+                                  atol=0.05)
+
+
+def test_a_merged_export_is_no_adapter_and_no_base(config):
+    folder = path_of(config, "rlhf")
+    shutil.rmtree(folder)
+    export(config, "sft", folder)
+    with pytest.raises(LineageError, match="holds a merged export, not an adapter"):
+        ModelFamily(config, ["rlhf"])
+    again = load_config("smoke", [f"model.base={folder}"])
+    with pytest.raises(LineageError, match=r"a merged export of 'sft'.*Set model.base=demo"):
+        load_base(again)
+
+
+def test_four_bits_without_a_gpu_are_refused_with_the_way_out(config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="Set model.load_in_4bit=false"):
+        load_base(load_config("smoke", ["model.load_in_4bit=true"]))
+
+
 def logits(model, tokenizer):
     with torch.no_grad():
         return model(torch.tensor([prompt_ids(tokenizer, PROMPT)])).logits
@@ -98,7 +151,6 @@ def test_merged_and_composed_sft_give_the_same_logits(config):
 
 
 def test_the_models_of_a_family_differ_and_the_base_is_the_plain_base(config):
-    from persuasion_lib.models import load_base
     family = ModelFamily(config, ["rlhf", "rlaif", "rlaif_rlhf"])
     seen = {}
     for name in ("rlhf", "base", "rlaif", "sft", "rlaif_rlhf", "base"):
