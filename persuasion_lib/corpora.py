@@ -6,13 +6,12 @@ A corpus is a folder or file that the user has; only the demo corpus is generate
 from __future__ import annotations
 
 import csv
-import html
-import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from persuasion_lib.cleaning import clean, rules_that_fire
 from persuasion_lib.config import Config
 from persuasion_lib.demo.corpus import make_conversations
 from persuasion_lib.errors import ConfigError, DataError, MissingInput
@@ -40,21 +39,19 @@ def read_corpus(config: Config) -> list[Conversation]:
     return conversations
 
 
-def clean(text: str) -> str:
-    """Text without HTML entities and odd white space; line breaks stay."""
-    text = html.unescape(html.unescape(text)).replace("\r\n", "\n").replace("\u00a0", " ")
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+", " ", text)).strip()
-
-
 def merged_turns(turns: Iterable[Turn]) -> tuple[Turn, ...]:
-    """Turns with consecutive messages of one side joined, empty ones left out."""
+    """Cleaned turns, consecutive messages of one side joined, empty ones left out."""
     result: list[Turn] = []
     for turn in turns:
         text = clean(turn.text)
-        if result and result[-1].role == turn.role:
-            result[-1] = Turn(turn.role, f"{result[-1].text} {text}".strip(), turn.won)
+        raw = turn.text if rules_that_fire(turn.text) else None
+        last = result[-1] if result else None
+        if last and last.role == turn.role:
+            raws = None if raw is None and last.raw is None else (
+                f"{last.raw or last.text}\n{turn.text}")
+            result[-1] = Turn(turn.role, f"{last.text} {text}".strip(), turn.won, raws)
         elif text:
-            result.append(Turn(turn.role, text, turn.won))
+            result.append(Turn(turn.role, text, turn.won, raw))
     return tuple(result)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.cleaning import RULES, rules_that_fire
 from persuasion_lib.config import Config
 from persuasion_lib.corpora import read_corpus
 from persuasion_lib.demo.model import build_base_model
@@ -315,6 +316,7 @@ def write_report(run: StageRun, corpus: Corpus, pairs: dict[str, Any]) -> Path:
     parts = ["PREPARED DATA", f"corpus: {run.config.data.source}", "",
              counts(run, corpus).to_string(), "", token_lengths(run, corpus).to_string(), "",
              overlaps(corpus).to_string(index=False), "",
+             "messages changed by cleaning", cleaning_table(corpus).to_string(), "",
              *(f"{count:6d}  {reason}" for reason, count in sorted(corpus.dropped.items())), "",
              *(f"{pool}: {values}" for pool, values in pairs.items())]
     return write_text(run.path("prepare_report"), "\n".join(parts) + "\n")
@@ -331,7 +333,27 @@ def split_table(corpus: Corpus) -> pd.DataFrame:
 def show_conversation(corpus: Corpus) -> TextTable:
     """The first conversation of the SFT set, a row per turn."""
     turns = corpus.conversations["sft_train"][0].turns
-    return TextTable(pd.DataFrame([vars(turn) for turn in turns]))
+    return TextTable(pd.DataFrame(
+        [{"role": t.role, "text": t.text, "won": t.won} for t in turns]))
+
+
+def cleaning_table(corpus: Corpus) -> pd.DataFrame:
+    """Messages that each cleaning rule changed, by set, beside how many messages there are."""
+    rows = {}
+    for name, conversations in corpus.conversations.items():
+        turns = [turn for c in conversations for turn in c.turns]
+        fired = Counter(rule for t in turns if t.raw for rule in rules_that_fire(t.raw))
+        rows[name] = {"messages": len(turns), **{rule: fired[rule] for rule in RULES}}
+    return pd.DataFrame(rows).T
+
+
+def show_cleaning(corpus: Corpus) -> TextTable:
+    """One message per cleaning rule that changed any, before and after."""
+    shown: dict[str, dict[str, str]] = {}
+    for turn in (t for cs in corpus.conversations.values() for c in cs for t in c.turns):
+        for rule in rules_that_fire(turn.raw) if turn.raw else ():
+            shown.setdefault(rule, {"before": turn.raw or "", "after": turn.text})
+    return TextTable(pd.DataFrame.from_dict(shown, orient="index", columns=["before", "after"]))
 
 
 def dropped_table(corpus: Corpus) -> pd.DataFrame:

@@ -28,11 +28,13 @@ class Turn:
 
     `role` is "assistant" for the side that persuades and "user" for the side to be persuaded.
     `won` says whether this turn changed the other side's mind; None where the corpus does not know.
+    `raw` is the text before cleaning, where cleaning changed it.
     """
 
     role: Literal["user", "assistant"]
     text: str
     won: bool | None = None
+    raw: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from scratch import SHARED_DATA
 
 from persuasion_lib.config import load_config
 from persuasion_lib.corpora import (
-    clean,
     merged_turns,
     read_conversations_jsonl,
     read_corpus,
@@ -79,10 +78,6 @@ def test_an_empty_corpus_is_an_error_not_an_empty_run(project):
     (project / "empty.jsonl").write_text("\n")
     with pytest.raises(DataError, match="holds no conversation"):
         read_corpus(load_config("demo", ["data.source=jsonl", "data.path=empty.jsonl"]))
-
-
-def test_cleaning_unescapes_entities_even_twice_escaped_and_keeps_paragraphs():
-    assert clean("a &amp;gt; b\n\n\n\nc&nbsp; d") == "a > b\n\nc d"
 
 
 def test_messages_of_one_side_in_a_row_become_one():
