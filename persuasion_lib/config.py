@@ -101,6 +101,9 @@ class Validate(Section):
     val_fraction: float = Field(gt=0, lt=1)
     max_tie_fraction: float = Fraction
     max_truncated_fraction: float = Fraction
+    max_poor_fraction: float = Fraction
+    max_opening_gap: float = Fraction
+    max_unclean_fraction: float = Fraction
     min_train_pairs: int = Positive
 
 

@@ -25,6 +25,7 @@ from persuasion_lib.models import (
     quiet,
     weights_hash,
 )
+from persuasion_lib.pair_checks import broken_gates, pair_figures
 from persuasion_lib.progress import Progress
 from persuasion_lib.records import (
     Conversation,
@@ -367,6 +368,23 @@ def rendered(run: StageRun, example: Example) -> str:
     """The prompt in the model's own chat format, up to where the reply begins."""
     tokenizer = load_tokenizer(run.config)
     return tokenizer.decode(prompt_ids(tokenizer, example.prompt))
+
+
+def check_pools(run: StageRun) -> pd.DataFrame:
+    """The figures of both pools before anybody labels them.
+
+    Raises:
+        DataError: a limit of the `validate` settings is broken; labels would be wasted.
+    """
+    figures, faults = {}, []
+    for pool in ("ai_pool", "human_pool"):
+        name = f"{pool}_responses"
+        figures[pool] = pair_figures(read_jsonl(run.path(name), parse_pair, made_by=made_by(name)))
+        faults += broken_gates(pool, figures[pool], run.config.validate_)
+    if faults:
+        raise DataError("the pairs are not worth labelling:\n" + "\n".join(faults) + "\n"
+                        "To go on all the same, set the named limit.")
+    return pd.DataFrame(figures).T
 
 
 def pair_table(pairs: dict[str, dict[str, Any]]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from persuasion_lib.config import Config
 from persuasion_lib.errors import DataError
+from persuasion_lib.pair_checks import broken_gates, pair_figures
 from persuasion_lib.records import LabeledPair, content_id, labeled_row, parse_labeled
 from persuasion_lib.stage import StageRun, made_by
 from persuasion_lib.store import read_jsonl, write_jsonl, write_text
@@ -47,14 +48,11 @@ def summary(run: StageRun, labels: dict[str, list[LabeledPair]]) -> pd.DataFrame
 
 def _facts(pairs: Sequence[LabeledPair]) -> dict[str, Any]:
     decided = [p for p in pairs if p.label != "tie"]
-    finishes = [f for p in pairs for f in p.pair.metadata.get("finish", [])]
     extra = pd.Series([len(p.chosen) - len(p.rejected) for p in decided], dtype=float)
     return {
         "labelled": len(pairs), "decided": len(decided),
         "tie share": 1 - len(decided) / len(pairs),
-        "truncated share": (sum(f == "length" for f in finishes) / len(finishes)
-                            if finishes else float("nan")),
-        "identical replies": sum(p.chosen == p.rejected for p in pairs),
+        **pair_figures([p.pair for p in pairs]),
         "first chosen share": (sum(p.label == "a" for p in decided) / len(decided)
                                if decided else float("nan")),
         "chosen longer by (characters)": extra.mean(),
@@ -70,11 +68,7 @@ def gates(run: StageRun, table: pd.DataFrame) -> list[str]:
             faults.append(f"{stage}: {row['tie share']:.0%} of the labels are ties, the limit is "
                           f"{limits.max_tie_fraction:.0%} (validate.max_tie_fraction). Sample more "
                           "different pairs: raise pairs.temperature.")
-        if row["truncated share"] > limits.max_truncated_fraction:
-            faults.append(f"{stage}: {row['truncated share']:.0%} of the replies are cut off, the "
-                          f"limit is {limits.max_truncated_fraction:.0%} "
-                          "(validate.max_truncated_fraction). Raise pairs.max_new_tokens, or "
-                          "train SFT longer so that it learns to stop.")
+        faults += broken_gates(stage, row, limits)
         if row["decided"] * (1 - limits.val_fraction) < limits.min_train_pairs:
             faults.append(f"{stage}: {row['decided']:.0f} decided pairs leave fewer than "
                           f"{limits.min_train_pairs} (validate.min_train_pairs) for training. "

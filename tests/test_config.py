@@ -114,7 +114,8 @@ def test_every_setting_is_read_by_some_code(setting):
     sources = [p.read_text() for p in (ROOT / "persuasion_lib").rglob("*.py")
                if p.name != "config.py"]
     config = (ROOT / "persuasion_lib" / "config.py").read_text()
-    assert any(re.search(rf"\.{key}\b", source) for source in sources) or f'"{key}"' in config or (
+    read = any(re.search(rf"[.\"]{key}\b", source) for source in sources)
+    assert read or f'"{key}"' in config or (
         "paths, kind" in config and setting.startswith("paths."))
 
 

@@ -22,7 +22,8 @@ def labels(n=100, **options):
 
 @pytest.fixture
 def run(project):
-    return StageRun(STAGES["validate"], load_config("demo"), {})
+    # Every first reply here is "aaaa" and every second one "bb".
+    return StageRun(STAGES["validate"], load_config("demo", ["validate.max_opening_gap=1"]), {})
 
 
 def test_ties_are_counted_and_kept_out_of_both_splits(run):
