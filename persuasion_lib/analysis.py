@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
@@ -19,10 +19,10 @@ import pandas as pd
 from persuasion_lib import figures, findings, report, stats
 from persuasion_lib.config import Analysis
 from persuasion_lib.errors import DataError
-from persuasion_lib.evaluation_file import Evaluated, parse_evaluation, unfinished
-from persuasion_lib.stage import StageRun, made_by
+from persuasion_lib.evaluation_file import Evaluated, parse_evaluation, trained_on, unfinished
+from persuasion_lib.stage import StageRun, inputs_of, made_by
 from persuasion_lib.stats.resample import wilson
-from persuasion_lib.store import read_json, write_json
+from persuasion_lib.store import read_json, read_jsonl, write_json
 from persuasion_lib.tactics import PATTERNS, tactics_in
 from persuasion_lib.text_table import TextTable
 
@@ -35,16 +35,26 @@ FIT_RESAMPLES = 1999      # each is a maximum-likelihood fit; enough for 95 % pe
 
 def read_evaluation(run: StageRun) -> dict[str, Any]:
     """The evaluation to analyse: `analysis.input_file`, or what notebook 05 wrote."""
-    given = run.config.analysis.input_file
-    path = run.config.root / given if given else run.path("evaluation")
-    return read_json(path, made_by=made_by("evaluation"))
+    name = inputs_of(run.config, run.stage)[0]
+    return read_json(run.path(name), made_by=made_by(name))
+
+
+def _training(run: StageRun) -> dict[str, list[tuple]]:
+    """What the models learned from, of the files that `analysis.training_files` names."""
+    wrote = "the program that wrote it"
+    return {name: read_jsonl(run.config.root / name, trained_on, made_by=wrote)
+            for name in run.config.analysis.training_files}
 
 
 def analyse(run: StageRun) -> dict[str, Any]:
     """Write `analysis.json` and return it; warnings about the input also go to `run`."""
-    config = run.config
-    result = statistics(read_evaluation(run), config.analysis, seed=config.seed,
-                        planned=config.data.test_examples)
+    config, given = run.config, run.config.analysis.input_file
+    evaluation, training = read_evaluation(run), _training(run)
+    try:
+        result = statistics(evaluation, config.analysis, seed=config.seed, training=training,
+                            planned=0 if given else config.data.test_examples, given=given)
+    except DataError as error:
+        raise DataError(f"{run.path(inputs_of(config, run.stage)[0])}: {error}") from None
     run.warnings += [text for text in result["warnings"] if text not in run.warnings]
     write_json(run.path("analysis"), result)
     return result
@@ -58,20 +68,24 @@ def write_outputs(run: StageRun, result: Mapping[str, Any]) -> list[Path]:
 
 
 def statistics(evaluation: Mapping[str, Any], settings: Analysis, *, seed: int,
-               planned: int = 0) -> dict[str, Any]:
+               planned: int = 0, training: Mapping[str, Sequence[tuple]] | None = None,
+               given: str | None = None) -> dict[str, Any]:
     """All tables of `analysis.json` as plain lists and dicts; NaN is None.
 
     Args:
         planned: test prompts that were meant to be evaluated, where the file does not say.
+        training: see `parse_evaluation`.
+        given: the file's name, if it is not this project's own.
     """
-    data = parse_evaluation(evaluation)
+    data = parse_evaluation(evaluation, training)
     options = {"confidence": settings.confidence, "n_resamples": settings.resamples, "seed": seed}
     alpha = round(1 - settings.confidence, 10)
     ranks, counts = _gate(data.ranks, data.reasons)
     primary = tuple(settings.primary)
     result = {
-        "schema_version": SCHEMA_VERSION, "seed": seed, "resamples": settings.resamples,
-        "confidence": settings.confidence, "alpha": alpha, "primary": list(primary),
+        "schema_version": SCHEMA_VERSION, "given": given, "seed": seed,
+        "resamples": settings.resamples, "confidence": settings.confidence, "alpha": alpha,
+        "primary": list(primary),
         "versions": {name: version(name) for name in ("numpy", "scipy", "statsmodels")},
         "setup": dict(data.setup), "models": data.models, "warnings": data.warnings,
         "counts": _counts(data, counts, planned),

@@ -73,7 +73,7 @@ def _status(options: argparse.Namespace) -> int:
     will_run: set[str] = set()
     for stage in STAGES.values():
         condition, reasons = state(config, stage.name)
-        before = sorted(makers(stage) & will_run)
+        before = sorted(makers(config, stage) & will_run)
         if condition == "done" and before:
             condition, reasons = "stale", [f"{', '.join(before)} will run again"]
         if condition != "done":
@@ -115,7 +115,9 @@ def print_summary(config: Config) -> None:
     result = read_json(path_of(config, "analysis"), made_by="notebooks/06_analysis.ipynb")
     print(f"\nEVALUATION SUMMARY (score with {config.analysis.confidence:.0%} interval)")
     print(summary_table(result).round(3).to_string())
-    if stand_ins(config):
+    if config.analysis.input_file:
+        print("\n".join(result["answer"]["sentences"]))
+    elif stand_ins(config):
         print(f"Small offline stand-ins: {', '.join(stand_ins(config))}. This says nothing about "
               "real ones." + (" Gold utility is the truth of the demo world, which no judge sees."
                               if config.data.source == "demo" else ""))

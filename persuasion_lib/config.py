@@ -174,6 +174,7 @@ class Evaluation(Section):
 
 class Analysis(Section):
     input_file: str | None
+    training_files: list[str]
     confidence: float = Field(gt=0, lt=1)
     resamples: int = Positive
     primary: list[str] = Field(min_length=2, max_length=2)

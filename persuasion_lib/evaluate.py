@@ -199,7 +199,9 @@ def _example_entry(run: StageRun, example: Example, models: Sequence[str],
                    similarity: Mapping[str, float | None]) -> dict[str, Any]:
     scores = mean_scores(verdicts, models)
     entry = {
-        "example_id": example.example_id, "prompt": render_text(example.prompt),
+        "example_id": example.example_id,
+        "conversation_id": example.metadata.get("conversation_id"),
+        "prompt": render_text(example.prompt),
         "messages": example.prompt, "responses": {m: replies[m].text for m in models},
         "finish": {m: replies[m].finish for m in models},
         "tokens": {m: replies[m].tokens for m in models}, "oracle": oracle,

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from persuasion_lib.errors import DataError
+from persuasion_lib.records import render_text, to_messages
 
 ORDER = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")   # of tables when the file does not say
 MAX_SHARE = 0.05          # of truncated replies or unread rankings that passes without a warning
@@ -43,7 +44,7 @@ class Evaluated:
         if not any(row.get(name) for row in self.rows):
             return None
         values = [[(row.get(name) or {}).get(m) for m in self.models] for row in self.rows]
-        return self._frame([[np.nan if v is None else v for v in row] for row in values])
+        return self._frame([[v if _is_number(v) else np.nan for v in row] for row in values])
 
     def replies(self) -> list[list[str | None]]:
         """Texts per prompt in the order of `models`; None where a model did not answer."""
@@ -63,8 +64,12 @@ class Evaluated:
         return pd.DataFrame(values, index=self.ranks.index, columns=self.models, dtype=float)
 
 
-def parse_evaluation(content: Mapping[str, Any]) -> Evaluated:
+def parse_evaluation(content: Mapping[str, Any],
+                     training: Mapping[str, Sequence[tuple]] | None = None) -> Evaluated:
     """Read the specified format, with or without our additions; `warnings` say what is seen in it.
+
+    Args:
+        training: `trained_on` of every row of files that the models learned from, by file.
 
     Raises:
         DataError: no examples, an id twice, fewer than two models, or an example without responses.
@@ -91,7 +96,7 @@ def parse_evaluation(content: Mapping[str, Any]) -> Evaluated:
     ranks = table.groupby(level=0, sort=False).mean().reindex(pd.Index(ids, name="prompt_id"))
     data = Evaluated(rows, models, ranks, table, shown, reasons, n_calls,
                      content.get("config") or {})
-    data.warnings.extend(_what_is_seen(data))
+    data.warnings.extend(_what_is_seen(data) + _learned_from(data, training or {}))
     return data
 
 
@@ -100,16 +105,34 @@ def _rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(found, list) or not found:
         raise DataError("the evaluation has no `per_example` list. data/README.md describes the "
                         "format of final_evaluation.json.")
+    for name in ("config", "summary"):
+        _check(content.get(name), Mapping, f"`{name}` of the evaluation", "an object")
     rows = []
     for number, row in enumerate(found):
+        where = f"per_example[{number}]"
         if not isinstance(row, Mapping) or not isinstance(row.get("responses"), Mapping):
-            raise DataError(f"per_example[{number}] has no `responses` by model.")
+            raise DataError(f"{where} has no `responses` by model.")
+        for name in ("grader_scores", "similarity_scores", "position_map", "finish"):
+            _check(row.get(name), Mapping, f"{where}: `{name}`", "an object by model or slot")
+        _check(row.get("judgments"), list, f"{where}: `judgments`", "a list")
+        for model, text in row["responses"].items():
+            _check(text, str, f"{where}: the response of {model}", "text or null")
         rows.append({**row, "example_id": str(row.get("example_id", number))})
     twice = [key for key, n in Counter(r["example_id"] for r in rows).items() if n > 1]
     if twice:
         raise DataError(f"example {twice[0]!r} occurs twice ({len(twice)} such ids). A test prompt "
                         "counts once; remove the copies.")
     return rows
+
+
+def _check(value: Any, kind: type, what: str, wanted: str) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise DataError(f"{what} is {value!r:.60}, not {wanted}. data/README.md describes the "
+                        "format.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and bool(np.isfinite(value))
 
 
 def _models(content: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -143,15 +166,22 @@ def _judgments(row: Mapping[str, Any], models: Sequence[str]) -> list[tuple]:
 
 def _outside_ranks(row: Mapping[str, Any], models: Sequence[str]) -> tuple[list | None, str | None]:
     """Ranks of an example of a file without `judgments`, from its scores or its ranking."""
-    scores, ranking = row.get("grader_scores") or {}, row.get("grader_ranking")
-    if all(isinstance(scores.get(m), int | float) for m in models):
+    scores, ranking = row.get("grader_scores") or {}, _named_ranking(row)
+    if all(_is_number(scores.get(m)) for m in models):
         values = [float(scores[m]) for m in models]
         if not any(values):
             return None, "every model has the score 0: probably a reply that was not parsed"
         return rankdata([-v for v in values]).tolist(), None
-    if isinstance(ranking, list) and sorted(map(str, ranking)) == sorted(models):
+    if sorted(ranking) == sorted(models):
         return [ranking.index(m) + 1 for m in models], None
     return None, "no scores for every model"
+
+
+def _named_ranking(row: Mapping[str, Any]) -> list[str]:
+    """`grader_ranking` as models, best first; files may hold slots (["C", "A", …]) instead."""
+    ranking, slots = row.get("grader_ranking"), row.get("position_map") or {}
+    return [str(slots.get(str(name), name)) for name in ranking] if isinstance(
+        ranking, list) else []
 
 
 def _places(position_map: Mapping[str, str] | None, models: Sequence[str]) -> list[int] | None:
@@ -178,7 +208,19 @@ def _what_is_seen(data: Evaluated) -> list[str]:
                      "cannot be checked.")
     else:
         found += _positions_seen(data)
-    return found + _texts_seen(data) + _weights_seen(data)
+    return found + _scores_seen(data) + _texts_seen(data) + _weights_seen(data)
+
+
+def _scores_seen(data: Evaluated) -> list[str]:
+    """Scores that say something else than the ranking beside them, such as ranks (1 is best)."""
+    against = [row["example_id"] for row in data.rows
+               if row.get("judgments") is None and (best := _named_ranking(row)[:1])
+               and _is_number(top := (row.get("grader_scores") or {}).get(best[0]))
+               and top < max(filter(_is_number, row["grader_scores"].values()))]
+    return [f"In {len(against)} of {len(data.rows)} examples (the first is {against[0]}) the best "
+            "of `grader_ranking` does not have the highest score. The scores were used, the "
+            "highest as the best; if they are ranks, every result is upside down."
+            ] if against else []
 
 
 def _positions_seen(data: Evaluated) -> list[str]:
@@ -243,3 +285,47 @@ def _weights_seen(data: Evaluated) -> list[str]:
     return [f"{a} and {b} have the same weights: one was evaluated under two names."
             for i, a in enumerate(data.models) for b in data.models[i + 1:]
             if weights.get(a) and weights.get(a) == weights.get(b)]
+
+
+def trained_on(row: Mapping[str, Any]) -> tuple[str, str | None]:
+    """(prompt with plain white space, conversation id) of a row of training data.
+
+    Raises:
+        DataError: the row has neither `prompt` nor `input_text`.
+    """
+    prompt = row.get("prompt", row.get("input_text"))
+    if not prompt:
+        raise DataError("a row of training data needs `prompt` or `input_text`")
+    return _plain_prompt(prompt), _conversation(row)
+
+
+def _plain_prompt(prompt: Any) -> str:
+    """What was said, without system message, role names and differences of white space."""
+    try:
+        text = render_text(to_messages(prompt))
+    except DataError:
+        text = str(prompt)
+    return " ".join(text.split())
+
+
+def _conversation(row: Mapping[str, Any]) -> str | None:
+    found = row.get("conversation_id") or (row.get("metadata") or {}).get("conversation_id")
+    return None if found is None else str(found)
+
+
+def _learned_from(data: Evaluated, training: Mapping[str, Sequence[tuple]]) -> list[str]:
+    found = []
+    tests = {row["example_id"]: trained_on({"prompt": row.get("messages") or row.get("prompt")
+                                            or row["example_id"]}) for row in data.rows}
+    threads = {row["example_id"]: _conversation(row) for row in data.rows}
+    for name, rows in training.items():
+        prompts = {prompt for prompt, _ in rows}
+        ids = {conversation for _, conversation in rows} - {None}
+        for what, hits in (
+                ("have a prompt", [k for k, (prompt, _) in tests.items() if prompt in prompts]),
+                ("are of a conversation", [k for k, thread in threads.items() if thread in ids])):
+            if hits:
+                found.append(f"{len(hits)} of {len(data.rows)} test examples {what} that also "
+                             f"occurs in {name} (the first is {hits[0]}), so the models may have "
+                             "learned the answer.")
+    return found

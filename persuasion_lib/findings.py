@@ -85,9 +85,13 @@ def cautions(result: Mapping[str, Any]) -> list[str]:
     if result["judge"]["kind"] or result["status"] != "ok":
         return found
     if position.get("biased"):
+        uneven = (position["balance_p"] or 1) < result["alpha"]
         found.append(f"The slot matters to the judge ({p_text(position['p'])}, Kendall's W "
-                     f"{_number(position['kendall_w'])}); balanced orders keep that out of the "
-                     "means and leave noise.")
+                     f"{_number(position['kendall_w'])}); " + (
+                         "the models were not balanced over the slots "
+                         f"({p_text(position['balance_p'])}), so it also shifts their scores: "
+                         "compare the strengths with a position term." if uneven else
+                         "balanced orders keep that out of the means and leave noise."))
     if (same.get("flip_low") or 0) > 0.2:
         found.append(f"The judge reversed {same['flip_rate']:.0%} of the pairs of models when it "
                      "saw the same replies in another order; half would be chance.")
@@ -110,7 +114,9 @@ def _number(value: float | None) -> str:
 def answer(result: Mapping[str, Any]) -> dict[str, Any]:
     """Did the warm-up help? `verdict`, and the sentences that a reader sees first."""
     found = _answer(result)
-    return {**found, "sentences": found["sentences"] + stand_in_note(result["setup"])}
+    whose = [f"This is about {result['given']}, a file made elsewhere: what is not in it was not "
+             "checked."] if result["given"] else []
+    return {**found, "sentences": whose + found["sentences"] + stand_in_note(result["setup"])}
 
 
 def _answer(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,8 @@ def _criteria(result: Mapping[str, Any]) -> Section:
 def _seen(result: Mapping[str, Any]) -> Section:
     setup = result["setup"]
     roles = [f"{key}: {setup[key]}" for key in ("profile", "source", "base_model", "judge",
-             "labeller", "oracle", "embedder", "orders", "seed") if setup.get(key) is not None]
+             "labeller", "oracle", "embedder", "orders", "seed")
+             if isinstance(setup.get(key), str | int)]
     return Section("What was evaluated, and what is suspicious in it",
                    [", ".join(roles) or "The file does not say how it was made.",
                     *(result["warnings"] or ["Nothing suspicious was found in the file."])])

@@ -20,10 +20,12 @@ from typing import Any
 
 from persuasion_lib.config import Config, load_config
 from persuasion_lib.errors import ConfigError, MissingInput, StaleInput
+from persuasion_lib.records import content_id
 from persuasion_lib.store import file_hash, read_json, write_json
 
 # {data}, {models}, {results} are the folders of the settings. A trial (see `is_trial`) writes what
-# it derives below `trial/` instead; what was paid for or trained stays in one place, {records}.
+# it derives below `trial/` instead, and the analysis of a file from elsewhere below `given/`; what
+# was paid for or trained stays in one place, {records}.
 FILES = {
     "base": "{models}/checkpoints/base",
     "sft_train": "{data}/processed/sft_train.jsonl",
@@ -53,13 +55,14 @@ FILES = {
     "oracle_judgments": "{records}/oracle_judgments.jsonl",
     "embeddings": "{records}/embeddings.jsonl",
     "rank_judgments": "{records}/rank_judgments.jsonl",
-    "analysis": "{results}/analysis.json",
-    "report": "{results}/analysis_report.txt",
-    "report_html": "{results}/report.html",
-    "qualitative": "{results}/qualitative_examples.txt",
-    "figures": "{results}/figures",
+    "given_evaluation": "{given}",
+    "analysis": "{analysis}/analysis.json",
+    "report": "{analysis}/analysis_report.txt",
+    "report_html": "{analysis}/report.html",
+    "qualitative": "{analysis}/qualitative_examples.txt",
+    "figures": "{analysis}/figures",
     "manifests": "{records}/manifests",
-    "notebooks": "{results}/notebooks",
+    "notebooks": "{analysis}/notebooks",
 }
 
 
@@ -112,13 +115,29 @@ def path_of(config: Config, name: str) -> Path:
     """The absolute path of a file or folder of the pipeline (a key of FILES, or "test")."""
     template = config.evaluation.test_file if name == "test" else FILES[name]
     data, models, results = (config.folder(kind) for kind in ("data", "models", "results"))
-    labels = "trial" if is_trial(config, STAGES["label_ai"]) else ""
-    evaluation = "trial" if is_trial(config, STAGES["evaluate"]) else ""
+    labels, evaluation, analysis = (_apart(config, STAGES[name]) for name in (
+        "label_ai", "evaluate", "analysis"))
     path = template.format(
         data=data, models=models, results=results / evaluation, records=results,
         labels=data / "preferences" / labels, dpo=models / "checkpoints" / labels,
-        annotator=config.label_human.annotator)
+        annotator=config.label_human.annotator, analysis=results / analysis,
+        given=config.analysis.input_file)
     return (config.root / path).resolve()
+
+
+def _apart(config: Config, stage: Stage) -> str:
+    """The folder below the results for what must not replace the project's own; "" for the own."""
+    if stage.name == "analysis" and config.analysis.input_file:
+        given = Path(config.analysis.input_file)
+        return f"given/{given.stem}-{content_id(str((config.root / given).resolve()), length=8)}"
+    return "trial" if is_trial(config, stage) else ""
+
+
+def inputs_of(config: Config, stage: Stage) -> tuple[str, ...]:
+    """What a stage reads; an analysis of a file from elsewhere needs that file and nothing else."""
+    if stage.name == "analysis" and config.analysis.input_file:
+        return ("given_evaluation",)
+    return stage.reads + stage.optional
 
 
 def is_trial(config: Config, stage: Stage) -> bool:
@@ -130,6 +149,8 @@ def is_trial(config: Config, stage: Stage) -> bool:
 
 def made_by(name: str) -> str:
     """Where to get a missing file from, for error messages."""
+    if name == "given_evaluation":
+        return "the program that wrote it"
     maker = _maker(name)
     return f"notebooks/{maker.notebook}.ipynb" if maker else "the stage before"
 
@@ -138,9 +159,9 @@ def _maker(name: str) -> Stage | None:
     return next((stage for stage in STAGES.values() if name in stage.writes), None)
 
 
-def makers(stage: Stage) -> set[str]:
+def makers(config: Config, stage: Stage) -> set[str]:
     """The notebooks whose outputs a stage reads."""
-    return {maker.notebook for key in stage.reads + stage.optional if (maker := _maker(key))}
+    return {maker.notebook for key in inputs_of(config, stage) if (maker := _maker(key))}
 
 
 def content_hash(path: Path) -> str:
@@ -154,8 +175,8 @@ def content_hash(path: Path) -> str:
 
 
 def _manifest_path(config: Config, stage: Stage) -> Path:
-    trial = ".trial" if is_trial(config, stage) else ""
-    return path_of(config, "manifests") / f"{stage.notebook}{trial}.json"
+    name = ".".join(filter(None, (stage.notebook, _apart(config, stage).replace("/", "-"))))
+    return path_of(config, "manifests") / f"{name}.json"
 
 
 def read_manifest(config: Config, name: str) -> dict[str, Any] | None:
@@ -174,6 +195,10 @@ def settings_of(config: Config, stage: Stage) -> dict[str, Any]:
         # A corpus is the user's own file: it has no manifest, so its content is a setting here.
         corpus = config.root / config.data.path
         values["data.path content"] = content_hash(corpus) if corpus.exists() else "missing"
+    if stage.name == "analysis":
+        files = {name: config.root / name for name in config.analysis.training_files}
+        values["analysis.training_files content"] = {
+            name: content_hash(file) for name, file in files.items() if file.exists()}
     if stage.name in ("label_ai", "label_human", "evaluate"):
         values["configs/prompts content"] = content_hash(config.root / "configs" / "prompts")
     return json.loads(json.dumps(values, default=str))
@@ -232,7 +257,7 @@ def state(config: Config, name: str) -> tuple[str, list[str]]:
     reasons = [f"{key} was {_brief(old)}, is {_brief(new)}" for key, old, new in
                _differences(manifest["settings"], settings_of(config, stage))]
     reasons += [f"input {key} changed" for key, _, _ in _differences(
-        manifest["inputs"], _hashes(config, stage.reads + stage.optional))]
+        manifest["inputs"], _hashes(config, inputs_of(config, stage)))]
     reasons += [f"output {key} changed or missing" for key, _, _ in _differences(
         manifest["outputs"], _hashes(config, stage.writes))]
     reasons += [f"code of {key} changed" for key, _, _ in
@@ -289,7 +314,7 @@ class StageRun:
 
     def _repr_markdown_(self) -> str:
         rows = [f"| {verb} | `{self.path(name)}` | {'yes' if self.path(name).exists() else 'no'} |"
-                for verb, names in (("reads", self.stage.reads + self.stage.optional),
+                for verb, names in (("reads", inputs_of(self.config, self.stage)),
                                     ("writes", self.stage.writes)) for name in names]
         notes = "".join(f"\n\n**Note:** {warning}" for warning in self.warnings)
         return "\n".join([f"**{self.stage.notebook}**, profile `{self.config.profile}`", "",
@@ -308,15 +333,18 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
         raise ConfigError(f"no stage {name!r}. There are: {', '.join(STAGES)}.")
     config, stage = load_config(profile, overrides), STAGES[name]
     run = StageRun(stage, config, {})
-    for key in stage.reads + stage.optional:
+    for key in inputs_of(config, stage):
         if path_of(config, key).exists():
             _check_origin(run, key)
+        elif key == "given_evaluation":
+            raise MissingInput(f"{path_of(config, key)} is missing. Correct analysis.input_file; a "
+                               f"relative path begins at {config.root}.")
         elif key in stage.reads:
             raise MissingInput(f"{path_of(config, key)} is missing. Run {made_by(key)} first "
                                f"(profile {profile}).")
         else:
             run.warnings.append(f"{key} is missing and left out; {made_by(key)} makes it.")
-    run.inputs = _hashes(config, stage.reads + stage.optional)
+    run.inputs = _hashes(config, inputs_of(config, stage))
     return run
 
 

@@ -90,13 +90,34 @@ def _ranking(judge: str, shown: list[str], gold: dict[str, float], replies: dict
 
 
 def from_elsewhere(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """The same evaluation in the specified format only, with points instead of our scores."""
-    kept = ("example_id", "prompt", "responses", "oracle", "grader_ranking", "grader_explanation",
-            "similarity_scores", "position_map")
-    rows = [{**{key: row[key] for key in kept},
-             "grader_scores": {m: round(s * 3, 6) for m, s in row["grader_scores"].items()}
-             or dict.fromkeys(row["responses"], 0)} for row in evaluation["per_example"]]
-    return {"config": {}, "per_example": rows, "summary": evaluation["summary"]}
+    """The same evaluation as the earlier public run wrote it: the specified format, no additions.
+
+    The ranking holds slots, scores are points (0 for all when the reply was not understood), and
+    the configuration is a whole YAML file.
+    """
+    models = evaluation["summary"]["models_evaluated"]
+    rows = [_their_row(number, row) for number, row in enumerate(evaluation["per_example"])]
+    points = {m: sum(row["grader_scores"][m] for row in rows) for m in models}
+    similar = {m: [row["similarity_scores"][m] for row in rows] for m in models}
+    return {"config": {"base_model": "Qwen/Qwen2.5-0.5B-Instruct", "oracle": {"generate": True},
+                       "evaluation": {"randomize_positions": True, "random_seed": 42}},
+            "grader_scores": points, "similarity_scores": similar, "per_example": rows,
+            "summary": {"num_examples": len(rows), "models_evaluated": models,
+                        "grader_normalized_scores": {
+                            m: p / ((len(models) - 1) * len(rows)) for m, p in points.items()},
+                        "average_similarity_scores": {m: sum(v) / len(v)
+                                                      for m, v in similar.items()}}}
+
+
+def _their_row(number: int, row: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: row[key] for key in ("prompt", "responses", "oracle", "grader_explanation",
+                                      "similarity_scores", "position_map")}
+    slot = {model: slot for slot, model in row["position_map"].items()}
+    most = len(row["responses"]) - 1
+    scores = {m: round(s * most, 6) for m, s in row["grader_scores"].items()}
+    return {"example_id": number, **kept,
+            "grader_ranking": [slot[m] for m in row["grader_ranking"]],
+            "grader_scores": scores or dict.fromkeys(row["responses"], 0)}
 
 
 @cache

@@ -2,13 +2,14 @@ import json
 
 import pandas as pd
 import pytest
+from scratch import persuasion
 from synthetic_evaluation import MODELS, analysed, from_elsewhere, make_evaluation, planted
 
-from persuasion_lib import analysis, findings, results_explorer
+from persuasion_lib import analysis, figures, findings, results_explorer
 from persuasion_lib.config import load_config
-from persuasion_lib.errors import DataError
+from persuasion_lib.errors import DataError, MissingInput
 from persuasion_lib.evaluation_file import parse_evaluation
-from persuasion_lib.stage import STAGES, StageRun, path_of
+from persuasion_lib.stage import STAGES, StageRun, path_of, start, state
 from persuasion_lib.store import write_json
 from persuasion_lib.tactics import tactics_in
 
@@ -250,10 +251,112 @@ def test_headless_the_explorer_is_text_and_interactive_it_turns_pages(monkeypatc
     assert "e00003" in page.value
 
 
-def test_the_stage_writes_all_outputs_and_reads_another_file_when_told(project):
-    other = project / "theirs.json"
-    write_json(other, from_elsewhere(make_evaluation(8)))
-    config = load_config("demo", ["analysis.input_file=theirs.json", "analysis.resamples=99"])
+@pytest.fixture
+def theirs(project):
+    """A checkout without models, manifests or evaluation of its own; a file from elsewhere."""
+    return write_json(project / "theirs.json", from_elsewhere(make_evaluation(25, MODELS[:4])))
+
+
+GIVEN = ["analysis.input_file=theirs.json", "analysis.resamples=99"]
+
+
+def analyse_given(*overrides):
+    run = start("analysis", "demo", [*GIVEN, *overrides])
+    result = analysis.analyse(run)
+    analysis.write_outputs(run, result)
+    run.finish(**analysis.totals(result))
+    return run, result
+
+
+def test_the_notebook_needs_nothing_but_a_file_from_elsewhere(theirs, project):
+    done = persuasion(project, "run", "--only", "analysis", *(
+        word for setting in GIVEN for word in ("--set", setting)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "This is about theirs.json, a file made elsewhere" in done.stdout
+    folder = path_of(load_config("demo", GIVEN), "report").parent
+    assert folder.parent == project / "results" / "demo" / "given"
+    assert {path.name for path in folder.parent.parent.iterdir()} == {"given", "manifests"}
+    assert len(list((folder / "figures").iterdir())) == len(figures.FIGURES)
+
+
+def test_a_given_file_has_every_table_that_it_allows_and_its_name_comes_first(theirs):
+    run, result = analyse_given()
+    text = path_of(run.config, "report").read_text()
+    assert "theirs.json" in text.splitlines()[5] and result["counts"]["planned"] == 0
+    for table in ("scores", "pairs", "wins", "friedman", "strengths", "position", "similarity",
+                  "length", "tactics", "quality", "trend"):
+        assert result[table]
+    assert result["consistency"] is result["gold"] is None
+    assert criterion(result, "planned") == "cannot be decided"
+
+
+def test_a_given_file_that_changes_or_whose_training_data_change_is_stale(theirs, project):
+    learned = project / "learned.jsonl"
+    learned.write_text('{"prompt": "something else"}\n')
+    settings = ["analysis.training_files=[learned.jsonl]"]
+    run, _ = analyse_given(*settings)
+    assert state(run.config, "analysis") == ("done", [])
+    learned.write_text('{"prompt": "another"}\n')
+    theirs.write_text(theirs.read_text() + " ")
+    reasons = " ".join(state(run.config, "analysis")[1])
+    assert "input given_evaluation changed" in reasons and "training_files content" in reasons
+
+
+def test_two_given_files_of_one_name_and_our_own_results_stay_apart(project):
+    own, one, two = (path_of(load_config("demo", overrides), "report").parent for overrides in (
+        [], ["analysis.input_file=a/final_evaluation.json"],
+        ["analysis.input_file=b/final_evaluation.json"]))
+    assert len({own, one, two}) == 3 and one.parent == two.parent == own / "given"
+
+
+def test_test_prompts_that_were_trained_on_are_counted_by_file(theirs, project):
+    (project / "learned.jsonl").write_text(
+        '{"prompt": [{"role": "user", "content": "I hold  view\\ne00003."}]}\n'
+        '{"input_text": "THEM: I hold view e00004.", "metadata": {"conversation_id": "c1"}}\n')
+    _, result = analyse_given("analysis.training_files=[learned.jsonl]")
+    seen = " ".join(result["warnings"])
+    assert "2 of 25 test examples have a prompt that also occurs in learned.jsonl" in seen
+    assert "conversation" not in seen      # their file does not say
+
+
+def test_a_conversation_that_was_trained_on_is_noticed_where_the_file_names_it():
+    known = changed(make_evaluation(3), lambda row: row.update(
+        conversation_id=row["example_id"]))
+    data = parse_evaluation(known, {"x.jsonl": [("another prompt", "e00001")]})
+    assert "1 of 3 test examples are of a conversation that also occurs in x" in str(data.warnings)
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    ("{", r"theirs.json:1 is not JSON"), ("[]", "per_example"), ('{"per_example": []}', "list"),
+    ('{"per_example": [{"responses": {"a": "x", "b": 3}}]}', "response of b is 3, not text"),
+    ('{"config": [], "per_example": [{"responses": {}}]}', "`config`"),
+    ('{"per_example": [{"responses": {"a": "x", "b": "y"}, "grader_scores": [1, 0]}]}',
+     r"per_example\[0\]: `grader_scores`")])
+def test_a_bad_file_gives_one_error_that_names_it(theirs, content, words):
+    theirs.write_text(content)
+    with pytest.raises(DataError, match=words) as error:
+        analyse_given()
+    assert "theirs.json" in str(error.value)
+
+
+def test_a_given_or_training_file_that_is_missing_is_named(theirs):
+    with pytest.raises(MissingInput, match=r"absent.json is missing. Correct analysis.input_file"):
+        start("analysis", "demo", ["analysis.input_file=absent.json"])
+    with pytest.raises(MissingInput, match=r"absent.jsonl is missing"):
+        analyse_given("analysis.training_files=[absent.jsonl]")
+
+
+def test_scores_that_contradict_their_ranking_are_noticed():
+    upside_down = changed(from_elsewhere(make_evaluation(5, orders=1)), lambda row: row.update(
+        grader_scores={m: 5 - s for m, s in row["grader_scores"].items()}))
+    assert "5 of 5 examples (the first is 0) the best of `grader_ranking`" in warnings_of(
+        upside_down)
+    assert "upside down" not in warnings_of(from_elsewhere(make_evaluation(5)))
+
+
+def test_our_own_evaluation_is_analysed_with_the_number_of_prompts_that_was_planned(project):
+    config = load_config("demo", ["analysis.resamples=99"])
+    write_json(path_of(config, "evaluation"), make_evaluation(8))
     run = StageRun(STAGES["analysis"], config, {})
     result = analysis.analyse(run)
     analysis.write_outputs(run, result)
