@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from transformers import (
+    Cache,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
@@ -21,6 +22,8 @@ from persuasion_lib.models import Tokenizer, prompt_ids
 from persuasion_lib.progress import Progress
 from persuasion_lib.records import Message, content_id
 from persuasion_lib.store import AppendLog
+
+DROP_EVERY = 32     # tokens after which replies that have ended leave the batch
 
 
 class SamplingSettings(Protocol):
@@ -89,18 +92,45 @@ def _processors(settings: SamplingSettings, uniforms: torch.Tensor,
 @torch.no_grad()
 def sample_batch(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequence[Request],
                  settings: SamplingSettings, *, seed: int) -> list[Generation]:
-    """One reply per request, in one call of the model."""
-    ids = [prompt_ids(tokenizer, request.prompt) for request in requests]
-    batch = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
-    batch = batch.to(model.device)
-    length = batch["input_ids"].shape[1]
-    uniforms = _uniforms(requests, seed, settings.max_new_tokens).to(model.device)
-    options = GenerationConfig(do_sample=False, max_new_tokens=settings.max_new_tokens,
-                               eos_token_id=tokenizer.eos_token_id,
-                               pad_token_id=tokenizer.pad_token_id)
-    output = model.generate(**batch, generation_config=options,
-                            logits_processor=_processors(settings, uniforms, length))
-    return [_generation(tokenizer, row) for row in output[:, length:].tolist()]
+    """One reply per request; a prompt of several requests goes through the model once.
+
+    The cache of keys and values always holds all tokens but the last, which is where `generate`
+    goes on. Rows that have ended leave the batch every DROP_EVERY tokens.
+    """
+    ids, mask, cache = _prefill(model, tokenizer, requests)
+    length, cap = ids.shape[1], settings.max_new_tokens
+    uniforms = _uniforms(requests, seed, cap).to(model.device)
+    rows, replies = torch.arange(len(requests), device=model.device), [[] for _ in requests]
+    while len(rows) and ids.shape[1] - length < cap:
+        options = GenerationConfig(
+            do_sample=False, max_new_tokens=min(DROP_EVERY, cap + length - ids.shape[1]),
+            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+        ids = model.generate(
+            input_ids=ids, attention_mask=mask, past_key_values=cache, generation_config=options,
+            logits_processor=_processors(settings, uniforms[rows], length))
+        for row, tokens in zip(rows.tolist(), ids[:, length:].tolist(), strict=True):
+            replies[row] = tokens
+        going = (ids[:, length:] != tokenizer.eos_token_id).all(1).nonzero()[:, 0]
+        mask = torch.nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)
+        rows, ids, mask = rows[going], ids[going], mask[going]
+        cache.batch_select_indices(going)
+    return [_generation(tokenizer, row) for row in replies]
+
+
+def _prefill(model: PreTrainedModel, tokenizer: Tokenizer,
+             requests: Sequence[Request]) -> tuple[torch.Tensor, torch.Tensor, Cache]:
+    """Left-padded ids and mask, (requests, length), and the cache of all tokens but the last."""
+    prompts = [tuple(prompt_ids(tokenizer, request.prompt)) for request in requests]
+    distinct = list(dict.fromkeys(prompts))
+    batch = tokenizer.pad({"input_ids": [list(prompt) for prompt in distinct]},
+                          padding_side="left", return_tensors="pt").to(model.device)
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    positions = (mask.cumsum(-1) - 1).clamp_min(0)
+    cache = model(input_ids=ids[:, :-1], attention_mask=mask[:, :-1], logits_to_keep=1,
+                  position_ids=positions[:, :-1], use_cache=True).past_key_values
+    owner = torch.tensor([distinct.index(prompt) for prompt in prompts], device=model.device)
+    cache.batch_select_indices(owner)
+    return ids[owner], mask[owner], cache
 
 
 def _generation(tokenizer: Tokenizer, ids: list[int]) -> Generation:

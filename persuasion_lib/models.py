@@ -26,6 +26,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    GenerationConfig,
     PreTrainedModel,
 )
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -140,9 +141,24 @@ def load_base(config: Config) -> PreTrainedModel:
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype_of(config))
-        return AutoModelForCausalLM.from_pretrained(base_folder(config), **options).eval()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return AutoModelForCausalLM.from_pretrained(base_folder(config), **options).to(device).eval()
+        model = AutoModelForCausalLM.from_pretrained(base_folder(config), **options)
+    else:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = AutoModelForCausalLM.from_pretrained(base_folder(config), **options).to(device)
+    model.generation_config = without_defaults(model.generation_config)
+    return model.eval()
+
+
+def without_defaults(given: GenerationConfig) -> GenerationConfig:
+    """Plain sampling, with the end tokens of `given`.
+
+    `generate` and servers add what a model's folder asks for (Qwen2.5's: a repetition penalty of
+    1.1, top_k 20) to what the caller asks for, so that replies would not follow our settings.
+    """
+    return GenerationConfig(
+        do_sample=True, temperature=1.0, top_p=1.0, top_k=0, repetition_penalty=1.0,
+        bos_token_id=given.bos_token_id, eos_token_id=given.eos_token_id,
+        pad_token_id=given.pad_token_id)
 
 
 def quiet() -> None:

@@ -1,9 +1,13 @@
+import json
+
 import pytest
 import torch
 
+from persuasion_lib import generation
 from persuasion_lib.config import load_config
 from persuasion_lib.generation import InverseCDF, Request, sample, sample_batch
-from persuasion_lib.models import ModelFamily
+from persuasion_lib.models import ModelFamily, load_base, load_tokenizer
+from persuasion_lib.stage import path_of
 from persuasion_lib.store import AppendLog
 
 
@@ -49,6 +53,49 @@ def test_a_reply_does_not_depend_on_what_else_is_in_its_batch(family):
         together = sample_batch(model, family.tokenizer, REQUESTS, settings, seed=1)
         alone = [sample_batch(model, family.tokenizer, [r], settings, seed=1)[0] for r in REQUESTS]
     assert [g.text for g in together] == [g.text for g in alone]
+
+
+def test_requests_with_one_prompt_share_its_way_through_the_model(family, monkeypatch):
+    settings = load_config("smoke").pairs
+    twice = [Request(f"{r.key}:{n}", r.prompt) for r in REQUESTS for n in (1, 2)]
+    prompt_rows = []
+    with family.use("sft") as model:
+        alone = [sample_batch(model, family.tokenizer, [r], settings, seed=1)[0] for r in twice]
+        forward = model.base_model.model.model.forward
+
+        def counted(input_ids, **options):
+            prompt_rows.extend([len(input_ids)] * (input_ids.shape[1] > 1))
+            return forward(input_ids=input_ids, **options)
+
+        monkeypatch.setattr(model.base_model.model.model, "forward", counted)
+        together = sample_batch(model, family.tokenizer, twice, settings, seed=1)
+    assert together == alone        # texts, how they ended, numbers of tokens
+    assert prompt_rows == [3]       # twelve requests, three different prompts
+
+
+def test_replies_that_have_ended_leave_the_batch_and_change_no_other(family, monkeypatch):
+    settings = load_config("smoke").generation
+    replies = []
+    with family.use("sft") as model:
+        for every in (1, 7, 1000):
+            monkeypatch.setattr(generation, "DROP_EVERY", every)
+            replies.append(sample_batch(model, family.tokenizer, REQUESTS, settings, seed=3))
+    assert replies[0] == replies[1] == replies[2]
+    assert len({g.tokens for g in replies[0]}) > 1
+
+
+def test_what_a_models_folder_asks_for_by_default_does_not_change_its_replies(smoke_copy):
+    config = load_config("smoke")
+    folder = path_of(config, "base") / "generation_config.json"
+
+    def reply():
+        return sample_batch(load_base(config), load_tokenizer(config), REQUESTS[:1],
+                            config.generation, seed=1)
+
+    plain = reply()
+    folder.write_text(json.dumps(json.loads(folder.read_text()) | {
+        "repetition_penalty": 5.0, "do_sample": True, "top_k": 1, "temperature": 9.0}))
+    assert reply() == plain
 
 
 def test_two_requests_with_the_same_prompt_draw_different_numbers(family):
