@@ -21,6 +21,7 @@ from persuasion_lib.config import Analysis
 from persuasion_lib.errors import DataError
 from persuasion_lib.evaluation_file import Evaluated, parse_evaluation, trained_on, unfinished
 from persuasion_lib.stage import StageRun, inputs_of, made_by
+from persuasion_lib.stats.plain import plain
 from persuasion_lib.stats.resample import wilson
 from persuasion_lib.store import read_json, read_jsonl, write_json
 from persuasion_lib.tactics import PATTERNS, tactics_in
@@ -377,19 +378,3 @@ def pair_table(result: Mapping[str, Any]) -> pd.DataFrame:
     exact = table_of(result, "pairs")[PAIR_COLUMNS]
     tests = {name: exact[name].map(findings.p_value) for name in ("p_perm", "p_holm")}
     return exact.round(3).assign(**tests)
-
-
-def plain(value: Any) -> Any:
-    """Tables, arrays and NaN as what JSON can hold: lists of rows, numbers and None."""
-    if isinstance(value, pd.DataFrame):
-        named = value.reset_index() if value.index.name else value
-        return plain(named.to_dict("records"))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -1,10 +1,14 @@
-"""Stage 01: a judge labels the pairs of the AI pool."""
+"""Stage 01: a judge labels the pairs of the AI pool, and those of the human pool as a check.
+
+What it says of the human pool trains nothing: 03 compares it with what the annotator says.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,18 +27,27 @@ from persuasion_lib.judging import (
     pair_questions,
     plan,
 )
-from persuasion_lib.records import Pair, labeled_row, parse_pair
+from persuasion_lib.records import Pair, parse_pair
 from persuasion_lib.stage import StageRun, made_by, path_of
 from persuasion_lib.store import read_jsonl, write_jsonl
+
+# pool: (the pairs, the log of answers, the labels)
+POOLS = {"ai": ("ai_pool_responses", "ai_judgments", "ai_pool_labeled"),
+         "human": ("human_pool_responses", "human_pool_judgments", "human_pool_judged")}
 
 __all__ = ["example_table", "judge_of", "label", "plan_of", "plot", "pool", "question_of",
            "self_consistency", "summary", "verdict_table", "write_labels"]
 
 
-def pool(config: Config) -> list[Pair]:
-    """The pairs to label: all of them, or the first `label_ai.max_examples`."""
-    pairs = read_jsonl(path_of(config, "ai_pool_responses"), parse_pair,
-                       made_by=made_by("ai_pool_responses"))
+def pool(config: Config, name: str = "ai") -> list[Pair]:
+    """The pairs of a pool: all of them, or the first `label_ai.max_examples`.
+
+    Without a human pool there is nothing to compare the judge on: no pairs.
+    """
+    source = POOLS[name][0]
+    if name == "human" and not path_of(config, source).exists():
+        return []
+    pairs = read_jsonl(path_of(config, source), parse_pair, made_by=made_by(source))
     return pairs[:config.label_ai.max_examples]
 
 
@@ -43,41 +56,44 @@ def judge_of(config: Config) -> Judge:
     return make_judge(config, "label_ai")
 
 
-def _questions(config: Config, pairs: Sequence[Pair], judge: Judge) -> list[Question]:
-    asked = pair_questions(pairs, judge, both_orders=config.label_ai.both_orders,
-                           seed=config.seed, repeat_fraction=config.label_ai.repeat_fraction)
+def _asking(config: Config, name: str) -> dict[str, Any]:
+    """How the pairs of a pool are asked; the judge's own noise is measured on the AI pool alone."""
+    return {"both_orders": config.label_ai.both_orders, "seed": config.seed,
+            "repeat_fraction": config.label_ai.repeat_fraction if name == "ai" else 0.0}
+
+
+def _questions(config: Config, pairs: Sequence[Pair], judge: Judge, name: str) -> list[Question]:
+    asked = pair_questions(pairs, judge, **_asking(config, name))
     return [question for group in asked.values() for question in group]
 
 
 def question_of(config: Config, pair: Pair, judge: Judge) -> str:
     """The first question about a pair exactly as it is sent."""
-    question = _questions(config, [pair], judge)[0]
+    question = _questions(config, [pair], judge, "ai")[0]
     return f"[system]\n{question.system}\n\n[user]\n{question.text}"
 
 
-def plan_of(config: Config, pairs: Sequence[Pair], judge: Judge) -> Plan:
-    """Calls, dollars and minutes of labelling what is not labelled yet."""
-    return plan(_questions(config, pairs, judge), judge, log=path_of(config, "ai_judgments"),
-                mode=config.label_ai.mode)
+def plan_of(config: Config, pairs: Sequence[Pair], judge: Judge, name: str = "ai") -> Plan:
+    """Calls, dollars and minutes of labelling what is not labelled yet in a pool."""
+    return plan(_questions(config, pairs, judge, name), judge, mode=config.label_ai.mode,
+                log=path_of(config, POOLS[name][1]))
 
 
-def label(config: Config, pairs: Sequence[Pair], judge: Judge) -> LabelOutcome:
+def label(config: Config, pairs: Sequence[Pair], judge: Judge, name: str = "ai") -> LabelOutcome:
     """Ask what is not answered yet and conclude a label per pair."""
-    return label_pairs(pairs, judge, log=path_of(config, "ai_judgments"), mode=config.label_ai.mode,
-                       both_orders=config.label_ai.both_orders, seed=config.seed,
-                       repeat_fraction=config.label_ai.repeat_fraction)
+    return label_pairs(pairs, judge, log=path_of(config, POOLS[name][1]),
+                       mode=config.label_ai.mode, **_asking(config, name))
 
 
-def write_labels(stage: StageRun, outcome: LabelOutcome) -> Path:
-    """Write `ai_pool_labeled.jsonl` in the order of the pool; unscored pairs are not in it."""
-    path = stage.path("ai_pool_labeled")
-    write_jsonl(path, (labeled_row(item, **outcome.extras[item.pair.pair_id])
-                       for item in outcome.labeled))
+def write_labels(stage: StageRun, outcome: LabelOutcome, name: str = "ai") -> Path:
+    """Write a pool's labels in the order of the pool; unscored pairs are not in them."""
+    _, log, labels = POOLS[name]
+    write_jsonl(stage.path(labels), outcome.rows())
     if outcome.errors:
-        stage.warnings.append(f"{len(outcome.errors)} pairs have no label; the reasons are in "
-                              f"{errors_path(stage.path('ai_judgments'))}. Run again to ask them "
-                              "again.")
-    return path
+        stage.warnings.append(f"{len(outcome.errors)} pairs of the {name} pool have no label; the "
+                              f"reasons are in {errors_path(stage.path(log))}. Run again to ask "
+                              "them again.")
+    return stage.path(labels)
 
 
 def summary(outcome: LabelOutcome) -> pd.DataFrame:

@@ -138,7 +138,7 @@ def _from_file(stage: StageRun, pairs: Sequence[Pair]) -> Session:
         events.append({
             "event": "choice", "key": item.key, "text": item.text_id, "preferred": given.label,
             "choice": _SIDE[given.label], "swapped": None, "labeled_by": given.labeled_by,
-            "reasoning": given.reasoning})
+            "reasoning": given.reasoning, "again": given.again})
     return Session(session.items, events, _refuse, annotator=session.annotator,
                    guidelines=session.guidelines)
 
@@ -164,7 +164,7 @@ def _fitting(pairs: Sequence[Pair], *, demo: bool) -> Callable[[dict[str, Any]],
             raise DataError(f"pair {pair.pair_id} was labelled by a {given.labeled_by}, which "
                             "must not enter a real data set")
         seen.add(pair.pair_id)
-        return LabeledPair(pair, given.label, given.labeled_by, given.reasoning)
+        return replace(given, pair=pair)
 
     return parse
 
@@ -190,6 +190,7 @@ def view(stage: StageRun, session: Session) -> Any:
 def labeled_pairs(stage: StageRun, session: Session) -> list[LabeledPair]:
     """Pairs with a label (ties too, skips not); how it came about is in their metadata."""
     grader = STAND_IN if stage.config.label_human.source == "simulated" else "human"
+    again = {item.pair.pair_id: event["preferred"] for item, event in session.chosen("repeat")}
     labels = []
     for item, event in session.chosen("pair"):
         flagged, note = session.flag_of(item)
@@ -197,7 +198,8 @@ def labeled_pairs(stage: StageRun, session: Session) -> list[LabeledPair]:
                     "note": note, "shown_swapped": event["swapped"],
                     "guidelines": event.get("guidelines")}
         labels.append(LabeledPair(replace(item.pair, metadata=metadata), event["preferred"],
-                                  event.get("labeled_by", grader), event.get("reasoning", "")))
+                                  event.get("labeled_by", grader), event.get("reasoning", ""),
+                                  event.get("again") or again.get(item.pair.pair_id)))
     return labels
 
 

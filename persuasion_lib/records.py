@@ -62,18 +62,21 @@ class LabeledPair:
     """A pair and which response won.
 
     `label` refers to the stored order of `response_a` and `response_b`, never to the order in
-    which a judge or a person happened to see them.
+    which a judge or a person happened to see them. `again` is what the same person said when the
+    pair came a second time, unannounced; None if it did not.
     """
 
     pair: Pair
     label: Label
     labeled_by: str
     reasoning: str = ""
+    again: Label | None = None
 
     def swapped(self) -> LabeledPair:
         """The same judgment with the two responses exchanged."""
         pair = replace(self.pair, response_a=self.pair.response_b, response_b=self.pair.response_a)
-        return replace(self, pair=pair, label=_FLIPPED[self.label])
+        return replace(self, pair=pair, label=_FLIPPED[self.label],
+                       again=_FLIPPED[self.again] if self.again else None)
 
     @property
     def chosen(self) -> str:
@@ -189,9 +192,10 @@ def parse_labeled(row: Mapping[str, Any]) -> LabeledPair:
         DataError: a field is missing, or `preference` is none of "1", "2", "EQUAL".
     """
     metadata = _metadata(row)
-    code = str(metadata.get("preference"))
-    if code not in _FROM_FILE:
-        raise DataError(f'metadata.preference must be "1", "2" or "EQUAL", got {code!r}')
+    code, again = str(metadata.get("preference")), metadata.get("relabelled")
+    for name, given in (("preference", code), ("relabelled", again)):
+        if given not in _FROM_FILE and given is not None:
+            raise DataError(f'metadata.{name} must be "1", "2" or "EQUAL", got {given!r}')
     prompt = to_messages(row.get("prompt"))
     chosen, rejected = _text(row, "chosen"), _text(row, "rejected")
     first, second = (rejected, chosen) if code == "2" else (chosen, rejected)
@@ -199,14 +203,15 @@ def parse_labeled(row: Mapping[str, Any]) -> LabeledPair:
     pair_id = metadata.get("pair_id") or content_id(prompt, first, second)
     pair = Pair(str(pair_id), prompt, first, second, metadata)
     return LabeledPair(pair, label, str(metadata.get("grader", "unknown")),
-                       str(metadata.get("reasoning", "")))
+                       str(metadata.get("reasoning", "")), _FROM_FILE[again] if again else None)
 
 
 def labeled_row(labeled: LabeledPair, **extra: Any) -> dict[str, Any]:
     """The file form of a labelled pair; `parse_labeled` reads it back."""
     metadata = {**labeled.pair.metadata, "pair_id": labeled.pair.pair_id,
                 "grader": labeled.labeled_by, "preference": _TO_FILE[labeled.label],
-                "is_equal": labeled.label == "tie", "reasoning": labeled.reasoning, **extra}
+                "is_equal": labeled.label == "tie", "reasoning": labeled.reasoning,
+                **({"relabelled": _TO_FILE[labeled.again]} if labeled.again else {}), **extra}
     return {"prompt": labeled.pair.prompt, "chosen": labeled.chosen,
             "rejected": labeled.rejected, "metadata": metadata}
 

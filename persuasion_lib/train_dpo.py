@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from persuasion_lib.agreement import smoothing_note as smoothing_note_of
 from persuasion_lib.models import load_tokenizer, read_lineage
 from persuasion_lib.preferences import train_preferences
 from persuasion_lib.records import LabeledPair, parse_labeled
 from persuasion_lib.stage import StageRun, made_by
-from persuasion_lib.store import read_jsonl
+from persuasion_lib.store import read_json, read_jsonl
 from persuasion_lib.text_table import TextTable
 from persuasion_lib.training import training_log
 from persuasion_lib.watch import merged
@@ -76,6 +77,13 @@ def alarms(run: StageRun, names: Sequence[str] = tuple(LABELS)) -> TextTable:
             for text in training_log(run.config, name)["alarms"]]
     run.warnings += [f"{row['model']}: {row['alarm']}" for row in rows]
     return TextTable(pd.DataFrame(rows, columns=["model", "alarm"]).set_index("model"))
+
+
+def smoothing_note(run: StageRun) -> str:
+    """What 03 measured of the AI labels' noise, beside the setting; nothing is changed by it."""
+    path = run.path("judge_agreement")
+    known = read_json(path, made_by=made_by("judge_agreement")) if path.exists() else None
+    return f"{smoothing_note_of(known)} It is set to {run.config.dpo.label_smoothing:g}."
 
 
 def show_pair(pairs: Sequence[LabeledPair]) -> TextTable:

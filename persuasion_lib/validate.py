@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from persuasion_lib import agreement
 from persuasion_lib.config import Config
 from persuasion_lib.errors import DataError
 from persuasion_lib.pair_checks import broken_gates, pair_figures
 from persuasion_lib.records import LabeledPair, content_id, labeled_row, parse_labeled
 from persuasion_lib.stage import StageRun, made_by
-from persuasion_lib.store import read_jsonl, write_jsonl, write_text
+from persuasion_lib.store import read_jsonl, write_json, write_jsonl, write_text
 from persuasion_lib.text_table import TextTable
 
 POOLS = {"rlaif": "ai_pool_labeled", "rlhf": "human_pool_labeled"}
@@ -76,8 +78,25 @@ def gates(run: StageRun, table: pd.DataFrame) -> list[str]:
     return faults
 
 
-def write_splits(run: StageRun, labels: dict[str, list[LabeledPair]],
-                 table: pd.DataFrame) -> pd.DataFrame:
+def read_judged(run: StageRun) -> list[LabeledPair]:
+    """What the AI labeller says of the human pool; none where 01 was run before it did so."""
+    path = run.path("human_pool_judged")
+    return read_jsonl(path, parse_labeled, made_by=made_by(path.stem)) if path.exists() else []
+
+
+def judge_agreement(run: StageRun, labels: dict[str, list[LabeledPair]],
+                    judged: Sequence[LabeledPair]) -> dict[str, Any]:
+    """Write `judge_agreement.json` and return it: the judge against the annotator."""
+    result = agreement.compare(judged, labels["rlhf"], seed=run.config.seed)
+    run.warnings += [f"Judge against annotator: {text}" for text in result["alarms"]]
+    if result["status"] == "none":
+        run.warnings += agreement.sentences(result)
+    write_json(run.path("judge_agreement"), result)
+    return result
+
+
+def write_splits(run: StageRun, labels: dict[str, list[LabeledPair]], table: pd.DataFrame,
+                 agreed: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Drop ties, split 90/10 by conversation, write the four files and the report.
 
     Raises:
@@ -96,7 +115,10 @@ def write_splits(run: StageRun, labels: dict[str, list[LabeledPair]],
     result = pd.DataFrame(sizes).T
     write_text(run.path("validation_report"), "\n".join([
         "VALIDATION OF LABELS", "", table.T.to_string(), "", result.to_string(), "",
-        "Ties are kept out of both splits. No gate is broken."]) + "\n")
+        "Ties are kept out of both splits. No gate is broken.", "", "JUDGE AGAINST ANNOTATOR", "",
+        *(textwrap.fill(line, 100, subsequent_indent="  ") for line in
+          [*agreement.sentences(agreed), agreement.smoothing_note(agreed)]), "",
+        agreement.confusion(agreed).to_string() if agreed else ""]).rstrip() + "\n")
     return result
 
 

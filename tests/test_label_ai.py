@@ -19,8 +19,9 @@ NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "01_label_ai.ipynb"
 
 @pytest.fixture
 def stage(project: Path) -> StageRun:
-    write_jsonl(project / "data/demo/preferences/ai_pool_responses.jsonl",
-                map(pair_row, pairs_of(40)))
+    for name, count in (("ai", 40), ("human", 12)):
+        write_jsonl(project / f"data/demo/preferences/{name}_pool_responses.jsonl",
+                    map(pair_row, pairs_of(count)))
     return start("label_ai", "demo", ["label_ai.repeat_fraction=0.5"])
 
 
@@ -28,7 +29,15 @@ def finish(stage: StageRun) -> label_ai.LabelOutcome:
     pairs, judge = label_ai.pool(stage.config), label_ai.judge_of(stage.config)
     outcome = label_ai.label(stage.config, pairs, judge)
     label_ai.write_labels(stage, outcome)
+    check(stage)
     stage.finish(**outcome.counts)
+    return outcome
+
+
+def check(stage: StageRun) -> label_ai.LabelOutcome:
+    pairs = label_ai.pool(stage.config, "human")
+    outcome = label_ai.label(stage.config, pairs, label_ai.judge_of(stage.config), "human")
+    label_ai.write_labels(stage, outcome, "human")
     return outcome
 
 
@@ -77,6 +86,30 @@ def test_a_trial_keeps_what_it_paid_for_and_touches_nothing_else(stage):
     assert (outcome.planned, outcome.ledger.run_calls) == (10, 0)
     assert trial.path("ai_pool_labeled") != stage.path("ai_pool_labeled")
     assert stage.path("ai_pool_labeled").read_bytes() == labels
+
+
+def test_the_human_pool_is_judged_in_both_orders_into_files_of_its_own(stage):
+    judge, pairs = label_ai.judge_of(stage.config), label_ai.pool(stage.config, "human")
+    assert label_ai.plan_of(stage.config, pairs, judge, "human").calls == 24
+    assert (check(stage).ledger.calls, check(stage).ledger.run_calls) == (24, 0)
+    rows = read_jsonl(stage.path("human_pool_judged"), parse_labeled, made_by="01")
+    assert [row.pair.pair_id for row in rows] == [f"pair-{i}" for i in range(12)]
+    assert set(rows[0].pair.metadata["verdicts"]) == {"12", "21"}
+    assert not path_of(stage.config, "ai_judgments").exists()
+
+
+def test_a_trial_judges_so_many_pairs_of_the_human_pool_and_writes_apart(stage):
+    trial = start("label_ai", "demo", ["label_ai.max_examples=10"])
+    assert check(trial).planned == 10
+    assert not stage.path("human_pool_judged").exists()
+
+
+def test_without_a_human_pool_the_ai_pool_is_labelled_all_the_same(stage):
+    path_of(stage.config, "human_pool_responses").unlink()
+    alone = start("label_ai", "demo")
+    assert any("human_pool_responses is missing" in text for text in alone.warnings)
+    finish(alone)
+    assert alone.path("human_pool_judged").read_text() == ""
 
 
 def test_the_question_shown_is_the_one_that_is_sent(stage):

@@ -103,6 +103,13 @@ def test_a_batch_run_derives_the_file_from_the_log_of_a_person(project, monkeypa
                for pair in rows)
 
 
+def test_the_second_label_of_a_repeat_is_stored_with_its_pair_in_stored_order(project):
+    stage, session = opened("label_human.repeat_fraction=0.5")
+    label_human.write_labels(stage, session)
+    again = [pair for pair in written(stage) if pair.again]
+    assert len(again) == 20 and all(pair.again == pair.label for pair in again)
+
+
 def test_a_batch_run_does_not_shut_out_a_person_at_work(project):
     stage, _ = opened("label_human.source=widget")
     person = EventLog(stage.path("human_events"))

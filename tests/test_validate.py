@@ -1,6 +1,6 @@
 import pytest
 
-from persuasion_lib import validate
+from persuasion_lib import train_dpo, validate
 from persuasion_lib.config import load_config
 from persuasion_lib.errors import DataError
 from persuasion_lib.records import LabeledPair, Pair, labeled_row
@@ -69,6 +69,26 @@ def test_good_labels_break_no_gate_and_are_written(run):
     assert validate.gates(run, table) == []
     assert validate.write_splits(run, given, table).loc["rlhf", "train"] == 90
     assert "No gate is broken" in path_of(run.config, "validation_report").read_text()
+
+
+def test_the_report_says_how_far_the_judge_agrees_and_what_that_would_smooth(run):
+    given = labels()
+    judged = [LabeledPair(p.pair, "a" if k % 5 else "b", "a judge")
+              for k, p in enumerate(given["rlhf"])]
+    agreed = validate.judge_agreement(run, given, judged)
+    validate.write_splits(run, given, validate.summary(run, given), agreed)
+    text = " ".join(path_of(run.config, "validation_report").read_text().split())
+    assert "a judge and the annotator (test) both labelled 100 of 100" in text
+    assert "on 20% [13%, 29%] of the 100 pairs" in text and "label_smoothing=0.2 would" in text
+    assert train_dpo.smoothing_note(run).endswith("It is set to 0.")
+
+
+def test_older_runs_without_the_judged_human_pool_go_on_with_a_warning(run):
+    given = labels()
+    agreed = validate.judge_agreement(run, given, validate.read_judged(run))
+    validate.write_splits(run, given, validate.summary(run, given), agreed)
+    assert "is not known" in run.warnings[0]
+    assert "nothing is suggested" in train_dpo.smoothing_note(run)
 
 
 def test_a_conversation_in_both_pools_is_refused(run):

@@ -14,7 +14,7 @@ from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.questions import LETTERS, Question, compose, hashed_order, label_of
 from persuasion_lib.judging.rows import Ledger
 from persuasion_lib.judging.run import Answers, ask_all
-from persuasion_lib.records import Label, LabeledPair, Message, Pair, content_id
+from persuasion_lib.records import Label, LabeledPair, Message, Pair, content_id, labeled_row
 
 BOTH = ((0, 1), (1, 0))
 
@@ -51,6 +51,10 @@ class LabelOutcome:
     def flips(self) -> int:
         """Pairs where the two orders gave different labels."""
         return sum(bool(extra["flip"]) for extra in self.extras.values())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the labelled file, in the order of the pairs."""
+        return [labeled_row(item, **self.extras[item.pair.pair_id]) for item in self.labeled]
 
     @property
     def counts(self) -> dict[str, Any]:

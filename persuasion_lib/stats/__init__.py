@@ -9,6 +9,7 @@
     agreement    kappa, Krippendorff's alpha, judge against the pool of humans
     length       do longer responses win?
     power        smallest detectable difference, prompts needed
+    plain        results as JSON can hold them
 
 Tables have one row per prompt (index `prompt_id`) and one column per model, in the order of the
 configuration; rank 1 is best. `complete_blocks` is the only place where missing values are dropped:
@@ -16,7 +17,12 @@ every other function refuses a table that has them. An undefined result is NaN a
 `status`; it is never 0 and never an exception.
 """
 
-from persuasion_lib.stats.agreement import agreement, human_pool, krippendorff_alpha
+from persuasion_lib.stats.agreement import (
+    MIN_RELABELLED,
+    agreement,
+    human_pool,
+    krippendorff_alpha,
+)
 from persuasion_lib.stats.blocks import complete_blocks, normalised_scores
 from persuasion_lib.stats.length import length_bias
 from persuasion_lib.stats.position import (
@@ -36,6 +42,7 @@ from persuasion_lib.stats.scores import paired_tests, summarise, win_matrix
 from persuasion_lib.stats.strengths import plackett_luce
 
 __all__ = [
+    "MIN_RELABELLED",
     "agreement",
     "combine_orders",
     "complete_blocks",

@@ -168,15 +168,16 @@ def human_pool(
     items = humans.index
     against = [("judge", name, judge.reindex(items), humans[name]) for name in humans.columns]
     among = [(a, b, humans[a], humans[b]) for a, b in combinations(humans.columns, 2)]
-    if not among and relabelled is not None and relabelled.notna().sum() >= MIN_RELABELLED:
-        name = humans.columns[0]
+    few = not among
+    if not among and relabelled is not None and relabelled.notna().any():
+        name, few = humans.columns[0], bool(relabelled.notna().sum() < MIN_RELABELLED)
         among = [(name, f"{name} again", humans[name], relabelled.reindex(items))]
     judge_human, human_human = _pair_table(against, options), _pair_table(among, options)
     return {
         "judge_human": judge_human, "human_human": human_human,
         "alpha": krippendorff_alpha(humans.to_numpy(object).T) if humans.shape[1] > 1 else np.nan,
-        "acceptable": _acceptable(judge_human, human_human),
-        "status": "ok" if among else "one human",
+        "acceptable": None if few else _acceptable(judge_human, human_human),
+        "status": "one human" if few else "ok",
     }
 
 
