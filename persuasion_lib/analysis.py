@@ -94,6 +94,7 @@ def statistics(evaluation: Mapping[str, Any], settings: Analysis, *, seed: int,
         **_rank_tables(data, ranks, primary, alpha, options),
         "similarity": _similarity(data, options), "length": _length(data, ranks, options),
         "tactics": _tactics(data, ranks, options), "quality": _quality(data),
+        "training": dict(data.training) or None,
         "gold": _gold(data, primary, alpha, options)}
     result = plain(result)
     result["judge"] = plain(findings.judge_health(result))

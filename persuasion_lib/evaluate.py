@@ -14,15 +14,17 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from persuasion_lib import judging
+from persuasion_lib.config import Config
 from persuasion_lib.demo.standins import gold_utility
 from persuasion_lib.errors import DataError
 from persuasion_lib.generation import Generation, Request, sample, truncation
 from persuasion_lib.judging import RankItem, RankVerdict
 from persuasion_lib.models import ModelFamily, check_lineage, weights_hash
 from persuasion_lib.records import Example, content_id, parse_example, parse_pair, render_text
-from persuasion_lib.stage import StageRun, made_by
+from persuasion_lib.stage import StageRun, made_by, path_of
 from persuasion_lib.store import AppendLog, read_jsonl, write_json
 from persuasion_lib.text_table import TextTable
+from persuasion_lib.training import CURVE, training_log
 
 Responses = dict[str, dict[str, Generation]]        # example id -> model -> reply
 
@@ -182,6 +184,7 @@ def write_evaluation(run: StageRun, examples: Sequence[Example], models: Sequenc
             "planned_examples": config.data.test_examples,
             "weights": {m: weights_hash(config, m) for m in models}},
         "grader_scores": graded, "similarity_scores": similar, "per_example": rows,
+        "training": training_of(config, models),
         "summary": {
             "num_examples": len(rows), "models_evaluated": list(models),
             "num_unscored": sum(not row["grader_scores"] for row in rows),
@@ -191,6 +194,31 @@ def write_evaluation(run: StageRun, examples: Sequence[Example], models: Sequenc
                 "truncated_share"] for m in models}}}
     write_json(run.path("evaluation"), result)
     return result
+
+
+_CURVE = {"step": "step", "loss": "loss", "eval_loss": "held_out_loss",
+          "eval_rewards/accuracies": "accuracy", "eval_rewards/margins": "margin",
+          "eval_kl": "kl", "eval_reply_tokens": "reply_tokens"}
+
+
+def training_of(config: Config, models: Sequence[str]) -> dict[str, Any]:
+    """How each model was trained, compact: its curve by step, the step that was kept, and alarms.
+
+    A checkpoint that came without a training log is left out.
+    """
+    logs = {m: training_log(config, m) for m in models
+            if m != "base" and (path_of(config, m) / CURVE).exists()}
+    return {m: {"best_step": log["best_step"], "alarms": log.get("alarms", []),
+                "points": _points(log["history"])} for m, log in logs.items()}
+
+
+def _points(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    points: dict[int, dict[str, Any]] = {}
+    for entry in history:
+        kept = {_CURVE[key]: value for key, value in entry.items() if key in _CURVE}
+        if len(kept) > 1:
+            points.setdefault(kept["step"], {}).update(kept)
+    return [point for _, point in sorted(points.items())]
 
 
 def _example_entry(run: StageRun, example: Example, models: Sequence[str],

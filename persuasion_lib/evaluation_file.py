@@ -37,6 +37,7 @@ class Evaluated:
     reasons: dict[str, str]
     n_calls: int
     setup: Mapping[str, Any]
+    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def table(self, name: str) -> pd.DataFrame | None:
@@ -95,9 +96,16 @@ def parse_evaluation(content: Mapping[str, Any],
         shown = pd.DataFrame(slots, index=index, columns=models, dtype=float)
     ranks = table.groupby(level=0, sort=False).mean().reindex(pd.Index(ids, name="prompt_id"))
     data = Evaluated(rows, models, ranks, table, shown, reasons, n_calls,
-                     content.get("config") or {})
+                     content.get("config") or {}, _curves(content.get("training") or {}))
     data.warnings.extend(_what_is_seen(data) + _learned_from(data, training or {}))
     return data
+
+
+def _curves(training: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Training curves by model, of those that hold the step that was kept."""
+    return {model: log for model, log in training.items() if isinstance(log, Mapping) and any(
+        point.get("step") == log.get("best_step") and _is_number(point.get("held_out_loss"))
+        for point in log.get("points", []))}
 
 
 def _rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -105,7 +113,7 @@ def _rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(found, list) or not found:
         raise DataError("the evaluation has no `per_example` list. data/README.md describes the "
                         "format of final_evaluation.json.")
-    for name in ("config", "summary"):
+    for name in ("config", "summary", "training"):
         _check(content.get(name), Mapping, f"`{name}` of the evaluation", "an object")
     rows = []
     for number, row in enumerate(found):

@@ -121,6 +121,54 @@ def length_vs_score(result: Mapping[str, Any]) -> Plot:
     return figure
 
 
+_PANELS = {"held_out_loss": "held-out loss\n(nats per pair)",
+           "accuracy": "accuracy\n(share of pairs)", "margin": "margin\n(beta × nats)",
+           "kl": "KL to SFT\n(nats per reply)", "reply_tokens": "length of replies\n(tokens)"}
+
+
+def training_curves(result: Mapping[str, Any]) -> Plot:
+    """SFT's loss, and by stage of DPO what was watched on held-out pairs and prompts."""
+    if not result["training"]:
+        return _nothing("the evaluation does not say how the models were trained")
+    figure = Plot(figsize=(8.6, 4.8), layout="constrained")
+    panels = figure.subplots(2, 3).ravel()
+    curves = {m: pd.DataFrame(log["points"]) for m, log in result["training"].items()}
+    if "sft" in curves:
+        kept = result["training"]["sft"]["best_step"]
+        for column, label, style in (("loss", "training", "--"),
+                                     ("held_out_loss", "held out", "-s")):
+            _line(panels[0], curves["sft"], column, style, kept, label=label, color="black")
+        panels[0].legend(frameon=False, fontsize=8)
+    panels[0].set(ylabel="loss of SFT\n(nats per token)")
+    for axes, (column, label) in zip(panels[1:], _PANELS.items(), strict=True):
+        for i, (model, curve) in enumerate((m, c) for m, c in curves.items() if m != "sft"):
+            _line(axes, curve, column, MARKERS[i % 5], result["training"][model]["best_step"],
+                  label=model, color=sns.color_palette("colorblind")[i], linestyle=_DASHES[i % 5])
+        axes.set(ylabel=label)
+    for axes in panels:
+        axes.set(xlabel="step")
+        axes.set_visible(bool(axes.lines))
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = panels[1].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center",
+                  ncols=max(1, len(labels)))
+    figure.suptitle("How the models were trained")
+    return figure
+
+
+def _line(axes: Axes, curve: pd.DataFrame, column: str, style: str, kept: int, *, color: Any,
+          **options: Any) -> None:
+    """One curve by step, with a ring around the point that was kept."""
+    if column not in curve:
+        return
+    rows = curve.dropna(subset=column)
+    axes.plot(rows["step"], rows[column], style, color=color, markersize=4, **options)
+    if column != "loss":
+        best = rows[rows["step"] == kept]
+        axes.plot(best["step"], best[column], "o", markersize=11, markerfacecolor="none",
+                  markeredgecolor=color)
+
+
 FIGURES: dict[str, tuple[Callable[[Mapping[str, Any]], Plot], str]] = {
     "grader_scores": (grader_scores, "Mean normalised score per model with its {level} interval "
                       "over {n} prompts; the dotted line is the mean of all models, and overlap "
@@ -137,6 +185,9 @@ FIGURES: dict[str, tuple[Callable[[Mapping[str, Any]], Plot], str]] = {
     "length_vs_score": (length_vs_score, "Mean score (bars: two standard errors) in each fifth of "
                         "a model's reply lengths; a slope within a model can be a judge that "
                         "likes length or replies that are better when longer."),
+    "training_curves": (training_curves, "What was watched while the models learned (ring: the "
+                        "step that was kept); a lower held-out loss or a wider margin says that "
+                        "a model fits its labels, not that it persuades."),
 }
 
 

@@ -43,8 +43,8 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
     """The whole report in reading order."""
     return [_answer(result), _criteria(result), _seen(result), _summary(result),
             _comparisons(result), _wins(result), _position(result), _strengths(result),
-            _similarity(result), _length(result), _tactics(result), *_gold(result),
-            Section("What limits these figures", result["limits"])]
+            _similarity(result), _length(result), _tactics(result), *_training(result),
+            *_gold(result), Section("What limits these figures", result["limits"])]
 
 
 def _answer(result: Mapping[str, Any]) -> Section:
@@ -214,6 +214,27 @@ def _tactics(result: Mapping[str, Any]) -> Section:
         f"Did the judge reward it? Within {reward['n']} prompts that have replies with and without "
         f"a tactic, those with one scored {_f(reward['mean'], '+.3f')} "
         f"{ci_text(reward, form='+.3f')}."), table)
+
+
+def _training(result: Mapping[str, Any]) -> list[Section]:
+    if not result["training"]:
+        return []
+    rows = {}
+    for model, log in result["training"].items():
+        points = [point for point in log["points"] if "held_out_loss" in point]
+        kept = next(point for point in points if point["step"] == log["best_step"])
+        rows[model] = {"steps": points[-1]["step"], "kept": kept["step"], **{
+            name: f"{_f(points[0].get(key))} → {_f(kept.get(key))}" if key in kept else "-"
+            for name, key in (("held-out loss", "held_out_loss"), ("accuracy", "accuracy"),
+                              ("margin", "margin"), ("KL to SFT", "kl"),
+                              ("reply tokens", "reply_tokens"))}}
+    alarms = [f"Alarm, {model}: {text}" for model, log in result["training"].items()
+              for text in log["alarms"]]
+    return [Section("How the models were trained", (
+        "From the first validation point (of DPO: before training) to the step that was kept.",
+        *(alarms or ["No alarm: loss fell, and neither likelihood, distance from SFT nor length of "
+                     "replies moved further than the stated bounds."])),
+        pd.DataFrame(rows).T.rename_axis("model"), "training_curves")]
 
 
 def _gold(result: Mapping[str, Any]) -> list[Section]:

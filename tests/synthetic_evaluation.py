@@ -38,7 +38,19 @@ def make_evaluation(n: int = 60, models: tuple[str, ...] = MODELS, *, judge: str
                        "labeller": "offline", "embedder": "offline", "orders": orders,
                        "planned_examples": n},
             "per_example": rows,
+            "training": {m: _curve(m) for m in models if m != "base"},
             "summary": {"num_examples": n, "models_evaluated": list(models)}}
+
+
+def _curve(model: str) -> dict[str, Any]:
+    """SFT has losses only; DPO starts before its first step, and its third point is the best."""
+    if model == "sft":
+        return {"best_step": 20, "alarms": [], "points": [
+            {"step": s, "loss": 3 - s / 10, "held_out_loss": 3.1 - s / 10} for s in (10, 20)]}
+    points = [{"step": s, "held_out_loss": 0.69 - 0.1 * np.sin(s / 6), "accuracy": 0.5 + s / 50,
+               "margin": s / 10, "kl": s / 4, "reply_tokens": 40.0 + s} for s in (0, 5, 10, 15)]
+    return {"best_step": 10, "points": points, "alarms": [
+        "replies are 2.00 times as long as before training."] if model == "rlhf" else []}
 
 
 def _example(name: str, models: tuple[str, ...], effect: dict[str, float], judge: str,

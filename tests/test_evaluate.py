@@ -45,6 +45,15 @@ def test_the_file_has_the_fields_of_the_specification(result):
     assert result["summary"]["models_evaluated"] == MODELS
 
 
+def test_the_file_carries_how_every_model_was_trained(result):
+    assert list(result["training"]) == MODELS[1:]
+    for model, log in result["training"].items():
+        kept = next(p for p in log["points"] if p["step"] == log["best_step"])
+        assert kept["held_out_loss"] == min(p["held_out_loss"] for p in log["points"]
+                                            if p["step"] and "held_out_loss" in p)
+        assert model == "sft" or {"accuracy", "margin", "kl", "reply_tokens"} <= set(kept)
+
+
 def test_scores_of_an_example_sum_to_half_the_number_of_models(result):
     for row in result["per_example"]:
         assert sum(row["grader_scores"].values()) == pytest.approx(2.5)
