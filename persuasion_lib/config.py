@@ -58,6 +58,7 @@ class Data(Section):
     prompts_per_conversation: int = Positive
     max_prompt_tokens: int = Positive
     max_response_tokens: int = Positive
+    max_shared_passages: float = Fraction
     system_prompt: str
 
 

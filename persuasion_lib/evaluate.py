@@ -20,12 +20,25 @@ from persuasion_lib.errors import DataError
 from persuasion_lib.generation import Generation, Request, sample, truncation
 from persuasion_lib.judging import RankItem, RankVerdict
 from persuasion_lib.models import ModelFamily, check_lineage, weights_hash
-from persuasion_lib.records import Example, content_id, parse_example, parse_pair, render_text
+from persuasion_lib.overlap import overlap_faults, shared_passages
+from persuasion_lib.records import (
+    Example,
+    LabeledPair,
+    Pair,
+    content_id,
+    parse_example,
+    parse_labeled,
+    parse_pair,
+    render_text,
+)
 from persuasion_lib.stage import StageRun, made_by, path_of
 from persuasion_lib.store import AppendLog, read_jsonl, write_json
 from persuasion_lib.text_table import TextTable
 from persuasion_lib.training import CURVE, training_log
 
+_LEARNED_FROM = {"sft_train": parse_example, "sft_val": parse_example,
+                 "ai_pool_responses": parse_pair, "human_pool_responses": parse_pair,
+                 "rlaif_train": parse_labeled, "rlhf_train": parse_labeled}
 Responses = dict[str, dict[str, Generation]]        # example id -> model -> reply
 
 
@@ -33,7 +46,8 @@ def read_test_set(run: StageRun) -> list[Example]:
     """The held-out prompts, at most `evaluation.max_examples`.
 
     Raises:
-        DataError: a test prompt or its conversation also occurs in data that models learned from.
+        DataError: a test prompt, a large part of it or its conversation also occurs in data that
+            models learned from.
     """
     examples = read_jsonl(run.path("test"), parse_example, made_by=made_by("test"))
     if not examples:
@@ -46,19 +60,20 @@ def read_test_set(run: StageRun) -> list[Example]:
 
 
 def _check_untouched(run: StageRun, examples: Sequence[Example]) -> None:
-    prompts = {content_id(e.prompt): e.example_id for e in examples}
-    threads = {e.metadata.get("conversation_id") for e in examples} - {None}
-    for name, parse in (("sft_train", parse_example), ("sft_val", parse_example),
-                        ("ai_pool_responses", parse_pair), ("human_pool_responses", parse_pair)):
-        if not run.path(name).exists():
+    sets: dict[str, Sequence[Example | Pair]] = {"test": examples}
+    for name, parse in _LEARNED_FROM.items():
+        if run.path(name).exists():
+            rows = read_jsonl(run.path(name), parse, made_by=made_by(name))
+            sets[name] = [row.pair if isinstance(row, LabeledPair) else row for row in rows]
+        else:
             run.warnings.append(f"{name} is not there, so overlap with it was not checked.")
-            continue
-        for row in read_jsonl(run.path(name), parse, made_by=made_by(name)):
-            if content_id(row.prompt) in prompts or row.metadata.get("conversation_id") in threads:
-                raise DataError(
-                    f"{run.path('test')} shares a prompt or conversation with {name} (conversation "
-                    f"{row.metadata.get('conversation_id')}), so its scores would be too good. "
-                    f"Run {made_by('test')} again; it splits by conversation.")
+    shared = shared_passages(sets)
+    faults = [fault for name in sets if name != "test" for fault in overlap_faults(
+        {"test": examples, name: sets[name]}, shared, run.config.data.max_shared_passages)]
+    if faults:
+        raise DataError(f"{run.path('test')} is not independent of what models learned from, so "
+                        "their scores would be too good:\n" + "\n".join(faults) + "\n"
+                        f"Run {made_by('test')} again; it splits by conversation.")
 
 
 def present_models(run: StageRun) -> list[str]:

@@ -25,6 +25,7 @@ from persuasion_lib.models import (
     quiet,
     weights_hash,
 )
+from persuasion_lib.overlap import overlap_faults, overlap_table, shared_passages
 from persuasion_lib.pair_checks import broken_gates, pair_figures
 from persuasion_lib.progress import Progress
 from persuasion_lib.records import (
@@ -58,12 +59,14 @@ RESERVE = 1.03      # conversations beyond need, for prompts that turn out to be
 class Corpus:
     """Conversations by set, and examples drawn from them; no conversation is in two sets.
 
-    `dropped` counts what was left out, by set and reason.
+    `dropped` counts what was left out, by set and reason; `shared` are the passages that the
+    prompts of two sets have in common (see overlap.py).
     """
 
     conversations: dict[str, list[Conversation]]
     examples: dict[str, list[Example]] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
+    shared: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def load_corpus(run: StageRun) -> Corpus:
@@ -151,10 +154,24 @@ def make_examples(run: StageRun, corpus: Corpus) -> Corpus:
             raise DataError(f"no usable row is left for {name}: {dict(corpus.dropped)}. Raise "
                             "data.max_prompt_tokens or data.max_response_tokens.")
         corpus.examples[name] = rows
+    _drop_copies(corpus, config.data.max_shared_passages)
     for name, file in (("sft_train", "sft_train"), ("sft_val", "sft_val"), ("test", "test"),
                        ("ai_pool", "ai_pool_prompts"), ("human_pool", "human_pool_prompts")):
         write_jsonl(run.path(file), map(example_row, corpus.examples[name]))
     return corpus
+
+
+def _drop_copies(corpus: Corpus, limit: float) -> None:
+    """Drop, from the set nearer to training, prompts that another conversation copied."""
+    corpus.shared = shared_passages(corpus.examples)
+    copies = corpus.shared[corpus.shared["share"] > limit]
+    for name, part in copies.groupby("other set"):
+        lost = set(part["other row"])
+        corpus.examples[name] = [
+            e for at, e in enumerate(corpus.examples[name]) if at not in lost]
+        corpus.dropped[f"{name}: largely the same as a prompt of another set"] += len(lost)
+    if len(copies):
+        corpus.shared = shared_passages(corpus.examples)
 
 
 def _draw(corpus: Corpus, name: str, limit: int, config: Config, tokenizer: Tokenizer,
@@ -274,15 +291,18 @@ def _pair(example: Example, replies: dict[str, Generation]) -> Pair:
     return Pair(example.example_id, example.prompt, first.text, second.text, metadata)
 
 
-def overlaps(corpus: Corpus) -> pd.DataFrame:
-    """Shared conversations and identical prompts between every pair of sets: all must be 0."""
-    ids = {name: {e.metadata["conversation_id"] for e in rows}
-           for name, rows in corpus.examples.items()}
-    prompts = {name: {content_id(e.prompt) for e in rows} for name, rows in corpus.examples.items()}
-    return pd.DataFrame([
-        {"set": a, "other set": b, "shared conversations": len(ids[a] & ids[b]),
-         "identical prompts": len(prompts[a] & prompts[b])}
-        for at, a in enumerate(SETS) for b in SETS[at + 1:]])
+def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
+    """Shared conversations, prompts and parts of prompts between every pair of sets.
+
+    Raises:
+        DataError: two sets share a conversation, or more than `data.max_shared_passages` of a
+            prompt; the message names the rows.
+    """
+    faults = overlap_faults(corpus.examples, corpus.shared, run.config.data.max_shared_passages)
+    if faults:
+        raise DataError("the sets are not independent:\n" + "\n".join(faults) + "\n"
+                        "Remove these rows from the set that is trained on.")
+    return overlap_table(corpus.examples, corpus.shared)
 
 
 def counts(run: StageRun, corpus: Corpus) -> pd.DataFrame:
@@ -316,7 +336,7 @@ def write_report(run: StageRun, corpus: Corpus, pairs: dict[str, Any]) -> Path:
     """What was read, dropped, split and sampled, as text beside the data."""
     parts = ["PREPARED DATA", f"corpus: {run.config.data.source}", "",
              counts(run, corpus).to_string(), "", token_lengths(run, corpus).to_string(), "",
-             overlaps(corpus).to_string(index=False), "",
+             overlaps(run, corpus).to_string(index=False), "",
              "messages changed by cleaning", cleaning_table(corpus).to_string(), "",
              *(f"{count:6d}  {reason}" for reason, count in sorted(corpus.dropped.items())), "",
              *(f"{pool}: {values}" for pool, values in pairs.items())]

@@ -105,7 +105,19 @@ def test_a_test_prompt_that_was_trained_on_stops_the_evaluation(smoke_copy):
     leaked = path_of(config, "test").read_text().splitlines()[0]
     path = path_of(config, "sft_train")
     path.write_text(path.read_text() + leaked + "\n")
-    with pytest.raises(DataError, match="shares a prompt or conversation with sft_train"):
+    with pytest.raises(DataError, match="1 rows of test share a conversation with sft_train"):
+        evaluate.read_test_set(_run_without_origin_check())
+
+
+def test_a_copy_of_a_test_prompt_under_another_name_stops_it_too(smoke_copy):
+    """Labelled files count: they may be the user's own."""
+    config = load_config("smoke")
+    leaked = json.loads(path_of(config, "test").read_text().splitlines()[2])
+    path = path_of(config, "rlhf_train")
+    row = json.loads(path.read_text().splitlines()[0])
+    row["prompt"] = leaked["input_text"]
+    path.write_text(path.read_text() + json.dumps(row) + "\n")
+    with pytest.raises(DataError, match=r"copied in rlhf_train: 100% of row 3 "):
         evaluate.read_test_set(_run_without_origin_check())
 
 
