@@ -151,9 +151,10 @@ def _model() -> Any:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    fast = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    from persuasion_lib.models import has_fast_bfloat16
+
     torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16 if fast else torch.float32)
+    torch.set_default_dtype(torch.bfloat16 if has_fast_bfloat16() else torch.float32)
     model = Qwen2ForCausalLM(Qwen2Config(
         vocab_size=VOCABULARY, hidden_size=896, intermediate_size=4864, num_hidden_layers=24,
         num_attention_heads=14, num_key_value_heads=2, tie_word_embeddings=True))

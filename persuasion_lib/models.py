@@ -99,11 +99,20 @@ def base_hash(config: Config) -> str:
     return digest.hexdigest()
 
 
+def has_fast_bfloat16() -> bool:
+    """Whether products in bfloat16 are fast here: on GPUs that have them, on CPUs with AMX.
+
+    Other CPUs compute them too, several times slower than in float32.
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
 def dtype_of(config: Config) -> torch.dtype:
     """The number format of the weights; never float16, which needs loss scaling."""
     if config.model.dtype == "auto":
-        has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if has_bf16 else torch.float32
+        return torch.bfloat16 if has_fast_bfloat16() else torch.float32
     return getattr(torch, config.model.dtype)
 
 

@@ -39,14 +39,15 @@ IGNORED = -100      # a label that is no target
 class Layout:
     """A batch of pairs in one row.
 
-    `tokens` and `positions` have shape (1, T). `pairs` has the slices of prompt, chosen and
-    rejected of each pair in that row. `predicting` has, for every completion token in the order of
-    trl's batch (all chosen rows, then all rejected ones), the index of the token before it.
+    `tokens` and `positions` have shape (1, T). `parts` has the lengths of prompt, chosen and
+    rejected of the first pair, of the second, and so on. `predicting` has, for every completion
+    token in the order of trl's batch (all chosen rows, then all rejected ones), the index of the
+    token before it.
     """
 
     tokens: torch.Tensor
     positions: torch.Tensor
-    pairs: list[tuple[slice, slice, slice]]
+    parts: list[int]
     predicting: torch.Tensor
 
 
@@ -55,7 +56,7 @@ def lay_out(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
     is_target = labels != IGNORED
     starts, counts = is_target.int().argmax(1).tolist(), is_target.sum(1).tolist()
     half, at = len(input_ids) // 2, 0
-    tokens, positions, pairs = [], [], []
+    tokens, positions, parts = [], [], []
     predicting: list[list[int]] = [[] for _ in input_ids]
     for chosen, rejected in zip(range(half), range(half, 2 * half), strict=True):
         prompt = starts[chosen]
@@ -64,36 +65,37 @@ def lay_out(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
         tokens += [input_ids[chosen, :prompt + counts[chosen]],
                    input_ids[rejected, prompt:prompt + counts[rejected]]]
         positions += [range(prompt + counts[chosen]), range(prompt, prompt + counts[rejected])]
-        pairs.append((slice(at, first), slice(first, second), slice(second, end)))
+        parts += [prompt, counts[chosen], counts[rejected]]
         predicting[chosen] = list(range(first - 1, second - 1))
         predicting[rejected] = [first - 1, *range(second, end - 1)]
         at = end
     device = input_ids.device
     return Layout(torch.cat(tokens)[None],
                   torch.tensor([p for part in positions for p in part], device=device)[None],
-                  pairs, torch.tensor([i for row in predicting for i in row], device=device))
+                  parts, torch.tensor([i for row in predicting for i in row], device=device))
 
 
 def _attend(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
             attention_mask: torch.Tensor | None, scaling: float | None = None,
-            dropout: float = 0.0, pairs: list[tuple[slice, slice, slice]] | None = None,
+            dropout: float = 0.0, parts: list[int] | None = None,
             **kwargs: Any) -> tuple[torch.Tensor, None]:
     """Attention of a shared-prefix row; of anything else (generation, say) the usual one."""
-    if pairs is None:
+    if parts is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout,
                                       scaling=scaling, **kwargs)
     key = repeat_kv(key, module.num_key_value_groups)
     value = repeat_kv(value, module.num_key_value_groups)
     attend = functools.partial(scaled_dot_product_attention, dropout_p=dropout, scale=scaling)
-    parts = []
-    for prompt, *replies in pairs:
-        parts.append(attend(query[:, :, prompt], key[:, :, prompt], value[:, :, prompt],
-                            is_causal=True))
+    # Split, not sliced: the gradient of a split is one concatenation, of each slice a whole row.
+    rows = zip(*(x.split(parts, 2) for x in (query, key, value)), strict=True)
+    found = []
+    for prompt, *replies in zip(rows, rows, rows, strict=True):     # one iterator, three at a time
+        found.append(attend(*prompt, is_causal=True))
         for reply in replies:
-            seen = [torch.cat([x[:, :, prompt], x[:, :, reply]], 2) for x in (key, value)]
-            mask = causal_lower_right(reply.stop - reply.start, seen[0].shape[2])
-            parts.append(attend(query[:, :, reply], *seen, attn_mask=mask))
-    return torch.cat(parts, 2).transpose(1, 2).contiguous(), None
+            seen = [torch.cat(both, 2) for both in zip(prompt[1:], reply[1:], strict=True)]
+            mask = causal_lower_right(reply[0].shape[2], seen[0].shape[2])
+            found.append(attend(reply[0], *seen, attn_mask=mask))
+    return torch.cat(found, 2).transpose(1, 2).contiguous(), None
 
 
 class CompletionHead(torch.autograd.Function):
@@ -112,16 +114,13 @@ class CompletionHead(torch.autograd.Function):
         found = []
         for at in range(0, len(hidden), HEAD_ROWS):
             rows = slice(at, at + HEAD_ROWS)
-            logits = (hidden[rows] @ weight.T).float()
-            mean, top = logits.mean(-1), logits.amax(-1, keepdim=True)
-            target = logits.gather(-1, targets[rows, None])[:, 0] - top[:, 0]
-            odds = logits.sub_(top).exp()
-            total = odds.sum(-1)
-            entropy = total.log() - torch.linalg.vecdot(odds, logits) / total
-            found.append((target - total.log(), entropy, mean, target >= 0))
+            logits = hidden[rows] @ weight.T
+            # On a CPU one row at a time: it fits into the cache, where eight passes cost little.
+            step = 1 if logits.device.type == "cpu" else HEAD_ROWS
+            for part, target in zip(logits.split(step), targets[rows].split(step), strict=True):
+                found.append(_softmax_(part, target))
             if slope is not None:
-                expected = (odds.to(weight.dtype) @ weight) / total[:, None].to(weight.dtype)
-                slope[rows] = weight[targets[rows]] - expected
+                slope[rows] = weight[targets[rows]] - logits @ weight
         ctx.save_for_backward(slope)
         result = tuple(torch.cat(values) for values in zip(*found, strict=True))
         ctx.mark_non_differentiable(*result[1:])
@@ -134,16 +133,31 @@ class CompletionHead(torch.autograd.Function):
         return gradient[:, None].to(slope.dtype) * slope, None, None
 
 
+def _softmax_(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Turn logits (N, V) into probabilities in place; returns what `CompletionHead` returns."""
+    wide = logits.float()
+    mean, top = wide.mean(-1), wide.amax(-1, keepdim=True)
+    target = wide.gather(-1, targets[:, None])[:, 0] - top[:, 0]
+    odds = (wide := wide - top).exp()
+    total = odds.sum(-1)
+    entropy = total.log() - torch.linalg.vecdot(odds, wide) / total
+    logits.copy_(odds.div_(total[:, None]))
+    return target - total.log(), entropy, mean, target >= 0
+
+
 class LoraProduct(torch.autograd.Function):
     """x Wᵀ + bias + scale · (x Aᵀ) Bᵀ, the low-rank part added in place in both directions.
 
-    As separate operations it would pass over every output three times more.
+    As separate operations it would pass over every output three times more, and in bfloat16 copy
+    every input and output to float32 and back. A and B stay float32; they are rounded to the
+    type of x for the products, as autocast would.
     """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
                 a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
         """Shapes (N, in), (out, in), (out,), (rank, in), (out, rank) to (N, out)."""
+        a, b = a.to(x.dtype), b.to(x.dtype)
         inner = x @ a.T
         ctx.save_for_backward(x, weight, a, b, inner)
         ctx.scale = scale
@@ -155,11 +169,12 @@ class LoraProduct(torch.autograd.Function):
         x, weight, a, b, inner = ctx.saved_tensors
         through = (gradient @ b).mul_(ctx.scale)
         to_x = (gradient @ weight).addmm_(through, a) if ctx.needs_input_grad[0] else None
-        return (to_x, None, None, through.T @ x, (inner.T @ gradient).T.mul(ctx.scale), None)
+        return (to_x, None, None, (through.T @ x).float(),
+                (inner.T @ gradient).T.float().mul(ctx.scale), None)
 
 
 def _fuse_adapters(model: PreTrainedModel) -> None:
-    """One product for base and adapter of every LoRA layer that is plain: float32, no dropout."""
+    """One product for base and adapter of every LoRA layer that is plain: no dropout, no DoRA."""
     for layer in model.modules():
         if isinstance(layer, lora.Linear) and not layer.use_dora.get("default") and isinstance(
                 layer.lora_dropout["default"], torch.nn.Identity):
@@ -170,9 +185,9 @@ def _lora_forward(layer: lora.Linear, stock: Callable[..., torch.Tensor], x: tor
                   *arguments: Any, **options: Any) -> torch.Tensor:
     weight, a, b = (part.weight for part in (
         layer.get_base_layer(), layer.lora_A["default"], layer.lora_B["default"]))
-    plain = layer.active_adapters == ["default"] and not (
-        layer.disable_adapters or layer.merged or torch.is_autocast_enabled(x.device.type))
-    if not plain or {x.dtype, weight.dtype, a.dtype} != {torch.float32}:
+    plain = layer.active_adapters == ["default"] and not (layer.disable_adapters or layer.merged)
+    if not plain or x.dtype != weight.dtype or a.dtype != torch.float32 or (
+            torch.is_autocast_enabled(x.device.type) and x.dtype == torch.float32):
         return stock(x, *arguments, **options)
     product = LoraProduct.apply(x.flatten(0, -2), weight, layer.get_base_layer().bias, a, b,
                                 layer.scaling["default"])
@@ -216,7 +231,7 @@ def _log_probs(model: PreTrainedModel, input_ids: torch.Tensor,
     layout, is_target = lay_out(input_ids, labels), labels[:, 1:] != IGNORED
     hidden = model.base_model(
         input_ids=layout.tokens, position_ids=layout.positions, use_cache=False,
-        attention_mask={"full_attention": None}, pairs=layout.pairs).last_hidden_state[0]
+        attention_mask={"full_attention": None}, parts=layout.parts).last_hidden_state[0]
     found = CompletionHead.apply(hidden[layout.predicting], model.get_output_embeddings().weight,
                                  labels[:, 1:][is_target])
     log_probs, entropy, mean_logits, is_top1 = (
