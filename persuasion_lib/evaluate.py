@@ -31,7 +31,7 @@ from persuasion_lib.records import (
     parse_pair,
     render_text,
 )
-from persuasion_lib.stage import StageRun, made_by, path_of
+from persuasion_lib.stage import StageRun, is_trial, made_by, path_of
 from persuasion_lib.store import AppendLog, read_jsonl, write_json
 from persuasion_lib.text_table import TextTable
 from persuasion_lib.training import CURVE, training_log
@@ -189,12 +189,15 @@ def write_evaluation(run: StageRun, examples: Sequence[Example], models: Sequenc
     config = run.config
     result = {
         "config": {
-            "profile": config.profile, "seed": config.seed, "trial": bool(
-                config.evaluation.max_examples), "source": config.data.source,
+            "profile": config.profile, "seed": config.seed,
+            "trial": is_trial(config, run.stage), "source": config.data.source,
             "base_model": config.model.base, "judge": config.evaluation.judge,
             "oracle": config.oracle.source if config.oracle.generate else "human replies",
             "labeller": config.label_ai.judge, "annotator": config.label_human.source,
-            "embedder": config.similarity.embedder,
+            "embedder": config.similarity.embedder, "asked_models": {
+                "judge": judging.model_of(config, "evaluate"),
+                "oracle": judging.model_of(config, "oracle") if config.oracle.generate else None,
+                "labeller": judging.model_of(config, "label_ai")},
             "generation": config.generation.model_dump(), "orders": config.evaluation.orders,
             "planned_examples": config.data.test_examples,
             "weights": {m: weights_hash(config, m) for m in models}},

@@ -12,6 +12,7 @@ from persuasion_lib.stats.blocks import TOO_FEW
 
 MET, NOT_MET, OPEN = "met", "not met", "cannot be decided"
 _FOLLOWS = 0.8            # |tau| from which a ranking says nothing beyond slot or length
+_WEAK = 0.25              # tau of two rankings below which the judge as good as guesses
 _MAX_UNREAD = 0.2         # share of unread rankings above which the rest is no fair sample
 _MAX_UNSEEN = 0.05        # and the share from which a caution is given
 _MAX_GIBBERISH = 0.05
@@ -54,13 +55,16 @@ def judge_health(result: Mapping[str, Any]) -> dict[str, Any]:
     first, tied = tau["first_slot_best"] or 0.0, result["tied_share"] or 0.0
     facts = {"unread_share": unread, "slot_tau": slot, "length_tau": length,
              "first_slot_best": tau["first_slot_best"], "tied_share": result["tied_share"]}
-    chance = same is not None and same["n_used"] >= TOO_FEW and (same["ci_low"] or 0) <= 0
+    chance = _by_chance(same) and same["tau"] < _WEAK
     few = counts["rankings"] < TOO_FEW
+    # with models that keep their slots, a good model in the first slot looks the same
+    told = (result["position"] or {}).get("status") != "unbalanced"
     findings = (
         (unread > _MAX_UNREAD, "mostly unscored",
          f"{unread:.0%} of its {counts['rankings']} rankings could not be read, so what is left is "
          "no fair sample"),
-        (slot is not None and (abs(slot) >= _FOLLOWS or first >= 0.9), _slot_kind(slot, first),
+        (told and slot is not None and (abs(slot) >= _FOLLOWS or first >= 0.9),
+         _slot_kind(slot, first),
          f"it ranks by the place in which a reply is shown (best is the first slot in {first:.0%} "
          f"of the rankings; tau with the slot {_number(slot)})"),
         (length is not None and abs(length) >= _FOLLOWS,
@@ -76,6 +80,10 @@ def judge_health(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": None, "text": "", **facts}
 
 
+def _by_chance(same: Mapping[str, Any] | None) -> bool:
+    return bool(same) and same["n_used"] >= TOO_FEW and (same["ci_low"] or 0) <= 0
+
+
 def cautions(result: Mapping[str, Any]) -> list[str]:
     """Faults of a judge that still judges, worth knowing before its verdict is read."""
     position, same = result["position"] or {}, result["consistency"] or {}
@@ -84,6 +92,12 @@ def cautions(result: Mapping[str, Any]) -> list[str]:
     found = []
     if result["judge"]["kind"] or result["status"] != "ok":
         return found
+    if position.get("status") == "unbalanced":
+        found.append("Models kept their slots, so a preference of the judge for a slot cannot be "
+                     "told from one for a model.")
+    if _by_chance(same):
+        found.append(f"The judge's two rankings of the same replies agree weakly (tau "
+                     f"{_number(same['tau'])} {ci_text(same)}): chance is not excluded.")
     if position.get("biased"):
         uneven = (position["balance_p"] or 1) < result["alpha"]
         found.append(f"The slot matters to the judge ({p_text(position['p'])}, Kendall's W "
@@ -97,10 +111,24 @@ def cautions(result: Mapping[str, Any]) -> list[str]:
                      "saw the same replies in another order; half would be chance.")
     if (bias["ci_low"] or 0) > 0.6:
         found.append(f"The longer reply won {bias['p_prefer_longer']:.0%} of the pairs that differ "
-                     "in length: compare the length-adjusted strengths.")
+                     f"in length{_at_equal_length(result)}.")
     if unread > _MAX_UNSEEN:
         found.append(f"{unread:.0%} of the rankings could not be read and are missing, not zero.")
     return found
+
+
+def _at_equal_length(result: Mapping[str, Any]) -> str:
+    """What the fitted strengths say of the declared comparison when nothing is longer."""
+    first, second = result["primary"]
+    for row in result["strengths"]["adjusted"]["differences"]:
+        if {row["a"], row["b"]} == {first, second}:
+            sign = 1 if row["a"] == first else -1
+            bounds = sorted(sign * (row[end] or 0) for end in ("ci_low", "ci_high"))
+            interval = {} if row["ci_low"] is None else dict(
+                zip(("ci_low", "ci_high"), bounds, strict=True))
+            return (f"; at equal length and slot a Plackett-Luce fit expects {first} - {second} = "
+                    f"{_signed(sign * row['diff'])} {ci_text(interval, form='+.3f')}")
+    return ""
 
 
 def _slot_kind(slot: float | None, first: float) -> str:
@@ -308,11 +336,15 @@ def limits(result: Mapping[str, Any]) -> list[str]:
 def _circular(setup: Mapping[str, Any]) -> list[str]:
     if not setup.get("judge"):
         return ["The file does not say which model judged, labelled or wrote the oracle replies."]
-    same = [name for key, name in _STAND_INS[1:3] if setup.get(key) == setup["judge"]]
+    same = {key: name for key, name in _STAND_INS[1:3] if setup.get(key) == setup["judge"]}
     if not same:
         return []
+    asked = setup.get("asked_models") or {}
+    twins = {key: name for key, name in same.items() if asked.get(key) == asked.get("judge")}
     who = ("the same stand-in" if setup["judge"] == "offline" else
-           f"the same service ({setup['judge']})")
+           f"the same model ({asked['judge']})" if asked and twins else
+           f"of the same service ({setup['judge']})")
+    same = list((asked and twins or same).values())
     return [f"The judge and {_listed(same)} are {who}: similarity to the oracle and the judge's "
             "preference are not independent evidence."]
 

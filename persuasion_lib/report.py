@@ -160,14 +160,18 @@ def _position(result: Mapping[str, Any]) -> Section:
 
 def _strengths(result: Mapping[str, Any]) -> Section:
     plain, adjusted = result["strengths"]["plain"], result["strengths"]["adjusted"]
-    table = _table(plain["table"], "model")[["worth", "worth_low", "worth_high"]]
-    both = _table(adjusted["table"], "model")[["worth", "worth_low", "worth_high"]]
+    table = pd.DataFrame({
+        f"{name}{which}": {r["model"]: f"{_f(r[name])} {ci_text(r, f'{name}_low', f'{name}_high')}"
+                           for r in fit["table"]}
+        for which, fit in (("", plain), (", adjusted", adjusted)) for name in ("worth", "score")})
     terms = [f"{row['covariate']}: {_f(row['beta'], '+.3f')} {ci_text(row, form='+.3f')}"
              for row in adjusted["covariates"]]
     return Section("Strengths (Plackett-Luce)", (
         f"Status: {plain['status']}; with terms: {adjusted['status']}. Log-odds per slot further "
-        f"back and per unit of log length: {'; '.join(terms) or 'none'}.",),
-        table.join(both.add_suffix(", adjusted")))
+        f"back and per unit of log length: {'; '.join(terms) or 'none'}.",
+        "Worths sum to 1; score: what they expect it to be. Adjusted: the score at equal length "
+        "and slot. If a model writes better and therefore longer, that takes away too much."),
+        table.rename_axis("model"))
 
 
 def _similarity(result: Mapping[str, Any]) -> Section:
@@ -187,16 +191,17 @@ def _similarity(result: Mapping[str, Any]) -> Section:
 
 
 def _length(result: Mapping[str, Any]) -> Section:
-    bias, strengths = result["length"]["bias"], result["length"]["bias"]["strengths"]
+    bias = result["length"]["bias"]
     lines = [f"The longer reply won {_f(bias['p_prefer_longer'], '.0%')} "
              f"{ci_text(bias, form='.0%')} of {bias['n_considered']} pairs whose lengths differ by "
-             f"more than 30; winners were {_f(bias['mean_difference'], '+.1f')} longer on average. "
-             "Pairs of one prompt are related, so these intervals are somewhat too narrow."]
+             f"more than 30; winners were {_f(bias['mean_difference'], '+.1f')} longer on average "
+             f"{ci_text(bias, 'difference_low', 'difference_high', form='+.1f')}. The intervals "
+             "allow for pairs of one prompt being related. Length-adjusted scores: see Strengths."]
     table = _table(result["length"]["table"], "model")[["mean", "ci_low", "ci_high"]]
-    if strengths:
-        table = table.join(_table(strengths, "model").rename(columns={
-            "raw": "log-strength", "length_adjusted": "length-adjusted"}))
-    return Section("Length (characters)", lines, table, "length_vs_score")
+    quality = pd.DataFrame(result["quality"]).T.map("{:.0%}".format).rename(
+        columns={"same_text": "commonest text"})
+    return Section("Length (characters) and signs of failed generation (share of replies)", lines,
+                   table.join(quality), "length_vs_score")
 
 
 def _tactics(result: Mapping[str, Any]) -> Section:

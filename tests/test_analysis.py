@@ -1,3 +1,4 @@
+import copy
 import json
 
 import pandas as pd
@@ -92,6 +93,43 @@ def test_a_position_bias_is_a_caution_beside_the_verdict_not_a_broken_judge():
     result = planted("biased")
     assert result["judge"]["kind"] is None and result["position"]["biased"]
     assert "The slot matters" in " ".join(result["cautions"]) and planted()["cautions"] == []
+
+
+def keep_slots(row):
+    for call in row["judgments"]:
+        call["position_map"] = dict(zip("ABCDE", MODELS[::-1], strict=True))
+
+
+def test_a_good_model_that_always_stands_first_is_not_taken_for_a_judge_that_chooses_the_first():
+    best = {**dict.fromkeys(MODELS, 0.0), "rlaif_rlhf": 6.0}
+    result = analysed(changed(make_evaluation(40, effect=best), keep_slots))
+    assert result["order_tau"]["first_slot_best"] > 0.9 and result["judge"]["kind"] is None
+    assert "Models kept their slots" in result["cautions"][0]
+
+
+def test_a_judge_that_agrees_weakly_with_itself_gets_a_caution_and_not_a_verdict():
+    result = copy.deepcopy(planted("random"))
+    result["consistency"].update(tau=0.3, ci_low=-0.02)
+    result["judge"] = findings.judge_health(result)
+    assert result["judge"]["kind"] is None
+    assert "chance is not excluded" in findings.cautions(result)[0]
+
+
+def test_a_caution_on_length_says_what_is_left_at_equal_length():
+    result = copy.deepcopy(planted())
+    result["length"]["bias"].update(p_prefer_longer=0.8, ci_low=0.7)
+    caution = findings.cautions(result)[-1]
+    fitted = {r["model"]: r["score"] for r in result["strengths"]["adjusted"]["table"]}
+    assert f"rlaif_rlhf - rlhf = {fitted['rlaif_rlhf'] - fitted['rlhf']:+.3f} [+" in caution
+
+
+@pytest.mark.parametrize(("asked", "words"), [
+    ({"judge": "m1", "oracle": "m1", "labeller": "m2"}, "the oracle are the same model (m1)"),
+    ({"judge": "m1", "oracle": "m2", "labeller": "m3"}, "of the same service (anthropic)"),
+    ({}, "of the same service (anthropic)")])
+def test_one_model_in_several_roles_is_told_from_one_service(asked, words):
+    setup = dict.fromkeys(("judge", "oracle", "labeller"), "anthropic") | {"asked_models": asked}
+    assert any(words in text for text in findings.limits({"setup": setup}))
 
 
 def test_a_trial_and_a_handful_of_prompts_give_no_verdict():

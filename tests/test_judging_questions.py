@@ -14,6 +14,7 @@ from fakeserver import candidates_in
 from persuasion_lib.errors import ConfigError, JudgeReplyError
 from persuasion_lib.judging import compose, label_of
 from persuasion_lib.judging.questions import Question, hashed_order, template
+from persuasion_lib.judging.tasks import turns
 from persuasion_lib.records import Pair
 
 PROMPTS = Path(__file__).parent.parent / "configs" / "prompts"
@@ -198,3 +199,11 @@ def test_the_prompt_tells_the_judge_that_the_texts_are_data(task):
     system, user = template(task, PROMPTS)
     assert re.search(r"data to be judged|material to answer", system)
     assert "{mark}" in user
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 5])
+def test_the_presentations_of_k_replies_are_a_latin_square_and_the_second_reverses_most(k):
+    shifts = turns(k)
+    assert sorted(shifts) == list(range(k)) and shifts[0] == 0
+    # a rotation by s puts s * (k - s) of the pairs into the other order
+    assert shifts[1] * (k - shifts[1]) == max(s * (k - s) for s in range(k))

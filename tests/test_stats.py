@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kendalltau, spearmanr
+from scipy.stats import binomtest, kendalltau, spearmanr, ttest_1samp
 from statsmodels.discrete.conditional_models import ConditionalLogit
 
 from persuasion_lib import stats
 from persuasion_lib.errors import DataError
 from persuasion_lib.stats.ranks import kendall_tau_rows
 from persuasion_lib.stats.scores import holm
+from persuasion_lib.stats.strengths import expected_scores
 
 MODELS = ["base", "sft", "rlhf", "rlaif_rlhf"]
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "data" / "agreement"
@@ -464,6 +465,23 @@ def test_the_sandwich_of_a_large_table_agrees_with_its_bootstrap():
     assert widths[1] / widths[0] == pytest.approx(sqrt(240 / 260), abs=0.06)
 
 
+def test_expected_scores_are_half_for_equal_worths_and_sum_to_half_their_number():
+    assert expected_scores(np.zeros(4)).tolist() == [0.5] * 4
+    assert expected_scores(np.array([2.0, 0, -1, -1])).sum() == pytest.approx(2)
+
+
+def test_a_model_that_wins_by_length_alone_is_average_at_equal_length():
+    rng = np.random.default_rng(0)
+    log_length = rng.normal(0, 0.5, (2000, 4)) + np.array([0.7, 0, 0, 0])
+    ranks = table((-(2 * log_length + rng.gumbel(size=(2000, 4)))).argsort(1).argsort(1) + 1)
+    fits = [stats.plackett_luce(ranks, covariates=terms, n_resamples=199) for terms in (
+        {}, {"log_length": table(log_length)})]
+    raw, adjusted = (fit["table"].iloc[0] for fit in fits)
+    assert raw["score_low"] > 0.6 and adjusted["score_low"] < 0.5 < adjusted["score_high"]
+    first = fits[1]["differences"].iloc[0]
+    assert first["ci_low"] < 0 < first["ci_high"] and fits[0]["differences"]["ci_low"].iloc[0] > 0
+
+
 # --- agreement
 
 
@@ -533,6 +551,26 @@ def test_only_pairs_that_differ_by_more_than_30_characters_are_considered():
                                      [130, 131, 100, 100]))
     assert (result["n_considered"], result["p_prefer_longer"]) == (2, 1)
     assert result["ties"] == 1 and result["mean_difference"] == pytest.approx((-30 + 31 + 31) / 3)
+
+
+def test_ten_copies_of_a_verdict_on_one_prompt_are_not_ten_observations():
+    rng = np.random.default_rng(0)
+    once = pairs(rng.choice(["a", "b"], 40), 500 + rng.normal(0, 200, 40), 500.0,
+                 prompt_id=range(40))
+    one, ten = stats.length_bias(once), stats.length_bias(pd.concat([once] * 10))
+    assert ten["n_considered"] == 10 * one["n_considered"]
+    for bound in ("ci_low", "ci_high", "difference_low", "difference_high"):
+        assert ten[bound] == pytest.approx(one[bound], abs=0.02 * abs(one["difference_se"])
+                                           if "difference" in bound else 0.01)
+
+
+def test_unrelated_pairs_have_wilsons_interval_and_the_t_test():
+    gap = np.array([40, 50, -60, 70, 80.0])
+    result = stats.length_bias(pairs(list("aaaab"), 500 + gap, 500.0))
+    assert (result["ci_low"], result["ci_high"]) == pytest.approx(
+        tuple(binomtest(3, 5).proportion_ci(0.95, method="wilson")))
+    won = np.array([40, 50, -60, 70, -80.0])
+    assert result["difference_p"] == pytest.approx(ttest_1samp(won, 0).pvalue)
 
 
 def test_an_always_longer_judge_is_separable():

@@ -15,7 +15,7 @@ Keys and clients stay inside `clients`; nothing here imports torch.
 """
 
 from persuasion_lib.judging.check import check
-from persuasion_lib.judging.clients import Judge, check_model, make_judge
+from persuasion_lib.judging.clients import Judge, check_model, make_judge, model_of
 from persuasion_lib.judging.embed import embed, embedding_ledger
 from persuasion_lib.judging.plan import Plan, plan
 from persuasion_lib.judging.questions import Question, compose, label_of
@@ -36,4 +36,4 @@ from persuasion_lib.judging.tasks import (
 __all__ = ["Judge", "LabelOutcome", "Ledger", "OracleOutcome", "Plan", "Question", "RankItem",
            "RankOutcome", "RankVerdict", "ask_all", "check", "check_model", "compose", "embed",
            "embedding_ledger", "errors_path", "label_of", "label_pairs", "make_judge",
-           "oracle_replies", "pair_questions", "plan", "rank"]
+           "model_of", "oracle_replies", "pair_questions", "plan", "rank"]

@@ -228,8 +228,7 @@ def make_judge(config: Config, role: Role) -> Judge:
     Raises:
         ConfigError: no usable key, no price for the model, or a model that is not served any more.
     """
-    provider = {"label_ai": config.label_ai.judge, "evaluate": config.evaluation.judge,
-                "oracle": config.oracle.source}[role]
+    provider = provider_of(config, role)
     common: dict[str, Any] = {
         "prompts": config.root / "configs" / "prompts", "budget_usd": config.judging.budget_usd,
         "prices_date": config.judging.prices_date, "seed": config.seed,
@@ -238,9 +237,7 @@ def make_judge(config: Config, role: Role) -> Judge:
         common["requests_per_minute"] = None
         return OfflineJudge("offline", "stand-in", "this process", max_tokens=0, timeout_s=60,
                             price=(0.0, 0.0), **common)
-    settings = config.anthropic if provider == "anthropic" else config.openai
-    model = {"evaluate": settings.evaluate_model, "oracle": settings.oracle_model}.get(
-        role) or settings.model
+    settings, model = getattr(config, provider), model_of(config, role)
     common |= {"provider": provider, "model": model, "price": price_of(config, model),
                "max_tokens": settings.max_tokens, "timeout_s": settings.timeout,
                "root": config.root}
@@ -252,6 +249,22 @@ def make_judge(config: Config, role: Role) -> Judge:
     endpoint = openai_endpoint(config)
     openai_key(config.root, endpoint)
     return OpenAIJudge(endpoint=endpoint, temperature=config.openai.temperature, **common)
+
+
+def provider_of(config: Config, role: Role) -> str:
+    """The service that the settings name for a role: anthropic, openai or offline."""
+    return {"label_ai": config.label_ai.judge, "evaluate": config.evaluation.judge,
+            "oracle": config.oracle.source}[role]
+
+
+def model_of(config: Config, role: Role) -> str:
+    """The model that plays a role; "offline" for the stand-in."""
+    provider = provider_of(config, role)
+    if provider == "offline":
+        return provider
+    settings = getattr(config, provider)
+    return {"evaluate": settings.evaluate_model, "oracle": settings.oracle_model}.get(
+        role) or settings.model
 
 
 def openai_endpoint(config: Config) -> str:

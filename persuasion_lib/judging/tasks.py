@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from persuasion_lib.errors import DataError
 from persuasion_lib.judging.batch import ask_in_batches
 from persuasion_lib.judging.clients import Judge
@@ -185,13 +187,21 @@ def rank(items: Sequence[RankItem], judge: Judge, *, log: Path, orders: int = 1,
         start = hashed_order(k, seed, item.example_id) if randomize else tuple(range(k))
         asked[item.example_id] = [
             compose("rank", item.example_id, item.context, tuple(item.responses.values()),
-                    order=start[turn % k:] + start[:turn % k], sample=turn // k,
+                    order=tuple(np.roll(start, -turns(k)[turn % k]).tolist()), sample=turn // k,
                     prompts=judge.prompts) for turn in range(orders)]
     answers = ask_all([q for group in asked.values() for q in group], judge, log=log,
                       purpose="rank")
     return RankOutcome({item.example_id: [_ranked(q, tuple(item.responses), judge, answers)
                                           for q in asked[item.example_id]] for item in items},
                        answers.ledger)
+
+
+def turns(k: int) -> list[int]:
+    """By how many slots each presentation of k responses is rotated: a Latin square.
+
+    The second is turned by half, so that as many pairs as a rotation can are in the other order.
+    """
+    return sorted(range(k), key=lambda shift: (shift > 0, abs(shift - k / 2)))
 
 
 def _ranked(question: Question, models: Sequence[str], judge: Judge,

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
-from scipy import stats
 from scipy.linalg import helmert
+from statsmodels.stats.proportion import proportion_confint
 from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
 
 from persuasion_lib.errors import DataError
 from persuasion_lib.stats.position import clean_labels
-from persuasion_lib.stats.resample import binomial_p, wilson
+from persuasion_lib.stats.resample import binomial_p
 
 _DIVERGED = 15.0
 
@@ -26,13 +26,15 @@ def length_bias(
 
     Args:
         pairs: one row per pair: label ("a", "b", "tie" or None), length_a, length_b (characters);
-            prompt_id if pairs share prompts; model_a and model_b if strengths are wanted.
+            prompt_id if pairs share prompts, so that every interval allows for it; model_a and
+            model_b if strengths are wanted.
         min_difference: pairs whose lengths differ by no more are left out of `p_prefer_longer`.
 
     Returns:
         n (scored), n_null, ties, n_considered, prefer_longer, p_prefer_longer, ci_low, ci_high
-        (Wilson), p (exact binomial); mean_difference (winner - loser, characters), difference_se,
-        difference_low, difference_high, difference_p (paired t); sd, beta_length (log-odds per
+        (Wilson, of the effective number of pairs), p (exact binomial, or the test of clusters);
+        mean_difference (winner - loser, characters), difference_se, difference_low,
+        difference_high, difference_p (paired t); sd, beta_length (log-odds per
         tanh(difference / sd)), beta_low, beta_high, status ("ok", "n<2", "constant": all pairs
         equally long, "separable": length decides every verdict); strengths (per model: raw,
         length_adjusted; log-odds summing to 0) or None.
@@ -42,13 +44,11 @@ def length_bias(
     y = table["label"].map({"a": 1.0, "tie": 0.5, "b": 0.0}).to_numpy(dtype=float)
     decided = y != 0.5
     considered = decided & (np.abs(gap) > min_difference)
-    longer, n = int(((gap > 0) == (y == 1))[considered].sum()), int(considered.sum())
-    low, high = wilson(longer, n, confidence=confidence)
+    prompts = table["prompt_id"].to_numpy() if "prompt_id" in table else np.arange(len(table))
     return {
-        "n": len(table), "n_null": n_null, "ties": int((~decided).sum()), "n_considered": n,
-        "prefer_longer": longer, "p_prefer_longer": longer / n if n else np.nan,
-        "ci_low": low, "ci_high": high, "p": binomial_p(longer, n),
-        **_difference((gap * np.sign(y - 0.5))[decided], confidence),
+        "n": len(table), "n_null": n_null, "ties": int((~decided).sum()),
+        **_longer(((gap > 0) == (y == 1))[considered], prompts[considered], confidence),
+        **_difference((gap * np.sign(y - 0.5))[decided], prompts[decided], confidence),
         **_length_terms(table, gap, y, confidence),
     }
 
@@ -65,17 +65,46 @@ def _checked(pairs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return pairs[scored], int((~scored).sum())
 
 
-def _difference(values: np.ndarray, confidence: float) -> dict[str, float]:
+def _longer(hits: np.ndarray, prompts: np.ndarray, confidence: float) -> dict[str, Any]:
+    """Share of verdicts for the longer response; related pairs count for fewer than they are."""
+    n, longer = len(hits), int(hits.sum())
+    share = longer / n if n else np.nan
+    related = _related_mean(hits - 0.5, prompts, confidence)
+    if n and len(np.unique(prompts)) == n:
+        effective, p = float(n), binomial_p(longer, n)
+    elif related is None:       # all alike: a prompt is one observation
+        effective = float(len(np.unique(prompts)))
+        p = binomial_p(round(share * effective), round(effective)) if n else np.nan
+    else:
+        effective, p = min(n, share * (1 - share) / related["se"] ** 2), related["p"]
+    low, high = proportion_confint(share * effective, effective, 1 - confidence, "wilson"
+                                   ) if n else (np.nan, np.nan)
+    return {"n_considered": n, "prefer_longer": longer, "p_prefer_longer": share,
+            "ci_low": float(low), "ci_high": float(high), "p": p}
+
+
+def _difference(values: np.ndarray, prompts: np.ndarray, confidence: float) -> dict[str, float]:
     """Paired test of winner's minus loser's length: a ratio of mean lengths would hide it."""
-    names = ["mean_difference", "difference_se", "difference_low", "difference_high",
-             "difference_p"]
-    mean = float(values.mean()) if len(values) else np.nan
-    if len(values) < 2 or np.ptp(values) == 0:
-        return dict.fromkeys(names, np.nan) | {"mean_difference": mean}
-    result = stats.ttest_1samp(values, 0)
-    interval = result.confidence_interval(confidence)
-    return dict(zip(names, [mean, float(stats.sem(values)), float(interval.low),
-                            float(interval.high), float(result.pvalue)], strict=True))
+    found = _related_mean(values, prompts, confidence) or dict.fromkeys(
+        ("se", "low", "high", "p"), np.nan)
+    return {"mean_difference": float(values.mean()) if len(values) else np.nan,
+            **{f"difference_{name}": value for name, value in found.items()}}
+
+
+def _related_mean(values: np.ndarray, prompts: np.ndarray,
+                  confidence: float) -> dict[str, float] | None:
+    """A mean's se, interval and two-sided p by t, with pairs of one prompt related; None if none.
+
+    With one pair per prompt this is the one-sample t-test.
+    """
+    groups = pd.factorize(prompts)[0]
+    if len(values) < 2 or np.ptp(values) == 0 or groups.max() == 0:
+        return None
+    fit = sm.OLS(values, np.ones(len(values))).fit(
+        cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
+    low, high = fit.conf_int(1 - confidence)[0]
+    return {"se": float(fit.bse[0]), "low": float(low), "high": float(high),
+            "p": float(fit.pvalues[0])}
 
 
 def _length_terms(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.linalg import helmert
 from scipy.sparse.csgraph import connected_components
-from scipy.special import logsumexp, softmax
+from scipy.special import expit, logsumexp, softmax
 
 from persuasion_lib.errors import DataError
 from persuasion_lib.stats.blocks import check_ranks, check_table
@@ -40,8 +40,10 @@ def plackett_luce(
 
     Returns:
         table (per model: log_worth, log_low, log_high, summing to 0; worth, worth_low, worth_high,
-        summing to 1), covariates (per name: beta, ci_low, ci_high; NaN if x never varies within a
-        call), cov (model-based covariance of log_worth), loglik, deviance, alpha (used),
+        summing to 1; score, score_low, score_high: the normalised score that these worths expect,
+        at equal covariates), differences (of that score, per pair a - b), covariates (per name:
+        beta, ci_low, ci_high; NaN if x never varies within a call), cov (model-based covariance of
+        log_worth), loglik, deviance, alpha (used),
         converged, identified, ci_method ("bootstrap", "sandwich" above `MAX_UNITS`, "none"),
         n_failed (resamples without an estimate), n_total, n_used, n_dropped (prompts), reasons,
         status ("ok"; "separable": some models always beat the rest, or a covariate decides every
@@ -122,16 +124,29 @@ class _Design:
         k = len(self.models) - 1
         log_worth, log_samples = self.contrasts @ theta[:k], samples[:, :k] @ self.contrasts.T
         bounds = _tails(log_samples, confidence), _tails(softmax(log_samples, axis=1), confidence)
+        scores, score_samples = expected_scores(log_worth), expected_scores(log_samples)
+        low, high = _tails(score_samples, confidence)
         hessian = _derivatives(self.x, self.weights[None], theta[None], ridge)[1][0]
         covariance = self.contrasts @ np.linalg.inv(hessian)[:k, :k] @ self.contrasts.T
         return {
             "table": pd.DataFrame({
                 "log_worth": log_worth, "log_low": bounds[0][0], "log_high": bounds[0][1],
                 "worth": softmax(log_worth), "worth_low": bounds[1][0], "worth_high": bounds[1][1],
+                "score": scores, "score_low": low, "score_high": high,
             }, index=pd.Index(self.models, name="model")),
+            "differences": self._differences(scores, score_samples, confidence),
             "covariates": self._betas(theta[k:], samples[:, k:], confidence),
             "cov": pd.DataFrame(covariance, self.models, self.models),
         }
+
+    def _differences(
+        self, scores: np.ndarray, samples: np.ndarray, confidence: float
+    ) -> pd.DataFrame:
+        first, second = np.triu_indices(len(self.models), 1)
+        low, high = _tails(samples[:, first] - samples[:, second], confidence)
+        return pd.DataFrame({"a": self.models[first], "b": self.models[second],
+                             "diff": scores[first] - scores[second], "ci_low": low,
+                             "ci_high": high})
 
     def _betas(self, beta: np.ndarray, samples: np.ndarray, confidence: float) -> pd.DataFrame:
         varying = self.scale > 0
@@ -140,6 +155,15 @@ class _Design:
         values = np.column_stack([beta, *_tails(samples, confidence)])
         out.loc[varying] = values / self.scale[varying, None]
         return out
+
+
+def expected_scores(log_worth: np.ndarray) -> np.ndarray:
+    """Normalised scores of log-worths, shape (…, K): the mean chance to beat each of the others.
+
+    In this model i beats j with probability worth_i / (worth_i + worth_j), whoever else is there.
+    """
+    chances = expit(log_worth[..., :, None] - log_worth[..., None, :])
+    return (chances.sum(axis=-1) - 0.5) / (log_worth.shape[-1] - 1)
 
 
 def _centred(values: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -251,11 +275,13 @@ def _stages(
 
 
 def _undefined(models: pd.Index, names: list[str]) -> dict[str, Any]:
-    columns = ["log_worth", "log_low", "log_high", "worth", "worth_low", "worth_high"]
+    columns = ["log_worth", "log_low", "log_high", "worth", "worth_low", "worth_high",
+               "score", "score_low", "score_high"]
     return {
         "table": pd.DataFrame(np.nan, pd.Index(models, name="model"), columns),
         "covariates": pd.DataFrame(np.nan, pd.Index(names, name="covariate", dtype=object),
                                    ["beta", "ci_low", "ci_high"]),
+        "differences": pd.DataFrame(columns=["a", "b", "diff", "ci_low", "ci_high"]),
         "cov": pd.DataFrame(np.nan, models, models), "loglik": np.nan, "deviance": np.nan,
         "alpha": np.nan, "converged": False, "identified": False, "ci_method": "none",
         "n_failed": 0,
