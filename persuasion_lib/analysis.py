@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
@@ -19,7 +19,13 @@ import pandas as pd
 from persuasion_lib import figures, findings, report, stats
 from persuasion_lib.config import Analysis
 from persuasion_lib.errors import DataError
-from persuasion_lib.evaluation_file import Evaluated, parse_evaluation, trained_on, unfinished
+from persuasion_lib.evaluation_file import (
+    Evaluated,
+    learned_from,
+    parse_evaluation,
+    training_row,
+    unfinished,
+)
 from persuasion_lib.stage import StageRun, inputs_of, made_by
 from persuasion_lib.stats.plain import plain
 from persuasion_lib.stats.resample import wilson
@@ -40,22 +46,24 @@ def read_evaluation(run: StageRun) -> dict[str, Any]:
     return read_json(run.path(name), made_by=made_by(name))
 
 
-def _training(run: StageRun) -> dict[str, list[tuple]]:
-    """What the models learned from, of the files that `analysis.training_files` names."""
-    wrote = "the program that wrote it"
-    return {name: read_jsonl(run.config.root / name, trained_on, made_by=wrote)
-            for name in run.config.analysis.training_files}
+def _learned_from(run: StageRun, evaluation: Mapping[str, Any]) -> list[str]:
+    """Test prompts in the files that `analysis.training_files` names."""
+    config, wrote = run.config, "the program that wrote it"
+    training = {name: read_jsonl(config.root / name, training_row, made_by=wrote)
+                for name in config.analysis.training_files}
+    return learned_from(evaluation["per_example"], training, config.data.max_shared_passages)
 
 
 def analyse(run: StageRun) -> dict[str, Any]:
     """Write `analysis.json` and return it; warnings about the input also go to `run`."""
     config, given = run.config, run.config.analysis.input_file
-    evaluation, training = read_evaluation(run), _training(run)
+    evaluation = read_evaluation(run)
     try:
-        result = statistics(evaluation, config.analysis, seed=config.seed, training=training,
-                            planned=0 if given else config.data.test_examples, given=given)
+        result = statistics(evaluation, config.analysis, seed=config.seed, given=given,
+                            planned=0 if given else config.data.test_examples)
     except DataError as error:
         raise DataError(f"{run.path(inputs_of(config, run.stage)[0])}: {error}") from None
+    result["warnings"] += _learned_from(run, evaluation)
     run.warnings += [text for text in result["warnings"] if text not in run.warnings]
     write_json(run.path("analysis"), result)
     return result
@@ -69,16 +77,14 @@ def write_outputs(run: StageRun, result: Mapping[str, Any]) -> list[Path]:
 
 
 def statistics(evaluation: Mapping[str, Any], settings: Analysis, *, seed: int,
-               planned: int = 0, training: Mapping[str, Sequence[tuple]] | None = None,
-               given: str | None = None) -> dict[str, Any]:
+               planned: int = 0, given: str | None = None) -> dict[str, Any]:
     """All tables of `analysis.json` as plain lists and dicts; NaN is None.
 
     Args:
         planned: test prompts that were meant to be evaluated, where the file does not say.
-        training: see `parse_evaluation`.
         given: the file's name, if it is not this project's own.
     """
-    data = parse_evaluation(evaluation, training)
+    data = parse_evaluation(evaluation)
     options = {"confidence": settings.confidence, "n_resamples": settings.resamples, "seed": seed}
     alpha = round(1 - settings.confidence, 10)
     ranks, counts = _gate(data.ranks, data.reasons)

@@ -13,7 +13,8 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from persuasion_lib.errors import DataError
-from persuasion_lib.records import render_text, to_messages
+from persuasion_lib.overlap import overlap_faults, shared_passages
+from persuasion_lib.records import Example, Message, content_id, to_messages
 
 ORDER = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")   # of tables when the file does not say
 MAX_SHARE = 0.05          # of truncated replies or unread rankings that passes without a warning
@@ -65,12 +66,8 @@ class Evaluated:
         return pd.DataFrame(values, index=self.ranks.index, columns=self.models, dtype=float)
 
 
-def parse_evaluation(content: Mapping[str, Any],
-                     training: Mapping[str, Sequence[tuple]] | None = None) -> Evaluated:
+def parse_evaluation(content: Mapping[str, Any]) -> Evaluated:
     """Read the specified format, with or without our additions; `warnings` say what is seen in it.
-
-    Args:
-        training: `trained_on` of every row of files that the models learned from, by file.
 
     Raises:
         DataError: no examples, an id twice, fewer than two models, or an example without responses.
@@ -97,7 +94,7 @@ def parse_evaluation(content: Mapping[str, Any],
     ranks = table.groupby(level=0, sort=False).mean().reindex(pd.Index(ids, name="prompt_id"))
     data = Evaluated(rows, models, ranks, table, shown, reasons, n_calls,
                      content.get("config") or {}, _curves(content.get("training") or {}))
-    data.warnings.extend(_what_is_seen(data) + _learned_from(data, training or {}))
+    data.warnings.extend(_what_is_seen(data))
     return data
 
 
@@ -295,45 +292,37 @@ def _weights_seen(data: Evaluated) -> list[str]:
             if weights.get(a) and weights.get(a) == weights.get(b)]
 
 
-def trained_on(row: Mapping[str, Any]) -> tuple[str, str | None]:
-    """(prompt with plain white space, conversation id) of a row of training data.
+def training_row(row: Mapping[str, Any]) -> Example:
+    """A row of somebody's training data as far as it matters here: prompt and conversation.
 
     Raises:
         DataError: the row has neither `prompt` nor `input_text`.
     """
-    prompt = row.get("prompt", row.get("input_text"))
+    prompt = row.get("prompt") or row.get("input_text")
     if not prompt:
         raise DataError("a row of training data needs `prompt` or `input_text`")
-    return _plain_prompt(prompt), _conversation(row)
+    metadata = row.get("metadata") or {}
+    conversation = row.get("conversation_id") or metadata.get("conversation_id")
+    return Example(content_id(prompt), _messages(prompt), "", {"conversation_id": conversation})
 
 
-def _plain_prompt(prompt: Any) -> str:
-    """What was said, without system message, role names and differences of white space."""
+def _messages(prompt: Any) -> list[Message]:
     try:
-        text = render_text(to_messages(prompt))
+        return to_messages(prompt)
     except DataError:
-        text = str(prompt)
-    return " ".join(text.split())
+        return [{"role": "user", "content": str(prompt)}]
 
 
-def _conversation(row: Mapping[str, Any]) -> str | None:
-    found = row.get("conversation_id") or (row.get("metadata") or {}).get("conversation_id")
-    return None if found is None else str(found)
+def learned_from(rows: Sequence[Mapping[str, Any]], training: Mapping[str, Sequence[Example]],
+                 limit: float) -> list[str]:
+    """Which test prompts also occur in files that the models learned from.
 
-
-def _learned_from(data: Evaluated, training: Mapping[str, Sequence[tuple]]) -> list[str]:
-    found = []
-    tests = {row["example_id"]: trained_on({"prompt": row.get("messages") or row.get("prompt")
-                                            or row["example_id"]}) for row in data.rows}
-    threads = {row["example_id"]: _conversation(row) for row in data.rows}
-    for name, rows in training.items():
-        prompts = {prompt for prompt, _ in rows}
-        ids = {conversation for _, conversation in rows} - {None}
-        for what, hits in (
-                ("have a prompt", [k for k, (prompt, _) in tests.items() if prompt in prompts]),
-                ("are of a conversation", [k for k, thread in threads.items() if thread in ids])):
-            if hits:
-                found.append(f"{len(hits)} of {len(data.rows)} test examples {what} that also "
-                             f"occurs in {name} (the first is {hits[0]}), so the models may have "
-                             "learned the answer.")
-    return found
+    Args:
+        rows: `per_example` of the evaluation.
+        limit: share of a prompt's words in passages of one training prompt that passes.
+    """
+    tests = [training_row({**row, "prompt": row.get("messages") or row.get("prompt") or "-"})
+             for row in rows]
+    sets = [{"the test set": tests, name: learned} for name, learned in training.items()]
+    return [f"Trained on test prompts: {fault}" for pair in sets
+            for fault in overlap_faults(pair, shared_passages(pair), limit)]

@@ -204,6 +204,7 @@ def settings_of(config: Config, stage: Stage) -> dict[str, Any]:
         files = {name: config.root / name for name in config.analysis.training_files}
         values["analysis.training_files content"] = {
             name: content_hash(file) for name, file in files.items() if file.exists()}
+        values["data.max_shared_passages"] = config.data.max_shared_passages
     if stage.name in ("label_ai", "label_human", "evaluate"):
         values["configs/prompts content"] = content_hash(config.root / "configs" / "prompts")
     return json.loads(json.dumps(values, default=str))

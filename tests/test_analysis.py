@@ -9,7 +9,7 @@ from synthetic_evaluation import MODELS, analysed, from_elsewhere, make_evaluati
 from persuasion_lib import analysis, figures, findings, results_explorer
 from persuasion_lib.config import load_config
 from persuasion_lib.errors import DataError, MissingInput
-from persuasion_lib.evaluation_file import parse_evaluation
+from persuasion_lib.evaluation_file import learned_from, parse_evaluation, training_row
 from persuasion_lib.stage import STAGES, StageRun, path_of, start, state
 from persuasion_lib.store import write_json
 from persuasion_lib.tactics import tactics_in
@@ -349,19 +349,20 @@ def test_two_given_files_of_one_name_and_our_own_results_stay_apart(project):
 
 def test_test_prompts_that_were_trained_on_are_counted_by_file(theirs, project):
     (project / "learned.jsonl").write_text(
-        '{"prompt": [{"role": "user", "content": "I hold  view\\ne00003."}]}\n'
-        '{"input_text": "THEM: I hold view e00004.", "metadata": {"conversation_id": "c1"}}\n')
+        '{"prompt": [{"role": "user", "content": "THEM: I hold  view\\ne00003."}]}\n'
+        '{"input_text": "Them: I hold view e00004!", "metadata": {"conversation_id": "c1"}}\n')
     _, result = analyse_given("analysis.training_files=[learned.jsonl]")
     seen = " ".join(result["warnings"])
-    assert "2 of 25 test examples have a prompt that also occurs in learned.jsonl" in seen
+    assert "2 prompts of the test set are copied in learned.jsonl: 100% of row 4" in seen
     assert "conversation" not in seen      # their file does not say
 
 
 def test_a_conversation_that_was_trained_on_is_noticed_where_the_file_names_it():
     known = changed(make_evaluation(3), lambda row: row.update(
         conversation_id=row["example_id"]))
-    data = parse_evaluation(known, {"x.jsonl": [("another prompt", "e00001")]})
-    assert "1 of 3 test examples are of a conversation that also occurs in x" in str(data.warnings)
+    other = training_row({"prompt": "another one", "conversation_id": "e00001"})
+    found = learned_from(known["per_example"], {"x.jsonl": [other]}, 0.5)
+    assert "1 rows of the test set share a conversation with x.jsonl: row 2" in found[0]
 
 
 @pytest.mark.parametrize(("content", "words"), [
