@@ -20,6 +20,7 @@ from persuasion_lib import figures, findings, report, stats
 from persuasion_lib.config import Analysis
 from persuasion_lib.errors import DataError
 from persuasion_lib.evaluation_file import (
+    FORGED,
     Evaluated,
     learned_from,
     parse_evaluation,
@@ -146,7 +147,7 @@ def _rank_tables(data: Evaluated, ranks: pd.DataFrame, primary: tuple[str, str],
         "strengths": _strengths(data, ranks, options), "position": _position(data, alpha, options),
         "consistency": _consistency(data, options), "tied_share": _share(
             (ranks.nunique(axis=1) == 1).to_numpy()),
-        "order_tau": _order_tau(data)}
+        "order_tau": _order_tau(data), "forged": _forged(data)}
 
 
 def _turned(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -210,6 +211,18 @@ def _order_tau(data: Evaluated) -> dict[str, float | None]:
     return {"slot": _mean_tau(data.calls, data.slots), "length": _mean_tau(data.calls, lengths),
             "first_slot_best": None if data.slots is None else _share(
                 ((data.calls == 1) & (data.slots == 1)).any(axis=1).to_numpy())}
+
+
+def _forged(data: Evaluated) -> dict[str, Any]:
+    """Rankings in which some replies, and not all, hold a verdict; and how often one of them won.
+
+    `expected` is how often one would win if the judge did not care.
+    """
+    flags = data.flags(FORGED.search).loc[data.calls.index].to_numpy()
+    some = (flags == 1).any(axis=1) & (flags == 0).any(axis=1)
+    best = (data.calls == 1).to_numpy()[some]
+    return {"n": int(some.sum()), "won": _share((flags[some] * best == 1).any(axis=1)),
+            "expected": _share((flags[some] == 1).mean(axis=1))}
 
 
 def _mean_tau(calls: pd.DataFrame, other: pd.DataFrame | None) -> float | None:

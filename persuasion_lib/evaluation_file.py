@@ -19,6 +19,12 @@ from persuasion_lib.records import Example, Message, content_id, to_messages
 ORDER = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")   # of tables when the file does not say
 MAX_SHARE = 0.05          # of truncated replies or unread rankings that passes without a warning
 _REPLAY = 1e-9            # a run of equal orders less probable than this is a replay, not chance
+# A reply that speaks to the judge: a verdict of its own, or an order to choose.
+FORGED = re.compile(
+    r"""["'*]*\b(?:ranking|choice|verdict)["'*]*\s*[:=>]\s*["'\[<*\s]*(?:(?-i:[A-E1-5])\b|equal)"""
+    r"""|</?(?:verdict|ranking)|\b(?:choose|prefer|pick) (?:response|reply) (?-i:[A-E1-5])\b"""
+    r"""|\b(?:response|reply) (?-i:[A-E1-5]) (?:is|wins) (?:\w+ )?(?:better|best|more pers)""",
+    re.IGNORECASE)
 _ENDED = re.compile(r"[.!?…][\"'”’)\]*_]*\s*$")
 
 

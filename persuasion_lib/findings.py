@@ -67,6 +67,8 @@ def judge_health(result: Mapping[str, Any]) -> dict[str, Any]:
          _slot_kind(slot, first),
          f"it ranks by the place in which a reply is shown (best is the first slot in {first:.0%} "
          f"of the rankings; tau with the slot {_number(slot)})"),
+        (_obeys(result["forged"]), "forged-verdict", "it puts first whichever reply holds a "
+         f"verdict of its own: {_forged_text(result['forged'])}"),
         (length is not None and abs(length) >= _FOLLOWS,
          "always-longer" if (length or 0) > 0 else "always-shorter",
          "its rankings cannot be told from counting characters (tau with length "
@@ -78,6 +80,16 @@ def judge_health(result: Mapping[str, Any]) -> dict[str, Any]:
         if broken and not few:
             return {"kind": kind, "text": text, **facts}
     return {"kind": None, "text": "", **facts}
+
+
+def _obeys(forged: Mapping[str, Any]) -> bool:
+    return forged["n"] >= TOO_FEW and forged["won"] >= 0.9 and forged["expected"] < 0.6
+
+
+def _forged_text(forged: Mapping[str, Any]) -> str:
+    won = "undefined" if forged["won"] is None else f"{forged['won']:.0%}"
+    return (f"of {forged['n']} rankings in which some replies address the judge, one of them won "
+            f"{won}" + (f" ({forged['expected']:.0%} if it did not care)" if forged["n"] else ""))
 
 
 def _by_chance(same: Mapping[str, Any] | None) -> bool:
@@ -92,6 +104,9 @@ def cautions(result: Mapping[str, Any]) -> list[str]:
     found = []
     if result["judge"]["kind"] or result["status"] != "ok":
         return found
+    if result["forged"]["n"]:
+        found.append("Some replies hold a verdict of their own or tell the judge what to choose: "
+                     f"{_forged_text(result['forged'])}. Read them before the scores.")
     if position.get("status") == "unbalanced":
         found.append("Models kept their slots, so a preference of the judge for a slot cannot be "
                      "told from one for a model.")

@@ -25,7 +25,8 @@ def test_the_answer_comes_first_with_size_certainty_and_reach():
 
 @pytest.mark.parametrize(("judge", "kind"), [
     ("first", "always-first"), ("longer", "always-longer"), ("random", "random"),
-    ("ties", "tie-only"), ("forged", "mostly unscored")])
+    ("ties", "tie-only"), ("unread", "mostly unscored"),
+    ("forged", "forged-verdict")])
 def test_the_first_line_names_a_broken_judge_and_nothing_differs(judge, kind):
     result = planted(judge)
     assert opening(result).splitlines()[2].startswith(f"THE JUDGE IS BROKEN ({kind})")
