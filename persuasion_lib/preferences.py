@@ -40,6 +40,7 @@ from persuasion_lib.reference import ReferenceCache
 from persuasion_lib.shared_prefix import share_prefixes
 from persuasion_lib.stage import path_of
 from persuasion_lib.training import (
+    before_training,
     common_arguments,
     lora,
     outcome_settings,
@@ -110,11 +111,12 @@ def train_preferences(config: Config, name: str, train: Sequence[LabeledPair],
                             "it needs some of both. Label more pairs.")
         trainer = preference_trainer(config, name, train, val, fingerprint)
         # One batch: trl averages over batches, which weighs an uneven last one wrongly.
-        self_test = check_step_zero(config, name, trainer,
-                                    train[:config.dpo.per_device_train_batch_size])
-        trainer.state.log_history.clear()
-        trainer.evaluate()
-        before = list(trainer.state.log_history)
+        with before_training(trainer):
+            self_test = check_step_zero(config, name, trainer,
+                                        train[:config.dpo.per_device_train_batch_size])
+            trainer.state.log_history.clear()
+            trainer.evaluate()
+            before = list(trainer.state.log_history)
         announce_memory(config, trainer)
         run(trainer, name)
         history = [*before, *trainer.state.log_history]

@@ -6,12 +6,13 @@ A training writes checkpoints at its validation points into `training-<fingerpri
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +118,15 @@ def run(trainer: Trainer, desc: str) -> None:
     """Train from the last checkpoint, or from the start; the best checkpoint is in the model then.
 
     Raises:
+        ConfigError: the model was to be sharded over the processes, and is not.
         SelfTestError: there was no validation point, or a loss became NaN.
         PersuasionError: the device ran out of memory.
     """
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not trainer.is_fsdp_enabled:
+        raise ConfigError("training.launch_config asks for FSDP, but accelerate shards on GPUs "
+                          "only. Use configs/launch/ddp.yaml, or null for torchrun.")
     for callback in (ShowProgress(desc), EvaluateAtEnd(), LiveCurves(desc), GradientsAgree()):
         trainer.add_callback(callback)
-    _forget_evaluation(trainer)
     resume = last_checkpoint(Path(trainer.args.output_dir))
     try:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -143,12 +147,17 @@ def run(trainer: Trainer, desc: str) -> None:
                             "dpo.beta. The checkpoint was not saved.")
 
 
-def _forget_evaluation(trainer: Trainer) -> None:
-    """Let a trainer that has evaluated prepare its model again, now for training.
+@contextlib.contextmanager
+def before_training(trainer: Trainer) -> Iterator[None]:
+    """Evaluation before the first step, after which the trainer prepares its model for training.
 
     accelerate takes a model that was prepared for evaluation as ready, so that in several
-    processes each would train alone, on its own rows, and nothing would say so.
+    processes each would train alone, on its own rows, and nothing would say so. And FSDP shards
+    a model only together with its optimizer, so that until then every process holds all of it.
     """
+    trainer.is_fsdp_enabled, sharded = False, trainer.is_fsdp_enabled
+    yield
+    trainer.is_fsdp_enabled = sharded
     trainer.accelerator._models.clear()
     trainer.model_wrapped = trainer.model
     vars(trainer.model).pop("_is_accelerate_prepared", None)
@@ -174,11 +183,13 @@ def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
          **extra: Any) -> None:
     """Move the trained adapter with its lineage and curve into place, all of it or nothing."""
     scratch = Path(trainer.args.output_dir)
+    weights = trainer.accelerator.get_state_dict(trainer.model)     # gathered from all processes
     if processes().is_main_process:
         final = path_of(config, name)
         partial = final.with_name("final.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(partial)
+        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(
+            partial, state_dict=weights)
         best = trainer.state.best_global_step
         write_json(partial / CURVE, {"history": _finite(trainer.state.log_history),
                                      "best_step": best, **extra})

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from scratch import clean_environment
@@ -9,6 +10,7 @@ from scratch import clean_environment
 from persuasion_lib import launch, preferences
 from persuasion_lib.config import load_config
 from persuasion_lib.errors import ConfigError, PersuasionError
+from persuasion_lib.models import check_lineage, weights_hash
 from persuasion_lib.records import labeled_row, parse_labeled
 from persuasion_lib.stage import path_of
 from persuasion_lib.store import read_jsonl, write_jsonl
@@ -57,6 +59,38 @@ def test_two_processes_learn_what_one_learns(config, engine, capfd):
     assert "world size 2" in capfd.readouterr().out
     assert len(one) > 10 and [entry[:2] for entry in one] == [entry[:2] for entry in two]
     assert [value for *_, value in two] == pytest.approx([value for *_, value in one], abs=2e-4)
+
+
+def fsdp_file(config):
+    """The project's own file, for processes without a GPU."""
+    stock = (config.root / "configs/launch/fsdp.yaml").read_text()
+    (config.root / "fsdp.yaml").write_text(stock.replace("use_cpu: false", "use_cpu: true"))
+    return [*TWO, "training.launch_config=fsdp.yaml"]
+
+
+@pytest.mark.parametrize("dtype", [
+    "float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+def test_a_model_sharded_over_two_processes_learns_what_one_learns(config, monkeypatch, dtype):
+    options = [f"model.dtype={dtype}", "dpo.watched_prompts=0"]
+    preferences.train_preferences(load_config("smoke", options), "rlhf", *split(config))
+    one = losses(config)
+    give_the_worker(config, *split(config))
+    sharded = load_config("smoke", [*options, *fsdp_file(config)])
+    command = [*launch.launcher(sharded), str(Path(__file__).with_name("shard_on_cpu.py"))]
+    monkeypatch.setattr(launch, "launcher", lambda _: command)
+    preferences.train_preferences(sharded, "rlhf", *split(config))
+    two = losses(config)
+    assert len(one) > 10 and [entry[:2] for entry in one] == [entry[:2] for entry in two]
+    near = {"abs": 2e-4} if dtype == "float32" else {"abs": 0.02, "rel": 0.01}
+    assert [value for *_, value in two] == pytest.approx([value for *_, value in one], **near)
+    assert check_lineage(sharded, "rlhf").weights == weights_hash(sharded, "rlhf")
+
+
+def test_processes_that_were_to_shard_and_do_not_are_refused(config):
+    give_the_worker(config, *split(config))
+    with pytest.raises(PersuasionError, match="asks for FSDP, but accelerate shards on GPUs only"):
+        preferences.train_preferences(load_config("smoke", fsdp_file(config)), "rlhf",
+                                      *split(config))
 
 
 def worker(project, *options):
