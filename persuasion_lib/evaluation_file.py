@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -265,19 +266,20 @@ def _longest_replay(orders: Sequence[tuple[int, ...]], *, most: int = 2000) -> i
 
 
 def _texts_seen(data: Evaluated) -> list[str]:
-    found, replies = [], data.replies()
+    found, replies, weights = [], data.replies(), data.setup.get("weights") or {}
     cut = unfinished(data)
     for model, share in cut.items():
         if share > MAX_SHARE:
             how = ("were cut off by the token limit" if any(r.get("finish") for r in data.rows)
                    else "end without an end mark, so they were probably cut off")
             found.append(f"{share:.0%} of the replies of {model} {how}.")
-    for i, one in enumerate(data.models):
-        for j in range(i + 1, len(data.models)):
-            same = np.mean([r[i] is not None and r[i] == r[j] for r in replies])
-            if same > 0.2:
-                found.append(f"{one} and {data.models[j]} gave the identical text on {same:.0%} of "
-                             "the prompts: they may be the same model.")
+    for (i, one), (j, two) in combinations(enumerate(data.models), 2):
+        same = np.mean([r[i] is not None and r[i] == r[j] for r in replies])
+        if same > 0.2:
+            known = weights.get(one) and weights.get(two) and weights[one] != weights[two]
+            found.append(f"{one} and {two} gave the identical text on {same:.0%} of the prompts: "
+                         + ("their weights differ, so the last training changed little."
+                            if known else "they may be the same model."))
     return found
 
 

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from persuasion_lib.stage import StageRun
 
+DPI = 130
 MARKERS = ("o", "s", "^", "D", "v")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1)))
 
@@ -28,7 +29,7 @@ class Plot(Figure):
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()
-        self.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+        self.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
         return buffer.getvalue()
 
 

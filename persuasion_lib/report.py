@@ -153,9 +153,10 @@ def _position(result: Mapping[str, Any]) -> Section:
                  f"df = {position['df']}, {p_text(position['p'])}, W = "
                  f"{_f(position['kendall_w'])}); balance of models over slots: "
                  f"{p_text(position['balance_p'])}.")
-    table = _table(position["table"], "position")[["n", "mean_score", "ci_low", "ci_high",
-                                                   "first_rate"]]
-    return Section(title, lines, table, "position_outcome")
+    table = pd.DataFrame([{"slot": r["position"], "mean score": r["mean_score"],
+                           "interval": ci_text(r), "best": _f(r["first_rate"], ".0%")}
+                          for r in position["table"]])
+    return Section(title, lines, table.set_index("slot"), "position_outcome")
 
 
 def _strengths(result: Mapping[str, Any]) -> Section:
@@ -197,7 +198,7 @@ def _length(result: Mapping[str, Any]) -> Section:
              f"more than 30; winners were {_f(bias['mean_difference'], '+.1f')} longer on average "
              f"{ci_text(bias, 'difference_low', 'difference_high', form='+.1f')}. The intervals "
              "allow for pairs of one prompt being related. Length-adjusted scores: see Strengths."]
-    table = _table(result["length"]["table"], "model")[["mean", "ci_low", "ci_high"]]
+    table = _means(result["length"]["table"], ".0f")
     quality = pd.DataFrame(result["quality"]).T.map("{:.0%}".format).rename(
         columns={"same_text": "commonest text"})
     return Section("Length (characters) and signs of failed generation (share of replies)", lines,
@@ -229,10 +230,11 @@ def _training(result: Mapping[str, Any]) -> list[Section]:
         points = [point for point in log["points"] if "held_out_loss" in point]
         kept = next(point for point in points if point["step"] == log["best_step"])
         rows[model] = {"steps": points[-1]["step"], "kept": kept["step"], **{
-            name: f"{_f(points[0].get(key))} → {_f(kept.get(key))}" if key in kept else "-"
-            for name, key in (("held-out loss", "held_out_loss"), ("accuracy", "accuracy"),
-                              ("margin", "margin"), ("KL to SFT", "kl"),
-                              ("reply tokens", "reply_tokens"))}}
+            name: f"{_f(points[0].get(key), form)} → {_f(kept.get(key), form)}"
+            if key in kept else "-" for name, key, form in (
+                ("held-out loss", "held_out_loss", ".3f"), ("accuracy", "accuracy", ".2f"),
+                ("margin", "margin", ".3f"), ("KL to SFT", "kl", ".2f"),
+                ("reply tokens", "reply_tokens", ".0f"))}}
     alarms = [f"Alarm, {model}: {text}" for model, log in result["training"].items()
               for text in log["alarms"]]
     return [Section("How the models were trained", (
@@ -245,9 +247,15 @@ def _training(result: Mapping[str, Any]) -> list[Section]:
 def _gold(result: Mapping[str, Any]) -> list[Section]:
     if result["gold"] is None:
         return []
-    table = _table(result["gold"]["table"], "model")[["mean", "ci_low", "ci_high"]]
     return [Section("The demo's truth (gold utility of the same replies)", (
-        "Known only in the demo world, and hidden from every judge.",), table)]
+        "Known only in the demo world, and hidden from every judge.",),
+        _means(result["gold"]["table"]))]
+
+
+def _means(rows: Sequence[Mapping[str, Any]], form: str = ".3f") -> pd.DataFrame:
+    return pd.DataFrame({row["model"]: {"mean": _f(row["mean"], form),
+                                        "interval": ci_text(row, form=form)} for row in rows}
+                        ).T.rename_axis("model")
 
 
 def _table(rows: Sequence[Mapping[str, Any]], index: str) -> pd.DataFrame:
@@ -289,14 +297,25 @@ _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; font-size: .85rem; display: block; overflow-x: auto; }
-th, td { border-bottom: 1px solid #8886; padding: .25rem .6rem; text-align: right; }
-tbody th, .wordy th, .wordy td { text-align: left; } .numbers td { white-space: nowrap; }
-img { max-width: min(100%, 42rem); background: white; }
+table { border-collapse: collapse; font-size: .82rem; display: block; overflow-x: auto; }
+th, td { border-bottom: 1px solid #8886; padding: .25rem .45rem; text-align: right; }
+tbody th, .wordy th, .wordy td { text-align: left; }
+.numbers td, .numbers tbody th { white-space: nowrap; }
+img { max-width: 100%; height: auto; background: white; }
 figcaption, .note { font-size: .85rem; opacity: .8; }
 figure { margin: 1rem 0; } pre { white-space: pre-wrap; font-size: .85rem; }
 .answer p:first-of-type { font-weight: 600; }
-@media print { body { max-width: none; } h2, figure, table { break-inside: avoid; } }
+@media (max-width: 40rem) {
+  .wordy thead { display: none; }
+  .wordy tr, .wordy th, .wordy td { display: block; border: 0; padding: 0; }
+  .wordy tr { border-bottom: 1px solid #8886; padding: .4rem 0; }
+}
+@media print {
+  body { max-width: none; margin: 0; padding: 0; font-size: 10pt; }
+  table { display: table; font-size: 7.5pt; } th, td { padding: .15rem .3rem; }
+  h2 { break-after: avoid; } p:has(+ table) { break-after: avoid; }
+  figure, tr { break-inside: avoid; } img { max-width: 15cm; }
+}
 """
 
 
@@ -340,8 +359,10 @@ def _html_table(table: pd.DataFrame) -> str:
 
 
 def _html_figure(path: Path, caption: str) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    return (f"<figure><img alt='{escape(caption, quote=True)}' "
+    image = path.read_bytes()
+    data = base64.b64encode(image).decode()
+    width = round(int.from_bytes(image[16:20]) * 96 / figures.DPI)    # letters of one size in all
+    return (f"<figure><img alt='{escape(caption, quote=True)}' width='{width}' "
             f"src='data:image/png;base64,{data}'><figcaption>{escape(caption)}</figcaption>"
             "</figure>")
 

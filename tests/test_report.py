@@ -60,7 +60,7 @@ def test_the_models_are_listed_best_first_with_their_intervals():
 def test_trainings_are_reported_with_the_kept_step_and_their_alarms():
     text = report.as_text(planted()).split("How the models were trained")[1]
     assert "Alarm, rlhf: replies are 2.00 times as long" in text
-    assert "0.500 → 0.700" in text and "2.100 → 1.100" in text      # accuracy; SFT's held-out loss
+    assert "0.50 → 0.70" in text and "2.100 → 1.100" in text      # accuracy; SFT's held-out loss
     elsewhere = analysed(from_elsewhere(make_evaluation(3)))
     assert elsewhere["training"] is None and "were trained" not in report.as_text(elsewhere)
 
