@@ -53,6 +53,7 @@ def test_p_values_are_never_zero():
 
 def test_the_models_are_listed_best_first_with_their_intervals():
     text = report.as_text(planted()).split("Grader Ranking Scores (normalized to 0-1)")[1]
+    text = text.split("Every pair")[0]
     names = re.findall(r"^(\w+) +0\.\d{3}  \[", text, re.MULTILINE)
     assert names == list(reversed(MODELS))
 
