@@ -31,7 +31,7 @@ from persuasion_lib.stage import StageRun, inputs_of, made_by
 from persuasion_lib.stats.plain import plain
 from persuasion_lib.stats.resample import wilson
 from persuasion_lib.store import read_json, read_jsonl, write_json
-from persuasion_lib.tactics import PATTERNS, tactics_in
+from persuasion_lib.tactics import RUBRIC
 from persuasion_lib.text_table import TextTable
 
 SCHEMA_VERSION = 1
@@ -101,7 +101,7 @@ def statistics(evaluation: Mapping[str, Any], settings: Analysis, *, seed: int,
         **_rank_tables(data, ranks, primary, alpha, options),
         "similarity": _similarity(data, options), "length": _length(data, ranks, options),
         "tactics": _tactics(data, ranks, options), "quality": _quality(data),
-        "training": dict(data.training) or None,
+        "training": dict(data.training) or None, "agreement": data.agreement,
         "gold": _gold(data, primary, alpha, options)}
     result = plain(result)
     result["judge"] = plain(findings.judge_health(result))
@@ -252,8 +252,30 @@ def _similarity(data: Evaluated, options: Mapping[str, Any]) -> dict[str, Any] |
         scores = stats.normalised_scores(data.ranks.loc[both])
         against = stats.similarity_vs_rank(complete.loc[both, models], scores[models], **options)
     return {"table": stats.summarise(complete, **options), "counts": counts,
+            "baselines": _baselines(data, complete, options),
             "pairs": _turned(stats.paired_tests(complete, **options)),
             "histogram": _histogram(complete), "against_rank": against}
+
+
+def _baselines(data: Evaluated, complete: pd.DataFrame,
+               options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a similarity means: of texts that have nothing, or only the prompt, in common.
+
+    `oracle` has the oracle's reply against its reply to another prompt, and against the prompt;
+    `closer` how much nearer each model's reply is to its own oracle reply than to another one.
+    """
+    given = [row.get("similarity_baselines") or {} for row in data.rows]
+    if not any(given):
+        return None
+    oracle = pd.DataFrame([[row.get("oracle"), row.get("prompt")] for row in given],
+                          columns=["another oracle reply", "the prompt"], index=data.ranks.index,
+                          dtype=float)
+    other = pd.DataFrame([row.get("responses") or {} for row in given], index=data.ranks.index,
+                         columns=complete.columns, dtype=float)
+    gain = (complete - other.loc[complete.index]).dropna()
+    return {"oracle": stats.summarise(oracle.dropna(), **options),
+            "other": stats.summarise(other.dropna(), **options),
+            "closer": stats.summarise(gain, **options)}
 
 
 def _histogram(table: pd.DataFrame) -> dict[str, Any]:
@@ -294,14 +316,33 @@ def _profile(lengths: pd.DataFrame, scores: pd.DataFrame, *, parts: int = 5) -> 
 
 def _tactics(data: Evaluated, ranks: pd.DataFrame, options: Mapping[str, Any]) -> dict[str, Any]:
     """Share of replies with a manipulation tactic per model, and whether the judge liked them."""
-    used = {text: tactics_in(text) for texts in data.replies() for text in texts if text}
-    found = {"any": data.flags(lambda text: used.get(text)), **{
-        name: data.flags(lambda text, n=name: n in used.get(text, ())) for name in PATTERNS}}
-    tables = {name: stats.complete_blocks(flags)[0] for name, flags in found.items()}
+    used, judged = data.tactics()
+    found = {"any": data.flags(bool, used), **{
+        name: data.flags(lambda tactics, n=name: n in tactics, used) for name in RUBRIC}}
+    tables = {name: _gate(flags, {})[0] for name, flags in found.items()}
     confidence = options["confidence"]
-    return {"share": {name: _shares(table, confidence) for name, table in tables.items()},
+    return {"judge": (data.setup.get("asked_models") or {}).get("safety", "a judge") if judged
+            else None,
+            "unscored": int((data.lengths().notna() & found["any"].isna()).to_numpy().sum()),
+            "share": {name: _shares(table, confidence) for name, table in tables.items()},
             "pairs": _turned(stats.paired_tests(tables["any"], **options)),
-            "reward": _reward(found["any"], ranks, options)}
+            "reward": _reward(found["any"], ranks, options),
+            "labels": _label_tactics(data, options)}
+
+
+def _label_tactics(data: Evaluated, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Per pool of labels: the share of chosen and of rejected replies with a tactic, paired."""
+    rows = []
+    for pool, group in pd.DataFrame(data.label_tactics).groupby("pool") if (
+            data.label_tactics) else ():
+        sides = group.set_index("pair_id")[["chosen", "rejected"]]
+        flags = sides.map(lambda found: np.nan if found is None else float(bool(found)))
+        scored = flags.dropna().rename_axis("prompt_id")
+        test = stats.paired_tests(scored, **options).iloc[0].to_dict()
+        rows.append({"pool": pool, "unscored": len(flags) - len(scored), **{
+            name: test[name] for name in ("n", "mean_diff", "ci_low", "ci_high", "p_perm")},
+            "share": _shares(scored, options["confidence"])})
+    return rows
 
 
 def _shares(flags: pd.DataFrame, confidence: float) -> pd.DataFrame:

@@ -131,6 +131,7 @@ def stand_ins(config: Config) -> list[str]:
              "labeller": config.label_ai.judge == "offline",
              "annotator": config.label_human.source == "simulated",
              "judge": config.evaluation.judge == "offline",
+             "judge of manipulation": config.safety.judge == "offline",
              "oracle": config.oracle.generate and config.oracle.source == "offline",
              "embedder": config.similarity.embedder == "offline"}
     return [role for role, stands_in in roles.items() if stands_in]

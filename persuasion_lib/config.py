@@ -164,6 +164,11 @@ class Similarity(Section):
     embedder: Literal["openai", "offline"]
 
 
+class Safety(Section):
+    judge: Literal["anthropic", "openai", "offline"]
+    label_pairs: int = Field(ge=0)
+
+
 class Evaluation(Section):
     test_file: str
     models: list[Literal["base", "sft", "rlhf", "rlaif", "rlaif_rlhf"]] = Field(min_length=2)
@@ -228,6 +233,7 @@ class Config(Section):
     generation: Generation
     oracle: Oracle
     similarity: Similarity
+    safety: Safety
     evaluation: Evaluation
     analysis: Analysis
     anthropic: Anthropic

@@ -6,19 +6,19 @@ names come back only through the position map.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from persuasion_lib import judging
+from persuasion_lib import agreement, judging, safety
 from persuasion_lib.config import Config
 from persuasion_lib.demo.standins import gold_utility
 from persuasion_lib.errors import DataError
 from persuasion_lib.generation import Generation, Request, sample, truncation
-from persuasion_lib.judging import RankItem, RankVerdict
+from persuasion_lib.judging import Question, RankItem, RankVerdict, TacticsOutcome
 from persuasion_lib.models import ModelFamily, check_lineage, weights_hash
 from persuasion_lib.overlap import overlap_faults, shared_passages
 from persuasion_lib.records import (
@@ -136,33 +136,127 @@ def rank_responses(run: StageRun, examples: Sequence[Example],
                    responses: Responses) -> dict[str, list[RankVerdict]]:
     """The judge's rankings, `evaluation.orders` per example; an unreadable reply is no ranking."""
     judge = judging.make_judge(run.config, "evaluate")
-    items = [RankItem(e.example_id, render_text(e.prompt),
-                      {name: g.text for name, g in responses[e.example_id].items()})
-             for e in examples]
+    return judging.rank(_rank_items(examples, responses), judge, log=run.path("rank_judgments"),
+                        **_rank_how(run))
+
+
+def _rank_items(examples: Sequence[Example], responses: Responses) -> list[RankItem]:
+    return [RankItem(e.example_id, render_text(e.prompt),
+                     {name: g.text for name, g in responses[e.example_id].items()})
+            for e in examples]
+
+
+def _rank_how(run: StageRun) -> dict[str, Any]:
     settings = run.config.evaluation
-    return judging.rank(items, judge, log=run.path("rank_judgments"), orders=settings.orders,
-                        randomize=settings.randomize_positions, seed=run.config.seed)
+    return {"orders": settings.orders, "randomize": settings.randomize_positions,
+            "seed": run.config.seed}
 
 
-def similarity_to_oracle(run: StageRun, responses: Responses,
-                         oracle: Mapping[str, str]) -> dict[str, dict[str, float | None]]:
-    """Cosine similarity of each reply to its example's oracle reply; an empty reply has none."""
-    texts = {**{("oracle", key): text for key, text in oracle.items()},
-             **{(name, key): reply.text for key, replies in responses.items()
-                for name, reply in replies.items()}}
+def _human_labels(run: StageRun) -> list[LabeledPair]:
+    """The annotator's labels, to compare the judge with; no more than a trial has examples."""
+    path = run.path("human_pool_labeled")
+    found = read_jsonl(path, parse_labeled, made_by=made_by(path.stem)) if path.exists() else []
+    return found[:run.config.evaluation.max_examples]
+
+
+def judge_agreement(run: StageRun) -> dict[str, Any]:
+    """How far the judge that ranks agrees with the annotator, on the pairs of the human pool.
+
+    It labels them in both orders; what the same judge answered in 01 is not asked again.
+    """
+    human = _human_labels(run)
+    judge = judging.make_judge(run.config, "evaluate")
+    outcome = judging.label_pairs([h.pair for h in human], judge, seed=run.config.seed,
+                                  log=run.path("human_pool_judgments"))
+    return agreement.compare([parse_labeled(row) for row in outcome.rows()], human,
+                             seed=run.config.seed)
+
+
+def find_tactics(run: StageRun, examples: Sequence[Example],
+                 responses: Responses) -> TacticsOutcome:
+    """The manipulation tactics in every reply and in a sample of the labelled pairs."""
+    judge = judging.make_judge(run.config, "safety")
+    found = judging.find_tactics(safety.items(examples, responses, safety.sampled_labels(run)),
+                                 judge, log=run.path("tactics_judgments"))
+    if found.errors:
+        run.warnings.append(f"{len(found.errors)} replies could not be searched for tactics; they "
+                            "are missing, not clean.")
+    return found
+
+
+def plan_of(run: StageRun, examples: Sequence[Example], responses: Responses) -> judging.Plans:
+    """What the paid calls of this notebook would cost, before the first of them."""
+    plans = judging.Plans()
+
+    def add(what: str, role: judging.Role, log: str, ask: Callable[..., list[Question]]) -> None:
+        judge = judging.make_judge(run.config, role)
+        plans[what] = judging.plan(ask(judge), judge, log=run.path(log))
+
+    if run.config.oracle.generate:
+        add("oracle replies", "oracle", "oracle_judgments", lambda judge: list(
+            judging.oracle_questions({e.example_id: e.prompt for e in examples}, judge).values()))
+    add("rankings", "evaluate", "rank_judgments", lambda judge: _flat(judging.rank_questions(
+        _rank_items(examples, responses), judge, **_rank_how(run))))
+    add("labels of the human pool", "evaluate", "human_pool_judgments", lambda judge: _flat(
+        judging.pair_questions([h.pair for h in _human_labels(run)], judge, both_orders=True,
+                               seed=run.config.seed)))
+    add("manipulation tactics", "safety", "tactics_judgments", lambda judge: list(
+        judging.tactics_questions(safety.items(examples, responses, safety.sampled_labels(run)),
+                                  judge).values()))
+    unknown = plans["oracle replies"].calls if run.config.oracle.generate else 0
+    plans["embeddings"] = judging.embedding_plan(
+        [text for text in _texts(examples, responses, {}).values() if text.strip()], run.config,
+        cache=run.path("embeddings"), unknown=unknown)
+    return plans
+
+
+def _flat(groups: Mapping[str, list[Question]]) -> list[Question]:
+    return [question for group in groups.values() for question in group]
+
+
+def _texts(examples: Sequence[Example], responses: Responses,
+           oracle: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """What is embedded, by (who wrote it, example)."""
+    return {**{("oracle", key): text for key, text in oracle.items()},
+            **{("prompt", e.example_id): render_text(e.prompt) for e in examples},
+            **{(name, key): reply.text for key, replies in responses.items()
+               for name, reply in replies.items()}}
+
+
+def similarity_to_oracle(run: StageRun, examples: Sequence[Example], responses: Responses,
+                         oracle: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Cosine similarity of each reply to its example's oracle reply; an empty reply has none.
+
+    Returns:
+        per example `scores` by model, and `baselines` that say what such a number means: the
+        example's `oracle` reply and each of the `responses` against the oracle's reply to
+        `other_example`, drawn by a hash, and the `prompt` against the oracle's reply to it.
+    """
+    texts = _texts(examples, responses, oracle)
     keys = [key for key, text in texts.items() if text.strip()]
     vectors = judging.embed([texts[key] for key in keys], run.config,
                             cache=run.path("embeddings"))
-    place = {key: at for at, key in enumerate(keys)}
+    place, others = {key: at for at, key in enumerate(keys)}, another(oracle, run.config.seed)
 
-    def cosine(name: str, example: str) -> float | None:
-        if (name, example) not in place or ("oracle", example) not in place:
+    def cosine(name: str, example: str, to: str | None) -> float | None:
+        if (name, example) not in place or ("oracle", to) not in place:
             return None
-        a, b = vectors[place[name, example]], vectors[place["oracle", example]]
+        a, b = vectors[place[name, example]], vectors[place["oracle", to]]
         return float(np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
 
-    return {example: {name: cosine(name, example) for name in replies}
-            for example, replies in responses.items()}
+    return {key: {
+        "scores": {name: cosine(name, key, key) for name in replies},
+        "baselines": {
+            "other_example": others.get(key), "oracle": cosine("oracle", key, others.get(key)),
+            "prompt": cosine("prompt", key, key),
+            "responses": {name: cosine(name, key, others.get(key)) for name in replies}}}
+        for key, replies in responses.items()}
+
+
+def another(ids: Collection[str], seed: int) -> dict[str, str]:
+    """For each id another one, each once, in an order that a hash draws; none for a lone id."""
+    order = sorted(ids, key=lambda key: content_id(seed, "another", key, length=32))
+    return dict(zip(order, order[1:] + order[:1], strict=True)) if len(order) > 1 else {}
 
 
 def mean_scores(verdicts: Sequence[RankVerdict], models: Sequence[str]) -> dict[str, float] | None:
@@ -180,10 +274,12 @@ def mean_scores(verdicts: Sequence[RankVerdict], models: Sequence[str]) -> dict[
 def write_evaluation(run: StageRun, examples: Sequence[Example], models: Sequence[str],
                      responses: Responses, oracle: Mapping[str, str],
                      verdicts: Mapping[str, Sequence[RankVerdict]],
-                     similarity: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+                     similarity: Mapping[str, Mapping[str, Any]], *, tactics: TacticsOutcome,
+                     agreed: Mapping[str, Any]) -> dict[str, Any]:
     """Write `final_evaluation.json` in the specified format, with additions, and return it."""
     rows = [_example_entry(run, e, models, responses[e.example_id], oracle.get(e.example_id),
-                           verdicts[e.example_id], similarity[e.example_id]) for e in examples]
+                           verdicts[e.example_id], similarity[e.example_id])
+            | {"tactics": safety.of_example(tactics, e.example_id, models)} for e in examples]
     graded = {m: [row["grader_scores"].get(m) for row in rows] for m in models}
     similar = {m: [row["similarity_scores"][m] for row in rows] for m in models}
     config = run.config
@@ -194,15 +290,15 @@ def write_evaluation(run: StageRun, examples: Sequence[Example], models: Sequenc
             "base_model": config.model.base, "judge": config.evaluation.judge,
             "oracle": config.oracle.source if config.oracle.generate else "human replies",
             "labeller": config.label_ai.judge, "annotator": config.label_human.source,
-            "embedder": config.similarity.embedder, "asked_models": {
-                "judge": judging.model_of(config, "evaluate"),
-                "oracle": judging.model_of(config, "oracle") if config.oracle.generate else None,
-                "labeller": judging.model_of(config, "label_ai")},
+            "safety": config.safety.judge, "embedder": config.similarity.embedder,
+            "asked_models": _models_asked(run),
             "generation": config.generation.model_dump(), "orders": config.evaluation.orders,
             "planned_examples": config.data.test_examples,
             "weights": {m: weights_hash(config, m) for m in models}},
         "grader_scores": graded, "similarity_scores": similar, "per_example": rows,
         "training": training_of(config, models),
+        "label_tactics": safety.of_labels(tactics, safety.sampled_labels(run)),
+        "judge_agreement": dict(agreed),
         "summary": {
             "num_examples": len(rows), "models_evaluated": list(models),
             "num_unscored": sum(not row["grader_scores"] for row in rows),
@@ -239,10 +335,26 @@ def _points(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [point for _, point in sorted(points.items())]
 
 
+def _models_asked(run: StageRun) -> dict[str, str | None]:
+    """Which model, beyond which service, was asked for what; the labeller as its labels name it."""
+    config = run.config
+    names: dict[str, str | None] = {
+        key: f"{judging.provider_of(config, role)}/{judging.model_of(config, role)}"
+        for key, role in (("judge", "evaluate"), ("oracle", "oracle"), ("labeller", "label_ai"),
+                          ("safety", "safety"))}
+    if not config.oracle.generate:
+        names["oracle"] = None
+    path = run.path("ai_pool_labeled")
+    if path.exists():
+        labels = read_jsonl(path, parse_labeled, made_by=made_by(path.stem))
+        names["labeller"] = ", ".join(sorted({label.labeled_by for label in labels}))
+    return names
+
+
 def _example_entry(run: StageRun, example: Example, models: Sequence[str],
                    replies: Mapping[str, Generation], oracle: str | None,
                    verdicts: Sequence[RankVerdict],
-                   similarity: Mapping[str, float | None]) -> dict[str, Any]:
+                   similarity: Mapping[str, Any]) -> dict[str, Any]:
     scores = mean_scores(verdicts, models)
     entry = {
         "example_id": example.example_id,
@@ -257,7 +369,8 @@ def _example_entry(run: StageRun, example: Example, models: Sequence[str],
         "position_map": verdicts[0].position_map if verdicts else {},
         "judgments": [{"ranking": list(v.ranking) or None, "position_map": v.position_map,
                        "explanation": v.explanation, "error": v.error} for v in verdicts],
-        "similarity_scores": dict(similarity)}
+        "similarity_scores": similarity["scores"],
+        "similarity_baselines": similarity["baselines"]}
     if run.config.data.source == "demo":
         # The demo world's truth, by text alone: what the statistics should find.
         entry["gold_utility"] = {m: gold_utility(example.prompt, replies[m].text) for m in models}

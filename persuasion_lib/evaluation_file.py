@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 from persuasion_lib.errors import DataError
 from persuasion_lib.overlap import overlap_faults, shared_passages
 from persuasion_lib.records import Example, Message, content_id, to_messages
+from persuasion_lib.tactics import tactics_in
 
 ORDER = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")   # of tables when the file does not say
 MAX_SHARE = 0.05          # of truncated replies or unread rankings that passes without a warning
@@ -46,6 +47,8 @@ class Evaluated:
     n_calls: int
     setup: Mapping[str, Any]
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    label_tactics: Sequence[Mapping[str, Any]] = ()
+    agreement: Mapping[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
 
     def table(self, name: str) -> pd.DataFrame | None:
@@ -64,10 +67,21 @@ class Evaluated:
         return self._frame([[np.nan if text is None else len(text) for text in texts]
                             for texts in self.replies()])
 
-    def flags(self, test: Any) -> pd.DataFrame:
-        """1 where `test(text)` is true and 0 where not; NaN without a reply."""
-        return self._frame([[np.nan if text is None else float(bool(test(text)))
-                             for text in texts] for texts in self.replies()])
+    def flags(self, test: Any, values: list[list[Any]] | None = None) -> pd.DataFrame:
+        """1 where `test` of a reply (or of `values`) is true and 0 where not; NaN where None."""
+        return self._frame([[np.nan if value is None else float(bool(test(value)))
+                             for value in row] for row in values or self.replies()])
+
+    def tactics(self) -> tuple[list[list[Collection[str] | None]], bool]:
+        """Manipulation tactics per prompt in the order of `models`, and whether a judge found them.
+
+        None is unscored, or no reply. In a file without a judge's findings word lists find them.
+        """
+        if any(row.get("tactics") for row in self.rows):
+            return [[(row.get("tactics") or {}).get(m) for m in self.models]
+                    for row in self.rows], True
+        return [[None if text is None else tactics_in(text) for text in texts]
+                for texts in self.replies()], False
 
     def _frame(self, values: list[list[float]]) -> pd.DataFrame:
         return pd.DataFrame(values, index=self.ranks.index, columns=self.models, dtype=float)
@@ -100,7 +114,8 @@ def parse_evaluation(content: Mapping[str, Any]) -> Evaluated:
         shown = pd.DataFrame(slots, index=index, columns=models, dtype=float)
     ranks = table.groupby(level=0, sort=False).mean().reindex(pd.Index(ids, name="prompt_id"))
     data = Evaluated(rows, models, ranks, table, shown, reasons, n_calls,
-                     content.get("config") or {}, _curves(content.get("training") or {}))
+                     content.get("config") or {}, _curves(content.get("training") or {}),
+                     content.get("label_tactics") or (), _agreement(content))
     data.warnings.extend(_what_is_seen(data))
     return data
 
@@ -112,6 +127,14 @@ def _curves(training: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         for point in log.get("points", []))}
 
 
+def _agreement(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The judge against the annotator, as notebook 05 stores it; files from elsewhere lack it."""
+    found = content.get("judge_agreement")
+    complete = isinstance(found, Mapping) and {"status", "with_ties", "decided", "self", "alarms",
+                                               "smoothing"} <= found.keys()
+    return found if complete else None
+
+
 def _rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = content.get("per_example") if isinstance(content, Mapping) else None
     if not isinstance(found, list) or not found:
@@ -119,12 +142,14 @@ def _rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
                         "format of final_evaluation.json.")
     for name in ("config", "summary", "training"):
         _check(content.get(name), Mapping, f"`{name}` of the evaluation", "an object")
+    _check(content.get("label_tactics"), list, "`label_tactics` of the evaluation", "a list")
     rows = []
     for number, row in enumerate(found):
         where = f"per_example[{number}]"
         if not isinstance(row, Mapping) or not isinstance(row.get("responses"), Mapping):
             raise DataError(f"{where} has no `responses` by model.")
-        for name in ("grader_scores", "similarity_scores", "position_map", "finish"):
+        for name in ("grader_scores", "similarity_scores", "position_map", "finish", "tactics",
+                     "similarity_baselines"):
             _check(row.get(name), Mapping, f"{where}: `{name}`", "an object by model or slot")
         _check(row.get("judgments"), list, f"{where}: `judgments`", "a list")
         for model, text in row["responses"].items():

@@ -61,11 +61,18 @@ def similarity_distributions(result: Mapping[str, Any]) -> Plot:
         axes.axvline(row["mean"], color="black", linewidth=1.5)
         if row["ci_low"] is not None:
             axes.axvspan(row["ci_low"], row["ci_high"], color="C0", alpha=0.45, linewidth=0)
+        for baseline, style in zip((section["baselines"] or {}).get("oracle", []), (":", "--"),
+                                   strict=False):
+            if baseline["mean"] is not None:
+                axes.axvline(baseline["mean"], color="C3", linewidth=1.3, linestyle=style,
+                             label=f"oracle's reply against {baseline['model']}")
         axes.set_ylabel("prompts", fontsize=8)
         axes.set_title(f"{row['model']}: mean {row['mean']:.3f}", loc="left", fontsize=9, pad=2)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle("Similarity to the oracle's reply")
     panels[-1].set_xlabel("cosine similarity (line: mean; band: its interval)")
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=2,
+                  loc="outside lower center")
     return figure
 
 
@@ -175,8 +182,10 @@ FIGURES: dict[str, tuple[Callable[[Mapping[str, Any]], Plot], str]] = {
                       "over {n} prompts; the dotted line is the mean of all models, and overlap "
                       "of two intervals is no test of their difference."),
     "similarity_distributions": (similarity_distributions, "Cosine similarity of every reply to "
-                                 "the oracle's reply to the same prompt; likeness to one reply "
-                                 "by one oracle is not quality."),
+                                 "the oracle's reply to the same prompt (broken lines, where the "
+                                 "file has them: what texts reach that share no prompt, or only "
+                                 "the prompt); likeness to one reply by one oracle is not "
+                                 "quality."),
     "pairwise_win_rates": (pairwise_win_rates, "Share of prompts on which the row's model is "
                            "ranked above the column's, a tie counting half, with {level} "
                            "intervals that are not adjusted for the number of pairs."),

@@ -76,7 +76,7 @@ def question_of(config: Config, pair: Pair, judge: Judge) -> str:
 def plan_of(config: Config, pairs: Sequence[Pair], judge: Judge, name: str = "ai") -> Plan:
     """Calls, dollars and minutes of labelling what is not labelled yet in a pool."""
     return plan(_questions(config, pairs, judge, name), judge, mode=config.label_ai.mode,
-                log=path_of(config, POOLS[name][1]))
+                log=path_of(config, POOLS[name][1]), batches=True)
 
 
 def label(config: Config, pairs: Sequence[Pair], judge: Judge, name: str = "ai") -> LabelOutcome:

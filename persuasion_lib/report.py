@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib import figures
+from persuasion_lib import agreement, figures
 from persuasion_lib.findings import ci_text, p_text, p_value
 from persuasion_lib.records import content_id
 from persuasion_lib.stage import StageRun
@@ -38,13 +38,24 @@ class Section:
     figure: str | None = None
     notes: Sequence[str] = field(default=())
 
+    def _repr_html_(self) -> str:
+        """For a notebook: the words and the table, without the figure."""
+        return _html_body(self)
+
 
 def sections(result: Mapping[str, Any]) -> list[Section]:
     """The whole report in reading order."""
     return [_answer(result), _criteria(result), _seen(result), _summary(result),
-            _comparisons(result), _wins(result), _position(result), _strengths(result),
-            _similarity(result), _length(result), _tactics(result), *_training(result),
-            *_gold(result), Section("What limits these figures", result["limits"])]
+            _comparisons(result), _wins(result), _position(result), *_agreement(result),
+            _strengths(result), _similarity(result), _length(result), _tactics(result),
+            *_training(result), *_gold(result),
+            Section("What limits these figures", result["limits"])]
+
+
+def section(result: Mapping[str, Any], title: str) -> Section:
+    """The part of the report whose title starts so; one that says so where there is none."""
+    found = (part for part in sections(result) if part.title.startswith(title))
+    return next(found, Section(title, ("The evaluation does not say.",)))
 
 
 def _answer(result: Mapping[str, Any]) -> Section:
@@ -75,6 +86,8 @@ def _seen(result: Mapping[str, Any]) -> Section:
     roles = [f"{key}: {setup[key]}" for key in ("profile", "source", "base_model", "judge",
              "labeller", "oracle", "embedder", "orders", "seed")
              if isinstance(setup.get(key), str | int)]
+    roles += [f"{role} asked: {model}" for role, model in (
+        setup.get("asked_models") or {}).items() if model]
     return Section("What was evaluated, and what is suspicious in it",
                    [", ".join(roles) or "The file does not say how it was made.",
                     *(result["warnings"] or ["Nothing suspicious was found in the file."])])
@@ -159,6 +172,19 @@ def _position(result: Mapping[str, Any]) -> Section:
     return Section(title, lines, table.set_index("slot"), "position_outcome")
 
 
+def _agreement(result: Mapping[str, Any]) -> list[Section]:
+    """The judge that ranked against the annotator; nothing where a file knows of no annotator."""
+    found = result["agreement"]
+    if found is None:
+        return []
+    known = found["status"] != "none"
+    return [Section("Does the judge say what the annotator says?", agreement.sentences(found),
+                    agreement.confusion(found).rename_axis(columns=None).add_prefix("judge: ")
+                    if known else None, None, (
+        "Pairs of the SFT model's replies, by response; rows are the annotator's labels.",
+        ) if known else ())]
+
+
 def _strengths(result: Mapping[str, Any]) -> Section:
     plain, adjusted = result["strengths"]["plain"], result["strengths"]["adjusted"]
     table = pd.DataFrame({
@@ -179,16 +205,23 @@ def _similarity(result: Mapping[str, Any]) -> Section:
     section = result["similarity"]
     if section is None:
         return Section("Average Similarity to Oracle", ("No similarity in the evaluation.",))
-    table, against = _table(section["table"], "model"), section["against_rank"]
-    lines = []
+    against, baselines, lines = section["against_rank"], section["baselines"], []
+    table = _means(section["table"]).assign(
+        SD={row["model"]: _f(row["sd"]) for row in section["table"]})
     if against:
         lines.append(f"Within a prompt, similarity and score: mean Spearman "
                      f"{_f(against['rho'], '+.3f')} {ci_text(against, form='+.3f')}, "
                      f"{p_text(against['p'])} over {against['n_used']} prompts "
                      f"({against['n_constant']} without variation left out). Of the models' means: "
                      f"{_f(against['system']['rho'], '+.2f')} ({against['system']['note']}).")
-    return Section("Average Similarity to Oracle", lines,
-                   table[["mean", "ci_low", "ci_high", "sd"]], "similarity_distributions")
+    if baselines:
+        lines.append("What such a number means: " + "; ".join(
+            f"the oracle's reply against {row['model']} {_f(row['mean'])} {ci_text(row)}"
+            for row in baselines["oracle"]) + ". 'closer' is how much nearer a reply is to its own "
+            "oracle reply than to one for another prompt; 0 would be no relation to the prompt.")
+        table = table.assign(closer={r["model"]: f"{_f(r['mean'], '+.3f')} "
+                                     f"{ci_text(r, form='+.3f')}" for r in baselines["closer"]})
+    return Section("Average Similarity to Oracle", lines, table, "similarity_distributions")
 
 
 def _length(result: Mapping[str, Any]) -> Section:
@@ -213,13 +246,37 @@ def _tactics(result: Mapping[str, Any]) -> Section:
     changes = [f"{r['a']} - {r['b']} {_f(r['mean_diff'], '+.0%')} {ci_text(r, form='+.0%')}"
                for r in section["pairs"] if r["b"] == "sft"]
     return Section("Safety: manipulation tactics", (
-        "Share of replies in which a word list (a stand-in for a judge with this rubric) finds a "
-        "tactic, blind to the model.", *(f"{name}: {text}." for name, text in RUBRIC.items()),
+        *_tactics_found_by(section, result["setup"]),
         "Did training on preferences add to it? Any tactic, within prompts: "
         f"{'; '.join(changes) or 'SFT was not evaluated'}.",
-        f"Did the judge reward it? Within {reward['n']} prompts that have replies with and without "
-        f"a tactic, those with one scored {_f(reward['mean'], '+.3f')} "
-        f"{ci_text(reward, form='+.3f')}."), table)
+        f"Did the judge that ranks reward it? Within {reward['n']} prompts that have replies with "
+        f"and without a tactic, those with one scored {_f(reward['mean'], '+.3f')} "
+        f"{ci_text(reward, form='+.3f')}.", *map(_label_tactics, section["labels"])), table)
+
+
+def _tactics_found_by(section: Mapping[str, Any], setup: Mapping[str, Any]) -> list[str]:
+    """Who found the tactics, and what that cannot say."""
+    count = section["share"]["any"][0]["n"]
+    if section["judge"] and setup.get("safety") != "offline":
+        return [f"Share of replies in which {section['judge']}, told neither model nor label, finds"
+                f" a tactic of its rubric, over {count} prompts; {section['unscored']} replies are "
+                "unscored and not counted as clean. One model's reading in one call: no person "
+                "checked it, and it may miss what the labeller missed."]
+    return [f"Share of replies in which a word list (a stand-in for a judge with this rubric) "
+            f"finds a tactic, blind to the model, over {count} prompts. It finds phrases, not "
+            "intent.", *(f"{name}: {text}." for name, text in RUBRIC.items())]
+
+
+def _label_tactics(row: Mapping[str, Any]) -> str:
+    chosen, rejected = (f"{_f(r['mean'], '.0%')} {ci_text(r, form='.0%')}" for r in row["share"])
+    missing = f" ({row['unscored']} pairs unscored)" if row["unscored"] else ""
+    return (f"Did the {_LABELLERS.get(row['pool'], row['pool'])} reward it? Of {row['n']} decided "
+            f"pairs{missing} the chosen reply has a tactic in {chosen}, the rejected one in "
+            f"{rejected}: {_f(row['mean_diff'], '+.0%')} {ci_text(row, form='+.0%')}, "
+            f"{p_text(row['p_perm'])}.")
+
+
+_LABELLERS = {"ai": "AI labels", "human": "human labels"}
 
 
 def _training(result: Mapping[str, Any]) -> list[Section]:
@@ -341,15 +398,18 @@ def as_html(result: Mapping[str, Any], folder: Path, examples: str) -> str:
 
 def _html_section(section: Section, result: Mapping[str, Any], folder: Path, *,
                   first: bool) -> str:
-    parts = [f"<section{' class=answer' if first else ''}><h2>{escape(section.title)}</h2>"]
-    parts += [f"<p>{escape(line)}</p>" for line in section.lines]
-    if section.table is not None:
-        parts.append(_html_table(section.table))
-    parts += [f"<p class='note'>{escape(note)}</p>" for note in section.notes]
+    parts = [f"<section{' class=answer' if first else ''}><h2>{escape(section.title)}</h2>",
+             _html_body(section)]
     if section.figure and (folder / f"{section.figure}.png").exists():
         parts.append(_html_figure(folder / f"{section.figure}.png",
                                   figures.caption(section.figure, result)))
     return "".join([*parts, "</section>"])
+
+
+def _html_body(section: Section) -> str:
+    table = [] if section.table is None else [_html_table(section.table)]
+    return "".join([*(f"<p>{escape(line)}</p>" for line in section.lines), *table,
+                    *(f"<p class='note'>{escape(note)}</p>" for note in section.notes)])
 
 
 def _html_table(table: pd.DataFrame) -> str:

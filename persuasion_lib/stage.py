@@ -58,6 +58,7 @@ FILES = {
     "oracle_judgments": "{records}/oracle_judgments.jsonl",
     "embeddings": "{records}/embeddings.jsonl",
     "rank_judgments": "{records}/rank_judgments.jsonl",
+    "tactics_judgments": "{records}/tactics_judgments.jsonl",
     "given_evaluation": "{given}",
     "analysis": "{analysis}/analysis.json",
     "report": "{analysis}/analysis_report.txt",
@@ -74,7 +75,8 @@ class Stage:
     """One step of the pipeline = one notebook = one module.
 
     `reads` and `writes` are keys of FILES, `sections` the settings that change the outcome.
-    `optional` inputs may be absent: the stage says so and goes on without them.
+    `optional` inputs may be absent: the stage says so and goes on without them. `prompts` are files
+    of configs/prompts that judges or people are shown.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Stage:
     sections: tuple[str, ...]
     reads: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
 
     @property
     def notebook(self) -> str:
@@ -98,9 +101,10 @@ STAGES = {stage.name: stage for stage in (
                   "ai_pool_responses", "human_pool_responses", "prepare_report")),
     Stage("label_ai", 1, sections=("seed", "label_ai", "anthropic", "openai"),
           reads=("ai_pool_responses",), optional=("human_pool_responses",),
-          writes=("ai_pool_labeled", "human_pool_judged")),
+          writes=("ai_pool_labeled", "human_pool_judged"), prompts=("compare.txt",)),
     Stage("label_human", 2, sections=("seed", "label_human"),
-          reads=("human_pool_responses",), writes=("human_pool_labeled",)),
+          reads=("human_pool_responses",), writes=("human_pool_labeled",),
+          prompts=("label_guidelines.md",)),
     Stage("validate", 3, sections=("seed", "validate"),
           reads=("ai_pool_labeled", "human_pool_labeled"), optional=("human_pool_judged",),
           writes=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "validation_report",
@@ -109,8 +113,9 @@ STAGES = {stage.name: stage for stage in (
                                     "rlhf", "rlaif_to_rlhf"),
           reads=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "sft"), writes=_TRAINED),
     Stage("evaluate", 5, sections=("seed", "model", "generation", "oracle", "similarity",
-                                   "evaluation", "anthropic", "openai"),
-          reads=("test", "sft"), optional=_TRAINED, writes=("evaluation",)),
+                                   "safety", "evaluation", "anthropic", "openai"),
+          reads=("test", "sft"), optional=(*_TRAINED, "ai_pool_labeled", "human_pool_labeled"),
+          writes=("evaluation",), prompts=("compare.txt", "oracle.txt", "rank.txt", "tactics.txt")),
     Stage("analysis", 6, sections=("seed", "analysis", "evaluation"), reads=("evaluation",),
           writes=("analysis", "report", "report_html", "qualitative", "figures")),
 )}
@@ -205,8 +210,10 @@ def settings_of(config: Config, stage: Stage) -> dict[str, Any]:
         values["analysis.training_files content"] = {
             name: content_hash(file) for name, file in files.items() if file.exists()}
         values["data.max_shared_passages"] = config.data.max_shared_passages
-    if stage.name in ("label_ai", "label_human", "evaluate"):
-        values["configs/prompts content"] = content_hash(config.root / "configs" / "prompts")
+    for prompt in stage.prompts:
+        file = config.root / "configs" / "prompts" / prompt
+        values[f"configs/prompts/{prompt} content"] = (
+            content_hash(file) if file.exists() else "missing")
     return json.loads(json.dumps(values, default=str))
 
 

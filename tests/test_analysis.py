@@ -3,13 +3,15 @@ import json
 
 import pandas as pd
 import pytest
+from labeling_pool import make_pairs
 from scratch import persuasion
 from synthetic_evaluation import FORGERY, MODELS, analysed, from_elsewhere, make_evaluation, planted
 
-from persuasion_lib import analysis, figures, findings, results_explorer
+from persuasion_lib import agreement, analysis, figures, findings, results_explorer
 from persuasion_lib.config import load_config
 from persuasion_lib.errors import DataError, MissingInput
 from persuasion_lib.evaluation_file import FORGED, learned_from, parse_evaluation, training_row
+from persuasion_lib.records import LabeledPair
 from persuasion_lib.stage import STAGES, StageRun, path_of, start, state
 from persuasion_lib.store import write_json
 from persuasion_lib.tactics import tactics_in
@@ -88,6 +90,27 @@ def test_a_broken_judge_is_named_and_a_sound_one_is_not(judge, kind, models):
     if kind:
         assert result["answer"]["verdict"] == "none: judge broken"
         assert criterion(result, "warm-up") == "cannot be decided"
+
+
+def test_similarities_are_read_against_texts_that_share_no_prompt():
+    def baselines(row):
+        row["similarity_baselines"] = {
+            "oracle": 0.2, "prompt": 0.4, "responses": {m: s - 0.25 for m, s in
+                                                        row["similarity_scores"].items()}}
+    found = analysed(changed(make_evaluation(24), baselines))["similarity"]["baselines"]
+    assert [row["mean"] for row in found["oracle"]] == pytest.approx([0.2, 0.4])
+    assert [row["mean"] for row in found["closer"]] == pytest.approx([0.25] * 5)
+    assert planted()["similarity"]["baselines"] is None
+
+
+def test_the_agreement_of_the_judge_travels_in_the_evaluation_and_its_alarms_are_cautions():
+    judge = [LabeledPair(pair, "a", "judge") for pair in make_pairs(40)]
+    human = [LabeledPair(pair, "ab"[i % 2], "human") for i, pair in enumerate(make_pairs(40))]
+    found = agreement.compare(judge, human)
+    result = analysed(make_evaluation(24) | {"judge_agreement": found})
+    assert result["agreement"] == found
+    assert found["alarms"] and set(found["alarms"]) <= set(result["cautions"])
+    assert planted()["agreement"] is None
 
 
 def test_a_position_bias_is_a_caution_beside_the_verdict_not_a_broken_judge():

@@ -72,6 +72,57 @@ def test_similarity_is_a_cosine(result):
     assert values and all(-1 <= v <= 1 for v in values)
 
 
+def test_a_baseline_compares_with_the_oracle_of_another_prompt_each_once():
+    others = evaluate.another([f"e{i}" for i in range(7)], seed=0)
+    assert set(others) == set(others.values()) and all(a != b for a, b in others.items())
+    assert evaluate.another(["alone"], seed=0) == {}
+
+
+def test_similarities_come_with_what_they_mean(result):
+    for row in result["per_example"]:
+        baselines = row["similarity_baselines"]
+        assert baselines["other_example"] != row["example_id"]
+        assert set(baselines["responses"]) == set(MODELS)
+    mean = {name: sum(row["similarity_baselines"][name] for row in result["per_example"])
+            for name in ("oracle", "prompt")}
+    assert mean["oracle"] > 0 and 0 < mean["prompt"] < len(result["per_example"])
+
+
+def test_every_reply_and_both_sides_of_labelled_pairs_were_searched_for_tactics(result):
+    assert all(set(row["tactics"]) == set(MODELS) and None not in row["tactics"].values()
+               for row in result["per_example"])
+    assert {row["pool"] for row in result["label_tactics"]} == {"ai", "human"}
+    assert all(row["chosen"] is not None for row in result["label_tactics"])
+
+
+def test_the_judge_that_ranks_is_compared_with_the_annotator(result):
+    agreed = result["judge_agreement"]
+    assert (agreed["both"], agreed["judge"]) == (40, "offline/stand-in")
+    assert agreed["self"]["with_ties"]["n"] == 6
+    asked = result["config"]["asked_models"]
+    assert asked["judge"] == asked["labeller"] == agreed["judge"]
+
+
+def test_the_labeller_that_ranks_as_well_is_not_asked_about_the_human_pool_again(smoke_copy):
+    run = start("evaluate", "smoke")
+    log = run.path("human_pool_judgments").read_bytes()
+    evaluate.judge_agreement(run)
+    assert run.path("human_pool_judgments").read_bytes() == log and log
+
+
+def test_the_plan_names_every_paid_step_before_it_is_paid_for(smoke_copy):
+    run = start("evaluate", "smoke")
+    examples, models = evaluate.read_test_set(run), evaluate.present_models(run)
+    responses = evaluate.generate_responses(run, examples, models)
+    done = evaluate.plan_of(run, examples, responses)
+    assert {name: plan.calls for name, plan in done.items()} == dict.fromkeys((
+        "oracle replies", "rankings", "labels of the human pool", "manipulation tactics",
+        "embeddings"), 0)
+    run.path("rank_judgments").unlink()
+    assert evaluate.plan_of(run, examples, responses)["rankings"].calls == 24
+    assert "| **in all** | | 0 |" in done._repr_markdown_()
+
+
 def test_a_missing_checkpoint_is_left_out_with_a_warning(smoke_copy):
     shutil.rmtree(path_of(load_config("smoke"), "rlaif_rlhf"))
     run = start("evaluate", "smoke")

@@ -11,7 +11,7 @@ from judging_world import judge_at
 
 from persuasion_lib.config import Config, load_config
 from persuasion_lib.errors import DataError, JudgingStopped
-from persuasion_lib.judging import embed, embedding_ledger
+from persuasion_lib.judging import embed, embedding_ledger, embedding_plan
 
 
 @pytest.fixture
@@ -88,3 +88,13 @@ def test_the_stand_in_embeds_offline(tmp_path):
     vectors = embed(["a b", "a b", "c d"], load_config("demo"), cache=tmp_path / "cache")
     assert vectors[0] @ vectors[1] == pytest.approx(1.0)
     assert vectors[0] @ vectors[2] == pytest.approx(0.0)
+
+
+def test_the_plan_of_embeddings_counts_what_the_cache_lacks(quick, monkeypatch, tmp_path):
+    with FakeServer() as server:
+        config = config_at(server, monkeypatch)
+        before = embedding_plan(TEXTS, config, cache=tmp_path / "cache", unknown=5)
+        embed(TEXTS[:2], config, cache=tmp_path / "cache")
+        after = embedding_plan(TEXTS, config, cache=tmp_path / "cache")
+    assert (before.calls, before.known, after.calls, after.known) == (1, 0, 1, 2)
+    assert before.usd[1] > after.usd[1] > 0

@@ -287,7 +287,7 @@ def test_a_model_without_a_price_is_refused_because_no_budget_can_hold(monkeypat
 def test_the_check_names_what_is_missing_per_role_and_spends_nothing(project, monkeypatch):
     missing = check(load_config("full"))
     assert all("API key not set" in missing[name] for name in
-               ("label_ai", "evaluate", "oracle", "embedder"))
+               ("label_ai", "evaluate", "oracle", "safety", "embedder"))
     assert set(check(load_config("demo")).values()) == {""}
     with FakeServer(["401"]) as server:
         judge_at(server, monkeypatch)
@@ -299,7 +299,7 @@ def test_the_check_names_what_is_missing_per_role_and_spends_nothing(project, mo
         assert "judging.prices" in old["embedder"]
         pinged = check(load_config("full"), ping=True)
     assert "Check the API key" in pinged["label_ai"]
-    assert (pinged["evaluate"], pinged["oracle"], len(server.requests)) == ("", "", 3)
+    assert (pinged["evaluate"], pinged["oracle"], len(server.requests)) == ("", "", 4)
 
 
 def test_labels_need_no_torch():

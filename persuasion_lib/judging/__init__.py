@@ -7,7 +7,7 @@
     rows        what a log holds, and what it cost
     run         the loop: paced, within the budget, saved, interruptible
     batch       the same questions through Message Batches, at half the price
-    tasks       labels of pairs, rankings, oracle replies
+    tasks       labels of pairs, rankings, oracle replies, manipulation tactics
     embed       embeddings, checked and cached
     plan        what a run would cost; check: what is missing for one
 
@@ -15,9 +15,16 @@ Keys and clients stay inside `clients`; nothing here imports torch.
 """
 
 from persuasion_lib.judging.check import check
-from persuasion_lib.judging.clients import Judge, check_model, make_judge, model_of
-from persuasion_lib.judging.embed import embed, embedding_ledger
-from persuasion_lib.judging.plan import Plan, plan
+from persuasion_lib.judging.clients import (
+    Judge,
+    Role,
+    check_model,
+    make_judge,
+    model_of,
+    provider_of,
+)
+from persuasion_lib.judging.embed import embed, embedding_ledger, embedding_plan
+from persuasion_lib.judging.plan import Plan, Plans, plan
 from persuasion_lib.judging.questions import Question, compose, label_of
 from persuasion_lib.judging.rows import Ledger, errors_path
 from persuasion_lib.judging.run import ask_all
@@ -27,13 +34,21 @@ from persuasion_lib.judging.tasks import (
     RankItem,
     RankOutcome,
     RankVerdict,
+    TacticsItem,
+    TacticsOutcome,
+    find_tactics,
     label_pairs,
+    oracle_questions,
     oracle_replies,
     pair_questions,
     rank,
+    rank_questions,
+    tactics_questions,
 )
 
-__all__ = ["Judge", "LabelOutcome", "Ledger", "OracleOutcome", "Plan", "Question", "RankItem",
-           "RankOutcome", "RankVerdict", "ask_all", "check", "check_model", "compose", "embed",
-           "embedding_ledger", "errors_path", "label_of", "label_pairs", "make_judge",
-           "model_of", "oracle_replies", "pair_questions", "plan", "rank"]
+__all__ = ["Judge", "LabelOutcome", "Ledger", "OracleOutcome", "Plan", "Plans", "Question",
+           "RankItem", "RankOutcome", "RankVerdict", "Role", "TacticsItem", "TacticsOutcome",
+           "ask_all", "check", "check_model", "compose", "embed", "embedding_ledger",
+           "embedding_plan", "errors_path", "find_tactics", "label_of", "label_pairs",
+           "make_judge", "model_of", "oracle_questions", "oracle_replies", "pair_questions",
+           "plan", "provider_of", "rank", "rank_questions", "tactics_questions"]

@@ -15,8 +15,9 @@ from persuasion_lib.config import Config, api_key
 from persuasion_lib.errors import ConfigError
 from persuasion_lib.judging.faults import Fault
 from persuasion_lib.judging.questions import LETTERS, Question
+from persuasion_lib.tactics import RUBRIC, tactics_in
 
-Role = Literal["label_ai", "evaluate", "oracle"]
+Role = Literal["label_ai", "evaluate", "oracle", "safety"]
 _LIMITS = {"requests": ("anthropic-ratelimit-requests-limit", "x-ratelimit-limit-requests"),
            "input_tokens": ("anthropic-ratelimit-input-tokens-limit", "x-ratelimit-limit-tokens"),
            "output_tokens": ("anthropic-ratelimit-output-tokens-limit",)}
@@ -212,6 +213,10 @@ class OfflineJudge(Judge):
         if question.task == "compare":
             choice, why = self._scores.compare(context, *shown, sample=question.sample)
             answer: dict[str, Any] = {"reasoning": why, "choice": choice}
+        elif question.task == "tactics":
+            found = tactics_in(shown[0])
+            answer = {name.replace(" ", "_"): {"reason": "a phrase of the word list", "present":
+                                               name in found} for name in RUBRIC}
         else:
             slots, why = self._scores.rank(context, shown, sample=question.sample)
             answer = {"reasoning": why, "ranking": [LETTERS[slot] for slot in slots]}
@@ -228,16 +233,16 @@ def make_judge(config: Config, role: Role) -> Judge:
     Raises:
         ConfigError: no usable key, no price for the model, or a model that is not served any more.
     """
-    provider = provider_of(config, role)
+    provider, model = provider_of(config, role), model_of(config, role)
     common: dict[str, Any] = {
         "prompts": config.root / "configs" / "prompts", "budget_usd": config.judging.budget_usd,
         "prices_date": config.judging.prices_date, "seed": config.seed,
         "requests_per_minute": config.rate_limiting.requests_per_minute}
     if provider == "offline":
         common["requests_per_minute"] = None
-        return OfflineJudge("offline", "stand-in", "this process", max_tokens=0, timeout_s=60,
+        return OfflineJudge(provider, model, "this process", max_tokens=0, timeout_s=60,
                             price=(0.0, 0.0), **common)
-    settings, model = getattr(config, provider), model_of(config, role)
+    settings = getattr(config, provider)
     common |= {"provider": provider, "model": model, "price": price_of(config, model),
                "max_tokens": settings.max_tokens, "timeout_s": settings.timeout,
                "root": config.root}
@@ -254,17 +259,17 @@ def make_judge(config: Config, role: Role) -> Judge:
 def provider_of(config: Config, role: Role) -> str:
     """The service that the settings name for a role: anthropic, openai or offline."""
     return {"label_ai": config.label_ai.judge, "evaluate": config.evaluation.judge,
-            "oracle": config.oracle.source}[role]
+            "oracle": config.oracle.source, "safety": config.safety.judge}[role]
 
 
 def model_of(config: Config, role: Role) -> str:
-    """The model that plays a role; "offline" for the stand-in."""
+    """The model that plays a role; the judge of manipulation is the evaluation's."""
     provider = provider_of(config, role)
     if provider == "offline":
-        return provider
+        return "stand-in"
     settings = getattr(config, provider)
-    return {"evaluate": settings.evaluate_model, "oracle": settings.oracle_model}.get(
-        role) or settings.model
+    return {"evaluate": settings.evaluate_model, "safety": settings.evaluate_model,
+            "oracle": settings.oracle_model}.get(role) or settings.model
 
 
 def openai_endpoint(config: Config) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from persuasion_lib.config import Config
 from persuasion_lib.errors import DataError, JudgingStopped, PersuasionError
 from persuasion_lib.judging.clients import openai_endpoint, openai_key, price_of
 from persuasion_lib.judging.faults import Fault, classify
+from persuasion_lib.judging.plan import Plan
 from persuasion_lib.judging.rows import Ledger, cost_of
 from persuasion_lib.judging.run import BACKOFF_S, ITEM_TRIES
 from persuasion_lib.records import content_id
@@ -23,6 +25,7 @@ from persuasion_lib.store import AppendLog
 CHUNK_TEXTS = 256           # the API takes 2,048 texts and
 CHUNK_TOKENS = 200_000      # 300,000 tokens a request
 TEXT_TOKENS = 8_000         # and 8,192 a text
+USUAL_TOKENS = 400          # of a reply that is still to be written
 
 
 def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
@@ -41,8 +44,7 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
             problem = "too long" if text.strip() else "empty"
             raise DataError(f"text {number} of {len(texts)} is {problem} and cannot be embedded; "
                             "leave it out of the similarity")
-    model = config.openai.embedding_model
-    keys = [content_id("embed", model, text, length=40) for text in texts]
+    keys = _keys(texts, config)
     with AppendLog(cache) as log:
         known = {row["key"]: row["vector"] for row in log.rows}
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
@@ -51,6 +53,31 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
             known = {row["key"]: row["vector"] for row in log.rows}
     vectors = [np.frombuffer(base64.b64decode(known[key]), "<f4") for key in keys]
     return np.stack(vectors).astype(np.float64)
+
+
+def _keys(texts: Sequence[str], config: Config) -> list[str]:
+    model = config.openai.embedding_model
+    return [content_id("embed", model, text, length=40) for text in texts]
+
+
+def embedding_plan(texts: Sequence[str], config: Config, *, cache: Path, unknown: int = 0) -> Plan:
+    """What `embed` would cost; `unknown` texts are still to be written and of a usual length."""
+    budget = config.judging.budget_usd
+    if config.similarity.embedder == "offline":
+        return Plan("offline/word counts", "this process", 0, 0, 0, (0.0, 0.0), budget, "seconds",
+                    False, "online", "")
+    known: set[str] = set()
+    if cache.exists():
+        with AppendLog(cache) as log:
+            known = {row["key"] for row in log.rows}
+    keyed = dict(zip(_keys(texts, config), texts, strict=True))
+    missing = {key: text for key, text in keyed.items() if key not in known}
+    tokens = int(sum(len(text) / 3 for text in missing.values())) + unknown * USUAL_TOKENS
+    model = config.openai.embedding_model
+    usd = tokens * price_of(config, model)[0] / 1e6
+    return Plan(f"openai/{model}", openai_endpoint(config),
+                math.ceil((len(missing) + unknown) / CHUNK_TEXTS), len(keyed) - len(missing),
+                tokens, (0.7 * usd, usd), budget, "seconds", False, "online", "")
 
 
 def embedding_ledger(cache: Path) -> Ledger:

@@ -48,8 +48,32 @@ class Plan:
         return f"| plan | |\n|---|---|\n{table}{note}"
 
 
-def plan(questions: Sequence[Question], judge: Judge, *, log: Path, mode: str = "online") -> Plan:
-    """What asking the questions that `log` does not answer yet would take."""
+class Plans(dict[str, Plan]):
+    """The plans of one notebook by what they are for; shown as one table with a sum."""
+
+    @property
+    def usd(self) -> tuple[float, float]:
+        """Dollars in all, (low, high)."""
+        return sum(p.usd[0] for p in self.values()), sum(p.usd[1] for p in self.values())
+
+    def _repr_markdown_(self) -> str:
+        rows = [f"| {name} | `{p.judge}` | {p.calls:,} | {p.known:,} | {p.usd[0]:.2f} to "
+                f"{p.usd[1]:.2f} | {p.budget_usd:.2f} | {p.time} |" for name, p in self.items()]
+        calls, known = (sum(getattr(p, n) for p in self.values()) for n in ("calls", "known"))
+        total = f"| **in all** | | {calls:,} | {known:,} | {self.usd[0]:.2f} to {self.usd[1]:.2f} "
+        notes = "".join(f"\n\n**Note:** {note}" for note in dict.fromkeys(
+            p.note for p in self.values() if p.note))
+        return "\n".join(["| plan | who answers | calls to make | answered already | dollars | "
+                          "stops at | time |", "|---|---|---|---|---|---|---|", *rows,
+                          total + "| | |"]) + notes
+
+
+def plan(questions: Sequence[Question], judge: Judge, *, log: Path, mode: str = "online",
+         batches: bool = False) -> Plan:
+    """What asking the questions that `log` does not answer yet would take.
+
+    `batches` says that the caller can also ask in batches, so that they are proposed.
+    """
     rows: list[dict[str, Any]] = []
     if log.exists():
         with AppendLog(log) as judgments:       # which sets a torn last line aside
@@ -67,7 +91,7 @@ def plan(questions: Sequence[Question], judge: Judge, *, log: Path, mode: str = 
            share * judge.usd(sent, out[1] * len(todo)))
     return Plan(judge.name, judge.endpoint, len(todo), len(asked) - len(todo), sent, usd,
                 judge.budget_usd, _time(judge, len(todo), mode), bool(seen), mode,
-                _note(judge, len(todo), usd[1], mode))
+                _note(judge, usd[1], batches and mode == "online" and len(todo) >= LARGE))
 
 
 def _time(judge: Judge, calls: int, mode: str) -> str:
@@ -81,12 +105,12 @@ def _time(judge: Judge, calls: int, mode: str) -> str:
     return f"about {duration(calls / rate * 60)} at {rate:.0f} calls a minute{basis}"
 
 
-def _note(judge: Judge, calls: int, high_usd: float, mode: str) -> str:
+def _note(judge: Judge, high_usd: float, propose_batch: bool) -> str:
     notes = [check_model(judge.model)] if judge.provider == "anthropic" else []
     if high_usd > judge.budget_usd:
         notes.append("The budget may not be enough; it stops the run and keeps what was answered.")
-    if judge.provider == "anthropic" and mode == "online" and calls >= LARGE:
+    if judge.provider == "anthropic" and propose_batch:
         notes.append("label_ai.mode=batch asks the same for half the price, within a day.")
     if judge.provider == "offline":
-        notes.append("The judge is a stand-in without a model; its labels show the method only.")
+        notes.append("The judge is a stand-in without a model; its answers show the method only.")
     return " ".join(note for note in notes if note)

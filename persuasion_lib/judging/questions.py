@@ -18,10 +18,12 @@ from typing import Any, Literal
 
 from persuasion_lib.errors import ConfigError, JudgeReplyError
 from persuasion_lib.records import Label, Message, content_id, render_text, unswap
+from persuasion_lib.tactics import RUBRIC
 
-Task = Literal["compare", "rank", "oracle"]
+Task = Literal["compare", "rank", "oracle", "tactics"]
 LETTERS = "ABCDE"
 _CHOICES = {"1": "a", "2": "b", "EQUAL": "tie"}
+_TACTICS = {name.replace(" ", "_"): name for name in RUBRIC}     # as names of a JSON schema
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,18 @@ class Question:
         """The JSON schema of the reply; None asks for plain text."""
         if self.task == "oracle":
             return None
+        if self.task == "tactics":
+            return _object({key: _object({"reason": {"type": "string"},
+                                          "present": {"type": "boolean"}}) for key in _TACTICS})
         answer = ({"choice": {"type": "string", "enum": list(_CHOICES)}} if self.task == "compare"
                   else {"ranking": {"type": "array", "items": {
                       "type": "string", "enum": list(LETTERS[:len(self.order)])}}})
-        properties = {"reasoning": {"type": "string"}, **answer}
-        return {"type": "object", "properties": properties, "required": list(properties),
-                "additionalProperties": False}
+        return _object({"reasoning": {"type": "string"}, **answer})
 
     def read(self, reply: str) -> dict[str, Any]:
         """The verdict in presented order: `choice`, `ranking` (slots, best first) or `text`.
+
+        Of a reply's tactics it is `tactics`: the reason per tactic that is in it.
 
         Raises:
             JudgeReplyError: no verdict, more than one, or one that may be a candidate's.
@@ -72,6 +77,8 @@ class Question:
         if self.task == "compare":
             choice, why = _verdict(reply, "choice", _as_choice, self.candidates)
             return {"choice": choice, "reasoning": why}
+        if self.task == "tactics":
+            return {"tactics": _tactics(reply, self.candidates)}
         slots, why = _verdict(reply, "ranking", lambda value: _as_slots(value, len(self.order)),
                               self.candidates)
         return {"ranking": list(slots), "reasoning": why}
@@ -108,6 +115,11 @@ def compose(task: Task, item_id: str, context: str | Sequence[Message],
     text = re.sub(r"\{(mark|slots|material)\}", lambda found: values[found[1]], user)
     return Question(item_id, task, shown, tuple(texts), tuple(order), sample, system, text,
                     content_id(system, user), messages)
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties),
+            "additionalProperties": False}
 
 
 def _encodable(text: str) -> str:
@@ -159,10 +171,8 @@ def _verdict(reply: str, name: str, read: Callable[[Any], Any],
     verdict in it makes it unreadable: a judge that quotes a candidate's fake verdict is not heard.
     """
     text = reply.strip()
-    fenced = re.fullmatch(r"```(?:json)?\s*(\{.*\})\s*```", text, re.DOTALL)
-    whole = _json_object(fenced[1] if fenced else text)
-    found = [(whole[1], text)] if whole and whole[0] == len(fenced[1] if fenced else text) else (
-        _scattered(text, name))
+    whole = _whole(text)
+    found = _scattered(text, name) if whole is None else [(whole, text)]
     try:
         values = {read(value[name]) for value, _ in found if name in value}
     except (ValueError, TypeError) as error:
@@ -175,6 +185,32 @@ def _verdict(reply: str, name: str, read: Callable[[Any], Any],
         raise JudgeReplyError(f"the {name} also stands in a text that was judged, so it may be "
                               "a quotation")
     return values.pop(), str(found[-1][0].get("reasoning", text[:2000]))
+
+
+def _whole(text: str) -> dict[str, Any] | None:
+    """The one JSON object, plain or fenced, that a reply consists of."""
+    fenced = re.fullmatch(r"```(?:json)?\s*(\{.*\})\s*```", text, re.DOTALL)
+    inner = fenced[1] if fenced else text
+    found = _json_object(inner)
+    return found[1] if found and found[0] == len(inner) else None
+
+
+def _tactics(reply: str, candidates: Sequence[str]) -> dict[str, str]:
+    """The tactics that a reply names and why; every one of them must be answered, with a boolean.
+
+    Free text is not searched: five answers leave too many ways to read a quotation.
+    """
+    answers = _whole(reply.strip())
+    if answers is None or set(answers) != set(_TACTICS):
+        raise JudgeReplyError("the reply is no JSON object with the answers "
+                              f"{', '.join(_TACTICS)}; it starts {reply[:200]!r}")
+    for key, one in answers.items():
+        if not isinstance(one, dict) or not isinstance(one.get("present"), bool):
+            raise JudgeReplyError(f"the reply's {key} is {one!r:.60}, without true or false")
+    if any(_bare(reply) in _bare(candidate) for candidate in candidates):
+        raise JudgeReplyError("the answers also stand in the text that was judged")
+    return {_TACTICS[key]: str(one.get("reason", "")) for key, one in answers.items()
+            if one["present"]}
 
 
 def _bare(text: str) -> str:

@@ -167,9 +167,9 @@ class RankOutcome(dict[str, list[RankVerdict]]):
         self.ledger = ledger
 
 
-def rank(items: Sequence[RankItem], judge: Judge, *, log: Path, orders: int = 1,
-         randomize: bool = True, seed: int = 0) -> RankOutcome:
-    """Rank 2 to 5 responses per item, best first; the judge never sees a model's name.
+def rank_questions(items: Sequence[RankItem], judge: Judge, *, orders: int = 1,
+                   randomize: bool = True, seed: int = 0) -> dict[str, list[Question]]:
+    """The questions per item: 2 to 5 responses, best first; no judge ever sees a model's name.
 
     The order is drawn from a hash of seed and example; `orders` presentations of one item rotate
     it, so that no model stands in one slot twice. `randomize` False keeps the order of `responses`.
@@ -189,6 +189,12 @@ def rank(items: Sequence[RankItem], judge: Judge, *, log: Path, orders: int = 1,
             compose("rank", item.example_id, item.context, tuple(item.responses.values()),
                     order=tuple(np.roll(start, -turns(k)[turn % k]).tolist()), sample=turn // k,
                     prompts=judge.prompts) for turn in range(orders)]
+    return asked
+
+
+def rank(items: Sequence[RankItem], judge: Judge, *, log: Path, **how: Any) -> RankOutcome:
+    """Rank the responses of each item; `how` as in `rank_questions`."""
+    asked = rank_questions(items, judge, **how)
     answers = ask_all([q for group in asked.values() for q in group], judge, log=log,
                       purpose="rank")
     return RankOutcome({item.example_id: [_ranked(q, tuple(item.responses), judge, answers)
@@ -223,14 +229,60 @@ class OracleOutcome(dict[str, str]):
         self.errors, self.ledger = errors, ledger
 
 
+def oracle_questions(prompts: Mapping[str, Sequence[Message]], judge: Judge) -> dict[str, Question]:
+    """The question per example id."""
+    return {example_id: compose("oracle", example_id, prompt, prompts=judge.prompts)
+            for example_id, prompt in prompts.items()}
+
+
 def oracle_replies(prompts: Mapping[str, Sequence[Message]], judge: Judge, *,
                    log: Path) -> OracleOutcome:
     """The oracle's reply to each prompt, by example id."""
-    asked = {example_id: compose("oracle", example_id, prompt, prompts=judge.prompts)
-             for example_id, prompt in prompts.items()}
+    asked = oracle_questions(prompts, judge)
     answers = ask_all(list(asked.values()), judge, log=log, purpose="oracle")
     keys = {example_id: q.key(judge.identity) for example_id, q in asked.items()}
     return OracleOutcome(
         {e: answers.rows[key]["verdict"]["text"] for e, key in keys.items() if key in answers.rows},
         {e: answers.errors[key] for e, key in keys.items() if key not in answers.rows},
         answers.ledger)
+
+
+@dataclass(frozen=True)
+class TacticsItem:
+    """One reply and what it answers; nothing says who wrote it."""
+
+    item_id: str
+    context: str | Sequence[Message]
+    reply: str
+
+
+class TacticsOutcome(dict[str, dict[str, str]]):
+    """Per item the reason per tactic that is in it; items without a verdict are in `errors`."""
+
+    def __init__(self, found: Mapping[str, dict[str, str]], errors: dict[str, str],
+                 ledger: Ledger) -> None:
+        super().__init__(found)
+        self.errors, self.ledger = errors, ledger
+
+
+def tactics_questions(items: Sequence[TacticsItem], judge: Judge) -> dict[str, Question]:
+    """The question per item; equal replies to one message are one question.
+
+    Raises:
+        DataError: an id occurs twice.
+    """
+    asked = {item.item_id: compose("tactics", item.item_id, item.context, (item.reply,),
+                                   order=(0,), prompts=judge.prompts) for item in items}
+    if len(asked) < len(items):
+        raise DataError("an id of the replies to be searched for tactics occurs twice")
+    return asked
+
+
+def find_tactics(items: Sequence[TacticsItem], judge: Judge, *, log: Path) -> TacticsOutcome:
+    """Which manipulation tactics each reply uses, by the rubric of `tactics.txt`."""
+    asked = tactics_questions(items, judge)
+    answers = ask_all(list(asked.values()), judge, log=log, purpose="tactics")
+    keys = {item_id: q.key(judge.identity) for item_id, q in asked.items()}
+    return TacticsOutcome(
+        {i: answers.rows[k]["verdict"]["tactics"] for i, k in keys.items() if k in answers.rows},
+        {i: answers.errors[k] for i, k in keys.items() if k not in answers.rows}, answers.ledger)
