@@ -47,7 +47,7 @@ class Model(Section):
 
 
 class Data(Section):
-    source: Literal["demo", "persuasionforgood", "cmv", "jsonl"]
+    source: Literal["demo", "persuasionforgood", "cmv", "jsonl", "files"]
     path: str | None
     conversations: int = Field(ge=0)
     sft_examples: int = Positive

@@ -73,6 +73,8 @@ def shared_passages(sets: Sets) -> pd.DataFrame:
     Columns: set, other set, row and other row (their places, from 0), share (of the words of the
     first prompt that stand in passages of the other; 1 for the same words, however few).
     """
+    if len(sets) < 2:
+        return pd.DataFrame(columns=["set", "other set", "row", "other row", "share"])
     rows = pd.DataFrame([
         (name, at, words, str(row.metadata.get("conversation_id") or words[:PASSAGE]))
         for name, part in sets.items() for at, row in enumerate(part)

@@ -290,12 +290,16 @@ def _brief(value: Any) -> str:
 
 @dataclass
 class StageRun:
-    """A stage in progress: its settings, and the inputs it began with."""
+    """A stage in progress: its settings, and the inputs it began with.
+
+    `without` are outputs that it does not make this time, because the user has no use for them.
+    """
 
     stage: Stage
     config: Config
     inputs: dict[str, str]
     warnings: list[str] = field(default_factory=list)
+    without: set[str] = field(default_factory=set)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def path(self, name: str) -> Path:
@@ -308,7 +312,8 @@ class StageRun:
         Raises:
             MissingInput: an output is missing, so the stage did not really end.
         """
-        absent = [n for n in self.stage.writes if not self.path(n).exists()]
+        absent = [n for n in self.stage.writes
+                  if n not in self.without and not self.path(n).exists()]
         if absent:
             raise MissingInput(f"{self.stage.notebook} did not write {', '.join(absent)}. "
                                "Run its cells from the top.")

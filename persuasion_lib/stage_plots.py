@@ -16,6 +16,7 @@ from persuasion_lib.records import LabeledPair
 
 def sft_curve(curve: pd.DataFrame) -> Plot:
     """Training and held-out loss in nats per token against the training step."""
+    curve = curve.reindex(columns=["step", "loss", "eval_loss"])   # nothing, if it was given
     figure = Plot(figsize=(6, 3.2), layout="constrained")
     axes = figure.subplots()
     for column, label, marker in (("loss", "training", "o"), ("eval_loss", "held out", "s")):

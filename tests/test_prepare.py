@@ -4,8 +4,8 @@ import pytest
 
 from persuasion_lib.config import load_config
 from persuasion_lib.errors import DataError
-from persuasion_lib.prepare import OMISSION, SETS, fit_prompt, split_by_conversation
 from persuasion_lib.records import Conversation, Turn
+from persuasion_lib.splits import OMISSION, SETS, fit_prompt, split_by_conversation
 from persuasion_lib.stage import path_of
 
 
