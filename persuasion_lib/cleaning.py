@@ -19,6 +19,7 @@ _FOOTNOTE = re.compile(
     r"moderators).*\Z", re.IGNORECASE | re.MULTILINE | re.DOTALL)
 _DELTA = re.compile(r"^[^\n]*(?:[∆Δ]|!delta\b|\bdelta(?:s)?\s+(?:to|awarded|for)\b)[^\n]*$",
                     re.IGNORECASE | re.MULTILINE)
+_GONE = re.compile(r"^[ \t]*\[(?:deleted|removed)\][ \t]*$", re.MULTILINE)
 _QUOTE = re.compile(r"^[ \t]*>(?!\d)[^\n]*$", re.MULTILINE)     # not ">15 dollars"
 _LINK = re.compile(r"\[([^\]\n]+)\]\((?:https?://|/)[^)\s]*\)")
 _URL = re.compile(r"\(?\bhttps?://\S+", re.IGNORECASE)
@@ -33,6 +34,7 @@ def _entities(text: str) -> str:
 # In this order: what an entity hides, the later rules must see.
 RULES: dict[str, Callable[[str], str]] = {
     "HTML entities": _entities,
+    "deleted text": lambda text: _GONE.sub("", text),
     "moderator footnote": lambda text: _FOOTNOTE.sub("", text),
     "edit after the replies": lambda text: _EDIT.sub("", text),
     "delta that tells the outcome": lambda text: _DELTA.sub("", text),

@@ -25,12 +25,16 @@ Sets = Mapping[str, Sequence[Example | Pair]]
 
 
 def overlap_table(sets: Sets, shared: pd.DataFrame) -> pd.DataFrame:
-    """Per two sets: shared conversations, prompts wholly in both, the largest shared part."""
+    """Per two sets: shared conversations, prompts wholly in both, the largest shared part.
+
+    Beside the last, how many prompts of the first set are long enough to be compared in parts.
+    """
     ids = {name: {e.metadata.get("conversation_id") for e in rows} - {None}
            for name, rows in sets.items()}
     return pd.DataFrame([
         {"set": a, "other set": b, "shared conversations": len(ids[a] & ids[b]),
          "whole prompts": int((part["share"] == 1).sum()),
+         f"prompts of {SHORTEST} words": sum(len(_words(e.prompt)) >= SHORTEST for e in sets[a]),
          "largest shared part of a prompt": round(part["share"].max(), 2) if len(part) else 0.0}
         for a, b, part in _by_sets(sets, shared)])
 

@@ -20,6 +20,8 @@ _____
 
 @pytest.mark.parametrize(("rule", "text", "cleaned"), [
     ("HTML entities", "a &lt; b &amp;amp; c", "a < b & c"),
+    ("deleted text", "CMV: tea is best\n\n[deleted]", "CMV: tea is best"),
+    ("deleted text", "[removed]", ""),
     ("moderator footnote", FOOTNOTE, "I think so."),
     ("edit after the replies", "My view.\n\nEDIT: you convinced me, thanks!", "My view."),
     ("edit after the replies", "My view.\n**Edit 2:** wow\nMore.", "My view.\n\nMore."),
@@ -37,7 +39,7 @@ def test_each_rule_removes_its_kind_and_is_counted(rule, text, cleaned):
 @pytest.mark.parametrize("text", [
     "I would edit the essay first: then print it.", "An update of the law is due.",
     "5 > 3 and 2 < 4.", ">15 cents, sorry.", "The river delta floods every spring.",
-    "Yes (maybe) [really].",
+    "Yes (maybe) [really].", "He wrote [deleted] twice.",
     "First line.\n\nSecond line."])
 def test_plain_text_stays_as_it_is(text):
     assert clean(text) == text and rules_that_fire(text) == []

@@ -80,7 +80,8 @@ def test_a_shared_conversation_is_named_with_its_rows():
     faults = overlap_faults(sets, shared_passages(sets), LIMIT)
     assert faults == ["1 rows of test share a conversation with train: row 2 and row 1 both have "
                       "t3_1."]
-    assert overlap_table(sets, shared_passages(sets)).iloc[0].tolist() == ["test", "train", 1, 0, 0]
+    assert overlap_table(sets, shared_passages(sets)).iloc[0].tolist() == [
+        "test", "train", 1, 0, 2, 0]
 
 
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason="the real data are not here")
