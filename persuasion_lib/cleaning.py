@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 _MARKER = r"(?:edit|eta|update)\b"      # "EDIT:", "**Edit 2:**", "ETA -", "[UPDATE]"
 _EDIT = re.compile(rf"^[\s*_\[(#>-]*{_MARKER}[^\n]{{0,12}}?[:;\-–—\])][^\n]*$",
@@ -44,6 +45,7 @@ RULES: dict[str, Callable[[str], str]] = {
 }
 
 
+@lru_cache(maxsize=1024)    # a post comes back with every argument about it
 def clean(text: str) -> str:
     """The text without what the rules remove and without odd white space; line breaks stay.
 
@@ -58,14 +60,15 @@ def clean(text: str) -> str:
     return text
 
 
-def rules_that_fire(text: str) -> list[str]:
+@lru_cache(maxsize=1024)
+def rules_that_fire(text: str) -> tuple[str, ...]:
     """The names of the rules that change a text, each seeing what those before it left."""
     fired = []
     for name, rule in RULES.items():
         if (changed := rule(text)) != text:
             fired.append(name)
         text = changed
-    return fired
+    return tuple(fired)
 
 
 def _white_space(text: str) -> str:

@@ -42,13 +42,13 @@ def test_each_rule_removes_its_kind_and_is_counted(rule, text, cleaned):
     "Yes (maybe) [really].", "He wrote [deleted] twice.",
     "First line.\n\nSecond line."])
 def test_plain_text_stays_as_it_is(text):
-    assert clean(text) == text and rules_that_fire(text) == []
+    assert clean(text) == text and rules_that_fire(text) == ()
 
 
 def test_what_an_entity_hides_is_seen_by_the_later_rules():
     assert clean("&gt; Your words.\n\nMine.") == "Mine."
-    assert rules_that_fire("&gt; Your words.\n\nMine.") == [
-        "HTML entities", "quotation of the other side"]
+    assert rules_that_fire("&gt; Your words.\n\nMine.") == (
+        "HTML entities", "quotation of the other side")
 
 
 def test_cleaning_twice_is_cleaning_once():
@@ -63,7 +63,7 @@ def test_cleaning_twice_is_cleaning_once():
 def test_no_rule_fires_on_the_demo_corpus():
     for conversation in make_conversations(n=300, seed=3):
         for turn in conversation.turns:
-            assert rules_that_fire(turn.text) == [] and clean(turn.text) == turn.text
+            assert rules_that_fire(turn.text) == () and clean(turn.text) == turn.text
 
 
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason="the real data are not here")

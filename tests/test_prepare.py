@@ -5,7 +5,14 @@ import pytest
 from persuasion_lib.config import load_config
 from persuasion_lib.errors import DataError
 from persuasion_lib.records import Conversation, Turn
-from persuasion_lib.splits import OMISSION, SETS, fit_prompt, split_by_conversation
+from persuasion_lib.splits import (
+    OMISSION,
+    SETS,
+    Corpus,
+    draw_examples,
+    fit_prompt,
+    split_by_conversation,
+)
 from persuasion_lib.stage import path_of
 
 
@@ -14,6 +21,9 @@ class CharacterTokenizer:
 
     def apply_chat_template(self, messages, **options):
         return [0] * sum(len(m["content"]) for m in messages)
+
+    def __call__(self, text):
+        return {"input_ids": list(text)}
 
 
 def dialogue(number, turns=2):
@@ -47,6 +57,44 @@ def test_another_seed_is_another_split(project):
 def test_a_corpus_too_small_for_its_pools_says_what_to_lower(project):
     with pytest.raises(DataError, match=r"Lower data\.ai_pairs"):
         split_by_conversation([dialogue(n) for n in range(20)], load_config("smoke"))
+
+
+def drawn(sft, *options):
+    """Examples of a corpus whose other sets have one dialogue each."""
+    corpus = Corpus({name: [dialogue(n)] for n, name in enumerate(SETS)} | {"sft_train": sft})
+    draw_examples(corpus, load_config("smoke", ["data.max_response_tokens=20", *options]),
+                  CharacterTokenizer())
+    return corpus
+
+
+def argument(view, reply, won=None):
+    return Conversation("t3_1", "test", (Turn("user", view), Turn("assistant", reply, won)))
+
+
+def test_a_post_may_have_several_sft_replies_and_those_that_won_go_first(project):
+    sft = [argument("Tea.", text, won) for text, won in (
+        ("Unknown.", None), ("Lost.", False), ("Won.", True), ("Won too.", True))]
+    corpus = drawn(sft)
+    replies = [e.response for e in corpus.examples["sft_train"]]
+    assert set(replies[:2]) == {"Won.", "Won too."} and replies[2:] == ["Unknown."]
+    assert corpus.dropped["sft_train: did not change the other side's mind"] == 1
+    assert len(drawn(sft, "data.sft_examples=1").examples["sft_train"]) == 1
+
+
+def test_an_sft_prompt_that_another_set_has_is_left_out_and_so_is_a_long_reply(project):
+    """The dialogue of the AI pool, under another name, and a reply of 21 tokens."""
+    corpus = drawn([argument("turn 0 of 2", "No."), argument("Tea.", "x" * 21),
+                    argument("Tea.", "No.")])
+    assert [e.prompt[-1]["content"] for e in corpus.examples["sft_train"]] == ["Tea."]
+    assert corpus.dropped["sft_train: the same prompt is in use already"] == 1
+    assert corpus.dropped["sft_train: reply longer than max_response_tokens"] == 1
+
+
+def test_a_near_copy_of_a_test_prompt_is_dropped_from_the_set_that_is_trained_on(project):
+    """Other white space and punctuation is another string, yet the same prompt."""
+    corpus = drawn([argument("Turn 0,  of 0!", "No."), argument("Tea.", "No.")])
+    assert [e.prompt[-1]["content"] for e in corpus.examples["sft_train"]] == ["Tea."]
+    assert corpus.dropped["sft_train: largely the same as a prompt of another set"] == 1
 
 
 def messages(*texts):
