@@ -69,15 +69,15 @@ FILTERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 
 
 def example_view(evaluation: Mapping[str, Any], example_id: str) -> HTML:
-    """An example with all replies, best first, and the judge's reasons, as escaped text."""
+    """An example: ranks, scores and similarities at a glance, then all replies, best first, and
+    the judge's reasons; every text escaped.
+    """
     row = next(r for i, r in enumerate(evaluation["per_example"])
                if str(r.get("example_id", i)) == example_id)
-    scores, similar = row.get("grader_scores") or {}, row.get("similarity_scores") or {}
+    scores = row.get("grader_scores") or {}
     models = sorted(row["responses"], key=lambda m: -(scores.get(m) or 0.0))
-    blocks = [_block(f"example {example_id}", row.get("prompt", ""))]
-    blocks += [_block(f"{m}: score {_text(scores.get(m))}, similarity {_text(similar.get(m))}, "
-                      f"{len(row['responses'][m])} characters", row["responses"][m])
-               for m in models]
+    blocks = [_block(f"example {example_id}", row.get("prompt", "")), _glance(row, models)]
+    blocks += [_block(m, row["responses"][m] or "(empty)") for m in models]
     blocks.append(_block("oracle", row.get("oracle", "")))
     for call in row.get("judgments") or [{"explanation": row.get("grader_explanation", "")}]:
         order = " > ".join(call.get("ranking") or []) or call.get("error", "")
@@ -85,6 +85,22 @@ def example_view(evaluation: Mapping[str, Any], example_id: str) -> HTML:
         blocks.append(_block(f"judge: {order} (shown as {slots or 'unknown'})",
                              call.get("explanation", "")))
     return HTML("".join(blocks))
+
+
+def _glance(row: Mapping[str, Any], models: list[str]) -> str:
+    """One line per model: its place in every ranking, score, similarity and length."""
+    calls = [call.get("ranking") or [] for call in row.get("judgments") or []]
+    places = {f"place, order {turn}": [ranking.index(m) + 1 if m in ranking else "unread"
+                                       for m in models]
+              for turn, ranking in enumerate(calls, start=1)}
+    known = {name: [_text((row.get(key) or {}).get(m)) for m in models] for name, key in (
+        ("score", "grader_scores"), ("similarity to oracle", "similarity_scores"))}
+    table = pd.DataFrame({**places, **known, "characters": [
+        len(row["responses"][m] or "") for m in models]}, index=models)
+    html = table.to_html(escape=True, border=0)
+    for cell in ("td", "th"):
+        html = html.replace(f"<{cell}>", f"<{cell} style='padding:.1em .8em;text-align:right'>")
+    return html
 
 
 def _block(title: str, text: Any) -> str:

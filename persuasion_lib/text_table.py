@@ -35,8 +35,13 @@ def browse(table: pd.DataFrame, filters: Filters, view: Callable[[pd.Series], HT
     import ipywidgets as widgets
 
     choose = widgets.Dropdown(options=list(filters), description="show")
-    position = widgets.IntSlider(description=noun, min=0, max=0, continuous_update=False)
+    position = widgets.IntSlider(description=noun, min=0, max=0, continuous_update=False,
+                                 readout=False)
     caption, page = widgets.Label(), widgets.HTML()
+
+    def start(_: object) -> None:
+        position.value = 0
+        turn()
 
     def turn(_: object = None) -> None:
         rows = filters[choose.value](table)
@@ -44,7 +49,7 @@ def browse(table: pd.DataFrame, filters: Filters, view: Callable[[pd.Series], HT
         caption.value = f"{position.value + 1} of {len(rows)}" if len(rows) else f"no such {noun}"
         page.value = view(rows.iloc[position.value]).data if len(rows) else ""
 
-    choose.observe(turn, "value")
+    choose.observe(start, "value")
     position.observe(turn, "value")
     turn()
     return widgets.VBox([widgets.HBox([choose, position, caption]), page])

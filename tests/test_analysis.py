@@ -319,6 +319,10 @@ def test_the_explorer_finds_disagreement_and_escapes_every_text():
     assert changed_mind["order_changed"].is_monotonic_decreasing and len(changed_mind) < 12
     page = results_explorer.example_view(evaluation, "e00000").data
     assert "&lt;img" in page and "<img" not in page
+    assert "place, order 2" in page and "similarity to oracle" in page
+    assert "unread" in results_explorer.example_view(evaluation, "e00011").data
+    theirs = from_elsewhere(make_evaluation(2))
+    assert "place" not in results_explorer.example_view(theirs, "1").data
 
 
 def test_headless_the_explorer_is_text_and_interactive_it_turns_pages(monkeypatch):
