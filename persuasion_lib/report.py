@@ -100,10 +100,12 @@ def _summary(result: Mapping[str, Any]) -> Section:
         "SE": table["se"], "best on": table["first_rate"], "chance to be best": table["prob_best"],
         "rank": table["mean_rank"]})
     test, level = result["friedman"], f"{result['confidence']:.0%}"
+    overall = (f"Any difference among the models? Friedman chi2 = {_f(test['chi2'])}, df = "
+               f"{test['df']}, {p_text(test['p'])}; Kendall's W = {_f(test['kendall_w'])} (0 none, "
+               "1 the same ranking on every prompt).")
     return Section("Grader Ranking Scores (normalized to 0-1)", (
-        f"Any difference among the models? Friedman chi2 = {_f(test['chi2'])}, df = {test['df']}, "
-        f"{p_text(test['p'])}; Kendall's W = {_f(test['kendall_w'])} (0 none, 1 the same ranking "
-        "on every prompt).", *(f"Predicted order {' > '.join(t['order'])}: Page's trend test "
+        "Two models: the comparison below is the whole test." if test["status"] == "K<3" else
+        overall, *(f"Predicted order {' > '.join(t['order'])}: Page's trend test "
                                f"{p_text(t['p'])}." for t in result["trend"])),
         out.sort_values("score", ascending=False), "grader_scores",
         (f"{level} intervals over prompts. 'chance to be best': share of resampled prompt sets in "
@@ -187,6 +189,9 @@ def _agreement(result: Mapping[str, Any]) -> list[Section]:
 
 def _strengths(result: Mapping[str, Any]) -> Section:
     plain, adjusted = result["strengths"]["plain"], result["strengths"]["adjusted"]
+    if plain["status"] == "K<3":
+        return Section("Strengths (Plackett-Luce)", ("Not fitted to fewer than three models: the "
+                                                     "pair above says all there is.",))
     table = pd.DataFrame({
         f"{name}{which}": {r["model"]: f"{_f(r[name])} {ci_text(r, f'{name}_low', f'{name}_high')}"
                            for r in fit["table"]}
@@ -230,7 +235,8 @@ def _length(result: Mapping[str, Any]) -> Section:
              f"{ci_text(bias, form='.0%')} of {bias['n_considered']} pairs whose lengths differ by "
              f"more than 30; winners were {_f(bias['mean_difference'], '+.1f')} longer on average "
              f"{ci_text(bias, 'difference_low', 'difference_high', form='+.1f')}. The intervals "
-             "allow for pairs of one prompt being related. Length-adjusted scores: see Strengths."]
+             "allow for pairs of one prompt being related; length-adjusted scores are those of "
+             "Strengths."]
     table = _means(result["length"]["table"], ".0f")
     quality = pd.DataFrame(result["quality"]).T.map("{:.0%}".format).rename(
         columns={"same_text": "commonest text"})
