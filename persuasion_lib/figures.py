@@ -140,7 +140,8 @@ def training_curves(result: Mapping[str, Any]) -> Plot:
         return _nothing("the evaluation does not say how the models were trained")
     figure = Plot(figsize=(8.6, 4.8), layout="constrained")
     panels = figure.subplots(2, 3).ravel()
-    curves = {m: pd.DataFrame(log["points"]) for m, log in result["training"].items()}
+    curves = {m: pd.DataFrame(result["training"][m]["points"]) for m in result["models"]
+              if m in result["training"]}
     if "sft" in curves:
         kept = result["training"]["sft"]["best_step"]
         for column, label, style in (("loss", "training", "--"),
@@ -149,9 +150,11 @@ def training_curves(result: Mapping[str, Any]) -> Plot:
         panels[0].legend(frameon=False, fontsize=8)
     panels[0].set(ylabel="loss of SFT\n(nats per token)")
     for axes, (column, label) in zip(panels[1:], _PANELS.items(), strict=True):
-        for i, (model, curve) in enumerate((m, c) for m, c in curves.items() if m != "sft"):
-            _line(axes, curve, column, MARKERS[i % 5], result["training"][model]["best_step"],
-                  label=model, color=sns.color_palette("colorblind")[i], linestyle=_DASHES[i % 5])
+        for i, model in enumerate(result["models"]):    # colours as in the other figures
+            if model in curves and model != "sft":
+                _line(axes, curves[model], column, MARKERS[i % 5],
+                      result["training"][model]["best_step"], label=model,
+                      color=sns.color_palette("colorblind")[i], linestyle=_DASHES[i % 5])
         axes.set(ylabel=label)
     for axes in panels:
         axes.set(xlabel="step")
