@@ -12,6 +12,7 @@ import pytest
 
 from persuasion_lib import stats
 from persuasion_lib.stats.resample import sign_flip_p
+from persuasion_lib.stats.strengths import expected_scores
 
 pytestmark = pytest.mark.slow
 
@@ -208,6 +209,48 @@ def test_intervals_of_a_position_coefficient_cover_the_truth():
         return covered(fit["ci_low"], fit["ci_high"], -0.2)
 
     assert 0.90 < np.mean(simulate(experiment, 300)) < 0.985  # 99 resamples: nominal 94 %
+
+
+def judged_by_length(rng, n=N):
+    """Rankings and lengths of replies: some prompts have a judge who likes length, some not."""
+    length = 500 + 150 * rng.normal(size=(n, K)) + np.array([0, 0, 0, 100])
+    liking = rng.normal(0.004, 0.004, (n, 1))
+    return rank(rng.gumbel(size=(n, K)) + liking * length), length
+
+
+def pairs_of(ranks, length):
+    first, second = np.triu_indices(K, 1)
+    return pd.DataFrame({
+        "prompt_id": np.repeat(np.arange(len(ranks)), len(first)),
+        "label": np.where(ranks[:, first] < ranks[:, second], "a", "b").ravel(),
+        "length_a": length[:, first].ravel(), "length_b": length[:, second].ravel()})
+
+
+def test_intervals_of_length_cover_the_truth_though_pairs_of_a_prompt_are_related():
+    truth = stats.length_bias(pairs_of(*judged_by_length(np.random.default_rng(1), 100_000)))
+
+    def experiment(rng):
+        found = stats.length_bias(pairs_of(*judged_by_length(rng)))
+        return (covered(found["ci_low"], found["ci_high"], truth["p_prefer_longer"]),
+                covered(found["difference_low"], found["difference_high"],
+                        truth["mean_difference"]))
+
+    assert ((share := np.mean(simulate(experiment, 500), axis=0)) > 0.92).all(), share
+    assert (share < 0.98).all(), share
+
+
+def test_intervals_of_length_adjusted_scores_cover_the_truth():
+    truth = expected_scores(QUALITY)
+
+    def experiment(rng):
+        log_length = rng.normal(6, 0.3, (N, K)) + np.array([0, 0, 0, 0.3])
+        ranks = frame(rank(rng.gumbel(size=(N, K)) + QUALITY + 1.5 * log_length))
+        fit = stats.plackett_luce(ranks, covariates={"log_length": frame(log_length)},
+                                  n_resamples=299)["table"]
+        return covered(fit["score_low"], fit["score_high"], truth)
+
+    share = np.mean(simulate(experiment, 300), axis=0)
+    assert (share > 0.90).all() and (share < 0.985).all(), share    # percentiles: 92 to 95 %
 
 
 def test_intervals_of_kappa_and_of_the_similarity_cover_the_truth():
