@@ -171,8 +171,8 @@ def fit_prompt(history: list[Message], config: Config,
     """System message plus history within `max_prompt_tokens`, and whether something was cut.
 
     The opening view (the other side's first message) and the message being answered stay; turns
-    before and between go first, oldest first, in pairs so that the sides still alternate. If
-    these two alone are too long, each loses words from its middle.
+    before and between go first, oldest first, in pairs so that the sides still alternate; a mark
+    after the view says so. If these two alone are too long, each loses words from its middle.
     """
     system = [{"role": "system", "content": config.data.system_prompt}]
 
@@ -185,6 +185,7 @@ def fit_prompt(history: list[Message], config: Config,
     kept = history[view:]
     while len(kept) > 2 and not fits(kept):
         del kept[1:min(3, len(kept) - 1)]
+        kept[0] = {**history[view], "content": f"{history[view]['content']} {OMISSION}"}
     share, messages = 1.0, kept
     while not fits(messages) and share > 0.05:
         share -= 0.05

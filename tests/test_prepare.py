@@ -113,8 +113,8 @@ def test_a_prompt_that_fits_is_left_alone(project):
 
 def test_a_long_dialogue_loses_its_middle_and_keeps_view_and_last_message(project):
     history = messages("view!", "b" * 50, "c" * 50, "d" * 50, "last!")
-    prompt, cut = fit_prompt(history, limited(15), CharacterTokenizer())
-    assert [m["content"] for m in prompt] == ["SSSSS", "view!", "last!"] and cut
+    prompt, cut = fit_prompt(history, limited(20), CharacterTokenizer())
+    assert [m["content"] for m in prompt] == ["SSSSS", "view! […]", "last!"] and cut
 
 
 def test_one_message_that_is_too_long_keeps_its_beginning_and_end(project):
