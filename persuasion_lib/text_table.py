@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,14 +20,19 @@ class TextTable:
 
     def _repr_html_(self) -> str:
         with pd.option_context("display.max_colwidth", None):
-            html = self.table.to_html(escape=True, border=0, justify="left")
+            html = self.table.map(_breakable).to_html(escape=True, border=0, justify="left")
         # pandas writes a line break inside a text as the two characters \n.
         html = html.replace("\\n", "<br>")
-        return html.replace("<td>", '<td style="text-align:left;white-space:normal">')
+        return html.replace("<td>", '<td style="text-align:left;vertical-align:top;white-space:normal">')
 
     def __repr__(self) -> str:
         with pd.option_context("display.max_colwidth", None):
             return self.table.to_string()
+
+
+def _breakable(value: Any) -> Any:
+    """Long words (links) may break after 40 characters, else one column pushes out the others."""
+    return re.sub(r"(\S{40})(?=\S)", "\\1\u200b", value) if isinstance(value, str) else value
 
 
 def browse(table: pd.DataFrame, filters: Filters, view: Callable[[pd.Series], HTML], *,

@@ -18,3 +18,8 @@ def test_a_text_cannot_become_markup():
 
 def test_line_breaks_stay():
     assert "one<br>two" in TextTable(pd.DataFrame({"text": ["one\ntwo"]}))._repr_html_()
+
+
+def test_a_long_link_may_break_and_loses_nothing():
+    html = TextTable(pd.DataFrame({"text": ["https://" + "x" * 60]}))._repr_html_()
+    assert "\u200b" in html and "https://" + "x" * 60 in html.replace("\u200b", "")
