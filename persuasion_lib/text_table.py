@@ -23,7 +23,8 @@ class TextTable:
             html = self.table.map(_breakable).to_html(escape=True, border=0, justify="left")
         # pandas writes a line break inside a text as the two characters \n.
         html = html.replace("\\n", "<br>")
-        return html.replace("<td>", '<td style="text-align:left;vertical-align:top;white-space:normal">')
+        return html.replace(
+            "<td>", '<td style="text-align:left;vertical-align:top;white-space:normal">')
 
     def __repr__(self) -> str:
         with pd.option_context("display.max_colwidth", None):
