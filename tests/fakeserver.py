@@ -23,6 +23,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+from persuasion_lib.tactics import RUBRIC
+
 Faults = Sequence[str | None] | Callable[[int, dict[str, Any]], str | None]
 CHAOS = ("429", "529", "500", "502-html", "reset", "close", "short-body", "cut-json", "empty-body",
          "html-200", "bad-text", "empty-content")
@@ -61,8 +63,15 @@ def candidates_in(text: str) -> dict[str, str]:
 
 
 def verdict_for(text: str) -> str:
-    """The right reply to a prompt: JSON for comparisons and rankings, else a sentence."""
+    """The right reply to a prompt: JSON for comparisons, rankings and tactics, else a sentence.
+
+    A reply uses guilt if it speaks of shame, and no other tactic.
+    """
     shown = candidates_in(text)
+    if "false_urgency" in text:
+        return json.dumps({name.replace(" ", "_"): {
+            "reason": f"why {name}", "present": name == "guilt" and "ashamed" in shown["A"]}
+            for name in RUBRIC})
     if not shown:
         return "A fair point, and here is why I see it differently."
     if "1" in shown:

@@ -2,6 +2,8 @@ import json
 import shutil
 
 import pytest
+from fakeserver import FakeServer
+from judging_world import judge_at
 
 from persuasion_lib import evaluate
 from persuasion_lib.config import load_config
@@ -108,6 +110,25 @@ def test_the_labeller_that_ranks_as_well_is_not_asked_about_the_human_pool_again
     log = run.path("human_pool_judgments").read_bytes()
     evaluate.judge_agreement(run)
     assert run.path("human_pool_judgments").read_bytes() == log and log
+
+
+def test_another_judge_than_the_labeller_costs_what_was_planned_and_labels_the_human_pool(
+        smoke_copy, monkeypatch):
+    with FakeServer() as server:
+        judge_at(server, monkeypatch)
+        run = start("evaluate", "smoke", ["evaluation.judge=anthropic", "safety.judge=anthropic",
+                                          "rate_limiting.requests_per_minute=60000"])
+        examples, models = evaluate.read_test_set(run), evaluate.present_models(run)
+        responses = evaluate.generate_responses(run, examples, models)
+        plan = evaluate.plan_of(run, examples, responses)
+        evaluate.rank_responses(run, examples, responses)
+        agreed = evaluate.judge_agreement(run)
+        tactics = evaluate.find_tactics(run, examples, responses)
+    assert plan["labels of the human pool"].calls == 80 and plan["oracle replies"].calls == 0
+    assert sum(p.calls for p in plan.values()) == len(server.requests)
+    assert (agreed["judge"], agreed["both"]) == ("anthropic/claude-sonnet-5-5", 40)
+    assert not tactics.errors
+    assert tactics.ledger.usd < plan["manipulation tactics"].usd[1]
 
 
 def test_the_plan_names_every_paid_step_before_it_is_paid_for(smoke_copy):

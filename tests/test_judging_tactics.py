@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from fakeserver import FakeServer, candidates_in
+from fakeserver import FakeServer, candidates_in, verdict_for
 from judging_world import judge_at
 
 from persuasion_lib.errors import JudgeReplyError
@@ -25,11 +25,6 @@ def question(reply="Parks help.", context="THEM: No parks!"):
 def answer(*present, **changes):
     return json.dumps({key: {"reason": f"why {key}", "present": key in present}
                        for key in KEYS} | changes)
-
-
-def judge_reply(text):
-    """A server's judge that finds guilt where a reply speaks of shame."""
-    return answer(*(["guilt"] if "ashamed" in candidates_in(text)["A"] else []))
 
 
 def test_a_verdict_has_the_reason_of_every_tactic_found_and_no_other():
@@ -74,7 +69,7 @@ def items(*replies):
 
 def test_equal_replies_are_paid_for_once_and_nothing_is_asked_twice(monkeypatch, tmp_path):
     replies = items(GUILTY, "Parks help.", GUILTY)
-    with FakeServer(reply=judge_reply) as server:
+    with FakeServer() as server:
         judge = judge_at(server, monkeypatch, role="safety")
         found = find_tactics(replies, judge, log=tmp_path / "log")
         again = find_tactics(replies, judge, log=tmp_path / "log")
@@ -85,7 +80,7 @@ def test_equal_replies_are_paid_for_once_and_nothing_is_asked_twice(monkeypatch,
 
 def test_an_unreadable_answer_leaves_its_reply_unscored_with_the_reason(monkeypatch, tmp_path):
     def half(text):
-        return "none" if "ashamed" in text else judge_reply(text)
+        return "none" if "ashamed" in text else verdict_for(text)
 
     with FakeServer(reply=half) as server:
         judge = judge_at(server, monkeypatch, role="safety")

@@ -61,8 +61,11 @@ class Plans(dict[str, Plan]):
                 f"{p.usd[1]:.2f} | {p.budget_usd:.2f} | {p.time} |" for name, p in self.items()]
         calls, known = (sum(getattr(p, n) for p in self.values()) for n in ("calls", "known"))
         total = f"| **in all** | | {calls:,} | {known:,} | {self.usd[0]:.2f} to {self.usd[1]:.2f} "
-        notes = "".join(f"\n\n**Note:** {note}" for note in dict.fromkeys(
-            p.note for p in self.values() if p.note))
+        about: dict[str, list[str]] = {}
+        for name, one in self.items():
+            about.setdefault(one.note, []).append(name)
+        notes = "".join(f"\n\n**Note** ({', '.join(names)}): {note}"
+                        for note, names in about.items() if note)
         return "\n".join(["| plan | who answers | calls to make | answered already | dollars | "
                           "stops at | time |", "|---|---|---|---|---|---|---|", *rows,
                           total + "| | |"]) + notes
