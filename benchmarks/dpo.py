@@ -49,16 +49,17 @@ def results(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]
              "peak_gb": {kind: max(memory[kind]) for kind in KINDS},
              "share_of_matmul_peak": statistics.median(
                  m["share_of_matmul_peak"] for m in measured["shared"])}
-    return [_ratio("dpo_step_vs_earlier", step["earlier"], step["shared"], 5.0, extra),
-            _ratio("dpo_step_vs_trl", step["trl"], step["shared"], 3.0, extra),
-            _ratio("dpo_stage_vs_earlier", step["earlier"], stage, 3.5, extra | {
+    return [ratio("dpo_step_vs_earlier", step["earlier"], step["shared"], 5.0, extra),
+            ratio("dpo_step_vs_trl", step["trl"], step["shared"], 3.0, extra),
+            ratio("dpo_stage_vs_earlier", step["earlier"], stage, 3.5, extra | {
                 "note": "one pass with its reference pass; the human stages share theirs"}),
-            _ratio("dpo_memory_vs_earlier", memory["shared"], memory["earlier"], 0.7, extra,
+            ratio("dpo_memory_vs_earlier", memory["shared"], memory["earlier"], 0.7, extra,
                    less_is_better=True)]
 
 
-def _ratio(name: str, above: list[float], below: list[float], goal: float, extra: dict[str, Any],
-           *, less_is_better: bool = False) -> dict[str, Any]:
+def ratio(name: str, above: list[float], below: list[float], goal: float, extra: dict[str, Any],
+          *, less_is_better: bool = False) -> dict[str, Any]:
+    """A result: the median of `above` / `below`, repetition by repetition."""
     ratios = [a / b for a, b in zip(above, below, strict=True)]
     value = statistics.median(ratios)
     return {"name": name, "value": value, "spread": [min(ratios), max(ratios)], "unit": "ratio",

@@ -72,6 +72,11 @@ class Pairs(Section):
     top_p: float = Field(gt=0, le=1)
     max_new_tokens: int = Positive
     batch_size: int = Positive
+    contrast: Literal["none", "temperatures", "best_of_n"]
+    contrast_temperature: float = Positive
+    best_of: int = Field(ge=2)
+    server: str | None
+    server_model: str | None
 
 
 class LabelAI(Section):

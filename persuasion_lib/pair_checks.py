@@ -29,7 +29,7 @@ GATES = {
         "Raise pairs.max_new_tokens, or train SFT longer so that it learns to stop."),
     "near-identical pairs": (
         "max_poor_fraction", "of the pairs are the same reply twice, or nearly",
-        "Raise pairs.temperature."),
+        "Raise pairs.temperature, or set pairs.contrast."),
     "empty or looping replies": (
         "max_poor_fraction", "of the replies are empty or repeat themselves",
         "Lower pairs.temperature, or train SFT longer."),

@@ -11,19 +11,19 @@ import pandas as pd
 from persuasion_lib.corpora import read_corpus
 from persuasion_lib.demo.model import build_base_model
 from persuasion_lib.errors import DataError
-from persuasion_lib.generation import Generation, Request, sample, truncation
-from persuasion_lib.models import load_merged_sft, load_tokenizer, quiet, weights_hash
+from persuasion_lib.generation import Generation, truncation
+from persuasion_lib.models import load_tokenizer, quiet
 from persuasion_lib.overlap import overlap_faults, overlap_table, shared_passages
 from persuasion_lib.own_files import adopt_sft, read_own_files, sft_checkpoint
 from persuasion_lib.pair_checks import broken_gates, pair_figures
+from persuasion_lib.pair_sampling import reply_source, sample_pairs
 from persuasion_lib.prepare_tables import cleaning_table, counts, token_lengths
 from persuasion_lib.progress import Progress
-from persuasion_lib.records import Example, Pair, content_id, example_row, pair_row, parse_pair
+from persuasion_lib.records import content_id, example_row, pair_row, parse_pair
 from persuasion_lib.sft import train_sft
 from persuasion_lib.splits import POOLS, SETS, Corpus, draw_examples, split_by_conversation
 from persuasion_lib.stage import StageRun, made_by
 from persuasion_lib.store import (
-    AppendLog,
     read_json,
     read_jsonl,
     write_json,
@@ -124,27 +124,16 @@ def generate_pairs(run: StageRun, corpus: Corpus) -> dict[str, dict[str, Any]]:
         _leave_out(run, f"{pool}_responses")
     if not pools:
         return summary
-    model = load_merged_sft(config)
-    tokenizer, model_hash = load_tokenizer(config), weights_hash(config, "sft")
-    with AppendLog(run.path("pool_generations")) as log:
+    with reply_source(config) as source:
         for pool in pools:
-            examples = corpus.examples[pool]
-            requests = [Request(f"{e.example_id}:{n}", e.prompt) for e in examples for n in (1, 2)]
-            replies = sample(model, tokenizer, requests, config.pairs, seed=config.seed,
-                             model_hash=model_hash, log=log, desc=f"sampling {pool} pairs")
-            write_jsonl(run.path(f"{pool}_responses"),
-                        (pair_row(_pair(e, replies)) for e in examples))
-            summary[pool] = truncation(list(replies.values())) | {
-                "identical_pairs": sum(_pair(e, replies).response_a == _pair(
-                    e, replies).response_b for e in examples)}
+            pairs = sample_pairs(config, corpus.examples[pool], source,
+                                 desc=f"sampling {pool} pairs")
+            write_jsonl(run.path(f"{pool}_responses"), map(pair_row, pairs))
+            ends = [end for p in pairs for end in zip(
+                p.metadata["finish"], p.metadata["tokens"], strict=True)]
+            summary[pool] = truncation([Generation("", *end) for end in ends]) | {
+                "identical_pairs": sum(p.response_a == p.response_b for p in pairs)}
     return summary
-
-
-def _pair(example: Example, replies: dict[str, Generation]) -> Pair:
-    first, second = (replies[f"{example.example_id}:{n}"] for n in (1, 2))
-    metadata = {**example.metadata, "finish": [first.finish, second.finish],
-                "tokens": [first.tokens, second.tokens]}
-    return Pair(example.example_id, example.prompt, first.text, second.text, metadata)
 
 
 def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:

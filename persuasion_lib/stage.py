@@ -35,6 +35,7 @@ FILES = {
     "ai_pool_responses": "{data}/preferences/ai_pool_responses.jsonl",
     "human_pool_responses": "{data}/preferences/human_pool_responses.jsonl",
     "pool_generations": "{data}/preferences/pool_generations.jsonl",
+    "pool_samples": "{data}/preferences/pool_samples.jsonl",
     "prepare_report": "{data}/processed/prepare_report.txt",
     "ai_pool_labeled": "{labels}/ai_pool_labeled.jsonl",
     "ai_judgments": "{data}/preferences/ai_judgments.jsonl",

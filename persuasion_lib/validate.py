@@ -69,7 +69,7 @@ def gates(run: StageRun, table: pd.DataFrame) -> list[str]:
         if row["tie share"] > limits.max_tie_fraction:
             faults.append(f"{stage}: {row['tie share']:.0%} of the labels are ties, the limit is "
                           f"{limits.max_tie_fraction:.0%} (validate.max_tie_fraction). Sample more "
-                          "different pairs: raise pairs.temperature.")
+                          "different pairs: raise pairs.temperature, or set pairs.contrast.")
         faults += broken_gates(stage, row, limits)
         if row["decided"] * (1 - limits.val_fraction) < limits.min_train_pairs:
             faults.append(f"{stage}: {row['decided']:.0f} decided pairs leave fewer than "

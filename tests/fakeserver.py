@@ -109,6 +109,7 @@ class FakeServer:
         self.billed, self.refused, self.batch_polls = 0, 0, batch_polls
         self.batches: dict[str, dict[str, Any]] = {}
         self.batch_faults: list[str | None] = []
+        self.models = ["sft"]
         self.batch_results: Callable[[int], str] = lambda number: "succeeded"
         self._bucket, self._filled = 50.0, time.monotonic()
         self._socket = socket.create_server(("127.0.0.1", port), backlog=512)
@@ -158,6 +159,10 @@ class FakeServer:
                      writer: asyncio.StreamWriter) -> bool:
         if "/batches" in path:
             return await self._batch(method, path, body, writer)
+        if path.endswith("/models"):
+            return await self._send(writer, 200, {"object": "list", "data": [
+                {"id": name, "object": "model", "created": 0, "owned_by": "us"}
+                for name in self.models]})
         number = len(self.requests)
         self.requests.append({"path": path, "body": body, "at": time.monotonic()})
         fault = (self.faults(number, body) if callable(self.faults)

@@ -57,6 +57,7 @@ class Judge:
     seed: int = 0
     effort: str | None = None
     temperature: float | None = None
+    calls_at_once: int | None = None
 
     @property
     def name(self) -> str:

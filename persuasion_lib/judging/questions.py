@@ -20,7 +20,7 @@ from persuasion_lib.errors import ConfigError, JudgeReplyError
 from persuasion_lib.records import Label, Message, content_id, render_text, unswap
 from persuasion_lib.tactics import RUBRIC
 
-Task = Literal["compare", "rank", "oracle", "tactics"]
+Task = Literal["compare", "rank", "oracle", "tactics", "sample"]
 LETTERS = "ABCDE"
 _CHOICES = {"1": "a", "2": "b", "EQUAL": "tie"}
 _TACTICS = {name.replace(" ", "_"): name for name in RUBRIC}     # as names of a JSON schema

@@ -92,7 +92,8 @@ class Run:
         spent = cost_of([*judgments.rows, *failures.rows]).at_most_usd
         self.budget = Budget(judge.budget_usd, spent, self._sleep)
         limits = {"requests": judge.requests_per_minute or GUESS_PER_MINUTE}
-        self.pacer = Pacer({} if judge.provider == "offline" else limits, self._sleep)
+        unlimited = judge.provider in ("offline", "server")
+        self.pacer = Pacer({} if unlimited else limits, self._sleep)
 
     # ---- the main thread
 
@@ -165,7 +166,8 @@ class Run:
             await self.judge.close()
 
     def _width(self) -> int:
-        return self.pacer.width(self._latency_s) if self._latency_s else 1
+        width = self.pacer.width(self._latency_s) if self._latency_s else 1
+        return min(width, self.judge.calls_at_once or width)
 
     def _widen(self) -> None:
         for _ in range(min(self._width() - len(self._tasks), len(self.todo))):

@@ -1,0 +1,167 @@
+"""Pairs and the answers of five systems on the shape of Qwen2.5-0.5B in bfloat16, two ways.
+
+    make bench PART=generation      # about fifteen minutes on two cores
+
+*copies*: as the earlier public run did it: a merged copy of the model per system, all loaded, and
+one prompt at a time through `generate`. *ours*: one base with named adapters, batches of 16, a
+prompt goes through the model once for both replies of a pair. Weights are random, so replies
+never end by themselves and all have NEW_TOKENS tokens, half of a real run's cap: there the gain
+is larger, because batching helps decoding most. Each way runs in a process of its own,
+one after the other in every repetition; the copies answer fewer prompts, so times are per reply.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.dpo import ratio
+
+KINDS = ("copies", "ours")
+SYSTEMS = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")
+PROMPT, NEW_TOKENS = 485, 128
+REPLIES = {"copies": 2, "ours": 16}         # per system; a pair is two of them
+REPETITIONS = 2
+TEXT = "Tea is better than coffee. "
+
+
+def run() -> list[dict[str, Any]]:
+    """Results in the form of `results/bench/bench.json`."""
+    measured: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    with tempfile.TemporaryDirectory() as folder:
+        _build(Path(folder))
+        for number in range(REPETITIONS):
+            for kind in KINDS:
+                done = subprocess.run(
+                    [sys.executable, "-m", "benchmarks.generation", kind, folder],
+                    capture_output=True, text=True, check=True,
+                    env={**os.environ, "PERSUASION_BATCH": "1"})
+                measured[kind].append(json.loads(done.stdout.splitlines()[-1]))
+                print(f"generation {number + 1}/{REPETITIONS} {kind}: {measured[kind][-1]}",
+                      flush=True)
+    return results(measured)
+
+
+def results(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
+    """The three figures from the repetitions of each kind."""
+    def series(name: str) -> tuple[list[float], list[float]]:
+        return tuple([m[name] for m in measured[kind]] for kind in KINDS)
+
+    extra = {"repetitions": REPETITIONS, "dtype": "bfloat16",
+             "prompt_tokens": PROMPT, "new_tokens": NEW_TOKENS, "medians": {
+                 kind: {name: statistics.median(m[name] for m in measured[kind])
+                        for name in ("pair_s", "answer_s", "peak_gb")} for kind in KINDS}}
+    peak = series("peak_gb")
+    return [ratio("generation_vs_one_by_one", *series("answer_s"), 5.0, extra),
+            ratio("pairs_vs_one_by_one", *series("pair_s"), 5.0, extra),
+            ratio("generation_memory_vs_copies", peak[1], peak[0], 0.5, extra,
+                  less_is_better=True)]
+
+
+def measure(kind: str, folder: Path) -> dict[str, Any]:
+    """Seconds per pair and per answer, and the peak memory of this process in GB."""
+    import torch
+
+    pairs, answers = (_copies if kind == "copies" else _ours)(folder)
+    pair_s = _seconds(pairs) / (REPLIES[kind] / 2)
+    answer_s = _seconds(answers) / (REPLIES[kind] * len(SYSTEMS))
+    peak = (torch.cuda.max_memory_allocated() if torch.cuda.is_available()
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    return {"pair_s": pair_s, "answer_s": answer_s, "peak_gb": peak / 1e9}
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def _ours(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
+    """As 00 and 05 do it."""
+    from persuasion_lib.generation import Request, sample
+    from persuasion_lib.models import ModelFamily
+    from persuasion_lib.store import AppendLog
+
+    config = _config(folder)
+    family = ModelFamily(config, SYSTEMS[2:])
+    prompts = _prompts(family.tokenizer)
+
+    def ask(name: str, per_prompt: int) -> None:
+        requests = [Request(str(at), prompts[at // per_prompt]) for at in range(REPLIES["ours"])]
+        with family.use(name) as model, AppendLog(Path(tempfile.mkdtemp()) / "log") as log:
+            sample(model, family.tokenizer, requests, config.generation, seed=0,
+                   model_hash="", log=log, desc=name)
+
+    return lambda: ask("sft", 2), lambda: [ask(name, 1) for name in SYSTEMS]
+
+
+def _copies(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A copy of the model per system, and one reply at a time."""
+    from persuasion_lib.export import merged
+    from persuasion_lib.models import load_tokenizer, prompt_ids
+
+    config = _config(folder)
+    tokenizer = load_tokenizer(config)
+    models = {name: merged(config, name) for name in SYSTEMS}
+    prompts = _prompts(tokenizer)
+
+    def ask(name: str, at: int) -> None:
+        import torch
+
+        ids = torch.tensor([prompt_ids(tokenizer, prompts[at])], device=models[name].device)
+        models[name].generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True,
+                              temperature=config.generation.temperature,
+                              top_p=config.generation.top_p, max_new_tokens=NEW_TOKENS)
+
+    many = range(REPLIES["copies"])
+    return (lambda: [ask("sft", at // 2) for at in many],
+            lambda: [ask(name, at) for name in SYSTEMS for at in many])
+
+
+def _prompts(tokenizer: Any) -> list[Any]:
+    """Prompts of about PROMPT tokens, a little shorter and longer by turns."""
+    from persuasion_lib.models import prompt_ids
+
+    frame = len(prompt_ids(tokenizer, [{"role": "user", "content": ""}]))
+    per_sentence = len(tokenizer(TEXT)["input_ids"])
+    wanted = [PROMPT - frame + 15 * (at % 3 - 1) for at in range(max(REPLIES.values()))]
+    texts = [f"{at} " + TEXT * (length // per_sentence) for at, length in enumerate(wanted)]
+    return [[{"role": "user", "content": text}] for text in texts]
+
+
+def _config(folder: Path) -> Any:
+    from persuasion_lib.config import load_config
+
+    return load_config("full", [f"model.base={folder / 'base'}", f"paths.models={folder}",
+                                "model.dtype=bfloat16",     # as the hub's weights are
+                                f"generation.max_new_tokens={NEW_TOKENS}"])
+
+
+def _build(folder: Path) -> None:
+    """The base model, and adapters with random weights and a true lineage."""
+    from peft import LoraConfig, get_peft_model
+
+    from benchmarks.qwen import build
+    from persuasion_lib.models import load_base, path_of, write_lineage
+
+    build(folder / "base", [TEXT])
+    config = _config(folder)
+    settings = LoraConfig(r=config.lora.r, lora_alpha=config.lora.alpha, init_lora_weights=False,
+                          target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(load_base(config), settings)
+    for name in SYSTEMS[1:]:
+        model.save_pretrained(path_of(config, name))
+        write_lineage(config, name, path_of(config, name), fingerprint="")
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]))))
