@@ -5,7 +5,7 @@
 *copies*: as the earlier public run did it: a merged copy of the model per system, all loaded, and
 one prompt at a time through `generate`. *ours*: one base with named adapters, batches of 16, a
 prompt goes through the model once for both replies of a pair. Weights are random, so replies
-never end by themselves and all have NEW_TOKENS tokens, half of a real run's cap: there the gain
+never end by themselves and all have NEW_TOKENS tokens, a quarter of a real run's cap: there the gain
 is larger, because batching helps decoding most. Each way runs in a process of its own,
 one after the other in every repetition; the copies answer fewer prompts, so times are per reply.
 """
@@ -28,8 +28,8 @@ from benchmarks.dpo import ratio
 
 KINDS = ("copies", "ours")
 SYSTEMS = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")
-PROMPT, NEW_TOKENS = 485, 128
-REPLIES = {"copies": 2, "ours": 16}         # per system; a pair is two of them
+PROMPT, NEW_TOKENS = 485, 64
+REPLIES = {"copies": 1, "ours": 16}         # per system; a pair takes the time of two
 REPETITIONS = 2
 TEXT = "Tea is better than coffee. "
 
