@@ -5,9 +5,9 @@
 *copies*: as the earlier public run did it: a merged copy of the model per system, all loaded, and
 one prompt at a time through `generate`. *ours*: one base with named adapters, batches of 16, a
 prompt goes through the model once for both replies of a pair. Weights are random, so replies
-never end by themselves and all have NEW_TOKENS tokens, a quarter of a real run's cap: there the gain
-is larger, because batching helps decoding most. Each way runs in a process of its own,
-one after the other in every repetition; the copies answer fewer prompts, so times are per reply.
+never end by themselves and all have NEW_TOKENS tokens, a quarter of a real run's cap: there the
+gain is larger, because batching helps decoding most. Each way runs in a process of its own, one
+after the other in every repetition; the copies answer fewer prompts, so times are per reply.
 """
 
 from __future__ import annotations

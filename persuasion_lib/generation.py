@@ -153,7 +153,8 @@ def sample(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequence[Requ
              for row in log.rows}
     todo = sorted((r for r in requests if storage[r.key] not in known),
                   key=lambda r: sum(len(m["content"]) for m in r.prompt))
-    with Progress(len(todo), desc) as progress:
+    saved = len(requests) - len(todo)
+    with Progress(len(todo), f"{desc} ({saved} saved before)" if saved else desc) as progress:
         for at in range(0, len(todo), settings.batch_size):
             part = todo[at:at + settings.batch_size]
             replies = sample_batch(model, tokenizer, part, settings, seed=seed)

@@ -131,4 +131,5 @@ def _names(config: Config, endpoint: str) -> list[str]:
             return [model.id for model in client.models.list().data]
     except Exception as error:
         raise ConfigError(f"{endpoint} does not list its models ({classify(error).message}). "
-                          "Start the server, or set pairs.server=null.") from None
+                          "Start the server with the folder of `persuasion export sft FOLDER` and "
+                          "run again (SFT is kept), or set pairs.server=null.") from None
