@@ -122,7 +122,7 @@ def sentences(result: Mapping[str, Any] | None) -> list[str]:
     """What the figures say, for reports and notebooks; what is unknown is said as well."""
     if result is None or result["status"] == "none":
         return ["How far the judge agrees with the annotator is not known: no pair of the human "
-                "pool was labelled by both. Run notebooks 01, 02 and 03 again to measure it."]
+                "pool was labelled by both. Run the notebooks again, from 01, to measure it."]
     lines = [f"{result['judge']} and the annotator ({result['annotator']}) both labelled "
              f"{result['both']} of {result['pairs']} pairs of the human pool, blind to each other.",
              f"The same label, ties as a label of their own: {_share(result['with_ties'])}; always "
