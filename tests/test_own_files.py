@@ -10,6 +10,7 @@ from scratch import SHARED_DATA, persuasion
 from persuasion_lib import prepare
 from persuasion_lib.config import load_config
 from persuasion_lib.errors import ConfigError, DataError, LineageError, MissingInput
+from persuasion_lib.models import check_lineage
 from persuasion_lib.prepare_tables import cleaning_table, counts
 from persuasion_lib.records import pair_row, parse_labeled
 from persuasion_lib.stage import STAGES, StageRun, path_of
@@ -135,7 +136,7 @@ def test_an_own_sft_checkpoint_is_adopted_with_a_lineage(smoke_copy):
     write_json(theirs / "adapter_config.json", json.loads((
         theirs / "adapter_config.json").read_text()) | {"base_model_name_or_path": "demo"})
     assert prepare.fine_tune(stage, None).empty
-    prepare.load_merged_sft(config)
+    assert check_lineage(config, "sft").parents.keys() == {"base"}
 
 
 def test_files_of_a_finished_run_go_through_the_whole_notebook(smoke_copy):
