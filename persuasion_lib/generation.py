@@ -23,7 +23,8 @@ from persuasion_lib.progress import Progress
 from persuasion_lib.records import Message, content_id
 from persuasion_lib.store import AppendLog
 
-DROP_EVERY = 32     # tokens after which replies that have ended leave the batch
+DROP_EVERY = 32         # tokens after which replies that have ended leave the batch
+PREFILL_TOKENS = 1024   # of prompts in one call: more need much memory and are no faster
 
 
 class SamplingSettings(Protocol):
@@ -126,8 +127,14 @@ def _prefill(model: PreTrainedModel, tokenizer: Tokenizer,
                           padding_side="left", return_tensors="pt").to(model.device)
     ids, mask = batch["input_ids"], batch["attention_mask"]
     positions = (mask.cumsum(-1) - 1).clamp_min(0)
-    cache = model(input_ids=ids[:, :-1], attention_mask=mask[:, :-1], logits_to_keep=1,
-                  position_ids=positions[:, :-1], use_cache=True).past_key_values
+    rows = max(1, PREFILL_TOKENS // ids.shape[1])
+    parts = [model(input_ids=ids[at:at + rows, :-1], attention_mask=mask[at:at + rows, :-1],
+                   position_ids=positions[at:at + rows, :-1], use_cache=True,
+                   logits_to_keep=1).past_key_values for at in range(0, len(ids), rows)]
+    cache = parts[0]
+    for layer, *others in zip(*(part.layers for part in parts), strict=True):
+        layer.keys = torch.cat([layer.keys, *(other.keys for other in others)])
+        layer.values = torch.cat([layer.values, *(other.values for other in others)])
     owner = torch.tensor([distinct.index(prompt) for prompt in prompts], device=model.device)
     cache.batch_select_indices(owner)
     return ids[owner], mask[owner], cache

@@ -73,6 +73,14 @@ def test_requests_with_one_prompt_share_its_way_through_the_model(family, monkey
     assert prompt_rows == [3]       # twelve requests, three different prompts
 
 
+def test_prompts_that_go_through_the_model_in_parts_have_the_same_replies(family, monkeypatch):
+    settings = load_config("smoke").generation
+    with family.use("sft") as model:
+        whole = sample_batch(model, family.tokenizer, REQUESTS, settings, seed=1)
+        monkeypatch.setattr(generation, "PREFILL_TOKENS", 80)
+        assert sample_batch(model, family.tokenizer, REQUESTS, settings, seed=1) == whole
+
+
 def test_replies_that_have_ended_leave_the_batch_and_change_no_other(family, monkeypatch):
     settings = load_config("smoke").generation
     replies = []
