@@ -3,7 +3,7 @@
     make bench PART=generation      # about fifteen minutes on two cores
 
 *copies*: as the earlier public run did it: a merged copy of the model per system, all loaded, and
-one prompt at a time through `generate`. *ours*: one base with named adapters, batches of 16, a
+one prompt at a time through `generate`. *ours*: one base with named adapters, batches of 32, a
 prompt goes through the model once for both replies of a pair. Weights are random, so replies
 never end by themselves and all have NEW_TOKENS tokens, a quarter of a real run's cap: there the
 gain is larger, because batching helps decoding most. Each way runs in a process of its own, one
@@ -29,7 +29,7 @@ from benchmarks.dpo import ratio
 KINDS = ("copies", "ours")
 SYSTEMS = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")
 PROMPT, NEW_TOKENS = 485, 64
-REPLIES = {"copies": 1, "ours": 16}         # per system; a pair takes the time of two
+REPLIES = {"copies": 1, "ours": 32}         # per system; a pair takes the time of two
 REPETITIONS = 2
 TEXT = "Tea is better than coffee. "
 

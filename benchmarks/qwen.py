@@ -43,6 +43,9 @@ def build(folder: Path, texts: list[str], *, seed: int = 0) -> Path:
         model = Qwen2ForCausalLM(Qwen2Config(**SHAPE))
     finally:
         torch.set_default_dtype(before)
+    # Random weights alone give flat predictions; so scaled, next tokens are about as certain as a
+    # trained model's, and a nucleus is small.
+    model.model.norm.weight.data.fill_(8.0)
     model.save_pretrained(folder)
     (folder / "generation_config.json").write_text(json.dumps(GENERATION))
     tokenizer(texts).save_pretrained(folder)

@@ -23,6 +23,7 @@ from persuasion_lib.progress import Progress
 from persuasion_lib.records import Message, content_id
 from persuasion_lib.store import AppendLog
 
+LIKELIEST = 1024        # tokens among which the nucleus is looked for first
 DROP_EVERY = 32         # tokens after which replies that have ended leave the batch
 PREFILL_TOKENS = 1024   # of prompts in one call: more need much memory and are no faster
 
@@ -51,6 +52,23 @@ class Generation:
     text: str
     finish: str
     tokens: int
+
+
+class Nucleus(TopPLogitsWarper):
+    """The nucleus of the stock warper, without sorting the vocabulary where its top holds it.
+
+    Of 151,936 tokens a trained model's nucleus has some hundred at most; sorting all of them is
+    a third of the time of a step on a CPU.
+    """
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores with -inf outside the nucleus; shapes (batch, length) and (batch, vocabulary)."""
+        top = scores.topk(min(LIKELIEST, scores.shape[-1])).values
+        share = (top - scores.logsumexp(-1, keepdim=True)).exp().cumsum(-1)
+        if not (share[:, -1] >= self.top_p).all():
+            return super().__call__(input_ids, scores)
+        last = (share < self.top_p).sum(-1, keepdim=True)       # the token that fills the nucleus
+        return scores.masked_fill(scores < top.gather(-1, last), self.filter_value)
 
 
 class InverseCDF(LogitsProcessor):
@@ -85,7 +103,7 @@ def _processors(settings: SamplingSettings, uniforms: torch.Tensor,
         return LogitsProcessorList()
     processors = LogitsProcessorList([TemperatureLogitsWarper(settings.temperature)])
     if settings.top_p < 1:
-        processors.append(TopPLogitsWarper(settings.top_p))
+        processors.append(Nucleus(settings.top_p))
     processors.append(InverseCDF(uniforms, prompt_length))
     return processors
 

@@ -2,10 +2,11 @@ import json
 
 import pytest
 import torch
+from transformers import TopPLogitsWarper
 
 from persuasion_lib import generation
 from persuasion_lib.config import load_config
-from persuasion_lib.generation import InverseCDF, Request, sample, sample_batch
+from persuasion_lib.generation import InverseCDF, Nucleus, Request, sample, sample_batch
 from persuasion_lib.models import ModelFamily, load_base, load_tokenizer
 from persuasion_lib.stage import path_of
 from persuasion_lib.store import AppendLog
@@ -31,6 +32,20 @@ def test_over_many_draws_the_shares_are_the_probabilities():
     picked = InverseCDF(uniforms, 3)(torch.zeros(20_000, 3, dtype=torch.long), scores).argmax(-1)
     shares = torch.bincount(picked) / 20_000
     assert torch.allclose(shares, torch.tensor([0.2, 0.5, 0.3]), atol=0.015)
+
+
+@pytest.mark.parametrize("spread", [0.1, 3.0, 8.0])      # flat: the stock warper does it
+@pytest.mark.parametrize("top_p", [0.5, 0.9, 0.98])
+def test_the_nucleus_is_that_of_the_stock_warper(spread, top_p):
+    scores = spread * torch.randn(4, 5000, generator=torch.Generator().manual_seed(0))
+    stock = TopPLogitsWarper(top_p)(None, scores)
+    assert torch.equal(Nucleus(top_p)(None, scores), stock)
+    assert (stock > -torch.inf).any(1).all() and (stock == -torch.inf).any()
+
+
+def test_a_token_that_is_the_whole_nucleus_stays():
+    scores = torch.tensor([[50.0, 0.0, -3.0]])
+    assert Nucleus(0.9)(None, scores).tolist() == [[50.0, -torch.inf, -torch.inf]]
 
 
 @pytest.fixture
