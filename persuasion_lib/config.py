@@ -302,12 +302,11 @@ def load_config(profile: str = "demo", overrides: Sequence[str] = (), *,
                 _merge(values, _read_yaml(path))
     for section in ("anthropic", "openai"):
         values.get(section, {}).pop("api_key", None)
-    base = {key: dict(v) if isinstance(v, dict) else v for key, v in values.items()}
     _merge(values, _profile_values(root, profile))
     source = values["data"].get("source")
     _merge_overrides(values, overrides)
     _keep_sources_apart(values, source, overrides)
-    config = _checked(values, base)
+    config = _checked(values)
     config._root, config._profile, config._overrides = root, profile, tuple(overrides)
     return config
 
@@ -367,12 +366,14 @@ def _keep_sources_apart(values: dict[str, Any], source: str, overrides: Sequence
         values["paths"][kind] = f"{folder}-{values['data'].get('source')}"
 
 
-def _checked(values: dict[str, Any], base: dict[str, Any]) -> Config:
+def _checked(values: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        known = [key for name, section in base.items() for key in
-                 ([f"{name}.{k}" for k in section] if isinstance(section, dict) else [name])]
+        known = [key for name, field in Config.model_fields.items() for key in
+                 ([f"{field.alias or name}.{k}" for k in field.annotation.model_fields]
+                  if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+                  else [name])]
         raise ConfigError("\n".join(_explain(e, known) for e in error.errors())) from None
 
 

@@ -17,6 +17,13 @@ def test_an_unknown_key_names_the_nearest_one(project):
         load_config("demo", ["dpo.bta=0.2"])
 
 
+def test_a_misspelt_key_in_a_file_is_not_suggested_as_its_own_correction(project):
+    file = project / "configs" / "dpo_config.yaml"
+    file.write_text(file.read_text().replace("  beta: ", "  bta: "))
+    with pytest.raises(ConfigError, match=r"unknown setting dpo\.bta. Did you mean dpo\.beta\?"):
+        load_config("demo")
+
+
 def test_an_unknown_section_lists_the_sections(project):
     with pytest.raises(ConfigError, match="Sections are: .*rlaif_to_rlhf"):
         load_config("demo", ["zzz=1"])
