@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel
 
 from persuasion_lib.config import Config
@@ -17,6 +16,7 @@ from persuasion_lib.models import (
     check_lineage,
     load_base,
     load_tokenizer,
+    merge,
     prompt_ids,
     weights_hash,
 )
@@ -63,8 +63,7 @@ def merged(config: Config, name: str) -> PreTrainedModel:
     """
     model = load_base(config)
     for adapter in dict.fromkeys(("sft", name)) if name != "base" else ():
-        model = PeftModel.from_pretrained(model, path_of(config, adapter))
-        model = model.merge_and_unload(safe_merge=True)
+        model = merge(model, path_of(config, adapter))
     return model
 
 

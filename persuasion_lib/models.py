@@ -22,6 +22,7 @@ import torch
 import transformers
 from huggingface_hub import snapshot_download
 from peft import PeftModel
+from peft.tuners import lora
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -32,7 +33,7 @@ from transformers import (
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from persuasion_lib.config import Config
-from persuasion_lib.errors import ConfigError, LineageError, MissingInput
+from persuasion_lib.errors import ConfigError, LineageError, MissingInput, SelfTestError
 from persuasion_lib.records import Message
 from persuasion_lib.stage import made_by, path_of
 from persuasion_lib.store import file_hash, read_json, write_json
@@ -42,6 +43,7 @@ PARENTS: dict[str, tuple[str, ...]] = {
     "rlaif_rlhf": ("base", "sft", "rlaif"),
 }
 WEIGHTS = "adapter_model.safetensors"
+MIN_KEPT = 0.9          # of an adapter by merging it; float32 keeps all, bfloat16 most
 EXPORT = "persuasion_export.json"       # written into merged exports, which are no adapters
 
 
@@ -181,8 +183,39 @@ def quiet() -> None:
 def load_merged_sft(config: Config) -> PreTrainedModel:
     """Base with the SFT adapter merged in: where DPO starts, and its reference."""
     check_lineage(config, "sft")
-    adapted = PeftModel.from_pretrained(load_base(config), path_of(config, "sft"))
+    return merge(load_base(config), path_of(config, "sft"))
+
+
+def merge(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+    """The model with an adapter merged into its weights.
+
+    Raises:
+        SelfTestError: the weights are too coarse to hold what the adapter changes.
+    """
+    adapted = PeftModel.from_pretrained(model, adapter)
+    if (kept := kept_by_merging(adapted)) < MIN_KEPT:
+        raise SelfTestError(f"merged into {model.dtype} weights, only {kept:.0%} of what "
+                            f"{adapter} changes would be left; the rest is less than their "
+                            "rounding. Set model.dtype=float32.")
     return adapted.merge_and_unload(safe_merge=True)
+
+
+@torch.no_grad()
+def kept_by_merging(adapted: PeftModel) -> float:
+    """The share of an adapter's update that is left when it is merged: 1 all of it, 0 nothing.
+
+    bfloat16 has 8 significant bits: what is less than half a step of a weight is rounded away.
+    Weights in 4 bits are left out, as their steps are not known before they are merged.
+    """
+    left = whole = 0.0
+    for layer in adapted.modules():
+        if isinstance(layer, lora.Linear) and layer.get_base_layer().weight.is_floating_point():
+            update = layer.get_delta_weight("default").float()
+            weight = layer.get_base_layer().weight
+            moved = (weight + update).to(weight.dtype).float() - weight.float()
+            left += float((moved * update).sum())
+            whole += float(update.square().sum())
+    return left / whole if whole else 1.0
 
 
 class ModelFamily:

@@ -5,17 +5,21 @@ import shutil
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 
 from persuasion_lib.config import load_config
-from persuasion_lib.errors import ConfigError, LineageError, MissingInput
+from persuasion_lib.errors import ConfigError, LineageError, MissingInput, SelfTestError
 from persuasion_lib.export import export
 from persuasion_lib.models import (
+    WEIGHTS,
     ModelFamily,
     check_lineage,
+    kept_by_merging,
     load_base,
     load_merged_sft,
     load_tokenizer,
+    merge,
     prompt_ids,
 )
 from persuasion_lib.stage import path_of
@@ -40,6 +44,28 @@ def edit_weights(folder):
 def test_a_checkpoint_of_a_finished_run_is_accepted(config):
     assert check_lineage(config, "rlaif_rlhf").reference == "sft"
     assert list(check_lineage(config, "rlaif_rlhf").parents) == ["base", "sft", "rlaif"]
+
+
+@pytest.mark.parametrize(("size", "dtype", "kept"), [
+    (1e-6, torch.float32, 1.0), (1e-2, torch.bfloat16, 1.0), (1e-6, torch.bfloat16, 0.0)])
+def test_what_is_less_than_half_a_step_of_a_weight_is_lost_by_merging(size, dtype, kept):
+    """In bfloat16 the steps around 0.5 are 2^-8, so 1e-6 is nothing there."""
+    layer = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False))
+    torch.nn.init.constant_(layer[0].weight, 0.5)
+    model = get_peft_model(layer.to(dtype), LoraConfig(r=1, lora_alpha=1, target_modules=["0"]))
+    for name, weight in model.named_parameters():
+        if "lora" in name:
+            torch.nn.init.constant_(weight, size ** 0.5)
+    assert kept_by_merging(model) == pytest.approx(kept, abs=0.2)
+
+
+def test_an_sft_too_slight_for_its_weights_is_not_merged(smoke_copy):
+    config = load_config("smoke", ["model.dtype=bfloat16"])
+    folder = path_of(config, "sft")
+    slight = {name: 1e-4 * weight for name, weight in load_file(folder / WEIGHTS).items()}
+    save_file(slight, folder / WEIGHTS)
+    with pytest.raises(SelfTestError, match="model.dtype=float32"):
+        merge(load_base(config), folder)
 
 
 def test_edited_weights_are_refused(config):
