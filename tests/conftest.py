@@ -1,9 +1,13 @@
 """One smoke run of a scratch copy of the project, which many tests look at."""
 
 import shutil
+import signal
 
 import pytest
 from scratch import copy_project, persuasion
+
+# A shell ignores Ctrl-C for what it starts in the background, and so would the tests about it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
