@@ -28,7 +28,7 @@ def test_after_a_kernel_restart_nothing_claims_to_be_saved_and_the_cell_resumes(
     assert "NOT CONNECTED" in desk.status() and len(desk.choices()) == 2
     desk.page.wait_for_selector("text=| Idle", timeout=60_000)
     desk.run_all()
-    desk.wait_status("Ready. 2 of 46")
+    desk.wait_status("Ready. 2 of 48")
     assert desk.page.locator(FIRST).inner_text() == shown
 
 
@@ -91,7 +91,7 @@ def test_quit_says_so_and_a_new_visit_opens_at_the_exact_pair(desk):
         desk.press(key)
     shown = desk.page.locator(FIRST).inner_text()
     desk.press("q")
-    assert "Stopped at 3 of 46. Everything is saved." in desk.page.locator(".plab-end").inner_text()
+    assert "Stopped at 3 of 48. Everything is saved." in desk.page.locator(".plab-end").inner_text()
     assert not desk.page.locator(".plab-work").is_visible()
     desk.page.keyboard.press("1")
     assert len(desk.choices()) == 3
