@@ -347,6 +347,8 @@ def limits(result: Mapping[str, Any]) -> list[str]:
     found += [
         "One training seed per model: the claims are about these checkpoints, not the recipes.",
         "One sampled reply per prompt: the intervals cover the choice of prompts, not of samples.",
+        "No interval covers the judge's taste: one that likes length, say, moves every score, and "
+        "more prompts only make the moved figure look surer.",
         "One domain and one kind of prompt; a score depends on which models are compared and must "
         "never be compared across runs with other models.",
         "A judge's preference is not persuasion: nobody's view was measured before and after."]
