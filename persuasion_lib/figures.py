@@ -147,7 +147,8 @@ def training_curves(result: Mapping[str, Any]) -> Plot:
         for column, label, style in (("loss", "training", "--"),
                                      ("held_out_loss", "held out", "-s")):
             _line(panels[0], curves["sft"], column, style, kept, label=label, color="black")
-        panels[0].legend(frameon=False, fontsize=8)
+        panels[0].legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1),
+                         ncols=2)
     panels[0].set(ylabel="loss of SFT\n(nats per token)")
     for axes, (column, label) in zip(panels[1:], _PANELS.items(), strict=True):
         for i, model in enumerate(result["models"]):    # colours as in the other figures

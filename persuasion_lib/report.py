@@ -301,7 +301,8 @@ def _training(result: Mapping[str, Any]) -> list[Section]:
     alarms = [f"Alarm, {model}: {text}" for model, log in result["training"].items()
               for text in log["alarms"]]
     return [Section("How the models were trained", (
-        "From the first validation point (of DPO: before training) to the step that was kept.",
+        "From the first validation point (of DPO: before training, where every margin is 0 and "
+        "none counts as accurate, but for rlaif_rlhf) to the step that was kept.",
         *(alarms or ["No alarm: loss fell, and neither likelihood, distance from SFT nor length of "
                      "replies moved further than the stated bounds."])),
         pd.DataFrame(rows).T.rename_axis("model"), "training_curves")]
