@@ -72,6 +72,9 @@ def _folder(config: Config) -> Path:
     if config.folder("data").resolve().is_relative_to(folder):
         raise ConfigError(f"{folder} is where this project writes its own data. Move your files "
                           "to another folder, for example data/mine, and set data.path to it.")
+    if not folder.is_dir():
+        raise MissingInput(f"{folder} is no folder. Set data.path to the one that holds your "
+                           "files.")
     return folder
 
 

@@ -91,7 +91,7 @@ def rendered(run: StageRun, corpus: Corpus, set_name: str = "test") -> str:
 
 def pair_table(pairs: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Replies, truncation and identical pairs by pool."""
-    return pd.DataFrame(pairs).T
+    return pd.DataFrame(pairs).T.convert_dtypes()       # counts stay whole numbers
 
 
 def show_pair(run: StageRun) -> TextTable:

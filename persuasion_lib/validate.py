@@ -48,6 +48,13 @@ def summary(run: StageRun, labels: dict[str, list[LabeledPair]]) -> pd.DataFrame
                          for stage, pairs in labels.items()}).T
 
 
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """The facts as rows, to be read: counts without decimals, shares and means with three."""
+    counts = ("planned", "labelled", "decided")
+    return pd.DataFrame({fact: column.map("{:,.0f}".format if fact in counts else "{:.3f}".format)
+                         for fact, column in table.items()}).T
+
+
 def _facts(pairs: Sequence[LabeledPair]) -> dict[str, Any]:
     decided = [p for p in pairs if p.label != "tie"]
     extra = pd.Series([len(p.chosen) - len(p.rejected) for p in decided], dtype=float)
@@ -114,7 +121,7 @@ def write_splits(run: StageRun, labels: dict[str, list[LabeledPair]], table: pd.
         sizes[stage] = {"train": len(train), "val": len(val)}
     result = pd.DataFrame(sizes).T
     write_text(run.path("validation_report"), "\n".join([
-        "VALIDATION OF LABELS", "", table.T.to_string(), "", result.to_string(), "",
+        "VALIDATION OF LABELS", "", readable(table).to_string(), "", result.to_string(), "",
         "Ties are kept out of both splits. No gate is broken.", "", "JUDGE AGAINST ANNOTATOR", "",
         *(textwrap.fill(line, 100, subsequent_indent="  ") for line in
           [*agreement.sentences(agreed), agreement.smoothing_note(agreed)]), "",

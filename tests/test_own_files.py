@@ -110,6 +110,8 @@ def test_validation_rows_are_held_out_of_sft_rows_by_conversation(mine):
 
 
 def test_a_folder_without_such_files_or_with_our_own_is_refused(project):
+    with pytest.raises(MissingInput, match="mine is no folder. Set data.path"):
+        prepare.load_corpus(run())
     (project / "mine").mkdir()
     with pytest.raises(MissingInput, match="holds none of final_eval_reserved"):
         prepare.load_corpus(run())

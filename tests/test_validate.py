@@ -36,6 +36,12 @@ def test_ties_are_counted_and_kept_out_of_both_splits(run):
     assert len(train) + len(val) == 70 and all(p.label != "tie" for p in train + val)
 
 
+def test_the_table_to_be_read_has_whole_counts_and_shares_with_three_decimals(run):
+    table = validate.readable(validate.summary(run, labels()))
+    assert table["rlaif"][["planned", "labelled", "tie share"]].tolist() == [
+        "2,150", "100", "0.000"]
+
+
 def test_a_tenth_of_the_decided_pairs_is_held_out(run):
     train, val = validate.split(labels()["rlaif"], run.config)
     assert (len(train), len(val)) == (90, 10)
