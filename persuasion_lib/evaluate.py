@@ -35,6 +35,7 @@ from persuasion_lib.stage import StageRun, is_trial, made_by, path_of
 from persuasion_lib.store import AppendLog, read_jsonl, write_json
 from persuasion_lib.text_table import TextTable
 from persuasion_lib.training import CURVE, training_log
+from persuasion_lib.watch import by_step
 
 _LEARNED_FROM = {"sft_train": parse_example, "sft_val": parse_example,
                  "ai_pool_responses": parse_pair, "human_pool_responses": parse_pair,
@@ -327,12 +328,9 @@ def training_of(config: Config, models: Sequence[str]) -> dict[str, Any]:
 
 
 def _points(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    points: dict[int, dict[str, Any]] = {}
-    for entry in history:
-        kept = {_CURVE[key]: value for key, value in entry.items() if key in _CURVE}
-        if len(kept) > 1:
-            points.setdefault(kept["step"], {}).update(kept)
-    return [point for _, point in sorted(points.items())]
+    rows = [{_CURVE[key]: value for key, value in point.items() if key in _CURVE}
+            for point in by_step(history)]
+    return [row for row in rows if len(row) > 1]
 
 
 def _models_asked(run: StageRun) -> dict[str, str | None]:

@@ -158,13 +158,18 @@ def _drift_alarms(first: Mapping[str, Any], best: Mapping[str, Any]) -> list[str
     return found
 
 
-def merged(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row per validation point: what was logged with it at the same step, together."""
+def by_step(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a trainer logged, the entries of one step joined, in the order of the steps."""
     points: dict[int, dict[str, Any]] = {}
     for log in history:
-        if any(key.startswith("eval_") for key in log):
-            points.setdefault(log.get("step", 0), {}).update(log)
-    return [point for _, point in sorted(points.items()) if "eval_loss" in point]
+        step = log.get("step", 0)
+        points.setdefault(step, {"step": step}).update(log)
+    return [point for _, point in sorted(points.items())]
+
+
+def merged(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per validation point: what was logged with it at the same step, together."""
+    return [point for point in by_step(history) if "eval_loss" in point]
 
 
 def _or_inf(value: float | None) -> float:
