@@ -1,6 +1,6 @@
 """Pairs and the answers of five systems on the shape of Qwen2.5-0.5B in bfloat16, two ways.
 
-    make bench PART=generation      # about fifteen minutes on two cores
+    make bench PART=generation      # about nine minutes on two cores
 
 *copies*: as the earlier public run did it: a merged copy of the model per system, all loaded, and
 one prompt at a time through `generate`. *ours*: one base with named adapters, batches of 32, a

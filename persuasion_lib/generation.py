@@ -146,9 +146,10 @@ def _prefill(model: PreTrainedModel, tokenizer: Tokenizer,
     ids, mask = batch["input_ids"], batch["attention_mask"]
     positions = (mask.cumsum(-1) - 1).clamp_min(0)
     rows = max(1, PREFILL_TOKENS // ids.shape[1])
-    parts = [model(input_ids=ids[at:at + rows, :-1], attention_mask=mask[at:at + rows, :-1],
-                   position_ids=positions[at:at + rows, :-1], use_cache=True,
-                   logits_to_keep=1).past_key_values for at in range(0, len(ids), rows)]
+    decoder = model.get_decoder()       # without the head: no logits are needed yet
+    parts = [decoder(input_ids=ids[at:at + rows, :-1], attention_mask=mask[at:at + rows, :-1],
+                     position_ids=positions[at:at + rows, :-1],
+                     use_cache=True).past_key_values for at in range(0, len(ids), rows)]
     cache = parts[0]
     for layer, *others in zip(*(part.layers for part in parts), strict=True):
         layer.keys = torch.cat([layer.keys, *(other.keys for other in others)])

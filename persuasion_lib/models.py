@@ -34,6 +34,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from persuasion_lib.config import Config
 from persuasion_lib.errors import ConfigError, LineageError, MissingInput, SelfTestError
+from persuasion_lib.fused_lora import fuse_adapters
 from persuasion_lib.records import Message
 from persuasion_lib.stage import made_by, path_of
 from persuasion_lib.store import file_hash, read_json, write_json
@@ -233,6 +234,7 @@ class ModelFamily:
             if name != "base":
                 check_lineage(config, name)
                 self._add(path_of(config, name), name)
+        fuse_adapters(self.model)
 
     def _add(self, folder: Path, name: str) -> None:
         if isinstance(self.model, PeftModel):

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft.tuners import lora
 from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
@@ -29,9 +27,11 @@ from transformers.masking_utils import sdpa_mask
 from trl.trainer.utils import FusedCausalLMOutput
 
 from persuasion_lib.errors import ConfigError
+from persuasion_lib.fused_lora import fuse_adapters
 
 NAME = "shared_prefix"
-HEAD_ROWS = 128     # rows of logits at a time: 78 MB in float32 with Qwen's vocabulary
+HEAD_ROWS = 256     # rows of logits at a time: 78 MB in bfloat16 with Qwen's vocabulary
+BLOCK_ROWS = 128    # queries at a time in attention on a CPU
 IGNORED = -100      # a label that is no target
 
 
@@ -83,19 +83,47 @@ def _attend(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, val
     if parts is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout,
                                       scaling=scaling, **kwargs)
-    key = repeat_kv(key, module.num_key_value_groups)
-    value = repeat_kv(value, module.num_key_value_groups)
-    attend = functools.partial(scaled_dot_product_attention, dropout_p=dropout, scale=scaling)
+    one_sequence = (_blockwise if query.device.type == "cpu" and dropout == 0
+                    else functools.partial(_attend_all, dropout=dropout))
     # Split, not sliced: the gradient of a split is one concatenation, of each slice a whole row.
     rows = zip(*(x.split(parts, 2) for x in (query, key, value)), strict=True)
     found = []
     for prompt, *replies in zip(rows, rows, rows, strict=True):     # one iterator, three at a time
-        found.append(attend(*prompt, is_causal=True))
+        found.append(one_sequence(*prompt, scaling))
         for reply in replies:
             seen = [torch.cat(both, 2) for both in zip(prompt[1:], reply[1:], strict=True)]
-            mask = causal_lower_right(reply[0].shape[2], seen[0].shape[2])
-            found.append(attend(reply[0], *seen, attn_mask=mask))
+            found.append(one_sequence(reply[0], *seen, scaling))
     return torch.cat(found, 2).transpose(1, 2).contiguous(), None
+
+
+def _attend_all(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+                scaling: float | None, dropout: float) -> torch.Tensor:
+    """Causal attention of the last queries to all keys, by torch's own kernels."""
+    groups = query.shape[1] // key.shape[1]
+    length, seen = query.shape[2], key.shape[2]
+    mask = causal_lower_right(length, seen) if seen > length else None
+    return scaled_dot_product_attention(query, repeat_kv(key, groups), repeat_kv(value, groups),
+                                        attn_mask=mask, is_causal=mask is None,
+                                        dropout_p=dropout, scale=scaling)
+
+
+def _blockwise(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+               scaling: float | None) -> torch.Tensor:
+    """The same from plain products, some queries at a time and without the keys after them.
+
+    On CPUs torch's own backward pass takes two to three times as long as these products; heads
+    that share keys are rows of one product. Shapes (1, heads, length, size).
+    """
+    shared, size = key.shape[1], query.shape[3]
+    (length, seen), found = (query.shape[2], key.shape[2]), []
+    for number, block in enumerate(query.view(shared, -1, length, size).split(BLOCK_ROWS, 2)):
+        heads, rows = block.shape[1:3]
+        last = seen - length + number * BLOCK_ROWS + rows
+        mask = query.new_full((rows, last), -torch.inf).triu(last - rows + 1).repeat(heads, 1)
+        scores = torch.baddbmm(mask, block.reshape(shared, heads * rows, size),
+                               key[0, :, :last].transpose(1, 2), alpha=scaling or size ** -.5)
+        found.append((scores.softmax(-1) @ value[0, :, :last]).view(1, -1, rows, size))
+    return torch.cat(found, 2)
 
 
 class CompletionHead(torch.autograd.Function):
@@ -145,55 +173,6 @@ def _softmax_(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor
     return target - total.log(), entropy, mean, target >= 0
 
 
-class LoraProduct(torch.autograd.Function):
-    """x Wᵀ + bias + scale · (x Aᵀ) Bᵀ, the low-rank part added in place in both directions.
-
-    As separate operations it would pass over every output three times more, and in bfloat16 copy
-    every input and output to float32 and back. A and B stay float32; they are rounded to the
-    type of x for the products, as autocast would.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
-                a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
-        """Shapes (N, in), (out, in), (out,), (rank, in), (out, rank) to (N, out)."""
-        a, b = a.to(x.dtype), b.to(x.dtype)
-        inner = x @ a.T
-        ctx.save_for_backward(x, weight, a, b, inner)
-        ctx.scale = scale
-        return torch.nn.functional.linear(x, weight, bias).addmm_(inner, b.T, alpha=scale)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        """Gradients of x, A and B; weight and bias are frozen."""
-        x, weight, a, b, inner = ctx.saved_tensors
-        through = (gradient @ b).mul_(ctx.scale)
-        to_x = (gradient @ weight).addmm_(through, a) if ctx.needs_input_grad[0] else None
-        return (to_x, None, None, (through.T @ x).float(),
-                (inner.T @ gradient).T.float().mul(ctx.scale), None)
-
-
-def _fuse_adapters(model: PreTrainedModel) -> None:
-    """One product for base and adapter of every LoRA layer that is plain: no dropout, no DoRA."""
-    for layer in model.modules():
-        if isinstance(layer, lora.Linear) and not layer.use_dora.get("default") and isinstance(
-                layer.lora_dropout["default"], torch.nn.Identity):
-            layer.forward = functools.partial(_lora_forward, layer, layer.forward)
-
-
-def _lora_forward(layer: lora.Linear, stock: Callable[..., torch.Tensor], x: torch.Tensor,
-                  *arguments: Any, **options: Any) -> torch.Tensor:
-    weight, a, b = (part.weight for part in (
-        layer.get_base_layer(), layer.lora_A["default"], layer.lora_B["default"]))
-    plain = layer.active_adapters == ["default"] and not (layer.disable_adapters or layer.merged)
-    if not plain or x.dtype != weight.dtype or a.dtype != torch.float32 or (
-            torch.is_autocast_enabled(x.device.type) and x.dtype == torch.float32):
-        return stock(x, *arguments, **options)
-    product = LoraProduct.apply(x.flatten(0, -2), weight, layer.get_base_layer().bias, a, b,
-                                layer.scaling["default"])
-    return product.view(*x.shape[:-1], -1)
-
-
 def share_prefixes(model: PreTrainedModel) -> None:
     """Make a model that trl's DPOTrainer has prepared compute each prompt of a pair once.
 
@@ -212,7 +191,7 @@ def share_prefixes(model: PreTrainedModel) -> None:
     AttentionInterface.register(NAME, _attend)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
-    _fuse_adapters(model)
+    fuse_adapters(model)
     stock = model.forward
 
     @functools.wraps(type(model).forward)

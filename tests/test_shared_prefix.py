@@ -1,11 +1,14 @@
 """The shared-prefix engine against stock trl: the same losses, gradients and weights."""
 
+import functools
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
+from persuasion_lib import shared_prefix
 from persuasion_lib.config import load_config
 from persuasion_lib.errors import ConfigError
 from persuasion_lib.models import quiet
@@ -33,7 +36,7 @@ def test_the_layout_writes_each_prompt_once_and_restarts_positions():
 
 def test_the_heads_prepared_gradient_is_that_of_a_plain_log_softmax():
     torch.manual_seed(0)
-    hidden = torch.randn(300, 8, dtype=torch.float64, requires_grad=True)   # three parts
+    hidden = torch.randn(300, 8, dtype=torch.float64, requires_grad=True)   # two parts
     weight, targets = torch.randn(50, 8, dtype=torch.float64), torch.randint(0, 50, (300,))
     scale = torch.randn(300, dtype=torch.float64)
     logits = hidden @ weight.T
@@ -82,7 +85,13 @@ def random_batch(pairs):
 
 @pytest.mark.parametrize("pairs", [1, 2, 5])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_every_field_and_every_adapter_gradient_equals_trl(pairs, checkpointing):
+@pytest.mark.parametrize("attention_of", ["a CPU", "a GPU"])
+def test_every_field_and_every_adapter_gradient_equals_trl(pairs, checkpointing, attention_of,
+                                                           monkeypatch):
+    monkeypatch.setattr(shared_prefix, "BLOCK_ROWS", 8)     # prompts are up to five blocks long
+    if attention_of == "a GPU":
+        monkeypatch.setattr(shared_prefix, "_blockwise",
+                            functools.partial(shared_prefix._attend_all, dropout=0.0))
     ids, attention, labels = random_batch(pairs)
     weights = torch.linspace(-1, 1, 2 * pairs)
 
