@@ -10,7 +10,7 @@ from pathlib import Path
 from persuasion_lib import runner
 from persuasion_lib.config import Config, load_config
 from persuasion_lib.errors import PersuasionError
-from persuasion_lib.stage import STAGES, makers, path_of, read_manifest, state
+from persuasion_lib.stage import STAGES, conditions, path_of, read_manifest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,16 +69,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    config = load_config(options.profile, options.overrides)
-    will_run: set[str] = set()
-    for stage in STAGES.values():
-        condition, reasons = state(config, stage.name)
-        before = sorted(makers(config, stage) & will_run)
-        if condition == "done" and before:
-            condition, reasons = "stale", [f"{', '.join(before)} will run again"]
-        if condition != "done":
-            will_run.add(stage.notebook)
-        print(f"{stage.notebook:15s} {condition:8s}{'; '.join(reasons)}")
+    found = conditions(load_config(options.profile, options.overrides))
+    for name, (condition, reasons) in found.items():
+        print(f"{STAGES[name].notebook:15s} {condition:8s}{'; '.join(reasons)}")
     return 0
 
 
@@ -103,13 +96,23 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def print_summary(config: Config) -> None:
-    """Planned against done per stage, the table of models, and where report and figures are."""
+    """Planned against done of what has finished once, the table of models, report and figures.
+
+    Results that do not belong to the settings or to newer models are marked as such.
+    """
     print()
-    for notebook, planned, done in runner.planned_and_done(config):
-        print(f"{notebook:15s} planned {planned}, done {done}")
-    manifest = read_manifest(config, "analysis")
-    if manifest is None or not path_of(config, "analysis").exists():
+    manifests = {name: read_manifest(config, name) for name in STAGES}
+    states = conditions(config)
+    for name, manifest in manifests.items():
+        if manifest:
+            planned, done = (manifest["counts"].get(key) for key in ("planned", "done"))
+            condition, reasons = states[name]
+            old = "" if condition == "done" else f"   OUT OF DATE: {reasons[0]}"
+            print(f"{STAGES[name].notebook:15s} planned {planned}, done {done}{old}")
+    if manifests["analysis"] is None or not path_of(config, "analysis").exists():
         return
+    if states["analysis"][0] != "done":
+        print("\nWhat follows is from before these changes. Run all stages to renew it.")
     from persuasion_lib.analysis import summary_table
     from persuasion_lib.store import read_json
     result = read_json(path_of(config, "analysis"), made_by="notebooks/06_analysis.ipynb")

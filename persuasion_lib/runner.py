@@ -14,12 +14,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from persuasion_lib.config import Config, load_config
 from persuasion_lib.errors import ConfigError, PersuasionError
 from persuasion_lib.progress import LINE_MARK, duration
-from persuasion_lib.stage import STAGES, Stage, path_of, read_manifest, state
+from persuasion_lib.stage import STAGES, Stage, path_of, state
 
 KERNEL = "persuasion"
 CELL_TIMEOUT_S = 12 * 3600      # a hang must end some day; no honest cell of ours takes half a day
@@ -182,9 +181,3 @@ def _interrupts() -> Iterator[list[int]]:
     finally:
         signal.signal(signal.SIGINT, before)
 
-
-def planned_and_done(config: Config) -> list[tuple[str, Any, Any]]:
-    """(notebook, planned, done) of every stage that has finished once."""
-    manifests = [(stage.notebook, read_manifest(config, stage.name)) for stage in STAGES.values()]
-    return [(notebook, manifest["counts"].get("planned"), manifest["counts"].get("done"))
-            for notebook, manifest in manifests if manifest]

@@ -170,11 +170,6 @@ def _maker(name: str) -> Stage | None:
     return next((stage for stage in STAGES.values() if name in stage.writes), None)
 
 
-def makers(config: Config, stage: Stage) -> set[str]:
-    """The notebooks whose outputs a stage reads."""
-    return {maker.notebook for key in inputs_of(config, stage) if (maker := _maker(key))}
-
-
 def content_hash(path: Path) -> str:
     """sha256 of a file, or of the names and contents of all files below a folder."""
     if path.is_file():
@@ -277,6 +272,19 @@ def state(config: Config, name: str) -> tuple[str, list[str]]:
     reasons += [f"code of {key} changed" for key, _, _ in
                 _differences(manifest["code"], code_of(config, stage))]
     return ("stale", reasons) if reasons else ("done", [])
+
+
+def conditions(config: Config) -> dict[str, tuple[str, list[str]]]:
+    """`state` of every stage; one that is done is stale if a stage that it reads from is not."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for name, stage in STAGES.items():
+        condition, reasons = state(config, name)
+        makers = {_maker(key) for key in inputs_of(config, stage)} - {None}
+        before = sorted(m.notebook for m in makers if found[m.name][0] != "done")
+        if condition == "done" and before:
+            condition, reasons = "stale", [f"{', '.join(before)} will run again"]
+        found[name] = condition, reasons
+    return found
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -40,6 +40,19 @@ def test_status_tells_done_from_stale_with_the_reason(smoke_run):
     assert "05_evaluate will run again" in lines["06_analysis"]
 
 
+def test_a_run_of_one_stage_says_that_the_summary_after_it_is_out_of_date(smoke_copy):
+    result = persuasion(smoke_copy, "run", "--profile", "smoke", "--only", "analysis",
+                        "--set", "dpo.beta=0.2")
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if "planned" in line}
+    assert "OUT OF DATE" not in lines["03_validate"]
+    assert "OUT OF DATE: dpo.beta was 0.1, is 0.2" in lines["04_train_dpo"]
+    assert "OUT OF DATE: 05_evaluate will run again" in lines["06_analysis"]
+    before, after = result.stdout.split("EVALUATION SUMMARY")
+    assert "What follows is from before these changes." in before and "rlaif_rlhf" in after
+    unchanged = persuasion(smoke_copy, "run", "--profile", "smoke", "--only", "analysis")
+    assert "OUT OF DATE" not in unchanged.stdout and "What follows" not in unchanged.stdout
+
+
 def test_status_before_any_run_says_missing(project):
     assert persuasion(project, "status").stdout.count("missing") == 7
 
