@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import analysis, demo, dpo, generation, labelling
-from persuasion_lib.store import read_json, write_json
+from persuasion_lib.core.store import read_json, write_json
 
 PARTS = {"demo": lambda: [demo.demo_minutes()], "seeds": demo.gold_by_seed,
          "dpo": dpo.run, "generation": generation.run, "labelling": labelling.run,

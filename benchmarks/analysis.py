@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from persuasion_lib import analysis
-from persuasion_lib.config import load_config
-from persuasion_lib.stage import STAGES, StageRun
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.stage import STAGES, StageRun
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -26,7 +26,7 @@ def analysis_100k_seconds(n: int = 100_000) -> dict[str, Any]:
         processes), peak_memory_gb of the whole process, evaluation_gb of the input with the
         libraries, seconds_115 for the usual size.
     """
-    from synthetic_evaluation import make_evaluation
+    from worlds.synthetic_evaluation import make_evaluation
 
     small, large = make_evaluation(115), make_evaluation(n)
     before = _peak_gb()

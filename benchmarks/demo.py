@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.store import AppendLog, read_json
+from persuasion_lib.core.store import AppendLog, read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 GOAL_MINUTES = 6.0

@@ -111,7 +111,7 @@ def _trainer(kind: str) -> Any:
     from peft import LoraConfig
     from trl import DPOConfig, DPOTrainer
 
-    from persuasion_lib.shared_prefix import share_prefixes
+    from persuasion_lib.training.shared_prefix import share_prefixes
 
     transformers.utils.logging.set_verbosity_error()
     model = _model()
@@ -148,7 +148,7 @@ def _model() -> Any:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from persuasion_lib.models import has_fast_bfloat16
+    from persuasion_lib.models.loading import has_fast_bfloat16
 
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16 if has_fast_bfloat16() else torch.float32)

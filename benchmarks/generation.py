@@ -87,9 +87,9 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _ours(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
     """As 00 and 05 do it."""
-    from persuasion_lib.generation import Request, sample
-    from persuasion_lib.models import ModelFamily
-    from persuasion_lib.store import AppendLog
+    from persuasion_lib.core.store import AppendLog
+    from persuasion_lib.models.loading import ModelFamily
+    from persuasion_lib.models.sampling import Request, sample
 
     config = _config(folder)
     family = ModelFamily(config, SYSTEMS[2:])
@@ -106,8 +106,8 @@ def _ours(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
 
 def _copies(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
     """A copy of the model per system, and one reply at a time."""
-    from persuasion_lib.export import merged
-    from persuasion_lib.models import load_tokenizer, prompt_ids
+    from persuasion_lib.models.export import merged
+    from persuasion_lib.models.loading import load_tokenizer, prompt_ids
 
     config = _config(folder)
     tokenizer = load_tokenizer(config)
@@ -129,7 +129,7 @@ def _copies(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
 
 def _prompts(tokenizer: Any) -> list[Any]:
     """Prompts of about PROMPT tokens, a little shorter and longer by turns."""
-    from persuasion_lib.models import prompt_ids
+    from persuasion_lib.models.loading import prompt_ids
 
     frame = len(prompt_ids(tokenizer, [{"role": "user", "content": ""}]))
     per_sentence = len(tokenizer(TEXT)["input_ids"])
@@ -139,7 +139,7 @@ def _prompts(tokenizer: Any) -> list[Any]:
 
 
 def _config(folder: Path) -> Any:
-    from persuasion_lib.config import load_config
+    from persuasion_lib.core.config import load_config
 
     return load_config("full", [f"model.base={folder / 'base'}", f"paths.models={folder}",
                                 "model.dtype=bfloat16",     # as the hub's weights are
@@ -151,7 +151,7 @@ def _build(folder: Path) -> None:
     from peft import LoraConfig, get_peft_model
 
     from benchmarks.qwen import build
-    from persuasion_lib.models import load_base, path_of, write_lineage
+    from persuasion_lib.models.loading import load_base, path_of, write_lineage
 
     build(folder / "base", [TEXT])
     config = _config(folder)

@@ -26,11 +26,10 @@ SEQUENTIAL_CALLS = 5
 
 def run(pairs: int = PAIRS) -> list[dict[str, Any]]:
     """Results in the form of `results/bench/bench.json`."""
-    from fakeserver import FakeServer
-    from judging_world import MARKED_KEY, pairs_of, right_labels
-
-    from persuasion_lib.config import load_config
+    from persuasion_lib.core.config import load_config
     from persuasion_lib.judging import label_pairs, make_judge
+    from worlds.fakeserver import FakeServer
+    from worlds.judging_world import MARKED_KEY, pairs_of, right_labels
 
     limits = {"anthropic-ratelimit-requests-limit": str(int(PER_MINUTE))}
     with (FakeServer(latency_s=LATENCY_S, per_minute=PER_MINUTE, headers=limits) as server,

@@ -16,10 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from persuasion_lib import figures, findings, report, stats
-from persuasion_lib.config import Analysis
-from persuasion_lib.errors import DataError
-from persuasion_lib.evaluation_file import (
+from persuasion_lib import stats
+from persuasion_lib.core.config import Analysis
+from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.show import TextTable
+from persuasion_lib.core.stage import StageRun, inputs_of, made_by
+from persuasion_lib.core.store import read_json, read_jsonl, write_json
+from persuasion_lib.judging.word_lists import RUBRIC
+from persuasion_lib.reporting import figures, report
+from persuasion_lib.reporting import verdict as findings
+from persuasion_lib.reporting.evaluation_file import (
     FORGED,
     Evaluated,
     learned_from,
@@ -27,12 +33,8 @@ from persuasion_lib.evaluation_file import (
     training_row,
     unfinished,
 )
-from persuasion_lib.stage import StageRun, inputs_of, made_by
 from persuasion_lib.stats.plain import plain
 from persuasion_lib.stats.resample import wilson
-from persuasion_lib.store import read_json, read_jsonl, write_json
-from persuasion_lib.tactics import RUBRIC
-from persuasion_lib.text_table import TextTable
 
 SCHEMA_VERSION = 1
 BINS = 24

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from persuasion_lib import runner
-from persuasion_lib.config import Config, load_config
-from persuasion_lib.errors import PersuasionError
-from persuasion_lib.stage import STAGES, conditions, path_of, read_manifest
+from persuasion_lib.core import runner
+from persuasion_lib.core.config import Config, load_config
+from persuasion_lib.core.errors import PersuasionError
+from persuasion_lib.core.stage import STAGES, conditions, path_of, read_manifest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +89,7 @@ def _label(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from persuasion_lib.export import export
+    from persuasion_lib.models.export import export
     config = load_config(options.profile, options.overrides)
     print(export(config, options.model, options.folder.resolve(), push=options.push))
     return 0
@@ -114,7 +114,7 @@ def print_summary(config: Config) -> None:
     if states["analysis"][0] != "done":
         print("\nWhat follows is from before these changes. Run all stages to renew it.")
     from persuasion_lib.analysis import summary_table
-    from persuasion_lib.store import read_json
+    from persuasion_lib.core.store import read_json
     result = read_json(path_of(config, "analysis"), made_by="notebooks/06_analysis.ipynb")
     print(f"\nEVALUATION SUMMARY (score with {config.analysis.confidence:.0%} interval)")
     print(summary_table(result).round(3).to_string())

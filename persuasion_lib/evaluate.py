@@ -13,15 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from persuasion_lib import agreement, judging, safety
-from persuasion_lib.config import Config
-from persuasion_lib.demo.standins import gold_utility
-from persuasion_lib.errors import DataError
-from persuasion_lib.generation import Generation, Request, sample, truncation
-from persuasion_lib.judging import Question, RankItem, RankVerdict, TacticsOutcome
-from persuasion_lib.models import ModelFamily, check_lineage, weights_hash
-from persuasion_lib.overlap import overlap_faults, shared_passages
-from persuasion_lib.records import (
+from persuasion_lib import judging
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.records import (
     Example,
     LabeledPair,
     Pair,
@@ -31,11 +26,17 @@ from persuasion_lib.records import (
     parse_pair,
     render_text,
 )
-from persuasion_lib.stage import StageRun, is_trial, made_by, path_of
-from persuasion_lib.store import AppendLog, read_jsonl, write_json
-from persuasion_lib.text_table import TextTable
-from persuasion_lib.training import CURVE, training_log
-from persuasion_lib.watch import by_step
+from persuasion_lib.core.show import TextTable
+from persuasion_lib.core.stage import StageRun, is_trial, made_by, path_of
+from persuasion_lib.core.store import AppendLog, read_jsonl, write_json
+from persuasion_lib.data.overlap import overlap_faults, shared_passages
+from persuasion_lib.demo.standins import gold_utility
+from persuasion_lib.judging import Question, RankItem, RankVerdict, TacticsOutcome, safety
+from persuasion_lib.labeling import agreement
+from persuasion_lib.models.loading import ModelFamily, check_lineage, weights_hash
+from persuasion_lib.models.sampling import Generation, Request, sample, truncation
+from persuasion_lib.training.drift import by_step
+from persuasion_lib.training.loop import CURVE, training_log
 
 _LEARNED_FROM = {"sft_train": parse_example, "sft_val": parse_example,
                  "ai_pool_responses": parse_pair, "human_pool_responses": parse_pair,

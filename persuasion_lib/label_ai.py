@@ -15,7 +15,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from persuasion_lib.config import Config
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.records import Pair, parse_pair
+from persuasion_lib.core.stage import StageRun, made_by, path_of
+from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.judging import (
     Judge,
     LabelOutcome,
@@ -27,9 +30,6 @@ from persuasion_lib.judging import (
     pair_questions,
     plan,
 )
-from persuasion_lib.records import Pair, parse_pair
-from persuasion_lib.stage import StageRun, made_by, path_of
-from persuasion_lib.store import read_jsonl, write_jsonl
 
 # pool: (the pairs, the log of answers, the labels)
 POOLS = {"ai": ("ai_pool_responses", "ai_judgments", "ai_pool_labeled"),

@@ -12,15 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.config import Config
-from persuasion_lib.errors import ConfigError, DataError, MissingInput, PersuasionError
-from persuasion_lib.labeling import figures
-from persuasion_lib.labeling.app import open_app
-from persuasion_lib.labeling.events import Event, EventLog, read_events
-from persuasion_lib.labeling.figures import summary
-from persuasion_lib.labeling.session import Choice, Session, plan
-from persuasion_lib.progress import in_batch
-from persuasion_lib.records import (
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import ConfigError, DataError, MissingInput, PersuasionError
+from persuasion_lib.core.progress import in_batch
+from persuasion_lib.core.records import (
     Label,
     LabeledPair,
     Pair,
@@ -29,8 +24,13 @@ from persuasion_lib.records import (
     parse_labeled,
     parse_pair,
 )
-from persuasion_lib.stage import StageRun, made_by
-from persuasion_lib.store import read_jsonl, write_jsonl
+from persuasion_lib.core.stage import StageRun, made_by
+from persuasion_lib.core.store import read_jsonl, write_jsonl
+from persuasion_lib.labeling import summary as figures
+from persuasion_lib.labeling.app import open_app
+from persuasion_lib.labeling.events import Event, EventLog, read_events
+from persuasion_lib.labeling.session import Choice, Session, plan
+from persuasion_lib.labeling.summary import summary
 
 __all__ = ["agreement", "labeled_pairs", "open_app", "open_session", "read_guidelines", "read_pool",
            "summary", "view", "write_labels"]

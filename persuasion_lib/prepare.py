@@ -8,29 +8,29 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.corpora import read_corpus
-from persuasion_lib.demo.model import build_base_model
-from persuasion_lib.errors import DataError
-from persuasion_lib.generation import Generation, truncation
-from persuasion_lib.models import load_tokenizer, quiet
-from persuasion_lib.overlap import overlap_faults, overlap_table, shared_passages
-from persuasion_lib.own_files import adopt_sft, read_own_files, sft_checkpoint
-from persuasion_lib.pair_checks import broken_gates, pair_figures
-from persuasion_lib.pair_sampling import reply_source, sample_pairs
-from persuasion_lib.prepare_tables import cleaning_table, counts, token_lengths
-from persuasion_lib.progress import Progress
-from persuasion_lib.records import content_id, example_row, pair_row, parse_pair
-from persuasion_lib.sft import train_sft
-from persuasion_lib.splits import POOLS, SETS, Corpus, draw_examples, split_by_conversation
-from persuasion_lib.stage import StageRun, made_by
-from persuasion_lib.store import (
+from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.progress import Progress
+from persuasion_lib.core.records import content_id, example_row, pair_row, parse_pair
+from persuasion_lib.core.stage import StageRun, made_by
+from persuasion_lib.core.store import (
     read_json,
     read_jsonl,
     write_json,
     write_jsonl,
     write_text,
 )
-from persuasion_lib.training import training_curve
+from persuasion_lib.data.corpora import read_corpus
+from persuasion_lib.data.gates import broken_gates, pair_figures
+from persuasion_lib.data.given_files import adopt_sft, read_own_files, sft_checkpoint
+from persuasion_lib.data.overlap import overlap_faults, overlap_table, shared_passages
+from persuasion_lib.data.pairs import reply_source, sample_pairs
+from persuasion_lib.data.splits import POOLS, SETS, Corpus, draw_examples, split_by_conversation
+from persuasion_lib.data.tables import cleaning_table, counts, token_lengths
+from persuasion_lib.demo.model import build_base_model
+from persuasion_lib.models.loading import load_tokenizer, quiet
+from persuasion_lib.models.sampling import Generation, truncation
+from persuasion_lib.training.loop import training_curve
+from persuasion_lib.training.sft import train_sft
 
 
 def load_corpus(run: StageRun) -> Corpus:

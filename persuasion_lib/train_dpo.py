@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from persuasion_lib.agreement import smoothing_note as smoothing_note_of
-from persuasion_lib.models import load_tokenizer, read_lineage
-from persuasion_lib.preferences import train_preferences
-from persuasion_lib.records import LabeledPair, parse_labeled
-from persuasion_lib.stage import StageRun, made_by
-from persuasion_lib.store import read_json, read_jsonl
-from persuasion_lib.text_table import TextTable
-from persuasion_lib.training import training_log
-from persuasion_lib.watch import merged
+from persuasion_lib.core.records import LabeledPair, parse_labeled
+from persuasion_lib.core.show import TextTable
+from persuasion_lib.core.stage import StageRun, made_by
+from persuasion_lib.core.store import read_json, read_jsonl
+from persuasion_lib.labeling.agreement import smoothing_note as smoothing_note_of
+from persuasion_lib.models.loading import load_tokenizer, read_lineage
+from persuasion_lib.training.dpo import train_preferences
+from persuasion_lib.training.drift import merged
+from persuasion_lib.training.loop import training_log
 
 # Which labels each model learns from last, in the order of training.
 LABELS = {"rlhf": "rlhf", "rlaif": "rlaif", "rlaif_rlhf": "rlhf"}

@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib import agreement
-from persuasion_lib.config import Config
-from persuasion_lib.errors import DataError
-from persuasion_lib.pair_checks import broken_gates, pair_figures
-from persuasion_lib.records import LabeledPair, content_id, labeled_row, parse_labeled
-from persuasion_lib.stage import StageRun, made_by
-from persuasion_lib.store import read_jsonl, write_json, write_jsonl, write_text
-from persuasion_lib.text_table import TextTable
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.records import LabeledPair, content_id, labeled_row, parse_labeled
+from persuasion_lib.core.show import TextTable
+from persuasion_lib.core.stage import StageRun, made_by
+from persuasion_lib.core.store import read_jsonl, write_json, write_jsonl, write_text
+from persuasion_lib.data.gates import broken_gates, pair_figures
+from persuasion_lib.labeling import agreement
 
 POOLS = {"rlaif": "ai_pool_labeled", "rlhf": "human_pool_labeled"}
 

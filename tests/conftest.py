@@ -4,7 +4,8 @@ import shutil
 import signal
 
 import pytest
-from scratch import copy_project, persuasion
+
+from worlds.scratch import copy_project, persuasion
 
 # A shell ignores Ctrl-C for what it starts in the background, and so would the tests about it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

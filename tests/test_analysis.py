@@ -3,18 +3,34 @@ import json
 
 import pandas as pd
 import pytest
-from labeling_pool import make_pairs
-from scratch import persuasion
-from synthetic_evaluation import FORGERY, MODELS, analysed, from_elsewhere, make_evaluation, planted
 
-from persuasion_lib import agreement, analysis, figures, findings, results_explorer
-from persuasion_lib.config import load_config
-from persuasion_lib.errors import DataError, MissingInput
-from persuasion_lib.evaluation_file import FORGED, learned_from, parse_evaluation, training_row
-from persuasion_lib.records import LabeledPair
-from persuasion_lib.stage import STAGES, StageRun, path_of, start, state
-from persuasion_lib.store import write_json
-from persuasion_lib.tactics import tactics_in
+from persuasion_lib import analysis
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.errors import DataError, MissingInput
+from persuasion_lib.core.records import LabeledPair
+from persuasion_lib.core.stage import STAGES, StageRun, path_of, start, state
+from persuasion_lib.core.store import write_json
+from persuasion_lib.judging.word_lists import tactics_in
+from persuasion_lib.labeling import agreement
+from persuasion_lib.reporting import browse as results_explorer
+from persuasion_lib.reporting import figures
+from persuasion_lib.reporting import verdict as findings
+from persuasion_lib.reporting.evaluation_file import (
+    FORGED,
+    learned_from,
+    parse_evaluation,
+    training_row,
+)
+from worlds.labeling_pool import make_pairs
+from worlds.scratch import persuasion
+from worlds.synthetic_evaluation import (
+    FORGERY,
+    MODELS,
+    analysed,
+    from_elsewhere,
+    make_evaluation,
+    planted,
+)
 
 
 def criterion(result, words):

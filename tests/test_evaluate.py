@@ -2,14 +2,14 @@ import json
 import shutil
 
 import pytest
-from fakeserver import FakeServer
-from judging_world import judge_at
 
 from persuasion_lib import evaluate
-from persuasion_lib.config import load_config
-from persuasion_lib.errors import DataError, LineageError
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.errors import DataError, LineageError
+from persuasion_lib.core.stage import path_of, start
 from persuasion_lib.judging import RankVerdict
-from persuasion_lib.stage import path_of, start
+from worlds.fakeserver import FakeServer
+from worlds.judging_world import judge_at
 
 MODELS = ["base", "sft", "rlhf", "rlaif", "rlaif_rlhf"]
 
@@ -160,7 +160,7 @@ def test_a_foreign_checkpoint_is_refused_not_left_out(smoke_copy):
 
 
 def _run_without_origin_check():
-    from persuasion_lib.stage import STAGES, StageRun
+    from persuasion_lib.core.stage import STAGES, StageRun
     return StageRun(STAGES["evaluate"], load_config("smoke"), {})
 
 

@@ -4,12 +4,12 @@ import json
 import shutil
 
 import pytest
-from scratch import persuasion
 
 from benchmarks.qwen import DEFAULT_SYSTEM, SHAPE, SPECIAL, build
-from persuasion_lib.config import load_config
-from persuasion_lib.models import base_folder, check_lineage, load_tokenizer, prompt_ids
-from persuasion_lib.stage import path_of
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.stage import path_of
+from persuasion_lib.models.loading import base_folder, check_lineage, load_tokenizer, prompt_ids
+from worlds.scratch import persuasion
 
 SETTINGS = ["model.base=models/qwen-shape", "data.source=demo", "data.path=null",
             "data.conversations=200", "data.sft_examples=16", "data.ai_pairs=4",

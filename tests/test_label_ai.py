@@ -7,12 +7,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from judging_world import pairs_of
 
 from persuasion_lib import label_ai
-from persuasion_lib.records import pair_row, parse_labeled
-from persuasion_lib.stage import StageRun, path_of, read_manifest, start
-from persuasion_lib.store import read_jsonl, write_jsonl
+from persuasion_lib.core.records import pair_row, parse_labeled
+from persuasion_lib.core.stage import StageRun, path_of, read_manifest, start
+from persuasion_lib.core.store import read_jsonl, write_jsonl
+from worlds.judging_world import pairs_of
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "01_label_ai.ipynb"
 

@@ -6,16 +6,16 @@ import json
 
 import nbformat
 import pytest
-from labeling_pool import make_demo, make_pairs
 
 from persuasion_lib import label_human
-from persuasion_lib.config import load_config
-from persuasion_lib.errors import ConfigError, DataError, MissingInput
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
+from persuasion_lib.core.records import LabeledPair, labeled_row, pair_row, parse_labeled
+from persuasion_lib.core.stage import start
+from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.labeling.app import app_notebook
 from persuasion_lib.labeling.events import EventLog
-from persuasion_lib.records import LabeledPair, labeled_row, pair_row, parse_labeled
-from persuasion_lib.stage import start
-from persuasion_lib.store import read_jsonl, write_jsonl
+from worlds.labeling_pool import make_demo, make_pairs
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import sys
 import nbformat
 import papermill
 import pytest
-from scratch import ROOT, clean_environment
 
-from persuasion_lib.stage import STAGES
+from persuasion_lib.core.stage import STAGES
+from worlds.scratch import ROOT, clean_environment
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

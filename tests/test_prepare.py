@@ -2,10 +2,11 @@ import json
 
 import pytest
 
-from persuasion_lib.config import load_config
-from persuasion_lib.errors import DataError
-from persuasion_lib.records import Conversation, Turn
-from persuasion_lib.splits import (
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.records import Conversation, Turn
+from persuasion_lib.core.stage import path_of
+from persuasion_lib.data.splits import (
     OMISSION,
     SETS,
     Corpus,
@@ -13,7 +14,6 @@ from persuasion_lib.splits import (
     fit_prompt,
     split_by_conversation,
 )
-from persuasion_lib.stage import path_of
 
 
 class CharacterTokenizer:
@@ -147,7 +147,7 @@ def test_the_test_set_takes_one_prompt_per_conversation(smoke_run, monkeypatch):
 
 
 def test_only_turns_that_did_not_fail_are_sft_targets(smoke_run, monkeypatch):
-    from persuasion_lib.corpora import read_corpus
+    from persuasion_lib.data.corpora import read_corpus
     monkeypatch.chdir(smoke_run[0])
     config = load_config("smoke")
     failed = {t.text for c in read_corpus(config) for t in c.turns if t.won is False}

@@ -6,10 +6,10 @@ import sys
 import tomllib
 
 import yaml
-from scratch import ROOT
 
 from persuasion_lib.cli import _parser
-from persuasion_lib.stage import STAGES
+from persuasion_lib.core.stage import STAGES
+from worlds.scratch import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 README = (ROOT / "README.md").read_text()

@@ -1,11 +1,11 @@
 import pytest
 
 from persuasion_lib import train_dpo, validate
-from persuasion_lib.config import load_config
-from persuasion_lib.errors import DataError
-from persuasion_lib.records import LabeledPair, Pair, labeled_row
-from persuasion_lib.stage import STAGES, StageRun, path_of
-from persuasion_lib.store import write_jsonl
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.records import LabeledPair, Pair, labeled_row
+from persuasion_lib.core.stage import STAGES, StageRun, path_of
+from persuasion_lib.core.store import write_jsonl
 
 PROMPT = [{"role": "user", "content": "I like tea."}]
 

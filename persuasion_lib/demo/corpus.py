@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from persuasion_lib.records import Conversation, Message, Turn
+from persuasion_lib.core.records import Conversation, Message, Turn
 
 
 @dataclass(frozen=True)

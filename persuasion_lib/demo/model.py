@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-from persuasion_lib.errors import DataError
-from persuasion_lib.records import Conversation, Message
+from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.records import Conversation, Message
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 

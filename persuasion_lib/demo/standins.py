@@ -17,9 +17,9 @@ from typing import Literal
 
 import numpy as np
 
+from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.records import Label, Message, render_text
 from persuasion_lib.demo.corpus import best_reply, gold_utility, topic_of, words
-from persuasion_lib.errors import DataError
-from persuasion_lib.records import Label, Message, render_text
 
 __all__ = ["OfflineJudge", "SimulatedAnnotator", "embed", "gold_utility", "judge_noise",
            "surface_features", "surface_score"]

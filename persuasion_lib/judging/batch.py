@@ -14,8 +14,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from persuasion_lib.config import api_key
-from persuasion_lib.errors import ConfigError, JudgingStopped
+from persuasion_lib.core.config import api_key
+from persuasion_lib.core.errors import ConfigError, JudgingStopped
+from persuasion_lib.core.progress import Progress
+from persuasion_lib.core.records import content_id
+from persuasion_lib.core.store import AppendLog
 from persuasion_lib.judging.clients import AnthropicJudge, Judge
 from persuasion_lib.judging.faults import Fault, classify
 from persuasion_lib.judging.plan import BATCH_PRICE
@@ -27,9 +30,6 @@ from persuasion_lib.judging.run import (
     Answers,
     ask_all,
 )
-from persuasion_lib.progress import Progress
-from persuasion_lib.records import content_id
-from persuasion_lib.store import AppendLog
 
 T = TypeVar("T")
 POLL_S = 60.0

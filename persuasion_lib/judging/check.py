@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
-from persuasion_lib.config import Config
-from persuasion_lib.errors import PersuasionError
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.judging.clients import (
     Judge,
     Role,

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from persuasion_lib.config import Config, api_key
-from persuasion_lib.errors import ConfigError
+from persuasion_lib.core.config import Config, api_key
+from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.judging.faults import Fault
 from persuasion_lib.judging.questions import LETTERS, Question
-from persuasion_lib.tactics import RUBRIC, tactics_in
+from persuasion_lib.judging.word_lists import RUBRIC, tactics_in
 
 Role = Literal["label_ai", "evaluate", "oracle", "safety"]
 _LIMITS = {"requests": ("anthropic-ratelimit-requests-limit", "x-ratelimit-limit-requests"),

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from persuasion_lib.config import Config
-from persuasion_lib.errors import DataError, JudgingStopped, PersuasionError
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import DataError, JudgingStopped, PersuasionError
+from persuasion_lib.core.records import content_id
+from persuasion_lib.core.store import AppendLog
 from persuasion_lib.judging.clients import openai_endpoint, openai_key, price_of
 from persuasion_lib.judging.faults import Fault, classify
 from persuasion_lib.judging.plan import Plan
 from persuasion_lib.judging.rows import Ledger, cost_of
 from persuasion_lib.judging.run import BACKOFF_S, ITEM_TRIES
-from persuasion_lib.records import content_id
-from persuasion_lib.store import AppendLog
 
 CHUNK_TEXTS = 256           # the API takes 2,048 texts and
 CHUNK_TOKENS = 200_000      # 300,000 tokens a request

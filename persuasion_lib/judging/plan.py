@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from persuasion_lib.core.progress import duration
+from persuasion_lib.core.store import AppendLog
 from persuasion_lib.judging.clients import Judge, check_model, input_tokens
 from persuasion_lib.judging.pace import GUESS_PER_MINUTE
 from persuasion_lib.judging.questions import Question
-from persuasion_lib.progress import duration
-from persuasion_lib.store import AppendLog
 
 REPLY_TOKENS = (80, 600)    # a short verdict, and one with a lot of thinking before it
 BATCH_PRICE = 0.5           # of the normal price

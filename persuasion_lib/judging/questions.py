@@ -16,9 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from persuasion_lib.errors import ConfigError, JudgeReplyError
-from persuasion_lib.records import Label, Message, content_id, render_text, unswap
-from persuasion_lib.tactics import RUBRIC
+from persuasion_lib.core.errors import ConfigError, JudgeReplyError
+from persuasion_lib.core.records import Label, Message, content_id, render_text, unswap
+from persuasion_lib.judging.word_lists import RUBRIC
 
 Task = Literal["compare", "rank", "oracle", "tactics", "sample"]
 LETTERS = "ABCDE"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from persuasion_lib.errors import DataError, JudgeReplyError
+from persuasion_lib.core.errors import DataError, JudgeReplyError
 from persuasion_lib.judging.clients import Judge, Reply
 from persuasion_lib.judging.faults import Fault
 from persuasion_lib.judging.questions import Question

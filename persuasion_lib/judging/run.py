@@ -17,7 +17,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from persuasion_lib.errors import JudgingStopped, PersuasionError
+from persuasion_lib.core.errors import JudgingStopped, PersuasionError
+from persuasion_lib.core.progress import Progress
+from persuasion_lib.core.store import AppendLog
 from persuasion_lib.judging.clients import Judge, Reply, input_tokens
 from persuasion_lib.judging.faults import Fault, classify
 from persuasion_lib.judging.pace import GUESS_PER_MINUTE, Budget, Pacer
@@ -31,8 +33,6 @@ from persuasion_lib.judging.rows import (
     index,
     judgment,
 )
-from persuasion_lib.progress import Progress
-from persuasion_lib.store import AppendLog
 
 BACKOFF_S = (0.5, 30.0)     # the first wait after a failure, doubled each time, and the longest
 ITEM_TRIES = 6              # failures of one question before it stays unscored

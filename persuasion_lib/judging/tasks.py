@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from persuasion_lib.errors import DataError
+from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.records import Label, LabeledPair, Message, Pair, content_id, labeled_row
 from persuasion_lib.judging.batch import ask_in_batches
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.questions import LETTERS, Question, compose, hashed_order, label_of
 from persuasion_lib.judging.rows import Ledger
 from persuasion_lib.judging.run import Answers, ask_all
-from persuasion_lib.records import Label, LabeledPair, Message, Pair, content_id, labeled_row
 
 BOTH = ((0, 1), (1, 0))
 

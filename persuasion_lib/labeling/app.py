@@ -8,9 +8,9 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from persuasion_lib.config import Config, load_config
-from persuasion_lib.errors import ConfigError
-from persuasion_lib.stage import path_of
+from persuasion_lib.core.config import Config, load_config
+from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.core.stage import path_of
 
 
 def open_app(config: Config) -> int:

@@ -10,8 +10,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from persuasion_lib.errors import PersuasionError
-from persuasion_lib.store import AppendLog, write_text
+from persuasion_lib.core.errors import PersuasionError
+from persuasion_lib.core.store import AppendLog, write_text
 
 Event = dict[str, Any]
 _WAIT_S = 5.0

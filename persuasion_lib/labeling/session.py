@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Literal
 
-from persuasion_lib.errors import DataError
+from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.records import Label, Pair, content_id
 from persuasion_lib.labeling.events import Event
-from persuasion_lib.records import Label, Pair, content_id
 
 Choice = Literal["first", "second", "tie", "skip"]
 Kind = Literal["pair", "repeat", "check"]

@@ -9,11 +9,11 @@ import anywidget
 import traitlets
 from markdown_it import MarkdownIt
 
-from persuasion_lib.errors import PersuasionError
-from persuasion_lib.labeling.figures import sentences
+from persuasion_lib.core.errors import PersuasionError
+from persuasion_lib.core.progress import duration
+from persuasion_lib.core.records import render_text
 from persuasion_lib.labeling.session import Session
-from persuasion_lib.progress import duration
-from persuasion_lib.records import render_text
+from persuasion_lib.labeling.summary import sentences
 
 _HERE = Path(__file__).parent
 # Texts are untrusted: no HTML passes through, and nothing is left that could load or be followed.

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from persuasion_lib.errors import DataError
+from persuasion_lib.core.errors import DataError
 from persuasion_lib.stats.resample import wilson
 
 TIE = "tie"

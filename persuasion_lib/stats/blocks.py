@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from persuasion_lib.errors import DataError
+from persuasion_lib.core.errors import DataError
 
 TOO_FEW = 20  # below this many prompts no verdict on significance is given
 

@@ -12,7 +12,7 @@ from scipy.linalg import helmert
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
 
-from persuasion_lib.errors import DataError
+from persuasion_lib.core.errors import DataError
 from persuasion_lib.stats.position import clean_labels
 from persuasion_lib.stats.resample import binomial_p
 

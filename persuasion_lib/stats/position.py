@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from persuasion_lib.errors import DataError
-from persuasion_lib.records import Label
+from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.records import Label
 from persuasion_lib.stats.blocks import TOO_FEW, check_positions, check_ranks
 from persuasion_lib.stats.ranks import friedman_test
 from persuasion_lib.stats.resample import binomial_p, mean_intervals, wilson

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from persuasion_lib.errors import DataError
+from persuasion_lib.core.errors import DataError
 from persuasion_lib.stats.blocks import check_ranks, check_table, same_prompts
 from persuasion_lib.stats.resample import LARGE_N, mean_intervals
 

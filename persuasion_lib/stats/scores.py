@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from persuasion_lib.errors import DataError
+from persuasion_lib.core.errors import DataError
 from persuasion_lib.stats.blocks import TOO_FEW, check_ranks, check_table
 from persuasion_lib.stats.power import power
 from persuasion_lib.stats.resample import mean_intervals, sign_flip_p, spread, wilson

@@ -11,7 +11,7 @@ from scipy.linalg import helmert
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit, logsumexp, softmax
 
-from persuasion_lib.errors import DataError
+from persuasion_lib.core.errors import DataError
 from persuasion_lib.stats.blocks import check_ranks, check_table
 
 MAX_UNITS = 250  # above this many different resampling units: sandwich errors, not the bootstrap

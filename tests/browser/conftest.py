@@ -17,8 +17,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from labeling_pool import make_project  # noqa: E402
+from worlds.labeling_pool import make_project
 
 NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
 THEME = "@jupyterlab/apputils-extension/themes.jupyterlab-settings"

@@ -6,9 +6,9 @@ import shutil
 import time
 
 import pytest
-from labeling_pool import make_pairs
 
-from persuasion_lib.records import pair_row
+from persuasion_lib.core.records import pair_row
+from worlds.labeling_pool import make_pairs
 
 pytestmark = pytest.mark.browser
 POOL = [pair_row(pair) for pair in make_pairs(40)]

@@ -6,9 +6,9 @@ import json
 import statistics
 
 import pytest
-from labeling_pool import ROOT, make_pairs
 
-from persuasion_lib.records import Pair, pair_row
+from persuasion_lib.core.records import Pair, pair_row
+from worlds.labeling_pool import ROOT, make_pairs
 
 pytestmark = pytest.mark.browser
 REAL = ROOT.parent / "shared/data/cmv_pairs/human_pool_responses.jsonl"

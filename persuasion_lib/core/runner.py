@@ -1,0 +1,183 @@
+"""The headless run: seven notebooks, one process, each executed only if its result would change."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from persuasion_lib.core.config import Config, load_config
+from persuasion_lib.core.errors import ConfigError, PersuasionError
+from persuasion_lib.core.progress import LINE_MARK, duration
+from persuasion_lib.core.stage import STAGES, Stage, path_of, state
+
+KERNEL = "persuasion"
+CELL_TIMEOUT_S = 12 * 3600      # a hang must end some day; no honest cell of ours takes half a day
+PARAMETERS = {"profile", "overrides"}
+
+
+class NotebookError(PersuasionError):
+    """A cell of a notebook failed; the message holds its error and where to look."""
+
+
+class _Terminal:
+    """Shows a notebook's progress lines live; papermill writes all that it prints to here."""
+
+    def write(self, text: str) -> None:
+        for line in text.splitlines():
+            if line.startswith(LINE_MARK):
+                print(f"    {line.removeprefix(LINE_MARK)}", flush=True)
+
+    def flush(self) -> None:
+        pass
+
+
+def chosen_stages(first: str | None, last: str | None, only: str | None) -> list[Stage]:
+    """The stages from `first` to `last` in order, or `only` one.
+
+    Raises:
+        ConfigError: an unknown stage, or the first after the last.
+    """
+    for name in (first, last, only):
+        if name is not None and name not in STAGES:
+            raise ConfigError(f"no stage {name!r}. There are: {', '.join(STAGES)}.")
+    names = list(STAGES)
+    begin = names.index(only or first or names[0])
+    end = names.index(only or last or names[-1])
+    if begin > end:
+        raise ConfigError(f"--from {first} comes after --to {last}. The order is: "
+                          f"{', '.join(names)}.")
+    return [STAGES[name] for name in names[begin:end + 1]]
+
+
+def check_parameters(config: Config, stages: Sequence[Stage]) -> None:
+    """Refuse to start unless every notebook exists and takes just our parameters.
+
+    papermill itself would inject a misspelt parameter without a word.
+    """
+    from papermill import inspect_notebook  # 2 s to import: not for a run with nothing to do
+    for stage in stages:
+        path = _source(config, stage)
+        if not path.exists():
+            raise ConfigError(f"{path} is missing. Restore it with: git checkout {path}")
+        found = set(inspect_notebook(str(path)))
+        if found != PARAMETERS:
+            raise ConfigError(f"{path} takes the parameters {sorted(found)}, the runner passes "
+                              f"{sorted(PARAMETERS)}. Mend its cell tagged `parameters`.")
+
+
+def _source(config: Config, stage: Stage) -> Path:
+    return config.root / "notebooks" / f"{stage.notebook}.ipynb"
+
+
+def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None,
+        last: str | None = None, only: str | None = None, force: bool = False) -> list[str]:
+    """Execute the notebooks whose results are missing or stale; returns the names executed.
+
+    Raises:
+        ConfigError: bad settings, stages or notebooks; nothing was executed.
+        NotebookError: a cell failed; what earlier cells and notebooks finished stays.
+    """
+    config = load_config(profile, overrides)
+    stages = chosen_stages(first, last, only)
+    executed = []
+    with _kernel(), _interrupts() as interrupted:
+        for stage in stages:
+            condition, reasons = state(config, stage.name)
+            if condition == "done" and not force:
+                print(f"{stage.notebook:15s} unchanged, not run", flush=True)
+                continue
+            if not executed:
+                check_parameters(config, stages)
+            why = "forced" if condition == "done" else "; ".join(reasons[:2])
+            print(f"{stage.notebook:15s} running ({why})", flush=True)
+            began = time.monotonic()
+            try:
+                _execute(config, stage, overrides)
+            finally:
+                if interrupted:     # papermill may report Ctrl-C as an error of the cell
+                    raise KeyboardInterrupt
+            executed.append(stage.name)
+            print(f"{stage.notebook:15s} done in {duration(time.monotonic() - began)}", flush=True)
+    return executed
+
+
+def _execute(config: Config, stage: Stage, overrides: Sequence[str]) -> None:
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    output = path_of(config, "notebooks") / f"{stage.notebook}.ipynb"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(_source(config, stage)), str(output), kernel_name=KERNEL, progress_bar=False,
+            parameters={"profile": config.profile, "overrides": list(overrides)},
+            cwd=str(config.root / "notebooks"), execution_timeout=CELL_TIMEOUT_S,
+            stdout_file=_Terminal(), coalesce_streams=True)
+    except papermill.PapermillExecutionError as error:
+        known = re.match(r"\w*(Error|Input)$", error.ename) and error.evalue
+        raise NotebookError(f"{stage.notebook}, cell {error.exec_count}: {error.ename}: "
+                            f"{_plain(known or error.evalue)}\nThe executed notebook: {output}"
+                            ) from None
+    except DeadKernelError:
+        raise NotebookError(f"{stage.notebook}: the kernel died, most often because memory ran "
+                            "out. Lower the batch sizes and run again; what was finished stays.\n"
+                            f"The executed notebook: {output}") from None
+    except CellTimeoutError:
+        raise NotebookError(f"{stage.notebook}: a cell ran longer than {duration(CELL_TIMEOUT_S)} "
+                            f"and was stopped. The executed notebook: {output}") from None
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+@contextmanager
+def _kernel() -> Iterator[None]:
+    """A private kernel spec for this very Python, whatever else is registered on the machine."""
+    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
+                     "--log-level=ERROR"],
+            "display_name": "persuasion", "language": "python",
+            "env": {"PERSUASION_BATCH": "1", "PYTHONUNBUFFERED": "1"}}
+    folder = Path(tempfile.mkdtemp(prefix="persuasion-kernel-"))
+    (folder / "kernels" / KERNEL).mkdir(parents=True)
+    (folder / "kernels" / KERNEL / "kernel.json").write_text(json.dumps(spec))
+    before = os.environ.get("JUPYTER_PATH")
+    os.environ["JUPYTER_PATH"] = f"{folder}{os.pathsep}{before}" if before else str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["JUPYTER_PATH"]
+        else:
+            os.environ["JUPYTER_PATH"] = before
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that Ctrl-C makes non-empty, whatever the code that it interrupts makes of it."""
+    seen: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield seen      # only the main thread may set handlers
+        return
+
+    def note(number: int, frame: object) -> None:
+        seen.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+

@@ -1,0 +1,169 @@
+"""Files that survive a kill: atomic writes, JSON lines with line numbers, append-only logs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+from persuasion_lib.core.errors import DataError, MissingInput, PersuasionError
+
+T = TypeVar("T")
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's bytes, as 64 hex digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file so that a reader or a kill sees the old or the new content, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise PersuasionError(f"{path} could not be written ({error.strerror}); its old content "
+                              "is unchanged. Free some disk space and run again.") from error
+    return path
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write one JSON document atomically; NaN is not JSON and raises ValueError."""
+    return write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """Write rows as JSON lines atomically and return how many there were."""
+    lines = [json.dumps(row, ensure_ascii=True, allow_nan=False) for row in rows]
+    write_text(path, "".join(line + "\n" for line in lines))
+    return len(lines)
+
+
+def read_json(path: Path, *, made_by: str) -> Any:
+    """Read one JSON document; `made_by` names the notebook to run when it is missing."""
+    try:
+        return json.loads(_read(path, made_by=made_by))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno} is not JSON ({error.msg}). Restore the file, or "
+                        f"delete it and run {made_by} again.") from error
+
+
+def read_jsonl(path: Path, parse: Callable[[dict[str, Any]], T], *, made_by: str) -> list[T]:
+    """Read JSON lines, each through `parse`; a bad line raises DataError with file:line."""
+    return list(_parsed(path, _read(path, made_by=made_by), parse, made_by))
+
+
+def _read(path: Path, *, made_by: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise MissingInput(f"{path} is missing. Run {made_by} first.") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}). "
+                        "Save it as UTF-8.") from None
+
+
+def _parsed(path: Path, text: str, parse: Callable[[dict[str, Any]], T],
+            made_by: str) -> Iterator[T]:
+    # Not str.splitlines(): it also splits at U+2028, which JSON allows inside a string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise DataError("a line must be a JSON object")
+            parsed = parse(row)
+        except ValueError as error:     # JSONDecodeError and DataError
+            raise DataError(f"{path}:{number}: {str(error).rstrip('.')}. "
+                            f"Mend this line, or run {made_by} again.") from error
+        yield parsed
+
+
+class AppendLog:
+    """An append-only file of JSON lines with one writer, for what a person or an API paid for.
+
+    Every `append` is on disk (fsync) when it returns. On opening, a torn last line (a kill in the
+    middle of a write) is moved to `<name>.torn`; damage anywhere else is refused unchanged.
+
+    Raises:
+        DataError: a line before the last is not a JSON object.
+        PersuasionError: another process has the file open, or the disk is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._lock = FileLock(f"{path}.lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise PersuasionError(f"{path} is in use by another process. Stop that one first; "
+                                  "its work is saved.") from None
+        try:
+            self.rows = self._recover()
+            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _recover(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        data = self.path.read_bytes()
+        whole, newline, torn = data.rpartition(b"\n")
+        try:
+            text = (whole + newline).decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise DataError(f"{self.path}:{line} is damaged (not UTF-8). Mend this line, or "
+                            "restore the file from a copy.") from None
+        rows = list(_parsed(self.path, text, dict, "the stage"))
+        if torn:
+            with self.path.with_name(self.path.name + ".torn").open("ab") as aside:
+                aside.write(torn + b"\n")
+            os.truncate(self.path, len(whole) + len(newline))
+        return rows
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Write one row and wait until it is on disk; on failure the file is as before."""
+        self.extend([row])
+
+    def extend(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write several rows with one wait for the disk; all of them or none."""
+        text = "".join(json.dumps(row, ensure_ascii=True, allow_nan=False) + "\n" for row in rows)
+        end = os.fstat(self._fd).st_size
+        try:
+            view = memoryview(text.encode())
+            while view:
+                view = view[os.write(self._fd, view):]
+            os.fsync(self._fd)
+        except OSError as error:
+            os.ftruncate(self._fd, end)
+            raise PersuasionError(f"{self.path} could not be written ({error.strerror}); all "
+                                  "earlier rows are safe. Free some disk space and run again. "
+                                  f"Not saved: {text[:500]}") from error
+        self.rows.extend(rows)
+
+    def close(self) -> None:
+        """Release the file and its lock."""
+        os.close(self._fd)
+        self._lock.release()
+
+    def __enter__(self) -> AppendLog:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

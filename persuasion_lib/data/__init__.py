@@ -1,0 +1,1 @@
+"""From corpora and files to prompts and pairs, and the gates that they pass."""

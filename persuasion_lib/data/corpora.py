@@ -1,0 +1,245 @@
+"""Readers: every corpus becomes a list of conversations with a persuading side.
+
+A corpus is a folder or file that the user has; the demo corpus is generated, and ConvoKit's two
+can be fetched with its own code. Reading them needs no ConvoKit.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import importlib.util
+import os
+import tempfile
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
+from persuasion_lib.core.records import Conversation, Turn, content_id
+from persuasion_lib.core.store import read_json, read_jsonl
+from persuasion_lib.data.cleaning import clean, rules_that_fire
+from persuasion_lib.demo.corpus import make_conversations
+
+CONVOKIT = {"cmv": "winning-args-corpus/winning-args-corpus.zip",
+            "persuasionforgood": "persuasionforgood-corpus/persuasionforgood.zip"}
+SITE = "http://zissou.infosci.cornell.edu/convokit/datasets"
+BOTS = ("AutoModerator", "DeltaBot")
+NOBODY = ("[deleted]", "[missing]")     # speakers that stand for many people
+GONE = ("", "[deleted]", "[removed]")
+
+
+def read_corpus(config: Config) -> list[Conversation]:
+    """The conversations of `data.source`.
+
+    Raises:
+        ConfigError: the source needs a `data.path` and has none.
+        MissingInput: a file of the corpus is missing, and could not be fetched.
+        DataError: a file is not what it should be (file:line), or holds no conversation.
+    """
+    if config.data.source == "demo":
+        return make_conversations(n=config.data.conversations, seed=config.seed)
+    if not config.data.path:
+        raise ConfigError(f"data.source={config.data.source} needs data.path=<its folder or file>.")
+    path = config.root / config.data.path
+    if config.data.source in CONVOKIT and not path.exists():
+        download(config.data.source, path)
+    reader = {"persuasionforgood": read_persuasionforgood, "cmv": read_winning_args,
+              "jsonl": read_conversations_jsonl}[config.data.source]
+    conversations = reader(path)
+    if not conversations:
+        raise DataError(f"{config.data.path} holds no conversation. Is it the right file?")
+    return conversations
+
+
+def download(source: str, path: Path) -> None:
+    """Fetch a corpus with ConvoKit's own code into the folder `path`, whole or not at all.
+
+    Raises:
+        MissingInput: ConvoKit is not installed or its server not reachable; with manual steps.
+    """
+    by_hand = (f"Download {SITE}/{CONVOKIT[source]}, unpack it, and move the folder with "
+               f"utterances.jsonl to {path} (or set data.path to where it is).")
+    if importlib.util.find_spec("convokit") is None:
+        raise MissingInput(f"{path} is missing. {by_hand} With pip install -e '.[corpora]' this "
+                           "notebook fetches it.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        try:
+            found = importlib.import_module("convokit").download(
+                CONVOKIT[source].split("/")[0], data_dir=folder)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise MissingInput(f"{path} is missing, and ConvoKit could not fetch it "
+                               f"({type(error).__name__}: {error}). {by_hand}") from error
+        os.replace(found, path)
+
+
+def merged_turns(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+    """Cleaned turns, consecutive messages of one side joined, empty ones left out."""
+    result: list[Turn] = []
+    for turn in turns:
+        text = clean(turn.text)
+        raw = turn.text if rules_that_fire(turn.text) else None
+        last = result[-1] if result else None
+        if last and last.role == turn.role:
+            raws = None if raw is None and last.raw is None else (
+                f"{last.raw or last.text}\n{turn.text}")
+            result[-1] = Turn(turn.role, f"{last.text} {text}".strip(), turn.won, raws)
+        elif text:
+            result.append(Turn(turn.role, text, turn.won, raw))
+    return tuple(result)
+
+
+def read_persuasionforgood(path: Path) -> list[Conversation]:
+    """PersuasionForGood (Wang et al. 2019), role 0 persuades for a charity.
+
+    Either form: `full_dialog.csv`, or the folder that ConvoKit unpacks. Both give the same
+    conversations under the same ids.
+    """
+    if _is_convokit(path):
+        return _persuasionforgood_of_convokit(path)
+    file = path if path.suffix == ".csv" else path / "full_dialog.csv"
+    rows = list(_csv_rows(file, ("Unit", "Turn", "B4", "B2")))
+    conversations = []
+    for dialogue, group in groupby(rows, key=lambda row: row["B2"]):
+        turns = [Turn("assistant" if row["B4"] == "0" else "user", row["Unit"]) for row in group]
+        conversations.append(Conversation(dialogue, "persuasionforgood", merged_turns(turns)))
+    return conversations
+
+
+def _csv_rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    if not file.exists():
+        raise MissingInput(f"{file} is missing. Set data.path to the folder that holds it.")
+    with file.open(encoding="utf-8-sig", newline="") as handle:
+        reader = csv.DictReader(handle)
+        absent = [c for c in columns if c not in (reader.fieldnames or [])]
+        if absent:
+            raise DataError(f"{file}:1: no column {', '.join(absent)}; it has "
+                            f"{', '.join(reader.fieldnames or ['nothing'])}.")
+        for row in reader:
+            if any(row[c] is None for c in columns) or row["B4"] not in ("0", "1"):
+                raise DataError(f"{file}:{reader.line_num}: a row needs {', '.join(columns)}, "
+                                "B4 being 0 (persuader) or 1. Mend this line.")
+            yield row
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    id: str
+    root: str
+    reply_to: str | None
+    speaker: str
+    text: str
+    meta: Mapping[str, Any]
+
+
+def _is_convokit(path: Path) -> bool:
+    return any((path / name).exists() for name in ("utterances.jsonl", "utterances.json"))
+
+
+def _read_convokit(path: Path) -> tuple[dict[str, Any], dict[str, list[_Utterance]]]:
+    """Metadata and utterances by conversation, of what ConvoKit 1 to 5 unpack or dump."""
+    if path.suffix == ".zip":
+        raise DataError(f"{path} is packed. Unpack it, and set data.path to the folder that holds "
+                        "utterances.jsonl.")
+    source = f"the download from {SITE}"
+    about = read_json(path / "conversations.json", made_by=source)
+    if (path / "utterances.json").exists():         # one list, before ConvoKit 2
+        rows = []
+        for number, row in enumerate(read_json(path / "utterances.json", made_by=source), start=1):
+            try:
+                rows.append(_utterance(row))
+            except DataError as error:
+                raise DataError(f"{path / 'utterances.json'}, item {number}: {error}") from None
+    else:
+        rows = read_jsonl(path / "utterances.jsonl", _utterance, made_by=source)
+    threads: dict[str, list[_Utterance]] = defaultdict(list)
+    for row in rows:
+        threads[row.root].append(row)
+    return {key: value.get("meta", value) for key, value in about.items()}, threads
+
+
+def _utterance(row: dict[str, Any]) -> _Utterance:
+    root = row.get("conversation_id", row.get("root"))
+    if "id" not in row or root is None or "text" not in row:
+        raise DataError("an utterance needs id, conversation_id and text")
+    text = row["text"] if isinstance(row["text"], str) else ""      # null, or NaN of pandas
+    return _Utterance(str(row["id"]), str(root), row.get("reply-to", row.get("reply_to")),
+                      str(row.get("speaker", row.get("user"))), text, row.get("meta") or {})
+
+
+def _persuasionforgood_of_convokit(path: Path) -> list[Conversation]:
+    about, threads = _read_convokit(path)
+    conversations = []
+    for root, utterances in threads.items():
+        if odd := [u.id for u in utterances if str(u.meta.get("role")) not in ("0", "1")]:
+            raise DataError(f"{path}: utterance {odd[0]} has no meta.role of 0 (persuader) or 1. "
+                            "Is this persuasionforgood-corpus?")
+        turns = [Turn("assistant" if str(u.meta["role"]) == "0" else "user", u.text)
+                 for u in utterances]
+        name = about.get(root, {}).get("dialogue_id", root)
+        conversations.append(Conversation(str(name), "persuasionforgood", merged_turns(turns)))
+    return conversations
+
+
+def read_winning_args(path: Path) -> list[Conversation]:
+    """ConvoKit's winning-args-corpus (ChangeMyView; Tan et al. 2016): a conversation per argument.
+
+    The post is the view. An argument is a direct reply to it and what its author and the poster
+    went on to say to one another, up to the delta; others who join in are left out. `meta.success`
+    is 1 for turns that changed the view, 0 for those that the corpus pairs with them, and unknown
+    for all others. All arguments of a post have its id, so that they stay in one set.
+    """
+    about, threads = _read_convokit(path)
+    return [Conversation(root, "cmv", merged_turns(turns)) for root, utterances in threads.items()
+            for turns in _arguments(about.get(root, {}).get("op-title", ""), root, utterances)]
+
+
+def _arguments(title: str, root: str, utterances: Sequence[_Utterance]) -> Iterator[list[Turn]]:
+    replies: dict[str | None, list[_Utterance]] = defaultdict(list)
+    for utterance in utterances:
+        replies[utterance.reply_to].append(utterance)
+    for post in (u for u in utterances if u.id == root):
+        for first in replies[root]:
+            if first.speaker not in (post.speaker, *BOTS) and first.text.strip() not in GONE:
+                yield [Turn("user", f"{title}\n\n{post.text}"),
+                       *_exchange(first, post.speaker, replies)]
+
+
+def _exchange(first: _Utterance, poster: str,
+              replies: Mapping[str | None, Sequence[_Utterance]]) -> Iterator[Turn]:
+    at: _Utterance | None = first
+    while at is not None and at.text.strip() not in GONE:
+        if at.speaker == poster:
+            if "delta that tells the outcome" in rules_that_fire(at.text):
+                return          # won: nobody is left to be persuaded
+            yield Turn("user", at.text)
+        else:
+            yield Turn("assistant", at.text, {1: True, 0: False}.get(at.meta.get("success")))
+        other = first.speaker if at.speaker == poster else poster
+        at = next((u for u in replies[at.id] if u.speaker == other and other not in NOBODY), None)
+
+
+def read_conversations_jsonl(path: Path) -> list[Conversation]:
+    """Your own corpus: lines of `{conversation_id, turns: [{role, text, won?}]}`."""
+    return read_jsonl(path, _own_conversation, made_by="the program that wrote it")
+
+
+def _own_conversation(row: dict[str, Any]) -> Conversation:
+    turns = row.get("turns")
+    if not isinstance(turns, list) or not turns:
+        raise DataError("a conversation needs turns: [{role, text}]")
+    parsed = []
+    for turn in turns:
+        if not isinstance(turn, dict) or turn.get("role") not in ("user", "assistant"):
+            raise DataError(f'a turn needs the role "user" or "assistant", got {turn!r:.60}')
+        if not isinstance(turn.get("text"), str):
+            raise DataError(f"a turn needs text, got {turn!r:.60}")
+        parsed.append(Turn(turn["role"], turn["text"], turn.get("won")))
+    identity = str(row.get("conversation_id") or content_id(turns))
+    return Conversation(identity, "jsonl", merged_turns(parsed))

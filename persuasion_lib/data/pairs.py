@@ -1,0 +1,98 @@
+"""Two replies per prompt: how many are sampled, by whom, which two are kept, and on which side."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import combinations
+from typing import Any
+
+from persuasion_lib.core.config import Config, Pairs
+from persuasion_lib.core.records import Example, Pair, content_id
+from persuasion_lib.core.stage import path_of
+from persuasion_lib.core.store import AppendLog
+from persuasion_lib.data.gates import is_poor
+from persuasion_lib.data.server import sample_from_server
+from persuasion_lib.models.loading import load_merged_sft, load_tokenizer, weights_hash
+from persuasion_lib.models.sampling import Generation, Request, sample
+
+Replies = Callable[[Sequence[Request], Pairs, str], Mapping[str, Generation]]
+
+
+@contextmanager
+def reply_source(config: Config) -> Iterator[Replies]:
+    """What answers requests with given settings: the SFT model here, or the server that has it."""
+    tokenizer, weights = load_tokenizer(config), weights_hash(config, "sft")
+    if config.pairs.server:
+        yield lambda requests, settings, desc: sample_from_server(
+            config, requests, settings, tokenizer, weights=weights)
+        return
+    model = load_merged_sft(config)
+    with AppendLog(path_of(config, "pool_generations")) as log:
+        yield lambda requests, settings, desc: sample(
+            model, tokenizer, requests, settings, seed=config.seed, model_hash=weights, log=log,
+            desc=desc)
+
+
+def sample_pairs(config: Config, examples: Sequence[Example], source: Replies, *,
+                 desc: str) -> list[Pair]:
+    """One pair per example; replies that a log holds already are not sampled again."""
+    temperatures = _temperatures(config.pairs)
+    replies: dict[str, Generation] = {}
+    for temperature in dict.fromkeys(temperatures):
+        requests = [Request(f"{e.example_id}:{n}", e.prompt) for e in examples
+                    for n, own in enumerate(temperatures, start=1) if own == temperature]
+        settings = config.pairs.model_copy(update={"temperature": temperature})
+        replies |= source(requests, settings, desc)
+    return [_pair(e, [replies[f"{e.example_id}:{n + 1}"] for n in range(len(temperatures))],
+                  config) for e in examples]
+
+
+def _temperatures(settings: Pairs) -> list[float]:
+    """The temperature of each reply that is sampled for a prompt."""
+    if settings.contrast == "temperatures":
+        return [settings.temperature, settings.contrast_temperature]
+    return [settings.temperature] * (
+        settings.best_of if settings.contrast == "best_of_n" else 2)
+
+
+def _pair(example: Example, replies: Sequence[Generation], config: Config) -> Pair:
+    """The two replies that are kept; with a contrast a hash says which of them is `a`."""
+    settings, kept, contrast = config.pairs, (0, 1), {}
+    if settings.contrast == "best_of_n":
+        kept, similarity = _most_different(replies)
+        contrast = {"of": len(replies), "similarity": round(similarity, 4)}
+    if settings.contrast != "none":
+        if int(content_id("side", config.seed, example.example_id), 16) % 2:
+            kept = kept[::-1]
+        contrast |= {"kind": settings.contrast, "replies": [n + 1 for n in kept],
+                     "temperatures": [_temperatures(settings)[n] for n in kept]}
+    first, second = (replies[n] for n in kept)
+    metadata: dict[str, Any] = {
+        **example.metadata, "finish": [first.finish, second.finish],
+        "tokens": [first.tokens, second.tokens]}
+    metadata |= {"contrast": contrast} if contrast else {}
+    metadata |= {"server_model": settings.server_model} if settings.server else {}
+    return Pair(example.example_id, example.prompt, first.text, second.text, metadata)
+
+
+def _most_different(replies: Sequence[Generation]) -> tuple[tuple[int, int], float]:
+    """The two replies with the least cosine of word counts, and that cosine.
+
+    Replies that were cut off, are empty or loop would win by their defect, so that they are taken
+    only where fewer than two others are left.
+    """
+    sound = [n for n, g in enumerate(replies) if g.finish == "stop" and not is_poor(g.text)]
+    words = [Counter(re.findall(r"\w+", g.text.lower())) for g in replies]
+    pairs = {pair: _cosine(words[pair[0]], words[pair[1]])
+             for pair in combinations(sound if len(sound) > 1 else range(len(replies)), 2)}
+    best = min(pairs, key=pairs.__getitem__)
+    return best, pairs[best]
+
+
+def _cosine(a: Counter[str], b: Counter[str]) -> float:
+    norm = math.sqrt(sum(n * n for n in a.values()) * sum(n * n for n in b.values()))
+    return sum(a[word] * b[word] for word in a) / norm if norm else 0.0

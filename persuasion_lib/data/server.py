@@ -1,0 +1,135 @@
+"""The pools sampled from an OpenAI-compatible server (vLLM, `transformers serve`) that has the SFT.
+
+The loop is the one of judging: bounded concurrency, retries, every reply on disk before it counts.
+A server renders the prompt itself, so the number of prompt tokens that it reports must be ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from persuasion_lib.core.config import Config, Pairs
+from persuasion_lib.core.errors import ConfigError, LineageError, PersuasionError
+from persuasion_lib.core.records import content_id
+from persuasion_lib.core.stage import path_of
+from persuasion_lib.core.store import read_json
+from persuasion_lib.judging.clients import OpenAIJudge, Reply, openai_key
+from persuasion_lib.judging.faults import Fault, classify
+from persuasion_lib.judging.questions import Question
+from persuasion_lib.judging.run import ask_all
+from persuasion_lib.models.loading import EXPORT, Tokenizer, prompt_ids
+from persuasion_lib.models.sampling import Generation, Request
+
+
+@dataclass(frozen=True)
+class Sampled(Question):
+    """A reply to sample; `sample` is its seed, `tokens` the length of its prompt by our count."""
+
+    tokens: int = 0
+
+    @property
+    def schema(self) -> None:
+        return None
+
+    def read(self, reply: str) -> dict[str, Any]:
+        """Text, finish and tokens; an empty reply is one too."""
+        return json.loads(reply)
+
+
+@dataclass
+class Server(OpenAIJudge):
+    """The served model with the settings of one sample; nothing else may change its replies."""
+
+    top_p: float = 1.0
+    weights: str = ""
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return ("sample", self.weights, self.temperature, self.top_p, self.max_tokens)
+
+    async def ask(self, question: Question) -> Reply:
+        raw = await self._client.chat.completions.with_raw_response.create(
+            model=self.model, messages=list(question.messages), temperature=self.temperature,
+            top_p=self.top_p, max_tokens=self.max_tokens, seed=question.sample)
+        reply = self._reply_of(raw.parse(), raw.headers)
+        if reply.input_tokens is None or reply.output_tokens is None:
+            raise Fault("broken reply", "retry", "the reply does not say how many tokens it has")
+        if reply.input_tokens != question.tokens:
+            raise Fault("template", "stop", f"the server counts {reply.input_tokens} tokens in the "
+                        f"prompt of {question.item_id}, we count {question.tokens}: it renders "
+                        "another chat template. Serve the folder of `persuasion export sft FOLDER` "
+                        "with its own template.")
+        if reply.stop == "refused":
+            return reply
+        verdict = {"text": reply.text.strip(), "tokens": reply.output_tokens,
+                   "finish": "length" if reply.stop == "cut" else "stop"}
+        return dataclasses.replace(reply, stop="end", text=json.dumps(verdict))
+
+
+def sample_from_server(config: Config, requests: Sequence[Request], settings: Pairs,
+                       tokenizer: Tokenizer, *, weights: str) -> Mapping[str, Generation]:
+    """One reply per request by its key, at most `settings.batch_size` calls at once.
+
+    Raises:
+        ConfigError: no server is there, or it does not serve `pairs.server_model`.
+        LineageError: the folder of that name holds another model than our SFT.
+        JudgingStopped: no further call can succeed, for example a template that is not ours.
+        PersuasionError: some replies could not be had; all others are saved.
+    """
+    _check_served(config, weights)
+    server = Server(
+        "server", settings.server_model or "", settings.server or "", prompts=Path(),
+        max_tokens=settings.max_new_tokens, timeout_s=config.openai.timeout, price=(0.0, 0.0),
+        prices_date=config.judging.prices_date, budget_usd=config.judging.budget_usd,
+        requests_per_minute=None, temperature=settings.temperature, root=config.root,
+        top_p=settings.top_p, weights=weights, calls_at_once=settings.batch_size)
+    asked = {r.key: Sampled(
+        r.key, "sample", "", (), (), int(content_id(config.seed, r.key, length=7), 16), "",
+        json.dumps(r.prompt), "", tuple(r.prompt), len(prompt_ids(tokenizer, r.prompt)))
+        for r in requests}
+    answers = ask_all(list(asked.values()), server, log=path_of(config, "pool_samples"),
+                      purpose="sample")
+    keys = {key: question.key(server.identity) for key, question in asked.items()}
+    if answers.errors:
+        raise PersuasionError(f"{len(answers.errors)} of {len(asked)} replies could not be sampled "
+                              f"(first: {next(iter(answers.errors.values()))}). Run again; the "
+                              f"others are saved in {path_of(config, 'pool_samples')}.")
+    return {key: Generation(**answers.rows[stored]["verdict"]) for key, stored in keys.items()}
+
+
+def _check_served(config: Config, weights: str) -> None:
+    """Whether the server has our SFT: its folder is looked into where it is on this machine.
+
+    Elsewhere only the name can be checked; the count of prompt tokens is checked with every reply.
+    """
+    name, endpoint = config.pairs.server_model, config.pairs.server
+    if not name:
+        raise ConfigError("pairs.server needs pairs.server_model: the name under which the server "
+                          "has the folder of `persuasion export sft FOLDER`.")
+    folder = config.root / name
+    if (folder / EXPORT).exists():      # `transformers serve` lists the hub's cache, no folder
+        exported = read_json(folder / EXPORT, made_by="persuasion export")
+        if exported["name"] != "sft" or exported["weights"].get("sft") != weights:
+            raise LineageError(f"{folder} holds {exported['name']} with other weights than our "
+                               "SFT. Export it again, and start the server with it.")
+    elif name not in (served := _names(config, endpoint)):
+        raise ConfigError(f"{endpoint} serves {', '.join(served) or 'nothing'}, not {name!r}. "
+                          "Set pairs.server_model to the name of our SFT there.")
+
+
+def _names(config: Config, endpoint: str) -> list[str]:
+    from openai import OpenAI
+
+    try:
+        with OpenAI(api_key=openai_key(config.root, endpoint), base_url=endpoint, timeout=20,
+                    max_retries=2) as client:
+            return [model.id for model in client.models.list().data]
+    except Exception as error:
+        raise ConfigError(f"{endpoint} does not list its models ({classify(error).message}). "
+                          "Start the server with the folder of `persuasion export sft FOLDER` and "
+                          "run again (SFT is kept), or set pairs.server=null.") from None

@@ -1,0 +1,215 @@
+"""From conversations to prompts with replies: who is in which set, and what fits the limits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.records import Conversation, Example, Message, Pair, content_id
+from persuasion_lib.data.overlap import shared_passages
+from persuasion_lib.models.loading import Tokenizer, prompt_ids
+
+SETS = ("test", "human_pool", "ai_pool", "sft_val", "sft_train")
+POOLS = ("ai_pool", "human_pool")
+OMISSION = "[…]"
+RESERVE = 1.03      # conversations beyond need, for prompts that turn out to be in use already
+
+
+@dataclass
+class Corpus:
+    """Conversations by set, and examples drawn from them; no conversation is in two sets.
+
+    `pairs` are pools that somebody else sampled. `dropped` counts what was left out, by set and
+    reason; `shared` are the passages that the prompts of two sets have in common (see overlap.py).
+    """
+
+    conversations: dict[str, list[Conversation]]
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+    pairs: dict[str, list[Pair]] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+    shared: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def rows(self) -> dict[str, list[Example] | list[Pair]]:
+        """What every set consists of: the pairs of somebody else, or our examples."""
+        found = {**self.examples, **self.pairs}
+        return {name: found[name] for name in SETS if name in found}
+
+
+def planned(config: Config) -> dict[str, int]:
+    """Rows that the settings ask for, by set."""
+    data = config.data
+    return {"test": data.test_examples, "human_pool": data.human_pairs, "ai_pool": data.ai_pairs,
+            "sft_val": max(1, round(data.sft_examples * data.sft_val_fraction)),
+            "sft_train": data.sft_examples}
+
+
+def split_by_conversation(conversations: Sequence[Conversation], config: Config) -> Corpus:
+    """Give every conversation to one set, in an order drawn from the seed and its id.
+
+    The test set takes one prompt per conversation, a pool at most `prompts_per_conversation`.
+    """
+    groups: dict[str, list[Conversation]] = {}
+    for conversation in conversations:
+        groups.setdefault(conversation.conversation_id, []).append(conversation)
+    order = sorted(groups, key=lambda name: content_id("split", config.seed, name))
+    sets: dict[str, list[Conversation]] = {name: [] for name in SETS}
+    remaining = iter(order)
+    for name in ("test", "human_pool", "ai_pool"):
+        found = 0
+        while found < planned(config)[name] * RESERVE and (
+                group := next(remaining, None)) is not None:
+            found += min(prompts_in(groups[group]), _cap(config, name))
+            sets[name] += groups[group]
+    rest = list(remaining)
+    n_val = round(len(rest) * config.data.sft_val_fraction)
+    for name, part in (("sft_val", rest[:n_val]), ("sft_train", rest[n_val:])):
+        sets[name] = [conversation for group in part for conversation in groups[group]]
+    if not sets["sft_train"]:
+        raise DataError(
+            f"the corpus has {len(groups)} conversations; test, human and AI pool take them all. "
+            "Lower data.ai_pairs, data.human_pairs or data.test_examples.")
+    return Corpus(sets)
+
+
+def _cap(config: Config, name: str) -> int:
+    return 1 if name == "test" else config.data.prompts_per_conversation
+
+
+def prompts_in(conversations: Iterable[Conversation]) -> int:
+    """How many different dialogues the persuading side answers: branches share their beginning."""
+    return len({tuple(t.text for t in c.turns[:at]) for c in conversations
+                for at, turn in enumerate(c.turns) if turn.role == "assistant" and at > 0})
+
+
+def draw_examples(corpus: Corpus, config: Config, tokenizer: Tokenizer) -> None:
+    """Fill `examples` of every set as planned, with prompts that no other set has.
+
+    Raises:
+        DataError: no row of a set fits the limits.
+    """
+    seen: set[str] = set()
+    for name in SETS:
+        rows = _draw(corpus, name, planned(config)[name], config, tokenizer, seen)
+        if not rows:
+            raise DataError(f"no usable row is left for {name}: {dict(corpus.dropped)}. Raise "
+                            "data.max_prompt_tokens or data.max_response_tokens.")
+        seen |= {content_id(row.prompt) for row in rows}
+        corpus.examples[name] = rows
+    _drop_copies(corpus, config.data.max_shared_passages)
+
+
+def _draw(corpus: Corpus, name: str, limit: int, config: Config, tokenizer: Tokenizer,
+          seen: set[str]) -> list[Example]:
+    """Up to `limit` examples; for SFT a prompt may have several replies."""
+    sft = name.startswith("sft")
+    taken: Counter[str] = Counter()
+    mine: set[str] = set()
+    rows: list[Example] = []
+    for conversation, at in _replies(corpus, name, config.seed):
+        thread, reply = conversation.conversation_id, conversation.turns[at].text
+        if len(rows) == limit:
+            break
+        if not sft and taken[thread] == _cap(config, name):
+            continue
+        if sft and tokens_in(tokenizer, reply) > config.data.max_response_tokens:
+            corpus.dropped[f"{name}: reply longer than max_response_tokens"] += 1
+            continue
+        history = [{"role": t.role, "content": t.text} for t in conversation.turns[:at]]
+        prompt, cut = fit_prompt(history, config, tokenizer)
+        key = content_id(prompt, reply) if sft else content_id(prompt)
+        if content_id(prompt) in seen or key in mine:
+            corpus.dropped[f"{name}: the same prompt is in use already"] += 1
+            continue
+        mine.add(key)
+        taken[thread] += 1
+        corpus.dropped[f"{name}: prompt shortened in the middle (kept)"] += cut
+        metadata = {"source": conversation.source, "turn": at, "shortened": cut,
+                    "conversation_id": thread}
+        rows.append(Example(content_id(prompt, reply), prompt, reply, metadata))
+    return rows
+
+
+def _replies(corpus: Corpus, name: str, seed: int) -> list[tuple[Conversation, int]]:
+    """Turns of the persuading side that can become examples, in an order drawn from the seed.
+
+    For SFT those that won go first; those that failed are left out and counted.
+    """
+    found = []
+    for conversation in corpus.conversations[name]:
+        for at, turn in enumerate(conversation.turns):
+            if turn.role != "assistant":
+                continue
+            if at == 0:
+                corpus.dropped[f"{name}: opens the dialogue, answers nobody"] += 1
+            elif name.startswith("sft") and turn.won is False:
+                corpus.dropped[f"{name}: did not change the other side's mind"] += 1
+            else:
+                found.append((conversation, at))
+
+    def place(reply: tuple[Conversation, int]) -> tuple[bool, str]:
+        conversation, at = reply
+        turn = conversation.turns[at]
+        return (name.startswith("sft") and turn.won is not True,
+                content_id("row", seed, conversation.conversation_id, at, turn.text))
+
+    return sorted(found, key=place)
+
+
+def tokens_in(tokenizer: Tokenizer, text: str) -> int:
+    """The length of a text in tokens, without any template."""
+    return len(tokenizer(text)["input_ids"])
+
+
+def fit_prompt(history: list[Message], config: Config,
+               tokenizer: Tokenizer) -> tuple[list[Message], bool]:
+    """System message plus history within `max_prompt_tokens`, and whether something was cut.
+
+    The opening view (the other side's first message) and the message being answered stay; turns
+    before and between go first, oldest first, in pairs so that the sides still alternate; a mark
+    after the view says so. If these two alone are too long, each loses words from its middle.
+    """
+    system = [{"role": "system", "content": config.data.system_prompt}]
+
+    def fits(messages: list[Message]) -> bool:
+        return len(prompt_ids(tokenizer, system + messages)) <= config.data.max_prompt_tokens
+
+    if fits(history):
+        return system + history, False
+    view = next(at for at, message in enumerate(history) if message["role"] == "user")
+    kept = history[view:]
+    while len(kept) > 2 and not fits(kept):
+        del kept[1:min(3, len(kept) - 1)]
+        kept[0] = {**history[view], "content": f"{history[view]['content']} {OMISSION}"}
+    share, messages = 1.0, kept
+    while not fits(messages) and share > 0.05:
+        share -= 0.05
+        messages = [{**m, "content": _without_middle(m["content"], share)} for m in kept]
+    return system + messages, True
+
+
+def _without_middle(text: str, share: float) -> str:
+    words = text.split(" ")
+    keep = max(2, round(len(words) * share))
+    if keep >= len(words):
+        return text
+    head = (keep + 1) // 2
+    return " ".join([*words[:head], OMISSION, *words[len(words) - (keep - head):]])
+
+
+def _drop_copies(corpus: Corpus, limit: float) -> None:
+    """Drop, from the set nearer to training, prompts that another conversation copied."""
+    corpus.shared = shared_passages(corpus.examples)
+    copies = corpus.shared[corpus.shared["share"] > limit]
+    for name, part in copies.groupby("other set"):
+        lost = set(part["other row"])
+        corpus.examples[name] = [
+            e for at, e in enumerate(corpus.examples[name]) if at not in lost]
+        corpus.dropped[f"{name}: largely the same as a prompt of another set"] += len(lost)
+    if len(copies):
+        corpus.shared = shared_passages(corpus.examples)

@@ -1,0 +1,199 @@
+"""Does the judge say what the annotator says? Both label the human pool, blind to each other.
+
+Used by 03 (the judge that labelled for training) and by 05 (the judge that ranks). Labels are
+matched by pair and by text, never by the slot in which somebody saw a reply.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from persuasion_lib import stats
+from persuasion_lib.core.records import Label, LabeledPair
+from persuasion_lib.core.show import TextTable
+from persuasion_lib.stats.plain import plain
+
+FEW = 20                  # pairs below which nothing is concluded
+_FOLLOWS_SLOT = 0.8       # share of verdicts for one slot from which the slot is the verdict
+_SLOTS: dict[str, Label] = {"1": "a", "2": "b", "EQUAL": "tie"}
+
+
+def compare(judged: Sequence[LabeledPair], human: Sequence[LabeledPair], *,
+            seed: int = 0) -> dict[str, Any]:
+    """Agreement of a judge with the annotator, and of the annotator with themselves, as plain JSON.
+
+    Args:
+        judged: as read from `human_pool_judged.jsonl`; the verdicts are in the pairs' metadata.
+
+    Returns:
+        `status` ("ok", "few", or "none" where no pair has both labels); with_ties, decided (what
+        `stats.agreement` says, the annotator first); self (the same of the repeats, or None);
+        acceptable (see `stats.human_pool`), flips, slot, smoothing, alarms.
+    """
+    judge = _labels_on(human, judged)
+    person = pd.Series({p.pair.pair_id: p.label for p in human}, dtype=object)
+    again = pd.Series({p.pair.pair_id: p.again for p in human}, dtype=object)
+    both = int((judge.notna() & person.notna()).sum())
+    slot = stats.pair_position_bias([_SLOTS[choice] for p in judged for choice in
+                                     p.pair.metadata.get("verdicts", {}).values()])
+    result = {
+        "status": "none" if not both else "few" if both < FEW else "ok",
+        "judge": _names(judged), "annotator": _names(human), "pairs": len(human), "both": both,
+        **_agreement(person, judge, seed),
+        "self": _agreement(person, again, seed) if again.notna().any() else None,
+        "acceptable": stats.human_pool(judge, person.to_frame("annotator"), relabelled=again,
+                                       seed=seed)["acceptable"],
+        "flips": sum(bool(p.pair.metadata.get("flip")) for p in judged), "slot": slot}
+    result = plain(result)
+    result["smoothing"] = smoothing(result)
+    result["alarms"] = _alarms(result)
+    return result
+
+
+def _labels_on(human: Sequence[LabeledPair], judged: Sequence[LabeledPair]) -> pd.Series:
+    """The judge's label of each pair, in the pair's own order; missing for other texts."""
+    given = {p.pair.pair_id: p for p in judged}
+
+    def label(person: LabeledPair) -> Label | None:
+        texts = (person.pair.response_a, person.pair.response_b)
+        judge = given.get(person.pair.pair_id)
+        for one in (judge, judge.swapped()) if judge else ():
+            if (one.pair.response_a, one.pair.response_b) == texts:
+                return one.label
+        return None
+
+    return pd.Series({p.pair.pair_id: label(p) for p in human}, dtype=object)
+
+
+def _names(labels: Sequence[LabeledPair]) -> str:
+    return ", ".join(sorted({p.labeled_by for p in labels}))
+
+
+def _agreement(first: pd.Series, second: pd.Series, seed: int) -> dict[str, Any]:
+    found = {name: stats.agreement(first, second, ties=ties, seed=seed)
+             for name, ties in (("with_ties", "class"), ("decided", "drop"))}
+    return {name: {**one, "confusion": one["confusion"].to_dict("index")}
+            for name, one in found.items()}
+
+
+def smoothing(result: Mapping[str, Any]) -> dict[str, Any]:
+    """How many of the judge's decided labels may be wrong: what `dpo.label_smoothing` assumes.
+
+    `rate` is the judge's disagreement with the annotator on pairs that both decided, so it takes
+    the annotator as right. Two raters who err independently with rates h and j disagree at
+    d = h + j - 2hj, and one with themselves at 2h(1 - h); from the repeats h follows, and
+    `judge_error` is j. `suggestion` is None where the data do not support one.
+    """
+    decided, own = result["decided"], (result["self"] or {}).get("decided")
+    n = decided["n"]
+    if not n:
+        return {"n": 0, "rate": None, "low": None, "high": None, "annotator_error": None,
+                "judge_error": None, "suggestion": None}
+    rate, low, high = 1 - decided["raw"], 1 - decided["ci_high"], 1 - decided["ci_low"]
+    person = judge = None
+    if own and own["n"] and (unsteady := 1 - own["raw"]) < 0.5:
+        person = (1 - math.sqrt(1 - 2 * unsteady)) / 2
+        judge = max(0.0, (rate - person) / (1 - 2 * person))
+    usable = n >= FEW and high < 0.5
+    return {"n": n, "rate": rate, "low": low, "high": high, "annotator_error": person,
+            "judge_error": judge, "suggestion": round(rate, 2) if usable else None}
+
+
+def _alarms(result: Mapping[str, Any]) -> list[str]:
+    found, ties = [], result["with_ties"]
+    slot = result["slot"]["p_first"]
+    if slot is not None and not 1 - _FOLLOWS_SLOT < slot < _FOLLOWS_SLOT:
+        found.append(f"The judge chose the reply shown {'first' if slot > 0.5 else 'second'} in "
+                     f"{max(slot, 1 - slot):.0%} of its decided verdicts: it goes by the place and "
+                     "not by the text.")
+    if result["status"] == "ok" and (ties["kappa"] is None or (ties["kappa_low"] or 0) <= 0):
+        found.append("The judge agrees with the annotator no better than chance would (the "
+                     "interval of kappa reaches 0, or there is none).")
+    elif result["status"] == "ok" and ties["ci_high"] < ties["majority_baseline"]:
+        found.append("Always giving the annotator's commonest label would agree more often.")
+    return found
+
+
+def sentences(result: Mapping[str, Any] | None) -> list[str]:
+    """What the figures say, for reports and notebooks; what is unknown is said as well."""
+    if result is None or result["status"] == "none":
+        return ["How far the judge agrees with the annotator is not known: no pair of the human "
+                "pool was labelled by both. Run the notebooks again, from 01, to measure it."]
+    lines = [f"{result['judge']} and the annotator ({result['annotator']}) both labelled "
+             f"{result['both']} of {result['pairs']} pairs of the human pool, blind to each other.",
+             f"The same label, ties as a label of their own: {_share(result['with_ties'])}; always "
+             "the annotator's commonest label would reach "
+             f"{result['with_ties']['majority_baseline']:.0%}."]
+    if result["decided"]["n"]:
+        lines.append(f"The same reply, on the {result['decided']['n']} pairs that both decided: "
+                     f"{_share(result['decided'])}.")
+    lines += [_ceiling(result), f"The judge contradicted itself on {result['flips']} pairs when "
+              "the two replies were exchanged; those count as ties."]
+    if result["status"] == "few":
+        lines.append(f"With fewer than {FEW} pairs these figures decide nothing.")
+    return lines + [f"ALARM: {text}" for text in result["alarms"]]
+
+
+def _ceiling(result: Mapping[str, Any]) -> str:
+    own = result["self"]
+    if not own:
+        return ("The annotator was shown no pair twice, so the ceiling for any judge's agreement "
+                "is unknown (label_human.repeat_fraction).")
+    verdict = {True: "the judge's kappa reaches that: it is as good a labeller as this person is "
+                     "steady", False: "the judge's kappa stays below that",
+               None: f"fewer than {stats.MIN_RELABELLED} repeats, so no judgement is made of it"}
+    return (f"The ceiling, the annotator against themselves: {_share(own['with_ties'])} on "
+            f"{own['with_ties']['n']} repeats; {verdict[result['acceptable']]}.")
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    kappa = "kappa undefined" if row["kappa"] is None else f"kappa {row['kappa']:.2f}"
+    if row["kappa"] is not None and row["kappa_low"] is not None:
+        kappa += f" [{row['kappa_low']:.2f}, {row['kappa_high']:.2f}]"
+    return f"{row['raw']:.0%} [{row['ci_low']:.0%}, {row['ci_high']:.0%}], {kappa}"
+
+
+def smoothing_note(result: Mapping[str, Any] | None) -> str:
+    """What the disagreement would say about `dpo.label_smoothing`; nothing sets it but you."""
+    found = (result or {}).get("smoothing") or {"n": 0}
+    if not found["n"]:
+        return ("dpo.label_smoothing: nothing is suggested, because the judge's disagreement with "
+                "the annotator was not measured.")
+    text = (f"The judge disagreed with the annotator on {found['rate']:.0%} "
+            f"[{found['low']:.0%}, {found['high']:.0%}] of the {found['n']} pairs that both "
+            "decided; ")
+    if found["suggestion"] is None:
+        return text + ("dpo.label_smoothing: nothing is suggested, as that is too few pairs, or "
+                       "too near to a coin flip for smoothing to mend.")
+    text += (f"dpo.label_smoothing={found['suggestion']} would say so. It assumes that the "
+             "annotator is right and that the AI pool is like the human pool, and would hold for "
+             "all three stages.")
+    if found["judge_error"] is not None:
+        text += (f" The annotator, by the repeats, errs on about {found['annotator_error']:.0%} "
+                 "themselves; if both err independently, the judge's own share of wrong labels is "
+                 f"nearer to {found['judge_error']:.0%}.")
+    return text
+
+
+def confusion(result: Mapping[str, Any]) -> pd.DataFrame:
+    """Pairs by the annotator's label (rows) and the judge's (columns), by response."""
+    names = {"a": "response 1", "b": "response 2", "tie": "tie"}
+    counts = (result["with_ties"]["confusion"] if result["status"] != "none" else {})
+    table = pd.DataFrame(counts, dtype=int).T.rename(index=names, columns=names)
+    return table.rename_axis(index="annotator", columns="judge")
+
+
+def disagreements(judged: Sequence[LabeledPair], human: Sequence[LabeledPair], *,
+                  count: int = 3) -> TextTable:
+    """The first pairs on which the two decided for different replies, with the judge's reason."""
+    judge = _labels_on(human, judged)
+    reasons = {p.pair.pair_id: p.reasoning for p in judged}
+    rows = [{"answered message": p.pair.prompt[-1]["content"], "annotator's choice": p.chosen,
+             "judge's choice": p.rejected, "judge's reason": reasons[p.pair.pair_id]}
+            for p in human if {p.label, judge[p.pair.pair_id]} == {"a", "b"}]
+    return TextTable(pd.DataFrame(rows[:count], columns=[
+        "answered message", "annotator's choice", "judge's choice", "judge's reason"]))

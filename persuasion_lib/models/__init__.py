@@ -1,0 +1,1 @@
+"""Loading, sampling, merging and the lineage of checkpoints."""

@@ -1,0 +1,206 @@
+"""Sampling replies: batched, resumable, and the same for a prompt whatever is in its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from transformers import (
+    Cache,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from persuasion_lib.core.progress import Progress
+from persuasion_lib.core.records import Message, content_id
+from persuasion_lib.core.store import AppendLog
+from persuasion_lib.models.loading import Tokenizer, prompt_ids
+
+LIKELIEST = 1024        # tokens among which the nucleus is looked for first
+DROP_EVERY = 32         # tokens after which replies that have ended leave the batch
+PREFILL_TOKENS = 1024   # of prompts in one call: more need much memory and are no faster
+
+
+class SamplingSettings(Protocol):
+    """What `pairs` and `generation` of the configuration have in common."""
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """One reply to sample; `key` makes its random numbers its own."""
+
+    key: str
+    prompt: list[Message]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A sampled reply; `finish` is "stop" (end of turn) or "length" (cut off by the cap)."""
+
+    text: str
+    finish: str
+    tokens: int
+
+
+class Nucleus(TopPLogitsWarper):
+    """The nucleus of the stock warper, without sorting the vocabulary where its top holds it.
+
+    Of 151,936 tokens a trained model's nucleus has some hundred at most; sorting all of them is
+    a third of the time of a step on a CPU.
+    """
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores with -inf outside the nucleus; shapes (batch, length) and (batch, vocabulary)."""
+        top = scores.topk(min(LIKELIEST, scores.shape[-1])).values
+        share = (top - scores.logsumexp(-1, keepdim=True)).exp().cumsum(-1)
+        if not (share[:, -1] >= self.top_p).all():
+            return super().__call__(input_ids, scores)
+        last = (share < self.top_p).sum(-1, keepdim=True)       # the token that fills the nucleus
+        return scores.masked_fill(scores < top.gather(-1, last), self.filter_value)
+
+
+class InverseCDF(LogitsProcessor):
+    """Chooses each token by one prepared uniform number per row and step.
+
+    With it greedy decoding is exact sampling, and a reply depends on its own numbers alone,
+    not on the other rows of the batch or on how often the run was interrupted.
+    """
+
+    def __init__(self, uniforms: torch.Tensor, prompt_length: int) -> None:
+        self.uniforms, self.prompt_length = uniforms, prompt_length  # (batch, max_new_tokens)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Leave only the chosen token; shapes (batch, length) and (batch, vocabulary)."""
+        step = input_ids.shape[1] - self.prompt_length
+        cumulative = scores.float().softmax(-1).cumsum(-1)
+        target = self.uniforms[:, step:step + 1] * cumulative[:, -1:]
+        chosen = torch.searchsorted(cumulative, target, right=True)
+        chosen = chosen.clamp_max(scores.shape[-1] - 1)
+        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
+
+
+def _uniforms(requests: Sequence[Request], seed: int, length: int) -> torch.Tensor:
+    rows = [np.random.default_rng([seed, int(content_id(r.key), 16)]).random(length)
+            for r in requests]
+    return torch.tensor(np.array(rows), dtype=torch.float32)
+
+
+def _processors(settings: SamplingSettings, uniforms: torch.Tensor,
+                prompt_length: int) -> LogitsProcessorList:
+    if settings.temperature == 0:
+        return LogitsProcessorList()
+    processors = LogitsProcessorList([TemperatureLogitsWarper(settings.temperature)])
+    if settings.top_p < 1:
+        processors.append(Nucleus(settings.top_p))
+    processors.append(InverseCDF(uniforms, prompt_length))
+    return processors
+
+
+@torch.no_grad()
+def sample_batch(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequence[Request],
+                 settings: SamplingSettings, *, seed: int) -> list[Generation]:
+    """One reply per request; a prompt of several requests goes through the model once.
+
+    The cache of keys and values always holds all tokens but the last, which is where `generate`
+    goes on. Rows that have ended leave the batch every DROP_EVERY tokens.
+    """
+    ids, mask, cache = _prefill(model, tokenizer, requests)
+    length, cap = ids.shape[1], settings.max_new_tokens
+    uniforms = _uniforms(requests, seed, cap).to(model.device)
+    rows, replies = torch.arange(len(requests), device=model.device), [[] for _ in requests]
+    while len(rows) and ids.shape[1] - length < cap:
+        options = GenerationConfig(
+            do_sample=False, max_new_tokens=min(DROP_EVERY, cap + length - ids.shape[1]),
+            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+        ids = model.generate(
+            input_ids=ids, attention_mask=mask, past_key_values=cache, generation_config=options,
+            logits_processor=_processors(settings, uniforms[rows], length))
+        for row, tokens in zip(rows.tolist(), ids[:, length:].tolist(), strict=True):
+            replies[row] = tokens
+        going = (ids[:, length:] != tokenizer.eos_token_id).all(1).nonzero()[:, 0]
+        mask = torch.nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)
+        rows, ids, mask = rows[going], ids[going], mask[going]
+        cache.batch_select_indices(going)
+    return [_generation(tokenizer, row) for row in replies]
+
+
+def _prefill(model: PreTrainedModel, tokenizer: Tokenizer,
+             requests: Sequence[Request]) -> tuple[torch.Tensor, torch.Tensor, Cache]:
+    """Left-padded ids and mask, (requests, length), and the cache of all tokens but the last."""
+    prompts = [tuple(prompt_ids(tokenizer, request.prompt)) for request in requests]
+    distinct = list(dict.fromkeys(prompts))
+    batch = tokenizer.pad({"input_ids": [list(prompt) for prompt in distinct]},
+                          padding_side="left", return_tensors="pt").to(model.device)
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    positions = (mask.cumsum(-1) - 1).clamp_min(0)
+    rows = max(1, PREFILL_TOKENS // ids.shape[1])
+    decoder = model.get_decoder()       # without the head: no logits are needed yet
+    parts = [decoder(input_ids=ids[at:at + rows, :-1], attention_mask=mask[at:at + rows, :-1],
+                     position_ids=positions[at:at + rows, :-1],
+                     use_cache=True).past_key_values for at in range(0, len(ids), rows)]
+    cache = parts[0]
+    for layer, *others in zip(*(part.layers for part in parts), strict=True):
+        layer.keys = torch.cat([layer.keys, *(other.keys for other in others)])
+        layer.values = torch.cat([layer.values, *(other.values for other in others)])
+    owner = torch.tensor([distinct.index(prompt) for prompt in prompts], device=model.device)
+    cache.batch_select_indices(owner)
+    return ids[owner], mask[owner], cache
+
+
+def _generation(tokenizer: Tokenizer, ids: list[int]) -> Generation:
+    finish = "stop" if tokenizer.eos_token_id in ids else "length"
+    if finish == "stop":
+        ids = ids[:ids.index(tokenizer.eos_token_id)]
+    return Generation(tokenizer.decode(ids, skip_special_tokens=True).strip(), finish, len(ids))
+
+
+def sample(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequence[Request],
+           settings: SamplingSettings, *, seed: int, model_hash: str, log: AppendLog,
+           desc: str) -> dict[str, Generation]:
+    """One reply per request by its key; those already in `log` are read, not sampled again.
+
+    Prompts of like length share a batch, so that little is padding. `model_hash` names the
+    weights: another model, prompt, seed or setting never finds an old reply.
+    """
+    storage = {r.key: _storage_key(r, settings, seed, model_hash) for r in requests}
+    known = {row["key"]: Generation(row["text"], row["finish"], row["tokens"])
+             for row in log.rows}
+    todo = sorted((r for r in requests if storage[r.key] not in known),
+                  key=lambda r: sum(len(m["content"]) for m in r.prompt))
+    saved = len(requests) - len(todo)
+    with Progress(len(todo), f"{desc} ({saved} saved before)" if saved else desc) as progress:
+        for at in range(0, len(todo), settings.batch_size):
+            part = todo[at:at + settings.batch_size]
+            replies = sample_batch(model, tokenizer, part, settings, seed=seed)
+            log.extend([{"key": storage[r.key], **asdict(g)}
+                        for r, g in zip(part, replies, strict=True)])
+            known |= {storage[r.key]: g for r, g in zip(part, replies, strict=True)}
+            progress.update(len(part))
+    return {request.key: known[storage[request.key]] for request in requests}
+
+
+def _storage_key(request: Request, settings: SamplingSettings, seed: int, model_hash: str) -> str:
+    return content_id(request.key, request.prompt, settings.temperature, settings.top_p,
+                      settings.max_new_tokens, seed, model_hash)
+
+
+def truncation(generations: Sequence[Generation]) -> dict[str, Any]:
+    """How many replies there are, how many were cut off by the cap, and their mean length."""
+    cut = sum(g.finish == "length" for g in generations)
+    return {"replies": len(generations), "truncated": cut,
+            "truncated_share": cut / len(generations) if generations else float("nan"),
+            "mean_tokens": float(np.mean([g.tokens for g in generations]))}
+
+

@@ -1,0 +1,1 @@
+"""From an evaluation to analysis, report and figures."""

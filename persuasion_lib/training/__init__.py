@@ -1,0 +1,1 @@
+"""SFT and DPO, checked before the first step, fast, resumable."""

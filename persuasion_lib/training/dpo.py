@@ -1,0 +1,276 @@
+"""DPO by trl's DPOTrainer, fast by shared prompts, checked before the first step.
+
+The reference of DPO is SFT in every stage. SFT is merged into the base, so the model with its
+adapter switched off *is* the reference and no second model is held.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from datasets import Dataset
+from peft import load_peft_weights, set_peft_model_state_dict
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback
+from trl import DPOConfig, DPOTrainer
+
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import DataError, SelfTestError
+from persuasion_lib.core.progress import LINE_MARK
+from persuasion_lib.core.records import LabeledPair, Message, labeled_row
+from persuasion_lib.core.stage import path_of
+from persuasion_lib.models.loading import (
+    PARENTS,
+    ModelFamily,
+    Tokenizer,
+    check_lineage,
+    dtype_of,
+    fingerprint_of,
+    is_current,
+    load_merged_sft,
+    load_tokenizer,
+    prompt_ids,
+)
+from persuasion_lib.training.drift import alarms, drift
+from persuasion_lib.training.launch import launch_if_asked, processes
+from persuasion_lib.training.loop import (
+    before_training,
+    common_arguments,
+    lora,
+    outcome_settings,
+    run,
+    save,
+    scratch_folder,
+    training_curve,
+)
+from persuasion_lib.training.memory import advice, estimate, free_bytes, step_of
+from persuasion_lib.training.reference_cache import ReferenceCache
+from persuasion_lib.training.shared_prefix import share_prefixes
+
+
+class PreferenceTrainer(DPOTrainer):
+    """trl's DPOTrainer with shared prompts, a reference computed once, and drift at each point."""
+
+    def __init__(self, config: Config, watched: Sequence[list[Message]], **arguments: Any) -> None:
+        self.config, self.watched = config, watched
+        super().__init__(**arguments)
+        if config.dpo.engine == "shared_prefix":
+            share_prefixes(self.model.get_base_model())
+            self.reference = ReferenceCache(config)
+            # After trl's start: its own cache is keyed on the random start of the adapter as well.
+            self.precompute_ref_logps = True
+            self.train_dataset = self._precompute_ref_logps(self.train_dataset)
+            self.eval_dataset = self._precompute_ref_logps(self.eval_dataset)
+
+    def _precompute_ref_logps(self, dataset: Dataset, *_: Any) -> Dataset:
+        return self.reference.add_to(dataset, self._reference_logps)
+
+    def _reference_logps(self, rows: Dataset) -> list[tuple[float, float]]:
+        """With the policy's own numerics: in bfloat16 others would differ by whole nats."""
+        loader = self.accelerator.prepare(DataLoader(
+            rows, batch_size=self.args.per_device_eval_batch_size, collate_fn=self.data_collator))
+        found: list[tuple[float, float]] = []
+        for batch in loader:
+            pair = self.accelerator.gather_for_metrics(self.compute_ref_log_probs(
+                self.model, batch))
+            found += zip(*(values.tolist() for values in pair), strict=True)
+        return found
+
+    def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
+        """trl's metrics, then the drift of sampled replies as a log entry of its own."""
+        metrics = super().evaluate(*arguments, **options)
+        # Under FSDP no process has the whole model to sample from.
+        if self.watched and self.accelerator.is_main_process and not self.is_fsdp_enabled:
+            seen = drift(self.accelerator.unwrap_model(self.model), self.processing_class,
+                         self.watched, seed=self.config.seed,
+                         max_new_tokens=self.config.generation.max_new_tokens)
+            self.log({"eval_kl": seen.kl, "eval_reply_tokens": seen.reply_tokens})
+        return metrics
+
+
+def train_preferences(config: Config, name: str, train: Sequence[LabeledPair],
+                      val: Sequence[LabeledPair]) -> pd.DataFrame:
+    """Train `rlhf`, `rlaif` or `rlaif_rlhf` unless just this one exists; returns its curve.
+
+    Raises:
+        SelfTestError: the state before the first step is not what the method assumes.
+        DataError: a pair is longer than `dpo.max_length`, or there is nothing to train on.
+    """
+    train, val = without_ties(config, train), without_ties(config, val)
+    settings = stage_settings(config, name)
+    fingerprint = fingerprint_of({
+        "train": [labeled_row(p) for p in train], "val": [labeled_row(p) for p in val],
+        **outcome_settings(config, "dpo"), **settings.model_dump()})
+    if not is_current(config, name, fingerprint) and not launch_if_asked(config, name):
+        if not train or not val:
+            raise DataError(f"{name} has {len(train)} training and {len(val)} validation pairs; "
+                            "it needs some of both. Label more pairs.")
+        trainer = preference_trainer(config, name, train, val, fingerprint)
+        # One batch: trl averages over batches, which weighs an uneven last one wrongly.
+        with before_training(trainer):
+            self_test = check_step_zero(config, name, trainer,
+                                        train[:config.dpo.per_device_train_batch_size])
+            trainer.state.log_history.clear()
+            trainer.evaluate()
+            before = list(trainer.state.log_history)
+        announce_memory(config, trainer)
+        run(trainer, name)
+        history = [*before, *trainer.state.log_history]
+        trainer.state.log_history = history
+        save(config, name, trainer, fingerprint, self_test=self_test, alarms=alarms(history))
+    return training_curve(config, name)
+
+
+def announce_memory(config: Config, trainer: DPOTrainer) -> None:
+    """Print the estimated peak of a training step, with advice if it is more than there is."""
+    rows = trainer.train_dataset
+    prompt, chosen, rejected = (sum(map(len, rows[f"{part}_ids"])) / len(rows)
+                                for part in ("prompt", "chosen", "rejected"))
+    step = step_of(trainer.model, prompt=prompt, reply=(chosen + rejected) / 2,
+                   pairs=config.dpo.per_device_train_batch_size, engine=config.dpo.engine,
+                   checkpointing=config.training.gradient_checkpointing)
+    if processes().is_main_process:
+        print(f"{LINE_MARK}{advice(estimate(step), free_bytes())}", flush=True)
+
+
+def stage_settings(config: Config, name: str) -> Any:
+    """Learning rate and epochs of a model's own stage."""
+    return getattr(config, "rlaif_to_rlhf" if name == "rlaif_rlhf" else name)
+
+
+def without_ties(config: Config, pairs: Sequence[LabeledPair]) -> list[LabeledPair]:
+    """The decided pairs; ties teach nothing and have no winner.
+
+    Raises:
+        DataError: there are ties and `dpo.ties` is "refuse".
+    """
+    ties = [p.pair.pair_id for p in pairs if p.label == "tie"]
+    if ties and config.dpo.ties == "refuse":
+        raise DataError(f"{len(ties)} tied pairs (first: {ties[0]}) among the pairs. Run "
+                        "notebooks/03_validate.ipynb, which leaves ties out, or set "
+                        "dpo.ties=drop.")
+    return [p for p in pairs if p.label != "tie"]
+
+
+def preference_rows(pairs: Sequence[LabeledPair]) -> Dataset:
+    """The rows that DPOTrainer gets: chat messages, so that it renders the model's template."""
+    return Dataset.from_list([
+        {"prompt": p.pair.prompt, "chosen": [{"role": "assistant", "content": p.chosen}],
+         "rejected": [{"role": "assistant", "content": p.rejected}]} for p in pairs])
+
+
+def preference_trainer(config: Config, name: str, train: Sequence[LabeledPair],
+                       val: Sequence[LabeledPair], fingerprint: str = "trial") -> PreferenceTrainer:
+    """The trainer of a stage with its adapter at the start: fresh, or that of rlaif.
+
+    Raises:
+        DataError: a pair is too long, or its two replies are one.
+        LineageError: rlaif is not the one that belongs to this SFT.
+    """
+    tokenizer, settings = load_tokenizer(config), stage_settings(config, name)
+    check_pairs(tokenizer, [*train, *val], config.dpo.max_length)
+    scratch = scratch_folder(config, name, fingerprint)
+    trainer = PreferenceTrainer(
+        config, [p.pair.prompt for p in val[:config.dpo.watched_prompts]],
+        model=load_merged_sft(config), train_dataset=preference_rows(train),
+        eval_dataset=preference_rows(val), processing_class=tokenizer, peft_config=lora(config),
+        args=DPOConfig(beta=config.dpo.beta, max_length=config.dpo.max_length,
+                       loss_type=config.dpo.loss_type, label_smoothing=config.dpo.label_smoothing,
+                       **common_arguments(config, config.dpo, settings, len(train), scratch)))
+    trainer.remove_callback(PrinterCallback)
+    if "rlaif" in PARENTS[name]:
+        # Into the fresh adapter: a PeftModel handed to trl would become its own reference.
+        check_lineage(config, "rlaif")
+        set_peft_model_state_dict(trainer.model, load_peft_weights(path_of(config, "rlaif")))
+    return trainer
+
+
+def check_pairs(tokenizer: Tokenizer, pairs: Sequence[LabeledPair], limit: int) -> None:
+    """Refuse pairs that trl would cut to `limit` tokens, or whose replies are the same.
+
+    Raises:
+        DataError: names the first such pair.
+    """
+    for pair in pairs:
+        reply = max(len(tokenizer(text)["input_ids"]) for text in (pair.chosen, pair.rejected))
+        total = len(prompt_ids(tokenizer, pair.pair.prompt)) + reply + 2
+        if total > limit:
+            raise DataError(f"pair {pair.pair.pair_id} has {total} tokens, dpo.max_length is "
+                            f"{limit}, and a cut reply would teach a false end. Raise it.")
+        if pair.chosen.strip() == pair.rejected.strip():
+            raise DataError(f"pair {pair.pair.pair_id} has the same reply as chosen and rejected, "
+                            "so nothing can be learned from it. Label it as a tie.")
+
+
+def check_step_zero(config: Config, name: str, trainer: DPOTrainer,
+                    probe: Sequence[LabeledPair]) -> dict[str, float]:
+    """What the trainer sees before its first step, checked against models loaded on their own.
+
+    For rlhf and rlaif policy = reference = sft, so the loss is ln 2 and every margin 0. For
+    rlaif_rlhf the policy must be rlaif and the reference sft.
+
+    Raises:
+        SelfTestError: it is otherwise; training would learn relative to the wrong model.
+    """
+    trainer.evaluate(preference_rows(probe), metric_key_prefix="eval")
+    seen = next(log for log in reversed(trainer.state.log_history) if "eval_loss" in log)
+    seen_policy = seen["eval_logps/chosen"]
+    seen_reference = seen_policy - seen["eval_rewards/chosen"] / config.dpo.beta
+    family = ModelFamily(config, ["rlaif"] if name == "rlaif_rlhf" else [])
+    policy_is = "rlaif" if name == "rlaif_rlhf" else "sft"
+    expected = {model: float(sum(sequence_logps(family, model, probe)) / len(probe))
+                for model in {policy_is, "sft"}}
+    result = {"loss": seen["eval_loss"], "margin": seen["eval_rewards/margins"],
+              "policy_logp": seen_policy, "policy_expected": expected[policy_is],
+              "reference_logp": seen_reference, "reference_expected": expected["sft"]}
+    _judge_step_zero(config, name, policy_is, result)
+    return result
+
+
+def _judge_step_zero(config: Config, name: str, policy_is: str, seen: dict[str, float]) -> None:
+    # Seen between one padded batch and one pair at a time: 1e-6 in float32, 1e-2 in bfloat16.
+    # In 4 bits SFT is merged before rounding in one case and added after it in the other.
+    low_precision = dtype_of(config) == torch.bfloat16 or config.model.load_in_4bit
+    tolerance, relative = (0.02, 0.02) if low_precision else (1e-3, 2e-5)
+
+    def differs(what: str) -> bool:
+        value, wanted = seen[f"{what}_logp"], seen[f"{what}_expected"]
+        return not abs(value - wanted) <= relative * max(1.0, abs(wanted))
+
+    faults = [f"the {what} is not {model} (mean log-probability of the chosen replies "
+              f"{seen[f'{what}_logp']:.3f}, of {model} it is {seen[f'{what}_expected']:.3f})"
+              for what, model in (("policy", policy_is), ("reference", "sft")) if differs(what)]
+    # Only of the plain loss is the value known: others start elsewhere than at ln 2.
+    if policy_is == "sft" and config.dpo.loss_type == "sigmoid" and not (
+            abs(seen["loss"] - math.log(2)) <= tolerance):
+        faults.append(f"the loss is {seen['loss']:.4f}, not ln 2 = 0.6931")
+    if policy_is == "sft" and not abs(seen["margin"]) <= tolerance:
+        faults.append(f"the mean margin is {seen['margin']:.4f}, not 0")
+    if faults:
+        raise SelfTestError(f"{name} would not start where it must: {'; '.join(faults)}. Training "
+                            "was not started. Run notebooks/04_train_dpo.ipynb from the top; if "
+                            "it stays, delete this stage's checkpoint folder and run it again.")
+
+
+@torch.no_grad()
+def sequence_logps(family: ModelFamily, name: str, pairs: Sequence[LabeledPair]) -> list[float]:
+    """Log-probability in nats of each chosen reply with its end of turn under a model.
+
+    Computed plainly from the logits, one pair at a time, to check the trainer independently.
+    """
+    result = []
+    with family.use(name) as model:
+        for pair in pairs:
+            prompt = prompt_ids(family.tokenizer, pair.pair.prompt)
+            whole = family.tokenizer.apply_chat_template(
+                [*pair.pair.prompt, {"role": "assistant", "content": pair.chosen}],
+                return_dict=False)
+            ids = torch.tensor([whole], device=model.device)
+            logps = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
+            picked = logps.gather(-1, ids[0, 1:, None])[:, 0]
+            result.append(float(picked[len(prompt) - 1:].sum()))
+    return result

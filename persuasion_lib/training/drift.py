@@ -1,0 +1,176 @@
+"""Watching a training: progress, live curves, drift from the reference, and alarms with advice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from IPython import get_ipython
+from IPython.display import DisplayHandle, display
+from transformers import PreTrainedModel, TrainerCallback
+
+from persuasion_lib.core.progress import Progress, in_batch
+from persuasion_lib.core.records import Message
+from persuasion_lib.models.loading import Tokenizer, prompt_ids
+from persuasion_lib.models.sampling import Request, sample_batch
+
+# An alarm is advice, not a stop. Bounds are those at which replies visibly change, chosen by us.
+MAX_KL_PER_TOKEN = 0.5      # nats
+MAX_LENGTH_RATIO = 1.5      # sampled replies against those before training, either way
+MAX_DISPLACEMENT = 0.25     # share of the chosen replies' log-probability lost
+
+
+class ShowProgress(TrainerCallback):
+    """The library's progress line instead of the trainer's bar and tables."""
+
+    def __init__(self, desc: str) -> None:
+        self.desc = desc
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self.progress = Progress(state.max_steps - state.global_step, self.desc)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None,
+               **_: Any) -> None:
+        loss = (logs or {}).get("loss", (logs or {}).get("eval_loss"))
+        if loss is not None and hasattr(self, "progress"):
+            self.progress.note = f"loss {float(loss):.3f}"
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self.progress.update()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self.progress.close()
+
+
+class EvaluateAtEnd(TrainerCallback):
+    """A validation point and a checkpoint after the last step, wherever the interval falls."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = control.should_save = True
+
+
+class LiveCurves(TrainerCallback):
+    """The loss curves in the notebook, drawn again at every validation point; not in batch."""
+
+    def __init__(self, desc: str) -> None:
+        self.desc, self.handle = desc, None
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if in_batch() or get_ipython() is None or state.global_step == 0:
+            return
+        from persuasion_lib.training.curves import live_curve  # seaborn takes seconds to load
+        figure = live_curve(state.log_history, self.desc)
+        if isinstance(self.handle, DisplayHandle):
+            self.handle.update(figure)
+        else:
+            self.handle = display(figure, display_id=True)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far sampled replies of the policy are from the reference, over some prompts.
+
+    `kl` is in nats per reply: for each sampled token the full divergence of the two next-token
+    distributions, summed. `reply_tokens` is the mean length.
+    """
+
+    kl: float
+    reply_tokens: float
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """At temperature 1 and over the whole vocabulary, as the definition of KL asks for."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+@torch.no_grad()
+def drift(model: Any, tokenizer: Tokenizer, prompts: Sequence[list[Message]], *,
+          max_new_tokens: int, seed: int) -> Drift:
+    """Sample a reply of `model` (a PeftModel) per prompt; its adapter off is the reference."""
+    was_training = model.training
+    model.eval()
+    requests = [Request(f"drift:{n}", prompt) for n, prompt in enumerate(prompts)]
+    replies = sample_batch(model, tokenizer, requests, _Sampling(max_new_tokens), seed=seed)
+    divergences = []
+    for prompt, reply in zip(prompts, replies, strict=True):
+        start = prompt_ids(tokenizer, prompt)
+        ids = torch.tensor([[*start, *tokenizer(reply.text)["input_ids"],
+                             tokenizer.eos_token_id]], device=model.device)
+        policy = _next_token_logps(model, ids, len(start))
+        with model.disable_adapter():
+            reference = _next_token_logps(model, ids, len(start))
+        divergences.append(float((policy.exp() * (policy - reference)).sum()))
+    model.train(was_training)
+    return Drift(sum(divergences) / len(prompts), sum(r.tokens for r in replies) / len(prompts))
+
+
+def _next_token_logps(model: PreTrainedModel, ids: torch.Tensor, start: int) -> torch.Tensor:
+    """(reply tokens, vocabulary): the distributions from which ids[start:] were drawn."""
+    keep = ids.shape[1] - start + 1
+    return model(input_ids=ids, logits_to_keep=keep).logits[0, :-1].float().log_softmax(-1)
+
+
+def alarms(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the validation points of a DPO run warn of, each with advice.
+
+    `history` is trl's log; its first validation point is the state before training.
+    """
+    points = merged(history)
+    if len(points) < 2:
+        return []
+    first, best = points[0], min(points[1:], key=lambda p: _or_inf(p.get("eval_loss")))
+    found = []
+    if _or_inf(best.get("eval_loss")) >= first["eval_loss"]:
+        found.append("validation loss never fell below its value before training: nothing was "
+                     "learned that generalises. Check the labels (ties, noise), or lower the "
+                     "learning_rate.")
+    before, after = first.get("eval_logps/chosen"), best.get("eval_logps/chosen")
+    if before and after is not None and (before - after) / abs(before) > MAX_DISPLACEMENT:
+        found.append(f"likelihood displacement: the chosen replies lost {before - after:.0f} of "
+                     f"{abs(before):.0f} nats while the margin grew. Lower the learning_rate, "
+                     "raise dpo.beta, or use pairs that differ more.")
+    return found + _drift_alarms(first, best)
+
+
+def _drift_alarms(first: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
+    if best.get("eval_kl") is None or not first.get("eval_reply_tokens"):
+        return []
+    found = []
+    per_token = best["eval_kl"] / max(best["eval_reply_tokens"], 1)
+    ratio = best["eval_reply_tokens"] / first["eval_reply_tokens"]
+    if per_token > MAX_KL_PER_TOKEN:
+        found.append(f"the policy is {per_token:.2f} nats per token away from SFT on held-out "
+                     "prompts. Raise dpo.beta, or lower the learning_rate.")
+    if not 1 / MAX_LENGTH_RATIO <= ratio <= MAX_LENGTH_RATIO:
+        found.append(f"replies to held-out prompts are {ratio:.2f} times as long as before "
+                     "training. See the length test of notebook 03: the labels may reward length.")
+    return found
+
+
+def by_step(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a trainer logged, the entries of one step joined, in the order of the steps."""
+    points: dict[int, dict[str, Any]] = {}
+    for log in history:
+        step = log.get("step", 0)
+        points.setdefault(step, {"step": step}).update(log)
+    return [point for _, point in sorted(points.items())]
+
+
+def merged(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per validation point: what was logged with it at the same step, together."""
+    return [point for point in by_step(history) if "eval_loss" in point]
+
+
+def _or_inf(value: float | None) -> float:
+    return math.inf if value is None or not math.isfinite(value) else value

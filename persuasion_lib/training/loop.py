@@ -1,0 +1,215 @@
+"""What SFT and DPO training share: arguments for trl, resuming, saving, curves, several processes.
+
+A training writes checkpoints at its validation points into `training-<fingerprint>` beside
+`final`. Killed and started again it goes on from the last one and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from accelerate.utils import gather_object
+from peft import LoraConfig
+from transformers import Trainer, TrainerCallback
+
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import ConfigError, PersuasionError, SelfTestError
+from persuasion_lib.core.stage import path_of
+from persuasion_lib.core.store import read_json, write_json
+from persuasion_lib.models.loading import dtype_of, write_lineage
+from persuasion_lib.training.drift import EvaluateAtEnd, LiveCurves, ShowProgress
+from persuasion_lib.training.launch import processes
+
+CURVE = "training_log.json"
+TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
+
+
+def lora(config: Config) -> LoraConfig:
+    """The adapter of every stage: LoRA on all linear layers but the head."""
+    return LoraConfig(r=config.lora.r, lora_alpha=config.lora.alpha,
+                      lora_dropout=config.lora.dropout, target_modules="all-linear",
+                      task_type="CAUSAL_LM")
+
+
+def outcome_settings(config: Config, *sections: str) -> dict[str, Any]:
+    """The settings that change what a training ends with, for its fingerprint."""
+    return {"seed": config.seed, "dtype": str(dtype_of(config)), **config.section("lora"),
+            "evals_per_run": config.training.evals_per_run,
+            "processes": config.training.processes, "load_in_4bit": config.model.load_in_4bit,
+            **{k: v for name in sections for k, v in config.section(name).items()}}
+
+
+def common_arguments(config: Config, settings: Any, stage: Any, rows: int,
+                     scratch: Path) -> dict[str, Any]:
+    """Arguments that SFT and DPO share; `settings` has the batch sizes, `stage` rate and epochs."""
+    batch = (settings.per_device_train_batch_size * settings.gradient_accumulation_steps
+             * processes().num_processes)
+    steps = math.ceil(rows / batch) * stage.num_epochs
+    # From the number of steps: a fixed interval may never come in a short run.
+    interval = max(1, steps // config.training.evals_per_run)
+    return {
+        "output_dir": str(scratch), "seed": config.seed,
+        "data_seed": config.seed,   # or the order of rows depends on what was evaluated before
+        "learning_rate": stage.learning_rate,
+        "num_train_epochs": stage.num_epochs, "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.1,    # below 1 it is a share of all steps
+        "per_device_train_batch_size": settings.per_device_train_batch_size,
+        "per_device_eval_batch_size": settings.per_device_train_batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation_steps,
+        "eval_strategy": "steps", "eval_steps": interval, "logging_steps": max(1, steps // 20),
+        "save_strategy": "steps", "save_steps": interval, "save_total_limit": 2,
+        "load_best_model_at_end": True, "metric_for_best_model": "eval_loss",
+        "report_to": _tracker(config, scratch),
+        "logging_nan_inf_filter": False,    # by default a NaN is logged as the mean before it
+        "disable_tqdm": True, "activation_checkpointing": config.training.gradient_checkpointing,
+        "bf16": dtype_of(config) == torch.bfloat16, "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+
+
+def _tracker(config: Config, scratch: Path) -> str:
+    name = config.training.report_to
+    if name == "none":
+        return name
+    if importlib.util.find_spec(TRACKERS[name]) is None:
+        raise ConfigError(f"training.report_to={name} needs the package {TRACKERS[name]}. "
+                          f"Run: pip install {TRACKERS[name]}, or set training.report_to=none.")
+    # Not below the scratch folder, which is removed when training ends.
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR",
+                          str(config.folder("results") / "tensorboard" / scratch.parent.name))
+    return name
+
+
+def scratch_folder(config: Config, name: str, fingerprint: str) -> Path:
+    """Where this training keeps its checkpoints; those of other settings are removed."""
+    folder = path_of(config, name).parent / f"training-{fingerprint[:12]}"
+    if processes().is_main_process:
+        for other in folder.parent.glob("training-*"):
+            if other != folder:
+                shutil.rmtree(other)
+    return folder
+
+
+def last_checkpoint(scratch: Path) -> Path | None:
+    """The newest checkpoint that was written whole, or None.
+
+    The trainer writes `trainer_state.json` last: where it cannot be read, a kill came before.
+    """
+    for folder in sorted(scratch.glob("checkpoint-*"), key=lambda f: -int(f.name.split("-")[1])):
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            continue
+        return folder
+    return None
+
+
+def run(trainer: Trainer, desc: str) -> None:
+    """Train from the last checkpoint, or from the start; the best checkpoint is in the model then.
+
+    Raises:
+        ConfigError: the model was to be sharded over the processes, and is not.
+        SelfTestError: there was no validation point, or a loss became NaN.
+        PersuasionError: the device ran out of memory.
+    """
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not trainer.is_fsdp_enabled:
+        raise ConfigError("training.launch_config asks for FSDP, but accelerate shards on GPUs "
+                          "only. Use configs/launch/ddp.yaml, or null for torchrun.")
+    for callback in (ShowProgress(desc), EvaluateAtEnd(), LiveCurves(desc), GradientsAgree()):
+        trainer.add_callback(callback)
+    resume = last_checkpoint(Path(trainer.args.output_dir))
+    try:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    except torch.OutOfMemoryError as error:
+        raise PersuasionError(
+            f"{desc} ran out of memory. Halve per_device_train_batch_size and double "
+            "gradient_accumulation_steps; or set training.gradient_checkpointing=true, or "
+            "model.load_in_4bit=true.") from error
+    evaluated = [log for log in trainer.state.log_history if "eval_loss" in log]
+    if not evaluated:
+        raise SelfTestError(f"{desc} ended without a validation point. Raise the number of "
+                            "validation rows, or training.evals_per_run.")
+    losses = [log[key] for log in trainer.state.log_history for key in ("loss", "eval_loss")
+              if key in log]
+    if not all(math.isfinite(loss) for loss in losses):
+        shutil.rmtree(trainer.args.output_dir)      # or the next run would go on from there
+        raise SelfTestError(f"the loss of {desc} became NaN. Lower its learning_rate, or raise "
+                            "dpo.beta. The checkpoint was not saved.")
+
+
+@contextlib.contextmanager
+def before_training(trainer: Trainer) -> Iterator[None]:
+    """Evaluation before the first step, after which the trainer prepares its model for training.
+
+    accelerate takes a model that was prepared for evaluation as ready, so that in several
+    processes each would train alone, on its own rows, and nothing would say so. And FSDP shards
+    a model only together with its optimizer, so that until then every process holds all of it.
+    """
+    trainer.is_fsdp_enabled, sharded = False, trainer.is_fsdp_enabled
+    yield
+    trainer.is_fsdp_enabled = sharded
+    trainer.accelerator._models.clear()
+    trainer.model_wrapped = trainer.model
+    vars(trainer.model).pop("_is_accelerate_prepared", None)
+
+
+class GradientsAgree(TrainerCallback):
+    """Before the first update: all processes hold the same gradient, or training stops."""
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None,
+                              **_: Any) -> None:
+        group = processes()
+        if group.num_processes == 1 or state.global_step > 0 or group.distributed_type == "FSDP":
+            return
+        own = sum(float(p.grad.double().square().sum()) for p in model.parameters()
+                  if p.grad is not None)
+        every = gather_object([own])
+        if max(every) - min(every) > 1e-4 * max(every):
+            raise SelfTestError(f"the processes hold different gradients (squared norms {every}): "
+                                "each trains alone. Use torchrun, or training.processes=1.")
+
+
+def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
+         **extra: Any) -> None:
+    """Move the trained adapter with its lineage and curve into place, all of it or nothing."""
+    scratch = Path(trainer.args.output_dir)
+    weights = trainer.accelerator.get_state_dict(trainer.model)     # gathered from all processes
+    if processes().is_main_process:
+        final = path_of(config, name)
+        partial = final.with_name("final.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(
+            partial, state_dict=weights)
+        best = trainer.state.best_global_step
+        write_json(partial / CURVE, {"history": _finite(trainer.state.log_history),
+                                     "best_step": best, **extra})
+        write_lineage(config, name, partial, fingerprint)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(partial, final)
+        shutil.rmtree(scratch, ignore_errors=True)
+    processes().wait_for_everyone()
+
+
+def _finite(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: None if isinstance(v, float) and not math.isfinite(v) else v
+             for k, v in log.items()} for log in history]
+
+
+def training_log(config: Config, name: str) -> Mapping[str, Any]:
+    """What is recorded beside a checkpoint: history, best step, self-test, alarms."""
+    return read_json(path_of(config, name) / CURVE, made_by="notebooks/04_train_dpo.ipynb")
+
+
+def training_curve(config: Config, name: str) -> pd.DataFrame:
+    """The logged metrics of a checkpoint's training, one row per logging or validation step."""
+    return pd.DataFrame(training_log(config, name)["history"])

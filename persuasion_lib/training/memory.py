@@ -1,0 +1,80 @@
+"""An estimate of the peak memory of a training step, told before hours are spent on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import psutil
+import torch
+
+from persuasion_lib.training.shared_prefix import HEAD_ROWS
+
+# Values kept per token and layer for the backward pass, in units of the hidden (h) and the
+# feed-forward (f) width: norms, projections, rotated queries, attention and its adapters' inputs;
+# gate, up, their product and the activation. Set by measured peaks (see tests/test_memory.py).
+KEPT_HIDDEN, KEPT_INNER = 14, 5
+WORKSPACE = 0.9e9           # bytes of the interpreter and its libraries
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a training step holds: `tokens` in one micro-batch, `heads` rows through the head."""
+
+    parameters: int
+    trained: int
+    layers: int
+    hidden: int
+    inner: int
+    vocabulary: int
+    tokens: int
+    heads: int
+    weight_bytes: float     # per parameter: 4, 2, or about 0.55 in 4 bits
+    value_bytes: int        # per activation
+    checkpointing: bool = False
+
+
+def estimate(step: Step) -> dict[str, float]:
+    """Bytes by part, and `peak`, their sum."""
+    per_layer = step.tokens * (KEPT_HIDDEN * step.hidden + KEPT_INNER * step.inner)
+    kept = step.layers * step.tokens * step.hidden + per_layer if step.checkpointing else (
+        step.layers * per_layer)
+    parts = {
+        "weights": step.parameters * step.weight_bytes,
+        "adapters and optimizer": step.trained * 16.0,     # weight, gradient, two moments, float32
+        "activations": float(kept * step.value_bytes),
+        "head": 3.0 * 4 * step.heads * step.vocabulary,     # logits, their exponentials, a copy
+        "libraries": 0.0 if torch.cuda.is_available() else WORKSPACE}
+    return parts | {"peak": sum(parts.values())}
+
+
+def step_of(model: Any, *, prompt: float, reply: float, pairs: int,
+            engine: Literal["shared_prefix", "trl"], checkpointing: bool) -> Step:
+    """The step of a PEFT model on `pairs` pairs of such mean lengths, in tokens."""
+    config = model.config
+    shared = engine == "shared_prefix"
+    tokens = round(pairs * (prompt + 2 * reply if shared else 2 * (prompt + reply)))
+    return Step(
+        parameters=sum(p.numel() for p in model.parameters()),
+        trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        layers=config.num_hidden_layers, hidden=config.hidden_size,
+        inner=config.intermediate_size, vocabulary=config.vocab_size, tokens=tokens,
+        heads=min(HEAD_ROWS, tokens) if shared else tokens,
+        weight_bytes=0.55 if getattr(model, "is_loaded_in_4bit", False) else model.dtype.itemsize,
+        value_bytes=model.dtype.itemsize, checkpointing=checkpointing)
+
+
+def free_bytes() -> float:
+    """Memory that a training could take now: of the GPU, or of the machine without one."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.mem_get_info()[0])
+    return float(psutil.virtual_memory().available)
+
+
+def advice(parts: dict[str, float], free: float) -> str:
+    """One line: the estimate, and what to change when it is more than there is."""
+    line = f"estimated peak memory {parts['peak'] / 1e9:.1f} GB of {free / 1e9:.1f} GB free"
+    if parts["peak"] <= 0.95 * free:
+        return line
+    return (f"{line}. Lower per_device_train_batch_size and raise gradient_accumulation_steps; or "
+            "set training.gradient_checkpointing=true, or model.load_in_4bit=true.")

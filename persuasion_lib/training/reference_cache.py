@@ -1,0 +1,68 @@
+"""Log-probabilities of the reference (SFT), computed once for each pair and kept on disk.
+
+A value is found again by what it depends on: the weights of base and SFT, the number format and
+the token ids. So `rlhf` and `rlaif_rlhf`, which learn from the same pairs, share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset
+
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.records import content_id
+from persuasion_lib.core.stage import path_of
+from persuasion_lib.core.store import AppendLog
+from persuasion_lib.models.loading import dtype_of, weights_hash
+from persuasion_lib.training.launch import processes
+
+COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")    # as trl names them
+CHUNK = 64      # pairs between two writes to disk
+
+# Tokenized rows to log-probabilities (chosen, rejected) in nats, in the same order.
+Compute = Callable[[Dataset], list[tuple[float, float]]]
+
+
+class ReferenceCache:
+    """The reference log-probabilities of one SFT model."""
+
+    def __init__(self, config: Config) -> None:
+        self._identity = [weights_hash(config, "base"), weights_hash(config, "sft"),
+                          str(dtype_of(config)), config.model.load_in_4bit]
+        self._path = path_of(config, "reference_logps")
+
+    def add_to(self, rows: Dataset, compute: Compute) -> Dataset:
+        """Rows with `prompt_ids`, `chosen_ids`, `rejected_ids` and the two columns of trl.
+
+        Values that are not on disk are computed, in every process together, and written by one.
+        """
+        keys = [content_id(*self._identity, row["prompt_ids"], row["chosen_ids"],
+                           row["rejected_ids"]) for row in rows]
+        known = self._read()
+        missing = [at for at, key in enumerate(keys) if key not in known]
+        for start in range(0, len(missing), CHUNK):
+            part = missing[start:start + CHUNK]
+            values = compute(rows.select(part))
+            found = {keys[at]: list(value) for at, value in zip(part, values, strict=True)}
+            self._write(found)
+            known |= found
+        for column, values in zip(COLUMNS, zip(*(known[k] for k in keys), strict=True),
+                                  strict=True):
+            rows = rows.add_column(column, list(values))
+        return rows
+
+    def _read(self) -> dict[str, Any]:
+        """What is on disk, the same in every process."""
+        known: list[Any] = [None]
+        if processes().is_main_process:
+            with AppendLog(self._path) as log:
+                known = [{row["key"]: row["logps"] for row in log.rows}]
+        return broadcast_object_list(known)[0]
+
+    def _write(self, found: dict[str, Sequence[float]]) -> None:
+        if processes().is_main_process:
+            with AppendLog(self._path) as log:
+                log.extend([{"key": key, "logps": value} for key, value in found.items()])

@@ -1,0 +1,84 @@
+"""Supervised fine-tuning by trl's SFTTrainer, checked on the batch that the trainer really gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback
+from trl import SFTConfig, SFTTrainer
+
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import SelfTestError
+from persuasion_lib.core.records import Example, example_row
+from persuasion_lib.models.loading import (
+    Tokenizer,
+    fingerprint_of,
+    is_current,
+    load_base,
+    load_tokenizer,
+)
+from persuasion_lib.training.launch import launch_if_asked
+from persuasion_lib.training.loop import (
+    common_arguments,
+    lora,
+    outcome_settings,
+    run,
+    save,
+    scratch_folder,
+    training_curve,
+)
+
+
+def train_sft(config: Config, train: Sequence[Example], val: Sequence[Example]) -> pd.DataFrame:
+    """Train the SFT adapter on the base unless just this one exists; returns its curve.
+
+    Raises:
+        SelfTestError: the batch that the trainer gets would teach something else than the reply
+            and one end of turn.
+    """
+    fingerprint = fingerprint_of({
+        "rows": [example_row(e) for e in train], "val": [example_row(e) for e in val],
+        **outcome_settings(config, "sft")})
+    if not is_current(config, "sft", fingerprint) and not launch_if_asked(config, "sft"):
+        tokenizer = load_tokenizer(config)
+        trainer = SFTTrainer(
+            model=load_base(config), train_dataset=sft_rows(train), eval_dataset=sft_rows(val),
+            processing_class=tokenizer, peft_config=lora(config),
+            args=SFTConfig(max_length=None, **common_arguments(
+                config, config.sft, config.sft, len(train),
+                scratch_folder(config, "sft", fingerprint))))
+        trainer.remove_callback(PrinterCallback)
+        check_sft_batch(next(iter(trainer.get_train_dataloader())), tokenizer)
+        run(trainer, "SFT")
+        save(config, "sft", trainer, fingerprint)
+    return training_curve(config, "sft")
+
+
+def sft_rows(examples: Sequence[Example]) -> Dataset:
+    """The rows that SFTTrainer gets: chat messages, so that it renders the model's template."""
+    return Dataset.from_list([
+        {"prompt": e.prompt, "completion": [{"role": "assistant", "content": e.response}]}
+        for e in examples])
+
+
+def check_sft_batch(batch: dict[str, torch.Tensor], tokenizer: Tokenizer) -> None:
+    """Refuse a batch whose targets are not one reply and one end of turn per row.
+
+    Raises:
+        SelfTestError: a prompt token is a target, or the number of end tokens is not one.
+    """
+    start = tokenizer.apply_chat_template(
+        [{"role": "user", "content": ""}], add_generation_prompt=True, tokenize=False)
+    opening = start[start.rindex("\n", 0, len(start) - 1) + 1:]
+    for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+        target = labels[labels != -100].tolist()
+        before = ids[:(labels != -100).nonzero()[0, 0]].tolist()
+        ends = target.count(tokenizer.eos_token_id)
+        if ends != 1 or not tokenizer.decode(before).endswith(opening):
+            raise SelfTestError(
+                f"an SFT row would teach {tokenizer.decode(target)!r:.200} with {ends} end tokens "
+                f"after {tokenizer.decode(before[-12:])!r}; it must be the reply and one "
+                f"{tokenizer.eos_token}. The chat template of the model may not close a turn.")

@@ -1,0 +1,219 @@
+"""Shared-prefix DPO: each prompt goes through the model once for its two replies.
+
+trl's DPOTrainer sends [prompt | chosen] and [prompt | rejected] as two padded rows and asks the
+model for log-probabilities. Here one row without padding holds [prompt | chosen | rejected] of
+every pair: positions restart after the prompt, and attention lets a reply see its prompt and
+itself, never the other reply (the layout is described in arXiv 2410.20305). The head runs on the
+positions that predict a completion token alone, and stores no logits. trl gets what it got
+before, so its losses, metrics and evaluation stay as they are; loss and gradients are equal.
+
+It rests on how trl 1.16 calls the model (`fused_lm_head=True`); the version is pinned, and
+`dpo.engine: trl` is the stock path, against which the tests compare.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.attention.bias import causal_lower_right
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+from trl.trainer.utils import FusedCausalLMOutput
+
+from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.models.fused_lora import fuse_adapters
+
+NAME = "shared_prefix"
+HEAD_ROWS = 256     # rows of logits at a time: 78 MB in bfloat16 with Qwen's vocabulary
+BLOCK_ROWS = 128    # queries at a time in attention on a CPU
+IGNORED = -100      # a label that is no target
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A batch of pairs in one row.
+
+    `tokens` and `positions` have shape (1, T). `parts` has the lengths of prompt, chosen and
+    rejected of the first pair, of the second, and so on. `predicting` has, for every completion
+    token in the order of trl's batch (all chosen rows, then all rejected ones), the index of the
+    token before it.
+    """
+
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    parts: list[int]
+    predicting: torch.Tensor
+
+
+def lay_out(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
+    """The layout of trl's batch, ids and labels of shape (2 × pairs, length), chosen rows first."""
+    is_target = labels != IGNORED
+    starts, counts = is_target.int().argmax(1).tolist(), is_target.sum(1).tolist()
+    half, at = len(input_ids) // 2, 0
+    tokens, positions, parts = [], [], []
+    predicting: list[list[int]] = [[] for _ in input_ids]
+    for chosen, rejected in zip(range(half), range(half, 2 * half), strict=True):
+        prompt = starts[chosen]
+        first, second = at + prompt, at + prompt + counts[chosen]
+        end = second + counts[rejected]
+        tokens += [input_ids[chosen, :prompt + counts[chosen]],
+                   input_ids[rejected, prompt:prompt + counts[rejected]]]
+        positions += [range(prompt + counts[chosen]), range(prompt, prompt + counts[rejected])]
+        parts += [prompt, counts[chosen], counts[rejected]]
+        predicting[chosen] = list(range(first - 1, second - 1))
+        predicting[rejected] = [first - 1, *range(second, end - 1)]
+        at = end
+    device = input_ids.device
+    return Layout(torch.cat(tokens)[None],
+                  torch.tensor([p for part in positions for p in part], device=device)[None],
+                  parts, torch.tensor([i for row in predicting for i in row], device=device))
+
+
+def _attend(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+            attention_mask: torch.Tensor | None, scaling: float | None = None,
+            dropout: float = 0.0, parts: list[int] | None = None,
+            **kwargs: Any) -> tuple[torch.Tensor, None]:
+    """Attention of a shared-prefix row; of anything else (generation, say) the usual one."""
+    if parts is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout,
+                                      scaling=scaling, **kwargs)
+    one_sequence = (_blockwise if query.device.type == "cpu" and dropout == 0
+                    else functools.partial(_attend_all, dropout=dropout))
+    # Split, not sliced: the gradient of a split is one concatenation, of each slice a whole row.
+    rows = zip(*(x.split(parts, 2) for x in (query, key, value)), strict=True)
+    found = []
+    for prompt, *replies in zip(rows, rows, rows, strict=True):     # one iterator, three at a time
+        found.append(one_sequence(*prompt, scaling))
+        for reply in replies:
+            seen = [torch.cat(both, 2) for both in zip(prompt[1:], reply[1:], strict=True)]
+            found.append(one_sequence(reply[0], *seen, scaling))
+    return torch.cat(found, 2).transpose(1, 2).contiguous(), None
+
+
+def _attend_all(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+                scaling: float | None, dropout: float) -> torch.Tensor:
+    """Causal attention of the last queries to all keys, by torch's own kernels."""
+    groups = query.shape[1] // key.shape[1]
+    length, seen = query.shape[2], key.shape[2]
+    mask = causal_lower_right(length, seen) if seen > length else None
+    return scaled_dot_product_attention(query, repeat_kv(key, groups), repeat_kv(value, groups),
+                                        attn_mask=mask, is_causal=mask is None,
+                                        dropout_p=dropout, scale=scaling)
+
+
+def _blockwise(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+               scaling: float | None) -> torch.Tensor:
+    """The same from plain products, some queries at a time and without the keys after them.
+
+    On CPUs torch's own backward pass takes two to three times as long as these products; heads
+    that share keys are rows of one product. Shapes (1, heads, length, size).
+    """
+    shared, size = key.shape[1], query.shape[3]
+    (length, seen), found = (query.shape[2], key.shape[2]), []
+    for number, block in enumerate(query.view(shared, -1, length, size).split(BLOCK_ROWS, 2)):
+        heads, rows = block.shape[1:3]
+        last = seen - length + number * BLOCK_ROWS + rows
+        mask = query.new_full((rows, last), -torch.inf).triu(last - rows + 1).repeat(heads, 1)
+        scores = torch.baddbmm(mask, block.reshape(shared, heads * rows, size),
+                               key[0, :, :last].transpose(1, 2), alpha=scaling or size ** -.5)
+        found.append((scores.softmax(-1) @ value[0, :, :last]).view(1, -1, rows, size))
+    return torch.cat(found, 2)
+
+
+class CompletionHead(torch.autograd.Function):
+    """Log-probability of each target under `hidden @ weight.T`, a few rows at a time.
+
+    With p the predicted distribution, d log p[y] / d hidden = weight[y] − p · weight. It is formed
+    while the logits are there, so that backward neither stores nor recomputes them. The weight
+    gets no gradient: the head is frozen.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor,
+                targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(N, H), (V, H), (N,) to log-probability, entropy, mean logit and is-top-1, each (N,)."""
+        slope = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        found = []
+        for at in range(0, len(hidden), HEAD_ROWS):
+            rows = slice(at, at + HEAD_ROWS)
+            logits = hidden[rows] @ weight.T
+            # On a CPU one row at a time: it fits into the cache, where eight passes cost little.
+            step = 1 if logits.device.type == "cpu" else HEAD_ROWS
+            for part, target in zip(logits.split(step), targets[rows].split(step), strict=True):
+                found.append(_softmax_(part, target))
+            if slope is not None:
+                slope[rows] = weight[targets[rows]] - logits @ weight
+        ctx.save_for_backward(slope)
+        result = tuple(torch.cat(values) for values in zip(*found, strict=True))
+        ctx.mark_non_differentiable(*result[1:])
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple[Any, ...]:
+        """Gradient of the hidden states from that of the log-probabilities."""
+        slope, = ctx.saved_tensors
+        return gradient[:, None].to(slope.dtype) * slope, None, None
+
+
+def _softmax_(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Turn logits (N, V) into probabilities in place; returns what `CompletionHead` returns."""
+    wide = logits.float()
+    mean, top = wide.mean(-1), wide.amax(-1, keepdim=True)
+    target = wide.gather(-1, targets[:, None])[:, 0] - top[:, 0]
+    odds = (wide := wide - top).exp()
+    total = odds.sum(-1)
+    entropy = total.log() - torch.linalg.vecdot(odds, wide) / total
+    logits.copy_(odds.div_(total[:, None]))
+    return target - total.log(), entropy, mean, target >= 0
+
+
+def share_prefixes(model: PreTrainedModel) -> None:
+    """Make a model that trl's DPOTrainer has prepared compute each prompt of a pair once.
+
+    Only the call that trl makes for log-probabilities changes; generation stays as it is.
+
+    Raises:
+        ConfigError: the architecture has attention that this layout cannot express, or its head
+            is trained.
+    """
+    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+    head = model.get_output_embeddings()
+    if not model._supports_attention_backend or kinds != {"full_attention"} or (
+            head.bias is not None or head.weight.requires_grad):
+        raise ConfigError(f"dpo.engine shared_prefix does not fit {type(model).__name__} (layers: "
+                          f"{', '.join(sorted(kinds))}). Set dpo.engine=trl.")
+    AttentionInterface.register(NAME, _attend)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)
+    fuse_adapters(model)
+    stock = model.forward
+
+    @functools.wraps(type(model).forward)
+    def forward(self: PreTrainedModel, input_ids: torch.Tensor | None = None,
+                attention_mask: torch.Tensor | None = None, labels: torch.Tensor | None = None,
+                fused_lm_head: bool = False, **kwargs: Any) -> Any:
+        if fused_lm_head:
+            return _log_probs(self, input_ids, labels)
+        return stock(input_ids, attention_mask=attention_mask, labels=labels, **kwargs)
+
+    model.forward = types.MethodType(forward, model)
+
+
+def _log_probs(model: PreTrainedModel, input_ids: torch.Tensor,
+               labels: torch.Tensor) -> FusedCausalLMOutput:
+    layout, is_target = lay_out(input_ids, labels), labels[:, 1:] != IGNORED
+    hidden = model.base_model(
+        input_ids=layout.tokens, position_ids=layout.positions, use_cache=False,
+        attention_mask={"full_attention": None}, parts=layout.parts).last_hidden_state[0]
+    found = CompletionHead.apply(hidden[layout.predicting], model.get_output_embeddings().weight,
+                                 labels[:, 1:][is_target])
+    log_probs, entropy, mean_logits, is_top1 = (
+        x.new_zeros(is_target.shape).masked_scatter(is_target, x) for x in found)
+    return FusedCausalLMOutput(loss=-found[0].mean(), log_probs=log_probs, entropy=entropy,
+                               mean_logits=mean_logits, is_top1=is_top1, label_mask=is_target)

@@ -1,0 +1,137 @@
+import re
+
+import pytest
+import yaml
+
+from persuasion_lib.core.config import FILES, api_key, find_root, load_config
+from persuasion_lib.core.errors import ConfigError
+from worlds.scratch import ROOT
+
+SETTINGS = [f"{name}.{key}" for file in FILES for name, section in yaml.safe_load(
+    next((ROOT / "configs").glob(f"{file}*.yaml")).read_text()).items()
+    if isinstance(section, dict) for key in section]
+
+
+def test_an_unknown_key_names_the_nearest_one(project):
+    with pytest.raises(ConfigError, match=r"unknown setting dpo\.bta.*dpo\.beta"):
+        load_config("demo", ["dpo.bta=0.2"])
+
+
+def test_a_misspelt_key_in_a_file_is_not_suggested_as_its_own_correction(project):
+    file = project / "configs" / "dpo_config.yaml"
+    file.write_text(file.read_text().replace("  beta: ", "  bta: "))
+    with pytest.raises(ConfigError, match=r"unknown setting dpo\.bta. Did you mean dpo\.beta\?"):
+        load_config("demo")
+
+
+def test_an_unknown_section_lists_the_sections(project):
+    with pytest.raises(ConfigError, match="Sections are: .*rlaif_to_rlhf"):
+        load_config("demo", ["zzz=1"])
+
+
+@pytest.mark.parametrize("override", ["dpo.beta=abc", "dpo.beta=-1", "seed=one", "dpo=3",
+                                      "data.source=reddit", "evaluation.models=base",
+                                      "validate.val_fraction=1.5", "label_ai.both_orders=maybe"])
+def test_a_wrong_type_or_value_is_refused_and_named(project, override):
+    with pytest.raises(ConfigError, match=override.split("=")[0].split(".")[0]):
+        load_config("demo", [override])
+
+
+def test_an_override_without_equals_shows_the_form(project):
+    with pytest.raises(ConfigError, match=r"dpo\.beta=0\.2"):
+        load_config("demo", ["dpo.beta"])
+
+
+def test_a_number_in_scientific_notation_is_a_number(project):
+    assert load_config("demo", ["rlaif.learning_rate=1e-4"]).rlaif.learning_rate == 0.0001
+
+
+def test_overrides_win_over_the_profile_and_the_profile_over_the_files(project):
+    assert load_config("full").pairs.max_new_tokens == 256
+    assert load_config("demo").pairs.max_new_tokens == 64
+    assert load_config("demo", ["pairs.max_new_tokens=9"]).pairs.max_new_tokens == 9
+
+
+def test_the_full_profile_has_the_sizes_of_the_experiment(project):
+    data = load_config("full").data
+    assert (data.ai_pairs, data.human_pairs, data.test_examples) == (2150, 200, 115)
+    assert load_config("demo").data.ai_pairs == 2150
+
+
+def test_an_unknown_profile_lists_those_that_exist(project):
+    with pytest.raises(ConfigError, match="demo, full, smoke"):
+        load_config("dmo")
+
+
+def test_profiles_write_to_folders_of_their_own(project):
+    folders = [load_config(p).folder(k) for p in ("demo", "full", "smoke")
+               for k in ("data", "models", "results")]
+    assert len(set(folders)) == 9
+
+
+def test_another_corpus_never_writes_into_the_folders_of_the_profile(project):
+    config = load_config("demo", ["data.source=persuasionforgood"])
+    assert config.paths.data == "data/demo-persuasionforgood"
+    own = load_config("demo", ["data.source=jsonl", "paths.data=data/mine"])
+    assert own.paths.data == "data/mine"
+
+
+def test_broken_yaml_names_file_and_line_but_not_the_text(project):
+    (project / "configs" / "api_config.yaml").write_text("openai:\n  api_key: [sk-secret\n")
+    with pytest.raises(ConfigError, match=r"api_config\.yaml:\d+ is not YAML") as error:
+        load_config()
+    assert "sk-secret" not in str(error.value)
+
+
+def test_a_key_in_the_settings_never_reaches_the_config(project):
+    key = "sk-ant-test-0123456789abcdef"
+    (project / "configs" / "api_config.yaml").write_text(
+        (project / "configs" / "api_config.example.yaml").read_text().replace(
+            'api_key: ""', f'api_key: "{key}"', 1))
+    config = load_config()
+    assert key not in config.model_dump_json() and key not in repr(config)
+    assert api_key(project, "anthropic") == key
+
+
+def test_the_environment_wins_over_the_file(project, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", " sk-from-the-environment-123456\n")
+    assert api_key(project, "openai") == "sk-from-the-environment-123456"
+
+
+def test_a_missing_key_says_where_to_put_it(project):
+    with pytest.raises(ConfigError, match="API key not set.*ANTHROPIC_API_KEY"):
+        api_key(project, "anthropic")
+    assert (project / "configs" / "api_config.yaml").exists()
+
+
+def test_the_project_is_found_from_the_notebooks_folder(project):
+    assert find_root(project / "notebooks") == project.resolve()
+
+
+def test_outside_a_project_the_message_says_so(tmp_path):
+    with pytest.raises(ConfigError, match="inside the project folder"):
+        find_root(tmp_path)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting_is_read_by_some_code(setting):
+    key = setting.split(".")[1]
+    if key == "api_key":
+        return      # read by `api_key`, by its own test above
+    sources = [p.read_text() for p in (ROOT / "persuasion_lib").rglob("*.py")
+               if p.name != "config.py"]
+    config = (ROOT / "persuasion_lib" / "core" / "config.py").read_text()
+    read = any(re.search(rf"[.\"]{key}\b", source) for source in sources)
+    assert read or f'"{key}"' in config or (
+        "paths, kind" in config and setting.startswith("paths."))
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting_has_a_comment(setting):
+    section, key = setting.split(".")
+    lines = [line for file in (ROOT / "configs").glob("*.yaml")
+             for line in file.read_text().splitlines()]
+    mine = [line for line in lines if re.match(rf"\s+{key}:", line)]
+    if key in ("api_key", "learning_rate", "num_epochs") or section == "judging":
+        return      # explained once: by the head of the file, in the first section that has it
+    assert any("#" in line for line in mine), setting

@@ -1,0 +1,136 @@
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.core.runner import chosen_stages
+from persuasion_lib.core.stage import STAGES, path_of
+from worlds.scratch import clean_environment, persuasion
+
+
+def test_a_run_executes_all_seven_notebooks_and_ends_with_the_summary(smoke_run):
+    folder, output = smoke_run
+    executed = sorted(p.name for p in (folder / "results" / "smoke" / "notebooks").iterdir())
+    assert executed == [f"{stage.notebook}.ipynb" for stage in STAGES.values()]
+    assert "EVALUATION SUMMARY" in output and "planned" in output and "report.html" in output
+    assert "Small offline stand-ins: corpus, model, labeller, annotator, judge" in output
+    assert all(name in output.split("EVALUATION SUMMARY")[1]
+               for name in ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf", "gold utility"))
+
+
+def test_a_second_run_executes_nothing_and_says_so(smoke_run):
+    result = persuasion(smoke_run[0], "run", "--profile", "smoke")
+    assert result.returncode == 0 and "Nothing changed: no notebook was executed." in result.stdout
+    assert "EVALUATION SUMMARY" in result.stdout
+
+
+def test_status_tells_done_from_stale_with_the_reason(smoke_run):
+    result = persuasion(smoke_run[0], "status", "--profile", "smoke", "--set", "dpo.beta=0.2")
+    lines = {line.split()[0]: line for line in result.stdout.splitlines()}
+    assert "done" in lines["03_validate"]
+    assert "stale" in lines["04_train_dpo"] and "dpo.beta was 0.1, is 0.2" in lines["04_train_dpo"]
+    assert "04_train_dpo will run again" in lines["05_evaluate"]
+    assert "05_evaluate will run again" in lines["06_analysis"]
+
+
+def test_a_run_of_one_stage_says_that_the_summary_after_it_is_out_of_date(smoke_copy):
+    result = persuasion(smoke_copy, "run", "--profile", "smoke", "--only", "analysis",
+                        "--set", "dpo.beta=0.2")
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if "planned" in line}
+    assert "OUT OF DATE" not in lines["03_validate"]
+    assert "OUT OF DATE: dpo.beta was 0.1, is 0.2" in lines["04_train_dpo"]
+    assert "OUT OF DATE: 05_evaluate will run again" in lines["06_analysis"]
+    before, after = result.stdout.split("EVALUATION SUMMARY")
+    assert "What follows is from before these changes." in before and "rlaif_rlhf" in after
+    unchanged = persuasion(smoke_copy, "run", "--profile", "smoke", "--only", "analysis")
+    assert "OUT OF DATE" not in unchanged.stdout and "What follows" not in unchanged.stdout
+
+
+def test_status_before_any_run_says_missing(project):
+    assert persuasion(project, "status").stdout.count("missing") == 7
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--set", "dpo.bta=1"], "Did you mean dpo.beta?"),
+    (["--set", "dpo.beta=x"], "dpo.beta"),
+    (["--profile", "dmo"], "There are: demo, full, smoke"),
+    (["--only", "train"], "There are: prepare"),
+    (["--from", "evaluate", "--to", "prepare"], "comes after"),
+    (["--only", "validate"], "Run notebooks/01_label_ai.ipynb first")])
+def test_bad_input_is_one_message_with_the_next_step_and_status_1(project, arguments, message):
+    result = persuasion(project, "run", *arguments)
+    assert result.returncode == 1 and message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_notebook_without_our_parameters_is_refused_before_anything_runs(project):
+    path = project / "notebooks" / "06_analysis.ipynb"
+    notebook = nbformat.read(path, 4)
+    cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    cell.source = cell.source.replace("profile", "profil")
+    nbformat.write(notebook, path)
+    result = persuasion(project, "run", "--profile", "smoke")
+    assert result.returncode == 1
+    assert "takes the parameters ['overrides', 'profil']" in result.stderr
+    assert "done in" not in result.stdout
+
+
+def test_a_failing_cell_gives_its_error_its_notebook_and_a_non_zero_status(smoke_copy):
+    path = path_of(load_config("smoke"), "ai_pool_labeled")
+    path.write_text("this is not JSON\n")
+    (path_of(load_config("smoke"), "manifests") / "01_label_ai.json").unlink()
+    result = persuasion(smoke_copy, "run", "--profile", "smoke", "--only", "validate")
+    assert result.returncode == 1 and "ai_pool_labeled.jsonl:1: " in result.stderr
+    assert "03_validate.ipynb" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_the_range_of_stages_is_inclusive():
+    assert [s.name for s in chosen_stages("validate", "evaluate", None)] == [
+        "validate", "train_dpo", "evaluate"]
+    assert [s.name for s in chosen_stages(None, None, "analysis")] == ["analysis"]
+    with pytest.raises(ConfigError):
+        chosen_stages("analysis", "prepare", None)
+
+
+def start_training(folder):
+    """A run that has just begun to train, in a project where training is all that is missing."""
+    for name in ("rlhf", "rlaif", "rlaif_rlhf"):
+        shutil.rmtree(path_of(load_config("smoke"), name))
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "persuasion_lib.cli", "run", "--profile", "smoke",
+         "--to", "train_dpo"], cwd=folder, env=clean_environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert any("04_train_dpo" in line and "running" in line for line in process.stdout)
+    first = path_of(load_config("smoke"), "rlhf") / "lineage.json"
+    deadline = time.monotonic() + 120
+    while not first.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return process, first
+
+
+@pytest.mark.parametrize("how, status", [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_after_a_kill_the_next_run_continues_from_what_was_finished(smoke_copy, how, status):
+    process, first = start_training(smoke_copy)
+    before = first.read_text()
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    if how == signal.SIGINT:
+        assert "the same command goes on from there" in errors
+    again = persuasion(smoke_copy, "run", "--profile", "smoke", "--to", "train_dpo")
+    assert again.returncode == 0 and first.read_text() == before
+    assert "03_validate     unchanged, not run" in again.stdout
+
+
+def test_the_executed_notebooks_hold_outputs_and_no_widget_state(smoke_run):
+    for path in (smoke_run[0] / "results" / "smoke" / "notebooks").iterdir():
+        notebook = json.loads(path.read_text())
+        assert any(c.get("outputs") for c in notebook["cells"]), path.name
+        assert "widgets" not in notebook["metadata"], path.name

@@ -1,0 +1,120 @@
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from persuasion_lib.core.errors import DataError, MissingInput, PersuasionError
+from persuasion_lib.core.store import (
+    AppendLog,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+
+
+def test_rows_come_back_as_written(tmp_path):
+    rows = [{"a": 1, "text": "line\u2028separator, ünïcode"}, {"a": 2}]
+    assert write_jsonl(tmp_path / "x.jsonl", rows) == 2
+    assert read_jsonl(tmp_path / "x.jsonl", dict, made_by="00") == rows
+
+
+def test_a_missing_file_names_the_notebook_that_writes_it(tmp_path):
+    with pytest.raises(MissingInput, match="Run notebooks/01_label_ai.ipynb first"):
+        read_jsonl(tmp_path / "x.jsonl", dict, made_by="notebooks/01_label_ai.ipynb")
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", "nonsense"])
+def test_a_bad_line_is_named_by_file_and_number(tmp_path, line):
+    (tmp_path / "x.jsonl").write_text('{"a": 1}\n' + line + "\n")
+    with pytest.raises(DataError, match=r"x\.jsonl:2: "):
+        read_jsonl(tmp_path / "x.jsonl", dict, made_by="00")
+
+
+def test_broken_json_names_its_line(tmp_path):
+    (tmp_path / "x.json").write_text('{\n"a": oops}')
+    with pytest.raises(DataError, match=r"x\.json:2 is not JSON"):
+        read_json(tmp_path / "x.json", made_by="06")
+
+
+def test_nan_is_not_json(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_a_full_disk_leaves_the_old_file_as_it_was(tmp_path):
+    write_text(tmp_path / "x.txt", "old")
+    code = f"""
+        import resource
+        from pathlib import Path
+        from persuasion_lib.core.store import write_text
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        write_text(Path({str(tmp_path / "x.txt")!r}), "new" * 10_000)
+    """
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True,
+                            text=True)
+    assert "its old content is unchanged" in result.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]
+    assert (tmp_path / "x.txt").read_text() == "old"
+
+
+def test_a_log_continues_where_it_ended(tmp_path):
+    with AppendLog(tmp_path / "log.jsonl") as log:
+        log.append({"n": 1})
+    with AppendLog(tmp_path / "log.jsonl") as log:
+        log.extend([{"n": 2}, {"n": 3}])
+        assert [row["n"] for row in log.rows] == [1, 2, 3]
+
+
+def test_a_torn_last_line_is_set_aside_and_the_rest_kept(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"n": 1}\n{"n": 2')
+    with AppendLog(path) as log:
+        assert log.rows == [{"n": 1}]
+    assert path.read_text() == '{"n": 1}\n'
+    assert '{"n": 2' in (tmp_path / "log.jsonl.torn").read_text()
+
+
+def test_damage_in_the_middle_is_refused_and_nothing_is_changed(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"n": 1}\ngarbage\n{"n": 3}\n')
+    with pytest.raises(DataError, match=r"log\.jsonl:2"):
+        AppendLog(path)
+    assert path.read_text() == '{"n": 1}\ngarbage\n{"n": 3}\n'
+
+
+def test_a_second_writer_is_turned_away(tmp_path):
+    code = "import sys; from pathlib import Path\n" \
+           "from persuasion_lib.core.store import AppendLog\n" \
+           "AppendLog(Path(sys.argv[1]))"
+    with AppendLog(tmp_path / "log.jsonl"):
+        result = subprocess.run([sys.executable, "-c", code, str(tmp_path / "log.jsonl")],
+                                capture_output=True, text=True)
+    assert result.returncode == 1 and "in use by another process" in result.stderr
+
+
+def test_what_was_appended_survives_kill_9(tmp_path):
+    code = """
+        import os, signal, sys
+        from pathlib import Path
+        from persuasion_lib.core.store import AppendLog
+        log = AppendLog(Path(sys.argv[1]))
+        for n in range(5):
+            log.append({"n": n})
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    path = tmp_path / "log.jsonl"
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(path)])
+    assert [json.loads(line)["n"] for line in path.read_text().splitlines()] == [0, 1, 2, 3, 4]
+    with AppendLog(path) as log:
+        assert len(log.rows) == 5
+
+
+def test_an_error_of_the_disk_is_a_clear_message_not_an_oserror(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises((PersuasionError, OSError)):
+        write_text(tmp_path / "file" / "x.txt", "no folder here")

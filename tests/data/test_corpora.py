@@ -1,0 +1,252 @@
+import json
+import sys
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from threading import Thread
+from types import ModuleType
+from urllib.request import urlopen
+
+import pytest
+
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
+from persuasion_lib.core.records import Turn
+from persuasion_lib.data.corpora import (
+    merged_turns,
+    read_conversations_jsonl,
+    read_corpus,
+    read_persuasionforgood,
+    read_winning_args,
+)
+from persuasion_lib.data.splits import prompts_in
+from worlds.scratch import SHARED_DATA
+
+HEADER = ",Unit,Turn,B4,B2\n"
+
+
+def test_sentences_of_one_turn_are_joined_and_role_0_persuades(tmp_path):
+    (tmp_path / "full_dialog.csv").write_text(
+        HEADER + "0,Hello.,0,0,d1\n1,How are you?,0,0,d1\n2,Fine.,0,1,d1\n3,Hi.,0,0,d2\n")
+    first, second = read_persuasionforgood(tmp_path)
+    assert first.turns == (Turn("assistant", "Hello. How are you?"), Turn("user", "Fine."))
+    assert second.conversation_id == "d2"
+
+
+def test_a_wrong_role_is_named_by_file_and_line(tmp_path):
+    (tmp_path / "full_dialog.csv").write_text(HEADER + "0,Hello.,0,0,d1\n1,Hi.,0,7,d1\n")
+    with pytest.raises(DataError, match=r"full_dialog\.csv:3"):
+        read_persuasionforgood(tmp_path)
+
+
+def test_a_missing_column_says_which_and_what_there_is(tmp_path):
+    (tmp_path / "full_dialog.csv").write_text("Unit,Turn\nHello,0\n")
+    with pytest.raises(DataError, match="no column B4, B2; it has Unit, Turn"):
+        read_persuasionforgood(tmp_path)
+
+
+def test_a_missing_corpus_says_which_setting_to_change(tmp_path):
+    with pytest.raises(MissingInput, match=r"data\.path"):
+        read_persuasionforgood(tmp_path)
+
+
+def test_a_source_without_a_path_is_a_setting_to_mend(project):
+    with pytest.raises(ConfigError, match=r"needs data\.path"):
+        read_corpus(load_config("demo", ["data.source=jsonl"]))
+
+
+def utterance(name, text, reply_to, speaker, root="t3_1", **meta):
+    """A line of utterances.jsonl as ConvoKit 3 to 5 dump it."""
+    return {"id": name, "conversation_id": root, "text": text, "speaker": speaker,
+            "reply-to": reply_to, "timestamp": 1420070400, "vectors": [], "meta": meta}
+
+
+def convokit(folder, rows, **about):
+    """A corpus as ConvoKit unpacks it (speakers.json, corpus.json and index.json are not read)."""
+    folder.mkdir(exist_ok=True)
+    (folder / "conversations.json").write_text(json.dumps(
+        {name: {"meta": meta, "vectors": []} for name, meta in about.items()}))
+    (folder / "utterances.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return folder
+
+
+POST = utterance("t3_1", "I like tea.", None, "Ann", success=None, pair_ids=[])
+TITLE = {"t3_1": {"op-userID": "Ann", "op-title": "CMV: tea &gt; coffee", "train": 1}}
+
+
+def winning_args(tmp_path, *rows):
+    return [[(t.role[0], t.text, t.won) for t in c.turns]
+            for c in read_winning_args(convokit(tmp_path / "corpus", [POST, *rows], **TITLE))]
+
+
+VIEW = ("u", "CMV: tea > coffee\n\nI like tea.", None)
+
+
+def test_an_argument_knows_whether_it_changed_the_view(tmp_path):
+    assert winning_args(
+        tmp_path, utterance("t1_a", "Coffee wakes.", "t3_1", "Bob", success=1),
+        utterance("t1_b", "No.", "t3_1", "Cid", success=0),
+        utterance("t1_c", "Water.", "t3_1", "Dot", success=None)) == [
+            [VIEW, ("a", "Coffee wakes.", True)], [VIEW, ("a", "No.", False)],
+            [VIEW, ("a", "Water.", None)]]
+
+
+def test_an_argument_goes_on_between_its_author_and_the_poster_up_to_the_delta(tmp_path):
+    """Eve, who joins in, is left out; so are the delta and the thanks for it."""
+    assert winning_args(
+        tmp_path, utterance("t1_a", "Coffee wakes.", "t3_1", "Bob", success=1),
+        utterance("t1_e", "So does noise.", "t1_a", "Eve", success=None),
+        utterance("t1_b", "I sleep enough.", "t1_a", "Ann", success=1),
+        utterance("t1_c", "Nobody does.", "t1_b", "Bob", success=1),
+        utterance("t1_d", "∆ You are right.", "t1_c", "Ann", success=1),
+        utterance("t1_f", "Thanks!", "t1_d", "Bob", success=None)) == [[
+            VIEW, ("a", "Coffee wakes.", True), ("u", "I sleep enough.", None),
+            ("a", "Nobody does.", True)]]
+
+
+def test_deleted_texts_bots_and_the_posters_own_comments_are_no_arguments(tmp_path):
+    assert winning_args(
+        tmp_path, utterance("t1_a", "[deleted]", "t3_1", "[deleted]", success=None),
+        utterance("t1_b", None, "t3_1", "[missing]", success=None),
+        utterance("t1_c", "Rules apply.", "t3_1", "AutoModerator", success=None),
+        utterance("t1_d", "To add:", "t3_1", "Ann", success=None)) == []
+
+
+def test_a_deleted_author_is_nobody_who_could_go_on(tmp_path):
+    """Two comments by "[deleted]" may be of two people."""
+    assert winning_args(
+        tmp_path, utterance("t1_a", "Coffee wakes.", "t3_1", "[deleted]", success=0),
+        utterance("t1_b", "Why?", "t1_a", "Ann", success=0),
+        utterance("t1_c", "Because.", "t1_b", "[deleted]", success=0)) == [
+            [VIEW, ("a", "Coffee wakes.", False), ("u", "Why?", None)]]
+
+
+def test_all_arguments_of_a_post_are_one_conversation(tmp_path):
+    rows = [POST, *(utterance(f"t1_{n}", f"Reason {n}.", "t3_1", f"U{n}") for n in range(3))]
+    conversations = read_winning_args(convokit(tmp_path / "corpus", rows, **TITLE))
+    assert [c.conversation_id for c in conversations] == ["t3_1"] * 3
+    assert prompts_in(conversations) == 1
+
+
+def test_the_first_version_of_convokit_wrote_one_list_with_other_names(tmp_path):
+    folder = convokit(tmp_path / "corpus", [])
+    (folder / "utterances.jsonl").unlink()
+    (folder / "conversations.json").write_text('{"t3_1": {"op-title": "CMV: tea"}}')
+    (folder / "utterances.json").write_text(json.dumps([
+        {"id": "t3_1", "user": "Ann", "root": "t3_1", "reply_to": None, "text": "Tea.",
+         "timestamp": None, "meta": {}},
+        {"id": "t1_a", "user": "Bob", "root": "t3_1", "reply_to": "t3_1", "text": "No.",
+         "timestamp": 1, "meta": {"success": 1}}]))
+    assert read_winning_args(folder)[0].turns == (
+        Turn("user", "CMV: tea\n\nTea."), Turn("assistant", "No.", True))
+
+
+def test_an_utterance_without_a_text_is_named_by_file_and_line(tmp_path):
+    folder = convokit(tmp_path / "corpus", [POST, {"id": "t1_a", "conversation_id": "t3_1"}])
+    with pytest.raises(DataError, match=r"utterances\.jsonl:2: an utterance needs id"):
+        read_winning_args(folder)
+
+
+def test_both_forms_of_persuasionforgood_give_the_same_conversations(tmp_path):
+    """ConvoKit counts utterances through and keeps the dialogue's name in the metadata."""
+    (tmp_path / "full_dialog.csv").write_text(
+        HEADER + "0,Hello.,0,0,d1\n1,Hi.,0,1,d1\n2,Give!,1,0,d1\n0,Hey.,0,0,d2\n1,No.,0,1,d2\n")
+    nan = {"label_1": float("nan"), "sentiment": {"neg": float("nan")}}
+    folder = convokit(tmp_path / "corpus", [
+        utterance("0", "Hello.", None, "A3A", "0", role=0, user_turn_id=0, **nan),
+        utterance("1", "Hi.", "0", "A25", "0", role=1, user_turn_id=0, **nan),
+        utterance("2", "Give!", "1", "A3A", "0", role=0, user_turn_id=1, **nan),
+        utterance("3", "Hey.", None, "A9Z", "3", role=0, user_turn_id=0, **nan),
+        utterance("4", "No.", "3", "A25", "3", role=1, user_turn_id=0, **nan)],
+        **{"0": {"dialogue_id": "d1", "donation_ee": 0.5}, "3": {"dialogue_id": "d2"}})
+    assert read_persuasionforgood(folder) == read_persuasionforgood(tmp_path)
+
+
+def test_another_corpus_is_not_taken_for_persuasionforgood(tmp_path):
+    with pytest.raises(DataError, match=r"utterance t3_1 has no meta\.role.*persuasionforgood"):
+        read_persuasionforgood(convokit(tmp_path / "corpus", [POST], **TITLE))
+
+
+def test_a_packed_corpus_says_to_unpack_it(tmp_path):
+    (tmp_path / "corpus.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match="is packed. Unpack it"):
+        read_winning_args(tmp_path / "corpus.zip")
+
+
+CMV = ["data.source=cmv", "data.path=data/raw/cmv"]
+
+
+def test_without_convokit_a_missing_corpus_is_explained_step_by_step(project):
+    with pytest.raises(MissingInput, match=r"Download http.*winning-args-corpus\.zip, unpack it, "
+                                           r"and move .*data/raw/cmv.*\[corpora\]"):
+        read_corpus(load_config("demo", CMV))
+
+
+def fake_convokit(monkeypatch, download):
+    """A module with the one function that we call; the real one brings spaCy and pymongo."""
+    module = ModuleType("convokit")
+    module.__spec__ = ModuleSpec("convokit", None)
+    module.download = download
+    monkeypatch.setitem(sys.modules, "convokit", module)
+
+
+def test_convokit_fetches_a_missing_corpus_once(project, monkeypatch):
+    asked = []
+
+    def download(name, data_dir):
+        asked.append(name)
+        reply = utterance("t1_a", "No.", "t3_1", "Bob", success=1)
+        return str(convokit(Path(data_dir) / name, [POST, reply], **TITLE))
+
+    fake_convokit(monkeypatch, download)
+    config = load_config("demo", CMV)
+    assert read_corpus(config) == read_corpus(config)
+    assert asked == ["winning-args-corpus"]
+    assert [p.name for p in (project / "data" / "raw").iterdir()] == ["cmv"]
+
+
+def test_a_download_that_fails_leaves_nothing_and_says_how_to_do_it_by_hand(project, monkeypatch):
+    """A server on loopback that knows no such file, and half a corpus that was there by then."""
+    server = HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
+    Thread(target=server.serve_forever, daemon=True).start()
+
+    def download(name, data_dir):
+        convokit(Path(data_dir) / name, [POST])
+        urlopen(f"http://127.0.0.1:{server.server_port}/absent.zip")
+
+    fake_convokit(monkeypatch, download)
+    with pytest.raises(MissingInput, match="HTTPError: HTTP Error 404.*Download http"):
+        read_corpus(load_config("demo", CMV))
+    server.shutdown()
+    server.server_close()
+    assert list((project / "data" / "raw").iterdir()) == []
+
+
+def test_your_own_dialogues_are_lines_of_turns(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"conversation_id": 7, "turns": [{"role": "user", "text": "No."}, '
+                    '{"role": "assistant", "text": "Yes."}]}\n{"turns": [{"role": "judge"}]}\n')
+    with pytest.raises(DataError, match=r"mine\.jsonl:2.*role"):
+        read_conversations_jsonl(path)
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    assert read_conversations_jsonl(path)[0].turns[1] == Turn("assistant", "Yes.")
+
+
+def test_an_empty_corpus_is_an_error_not_an_empty_run(project):
+    (project / "empty.jsonl").write_text("\n")
+    with pytest.raises(DataError, match="holds no conversation"):
+        read_corpus(load_config("demo", ["data.source=jsonl", "data.path=empty.jsonl"]))
+
+
+def test_messages_of_one_side_in_a_row_become_one():
+    turns = [Turn("user", "a"), Turn("user", "b"), Turn("assistant", " "), Turn("assistant", "c")]
+    assert merged_turns(turns) == (Turn("user", "a b"), Turn("assistant", "c"))
+
+
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason="the real corpus is not beside the checkout")
+def test_the_real_persuasionforgood_has_1017_dialogues_with_two_sides():
+    conversations = read_persuasionforgood(SHARED_DATA / "persuasionforgood")
+    assert len(conversations) == 1017
+    assert all({t.role for t in c.turns} == {"user", "assistant"} for c in conversations)
+    assert all(a.role != b.role for c in conversations
+               for a, b in zip(c.turns, c.turns[1:], strict=False))

@@ -1,0 +1,98 @@
+"""Planted faults that the gates must catch, real pools that have them, and clean ones that pass."""
+
+import pytest
+
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.records import Pair, parse_labeled, parse_pair
+from persuasion_lib.core.store import read_jsonl
+from persuasion_lib.data.gates import (
+    GATES,
+    broken_gates,
+    is_poor,
+    opening_gap,
+    pair_figures,
+    truncated_share,
+)
+from worlds.scratch import SHARED_DATA
+
+VIEW = [{"role": "user", "content": "I am sure that tea is best."}]
+
+
+def pair(a="Coffee keeps you awake.", b="Water costs nothing.", prompt=VIEW, **metadata):
+    return Pair(f"{a}{b}", prompt, a, b, metadata)
+
+
+def many(n=20, **changes):
+    """Clean pairs: in both slots every reply opens with a word of its own."""
+    fields = [{"a": f"Word{i} is one reason.", "b": f"Term{i} is another reason."} | {
+        k: v(i) if callable(v) else v for k, v in changes.items()} for i in range(n)]
+    return [pair(**f) for f in fields]
+
+
+def limits():
+    return load_config("demo").validate_
+
+
+def test_clean_pairs_break_no_gate():
+    assert set(pair_figures(many())) == set(GATES)
+    assert broken_gates("pool", pair_figures(many()), limits()) == []
+
+
+@pytest.mark.parametrize(("planted", "setting"), [
+    ({"finish": ["stop", "length"]}, "max_truncated_fraction"),
+    ({"b": "and then it stops in the"}, "max_truncated_fraction"),
+    ({"b": lambda i: f"Word{i} is one reason"}, "max_poor_fraction"),          # but for the stop
+    ({"b": ""}, "max_poor_fraction"),
+    ({"b": "it is so it is so it is so it is so."}, "max_poor_fraction"),
+    ({"b": lambda i: f"> Word{i}? No."}, "max_opening_gap"),
+    ({"prompt": [{"role": "user", "content": "I &lt; you. Am I wrong?"}]}, "max_unclean_fraction"),
+    ({"prompt": [{"role": "user", "content": "Tea.\n> *Hello, users of CMV! Rules.*"}]},
+     "max_unclean_fraction"),
+    ({"prompt": [{"role": "user", "content": "Tea is\n[...context truncated...]"}]},
+     "max_unclean_fraction"),
+    ({"prompt": [*VIEW, {"role": "assistant", "content": "No."}]}, "max_unclean_fraction"),
+])
+def test_each_planted_fault_breaks_its_gate_and_says_what_to_do(planted, setting):
+    faults = broken_gates("human_pool", pair_figures(many(**planted)), limits())
+    assert any(f"validate.{setting}" in fault and fault.startswith("human_pool: ")
+               for fault in faults), faults
+
+
+def test_the_opening_gap_is_a_difference_of_shares():
+    """Three of four second replies open with ">", none of the first: 0.75."""
+    pairs = [pair(a=f"A{i}.", b=b) for i, b in enumerate(("> x", "> y", "> z", "No."))]
+    assert opening_gap(pairs) == 0.75
+    assert opening_gap([pair(a="Yes.", b="Yes, so.")] * 5) == 0
+
+
+def test_a_recorded_finish_goes_before_the_look_of_the_text():
+    assert truncated_share([pair(b="no full stop", finish=["stop", "stop"])]) == 0
+    assert truncated_share([pair(b="no full stop")]) == 0.5
+
+
+def test_a_reply_is_poor_when_it_has_no_word_or_loops():
+    assert is_poor("...") and is_poor("so do it now " * 3)
+    assert not is_poor("so do it now " * 2) and not is_poor("Yes.")
+
+
+def test_demo_pools_are_not_flagged(smoke_run):
+    folder = smoke_run[0] / "data" / "smoke" / "preferences"
+    for pool in ("ai_pool", "human_pool"):
+        pairs = read_jsonl(folder / f"{pool}_responses.jsonl", parse_pair, made_by="00")
+        assert broken_gates(pool, pair_figures(pairs), limits()) == []
+
+
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason="the real data are not here")
+@pytest.mark.parametrize(("file", "rows"), [("human_pool_responses", 200), ("rlaif_val", 131)])
+def test_the_earlier_runs_pools_are_flagged_for_every_defect_they_have(file, rows):
+    path = SHARED_DATA / "cmv_pairs" / f"{file}.jsonl"
+    pairs = ([label.pair for label in read_jsonl(path, parse_labeled, made_by="them")]
+             if file == "rlaif_val" else read_jsonl(path, parse_pair, made_by="them"))
+    figures = pair_figures(pairs)
+    assert len(pairs) == rows
+    assert figures["truncated replies"] > 0.9
+    assert figures["opening gap between slots"] > 0.2
+    assert figures["prompts with entities"] > 0.3
+    assert figures["prompts with a moderator's footnote"] > 0.2
+    assert figures["prompts without their message"] > 0.6
+    assert len(broken_gates(file, figures, limits())) >= 5

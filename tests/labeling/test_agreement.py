@@ -1,0 +1,132 @@
+"""Planted judges against a known annotator, on the pairs of one pool."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from persuasion_lib.core.records import LabeledPair, labeled_row, parse_labeled
+from persuasion_lib.labeling import agreement
+from worlds.labeling_pool import make_pairs
+
+N = 200
+ANNOTATOR = ["a", "b", "a", "b", "tie"] * (N // 5)
+
+
+def labeled(labels, by="human", *, again=None, verdicts=None, flip=()):
+    """The pairs of the pool as somebody labelled them."""
+    extra = [{"verdicts": verdicts} if verdicts else {} for _ in labels]
+    return [LabeledPair(replace(pair, metadata={**extra[i], "flip": i in flip}), label, by,
+                        "because", (again or {}).get(i))
+            for i, (pair, label) in enumerate(zip(make_pairs(len(labels)), labels, strict=True))]
+
+
+def compared(judge, human=ANNOTATOR, **options):
+    return agreement.compare(labeled(judge, "judge", **options), labeled(human))
+
+
+def coin(values, seed=0):
+    return [str(x) for x in np.random.default_rng(seed).choice(values, N)]
+
+
+def test_a_judge_that_always_agrees_has_kappa_1_and_no_alarm():
+    result = compared(ANNOTATOR)
+    assert result["with_ties"]["raw"] == result["with_ties"]["kappa"] == 1
+    assert result["smoothing"]["rate"] == 0 and result["alarms"] == []
+    assert result["with_ties"]["majority_baseline"] == 0.4
+
+
+def test_a_coin_has_a_kappa_about_0_and_an_alarm():
+    result = compared(coin(["a", "b", "tie"]))
+    kappa = result["with_ties"]
+    assert kappa["kappa_low"] < 0 < kappa["kappa_high"] and abs(kappa["kappa"]) < 0.15
+    assert "no better than chance" in " ".join(agreement.sentences(result))
+
+
+def test_a_judge_that_always_says_first_agrees_by_chance_and_is_called_so():
+    """In both orders its two verdicts contradict each other, so every label is a tie."""
+    result = compared(["tie"] * N, verdicts={"12": "1", "21": "1"}, flip=range(N))
+    assert result["with_ties"]["raw"] == 0.2 and result["with_ties"]["kappa"] == 0
+    assert result["decided"]["n"] == 0 and result["flips"] == N
+    assert "shown first in 100%" in result["alarms"][0] and "chance" in result["alarms"][1]
+    assert "nothing is suggested" in agreement.smoothing_note(result)
+
+
+def test_labels_are_matched_by_response_and_not_by_slot():
+    swapped = [p.swapped() for p in labeled(ANNOTATOR, "judge")]
+    assert [p.label for p in swapped] != ANNOTATOR
+    assert agreement.compare(swapped, labeled(ANNOTATOR))["with_ties"]["kappa"] == 1
+
+
+def test_a_label_of_another_text_with_the_same_id_does_not_count():
+    judge = labeled(ANNOTATOR, "judge")
+    judge[0] = replace(judge[0], pair=replace(judge[0].pair, response_a="edited since"))
+    assert agreement.compare(judge, labeled(ANNOTATOR))["both"] == N - 1
+
+
+def test_pairs_that_one_of_them_did_not_label_are_missing_never_a_tie():
+    result = agreement.compare(labeled(ANNOTATOR[:50], "judge"), labeled(ANNOTATOR))
+    assert (result["pairs"], result["both"], result["with_ties"]["n_null"]) == (N, 50, 150)
+    assert result["with_ties"]["kappa"] == 1
+
+
+def test_the_confusion_counts_the_annotator_in_rows():
+    result = compared(["a"] * N)
+    table = agreement.confusion(result)
+    assert table.loc["response 2", "response 1"] == 80 and table.to_numpy().sum() == N
+
+
+def test_the_smoothing_is_the_disagreement_on_decided_pairs():
+    """16 of 160 decided pairs turned round: 10 %; ties say nothing about it."""
+    judge = ["b" if x == "a" and i < 40 else x for i, x in enumerate(ANNOTATOR)]
+    found = compared(judge)["smoothing"]
+    assert (found["n"], found["rate"], found["suggestion"]) == (160, pytest.approx(0.1), 0.1)
+    assert found["low"] < 0.1 < found["high"]
+    assert "dpo.label_smoothing=0.1 would say so" in agreement.smoothing_note(compared(judge))
+
+
+def test_two_raters_who_err_independently_share_the_disagreement():
+    """Both wrong on 10 %: they disagree at .1 + .1 - 2(.01) = .18, each with themselves as well."""
+    row = {"decided": {"n": 100, "raw": 0.82, "ci_low": 0.73, "ci_high": 0.88},
+           "self": {"decided": {"n": 100, "raw": 0.82}}}
+    found = agreement.smoothing(row)
+    assert found["annotator_error"] == pytest.approx(0.1)
+    assert found["judge_error"] == pytest.approx(0.1) and found["suggestion"] == 0.18
+
+
+def test_no_smoothing_is_suggested_where_the_judge_may_be_a_coin():
+    assert compared(coin(["a", "b"]))["smoothing"]["suggestion"] is None
+
+
+def test_the_ceiling_is_the_annotator_against_themselves():
+    again = {i: ANNOTATOR[i] if i % 5 else "b" for i in range(40)}
+    result = agreement.compare(labeled(ANNOTATOR, "judge"), labeled(ANNOTATOR, again=again))
+    assert result["self"]["with_ties"]["n"] == 40 and result["self"]["with_ties"]["raw"] == 0.8
+    assert result["acceptable"] is True
+    assert "on 40 repeats" in " ".join(agreement.sentences(result))
+
+
+def test_fewer_than_30_repeats_are_reported_and_judge_nothing():
+    result = agreement.compare(labeled(ANNOTATOR, "judge"), labeled(ANNOTATOR, again={0: "a"}))
+    assert result["self"]["with_ties"]["n"] == 1 and result["acceptable"] is None
+
+
+@pytest.mark.parametrize("judge", [[], ["a"] * 5])
+def test_too_little_to_compare_says_so_and_alarms_nobody(judge):
+    result = agreement.compare(labeled(judge, "judge"), labeled(ANNOTATOR))
+    assert result["alarms"] == [] and result["smoothing"]["suggestion"] is None
+    assert "not known" in agreement.sentences(result)[0] or "decide nothing" in " ".join(
+        agreement.sentences(result))
+
+
+def test_disagreements_show_both_choices():
+    table = agreement.disagreements(labeled(["b"] * 10, "judge"), labeled(["a"] * 10)).table
+    assert len(table) == 3 and table["annotator's choice"][0] == make_pairs(1)[0].response_a
+
+
+@pytest.mark.parametrize("again", ["a", "b", "tie"])
+def test_a_second_label_of_the_annotator_survives_the_file_and_turns_with_the_pair(again):
+    one = LabeledPair(make_pairs(1)[0], "a", "human", again=again)
+    assert parse_labeled(labeled_row(one)).again == again
+    assert one.swapped().swapped() == one
+    assert one.swapped().again == {"a": "b", "b": "a", "tie": "tie"}[again]

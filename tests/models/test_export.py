@@ -1,0 +1,65 @@
+"""Exports that plain transformers loads and that are the model they say they are."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.errors import LineageError, PersuasionError, SelfTestError
+from persuasion_lib.core.stage import path_of
+from persuasion_lib.models import export as module
+from persuasion_lib.models.loading import ModelFamily
+from worlds.scratch import persuasion
+
+CHAT = [{"role": "user", "content": "I am sure that tea is best."}]
+
+
+@pytest.fixture
+def config(smoke_copy):
+    return load_config("smoke")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["base", "sft", "rlhf", "rlaif_rlhf"])
+def test_plain_transformers_loads_an_export_with_the_logits_of_the_composed_model(config, name):
+    folder = module.export(config, name, config.root / "exported")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer.apply_chat_template(CHAT, add_generation_prompt=True, return_tensors="pt",
+                                        return_dict=False)
+    family = ModelFamily(config, [name])
+    with family.use(name) as composed:
+        wanted = composed(ids).logits
+    assert torch.allclose(AutoModelForCausalLM.from_pretrained(folder)(ids).logits, wanted,
+                          atol=1e-4)
+
+
+def test_the_command_writes_the_card_and_the_chain_of_weights(config):
+    done = persuasion(config.root, "export", "rlaif_rlhf", "out", "--profile", "smoke")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((config.root / "out" / "persuasion_export.json").read_text())
+    assert list(record["weights"]) == ["base", "sft", "rlaif", "rlaif_rlhf"]
+    card = (config.root / "out" / "README.md").read_text()
+    assert "stand-in" in card and record["weights"]["rlaif"] in card
+
+
+def test_a_folder_with_something_in_it_is_left_alone(config):
+    (config.root / "out").mkdir()
+    (config.root / "out" / "mine.txt").write_text("precious")
+    with pytest.raises(PersuasionError, match="is not empty"):
+        module.export(config, "rlhf", config.root / "out")
+
+
+def test_a_checkpoint_of_another_parent_is_not_exported(config):
+    with (path_of(config, "sft") / "adapter_model.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(LineageError, match="another sft"):
+        module.export(config, "rlhf", config.root / "out")
+
+
+def test_a_wrong_merge_is_noticed_and_nothing_is_written(config, monkeypatch):
+    monkeypatch.setattr(module, "merged", lambda config, name: module.load_base(config))
+    with pytest.raises(SelfTestError, match="differs from the composed one"):
+        module.export(config, "rlhf", config.root / "out")
+    assert not (config.root / "out").exists()

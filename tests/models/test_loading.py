@@ -1,0 +1,194 @@
+"""Lineage attacks: every way to put a checkpoint on something else than it was trained on."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.errors import ConfigError, LineageError, MissingInput, SelfTestError
+from persuasion_lib.core.stage import path_of
+from persuasion_lib.core.store import file_hash
+from persuasion_lib.models.export import export
+from persuasion_lib.models.loading import (
+    WEIGHTS,
+    ModelFamily,
+    check_lineage,
+    kept_by_merging,
+    load_base,
+    load_merged_sft,
+    load_tokenizer,
+    merge,
+    prompt_ids,
+)
+
+PROMPT = [{"role": "system", "content": "Persuade honestly."},
+          {"role": "user", "content": "I am sure that tea is best."}]
+
+
+@pytest.fixture
+def config(smoke_copy):
+    return load_config("smoke")
+
+
+def edit_weights(folder):
+    path = folder / "adapter_model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_a_checkpoint_of_a_finished_run_is_accepted(config):
+    assert check_lineage(config, "rlaif_rlhf").reference == "sft"
+    assert list(check_lineage(config, "rlaif_rlhf").parents) == ["base", "sft", "rlaif"]
+
+
+@pytest.mark.parametrize(("size", "dtype", "kept"), [
+    (1e-6, torch.float32, 1.0), (1e-2, torch.bfloat16, 1.0), (1e-6, torch.bfloat16, 0.0)])
+def test_what_is_less_than_half_a_step_of_a_weight_is_lost_by_merging(size, dtype, kept):
+    """In bfloat16 the steps around 0.5 are 2^-8, so 1e-6 is nothing there."""
+    layer = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False))
+    torch.nn.init.constant_(layer[0].weight, 0.5)
+    model = get_peft_model(layer.to(dtype), LoraConfig(r=1, lora_alpha=1, target_modules=["0"]))
+    for name, weight in model.named_parameters():
+        if "lora" in name:
+            torch.nn.init.constant_(weight, size ** 0.5)
+    assert kept_by_merging(model) == pytest.approx(kept, abs=0.2)
+
+
+def test_an_sft_too_slight_for_its_weights_is_not_merged(smoke_copy):
+    config = load_config("smoke", ["model.dtype=bfloat16"])
+    folder = path_of(config, "sft")
+    slight = {name: 1e-4 * weight for name, weight in load_file(folder / WEIGHTS).items()}
+    save_file(slight, folder / WEIGHTS)
+    with pytest.raises(SelfTestError, match="model.dtype=float32"):
+        merge(load_base(config), folder)
+
+
+def test_edited_weights_are_refused(config):
+    edit_weights(path_of(config, "rlhf"))
+    with pytest.raises(LineageError, match="weights of rlhf .* were changed after training"):
+        check_lineage(config, "rlhf")
+
+
+def test_a_parent_that_was_trained_again_is_refused(config):
+    edit_weights(path_of(config, "sft"))
+    with pytest.raises(LineageError, match="rlhf was trained on another sft"):
+        check_lineage(config, "rlhf")
+
+
+def test_another_base_is_refused(config):
+    path = next(path_of(config, "base").glob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(LineageError, match="sft was trained on another base"):
+        check_lineage(config, "sft")
+
+
+def test_a_missing_parent_is_named(config):
+    shutil.rmtree(path_of(config, "rlaif"))
+    with pytest.raises(MissingInput, match=r"qwen-rlaif.*Run notebooks/04_train_dpo"):
+        check_lineage(config, "rlaif_rlhf")
+
+
+def test_a_checkpoint_in_the_wrong_folder_is_refused(config):
+    shutil.rmtree(path_of(config, "rlaif"))
+    shutil.copytree(path_of(config, "rlhf"), path_of(config, "rlaif"))
+    with pytest.raises(LineageError, match="holds the model 'rlhf', not 'rlaif'"):
+        check_lineage(config, "rlaif")
+
+
+def test_an_adapter_without_a_record_is_refused(config):
+    (path_of(config, "rlhf") / "lineage.json").unlink()
+    with pytest.raises(LineageError, match="no lineage.json"):
+        ModelFamily(config, ["rlhf"])
+
+
+def test_a_record_with_other_parents_is_refused(config):
+    path = path_of(config, "rlhf") / "lineage.json"
+    record = json.loads(path.read_text())
+    del record["parents"]["sft"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(LineageError, match="records the parents"):
+        check_lineage(config, "rlhf")
+
+
+def test_the_third_model_without_sft_is_refused(config):
+    shutil.rmtree(path_of(config, "sft"))
+    with pytest.raises(MissingInput, match=r"qwen-sft.*Run notebooks/00_prepare"):
+        ModelFamily(config, ["rlaif_rlhf"])
+
+
+def test_a_swapped_parent_is_refused(config):
+    """rlhf's weights under rlaif's name, with a record to match: rlaif_rlhf knows better."""
+    shutil.copy(path_of(config, "rlhf") / "adapter_model.safetensors", path_of(config, "rlaif"))
+    path = path_of(config, "rlaif") / "lineage.json"
+    record = json.loads(path.read_text())
+    record["weights"] = file_hash(path_of(config, "rlaif") / "adapter_model.safetensors")
+    path.write_text(json.dumps(record))
+    with pytest.raises(LineageError, match="rlaif_rlhf was trained on another rlaif"):
+        ModelFamily(config, ["rlaif_rlhf"])
+
+
+def test_an_adapter_on_the_plain_base_is_refused_and_would_be_another_model(config):
+    """The first run's wrong stack: rlhf was trained on base + SFT, and evaluated on base."""
+    path = path_of(config, "rlhf") / "lineage.json"
+    record = json.loads(path.read_text())
+    right = ModelFamily(config, ["rlhf"])
+    record["parents"] = {"base": record["parents"]["base"]}
+    path.write_text(json.dumps(record))
+    with pytest.raises(LineageError, match=r"records the parents \['base'\], but is built on"):
+        ModelFamily(config, ["rlhf"])
+    wrong = PeftModel.from_pretrained(load_base(config), path_of(config, "rlhf"))
+    with right.use("rlhf") as model:
+        assert not torch.allclose(logits(model, right.tokenizer), logits(wrong, right.tokenizer),
+                                  atol=0.05)
+
+
+def test_a_merged_export_is_no_adapter_and_no_base(config):
+    folder = path_of(config, "rlhf")
+    shutil.rmtree(folder)
+    export(config, "sft", folder)
+    with pytest.raises(LineageError, match="holds a merged export, not an adapter"):
+        ModelFamily(config, ["rlhf"])
+    again = load_config("smoke", [f"model.base={folder}"])
+    with pytest.raises(LineageError, match=r"a merged export of 'sft'.*Set model.base=demo"):
+        load_base(again)
+
+
+def test_four_bits_without_a_gpu_are_refused_with_the_way_out(config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="Set model.load_in_4bit=false"):
+        load_base(load_config("smoke", ["model.load_in_4bit=true"]))
+
+
+def logits(model, tokenizer):
+    with torch.no_grad():
+        return model(torch.tensor([prompt_ids(tokenizer, PROMPT)])).logits
+
+
+def test_merged_and_composed_sft_give_the_same_logits(config):
+    family = ModelFamily(config, ["rlhf"])
+    with family.use("sft") as composed:
+        assert torch.allclose(logits(composed, family.tokenizer),
+                              logits(load_merged_sft(config), family.tokenizer), atol=1e-4)
+
+
+def test_the_models_of_a_family_differ_and_the_base_is_the_plain_base(config):
+    family = ModelFamily(config, ["rlhf", "rlaif", "rlaif_rlhf"])
+    seen = {}
+    for name in ("rlhf", "base", "rlaif", "sft", "rlaif_rlhf", "base"):
+        with family.use(name) as model:
+            seen[name] = logits(model, family.tokenizer)
+    assert torch.equal(seen["base"], logits(load_base(config), family.tokenizer))
+    names = list(seen)
+    assert all(not torch.allclose(seen[a], seen[b], atol=1e-5)
+               for at, a in enumerate(names) for b in names[at + 1:])
+
+
+def test_the_prompt_ends_where_the_reply_begins(config):
+    tokenizer = load_tokenizer(config)
+    text = tokenizer.decode(prompt_ids(tokenizer, PROMPT))
+    assert text.endswith("<|im_start|>assistant\n") and text.count("<|im_end|>") == 2

@@ -1,0 +1,129 @@
+import copy
+import io
+import re
+
+import pytest
+from matplotlib.image import imread
+
+from persuasion_lib.reporting import figures, report
+from worlds.synthetic_evaluation import MODELS, analysed, from_elsewhere, make_evaluation, planted
+
+ATTACK = "<script>alert(1)</script>"
+
+
+def opening(result):
+    """The first lines below the title: what somebody reads who reads no more."""
+    return "\n".join(report.as_text(result).splitlines()[3:9])
+
+
+def test_the_answer_comes_first_with_size_certainty_and_reach():
+    text = " ".join(report.as_text(planted()).split("\nSuccess")[0].split())
+    assert "Yes, by this judge the warm-up helped. rlaif_rlhf scored +0." in text
+    assert "with 80 % probability" in text and "The demo knows the truth" in text
+    assert "Planned 40 prompts, evaluated 40, scored 40" in text
+
+
+@pytest.mark.parametrize(("judge", "kind"), [
+    ("first", "always-first"), ("longer", "always-longer"), ("random", "random"),
+    ("ties", "tie-only"), ("unread", "mostly unscored"),
+    ("forged", "forged-verdict")])
+def test_the_first_line_names_a_broken_judge_and_nothing_differs(judge, kind):
+    result = planted(judge)
+    assert opening(result).splitlines()[2].startswith(f"THE JUDGE IS BROKEN ({kind})")
+    assert not re.search(r"\bdiffers  ", report.as_text(result))
+
+
+def test_a_trial_prints_no_verdict_and_no_significance():
+    text = report.as_text(planted(n=24, trial=True))
+    assert "TRIAL: no verdict" in text and "helped" not in text
+    assert "none detected" not in text and "  differs" not in text
+
+
+def test_every_criterion_of_the_specification_stands_in_the_report():
+    text = report.as_text(planted())
+    for words in ("All 4 models", "completes", "RLHF/RLAIF > SFT > Base", "gibberish", "warm-up",
+                  "Similarity correlates", "p < 0.05", "Qualitative"):
+        assert words in text
+
+
+def test_p_values_are_never_zero():
+    text = report.as_text(planted())
+    assert "<0.0001" in text and not re.search(r"p = 0\.0+\b(?!\d*[1-9])", text)
+
+
+def test_the_models_are_listed_best_first_with_their_intervals():
+    text = report.as_text(planted()).split("Grader Ranking Scores (normalized to 0-1)")[1]
+    text = text.split("Every pair")[0]
+    names = re.findall(r"^(\w+) +0\.\d{3}  \[", text, re.MULTILINE)
+    assert names == list(reversed(MODELS))
+
+
+def test_trainings_are_reported_with_the_kept_step_and_their_alarms():
+    text = report.as_text(planted()).split("How the models were trained")[1]
+    assert "Alarm, rlhf: replies are 2.00 times as long" in text
+    assert "0.50 → 0.70" in text and "2.100 → 1.100" in text      # accuracy; SFT's held-out loss
+    elsewhere = analysed(from_elsewhere(make_evaluation(3)))
+    assert elsewhere["training"] is None and "were trained" not in report.as_text(elsewhere)
+
+
+def test_the_report_ends_with_its_limits():
+    last = report.as_text(planted()).split("What limits these figures")[1]
+    assert "One training seed" in last and "Stand-ins" in last and "One sampled reply" in last
+
+
+def test_the_same_result_gives_the_same_report_and_figures():
+    result, same = planted(), copy.deepcopy(planted())
+    assert report.as_text(result) == report.as_text(same)
+    draw = figures.FIGURES["grader_scores"][0]
+    assert draw(result)._repr_png_() == draw(same)._repr_png_()
+
+
+@pytest.mark.parametrize("models", [("rlhf", "rlaif_rlhf"), ("base", "sft", "rlhf"), MODELS[:4]],
+                         ids=len)
+def test_reports_and_figures_work_for_any_number_of_models(models):
+    result = planted(models=models)
+    assert all(name in report.as_text(result) for name in models)
+    for draw, _ in figures.FIGURES.values():
+        assert imread(io.BytesIO(draw(result)._repr_png_())).std() > 0
+
+
+def test_a_file_with_almost_nothing_in_it_still_gives_a_report_and_figures():
+    evaluation = from_elsewhere(make_evaluation(1))
+    for row in evaluation["per_example"]:
+        del row["position_map"], row["similarity_scores"], row["grader_explanation"]
+    result = analysed(evaluation)
+    assert "TOO FEW" in report.as_text(result)
+    assert report.qualitative(result, evaluation).count("===") == 10
+    for draw, _ in figures.FIGURES.values():
+        draw(result)._repr_png_()
+
+
+def test_every_figure_has_one_caption_sentence():
+    for name in figures.FIGURES:
+        text = figures.caption(name, planted())
+        assert text.endswith(".") and text.count(". ") == 0 and "{" not in text
+
+
+def test_the_page_holds_its_figures_loads_nothing_and_escapes_what_models_wrote(tmp_path):
+    result = copy.deepcopy(planted())
+    result["warnings"] = [f"unread: {ATTACK}"]
+    (tmp_path / "grader_scores.png").write_bytes(b"png")
+    page = report.as_html(result, tmp_path, f"REPLY: {ATTACK}")
+    assert "data:image/png;base64," in page and page.count("&lt;script&gt;") == 2
+    assert "<script" not in page and "http" not in page
+
+
+def test_examples_do_not_depend_on_the_order_of_the_file():
+    evaluation, result = make_evaluation(40, unscored=2), planted(unscored=2)
+    backwards = evaluation | {"per_example": evaluation["per_example"][::-1]}
+    text = report.qualitative(result, evaluation)
+    assert text == report.qualitative(result, backwards)
+    assert text.count("BEST") == text.count("WORST") == len(MODELS) * report.SHOWN
+    assert "e00039" not in text and "Rule:" in text
+    assert "e00039" not in report.qualitative(result, from_elsewhere(evaluation))
+
+
+def test_the_best_example_of_a_model_has_its_highest_score():
+    evaluation = make_evaluation(40)
+    first = report.qualitative(planted(), evaluation).split("=== rlhf: BEST (score ")[1][:4]
+    assert float(first) == max(r["grader_scores"]["rlhf"] for r in evaluation["per_example"])
