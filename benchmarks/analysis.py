@@ -11,7 +11,8 @@ from typing import Any
 
 from persuasion_lib import analysis
 from persuasion_lib.core.config import load_config
-from persuasion_lib.core.stage import STAGES, StageRun
+from persuasion_lib.core.pipeline import STAGES
+from persuasion_lib.core.stage import StageRun
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 

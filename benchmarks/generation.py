@@ -88,7 +88,7 @@ def _seconds(work: Callable[[], object]) -> float:
 def _ours(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
     """As 00 and 05 do it."""
     from persuasion_lib.core.store import AppendLog
-    from persuasion_lib.models.loading import ModelFamily
+    from persuasion_lib.models.compose import ModelFamily
     from persuasion_lib.models.sampling import Request, sample
 
     config = _config(folder)
@@ -151,7 +151,9 @@ def _build(folder: Path) -> None:
     from peft import LoraConfig, get_peft_model
 
     from benchmarks.qwen import build
-    from persuasion_lib.models.loading import load_base, path_of, write_lineage
+    from persuasion_lib.core.pipeline import path_of
+    from persuasion_lib.models.lineage import write_lineage
+    from persuasion_lib.models.loading import load_base
 
     build(folder / "base", [TEXT])
     config = _config(folder)

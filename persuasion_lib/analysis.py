@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 
 from persuasion_lib import stats
-from persuasion_lib.core.config import Analysis
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.pipeline import inputs_of, made_by
+from persuasion_lib.core.sections import Analysis
 from persuasion_lib.core.show import TextTable
-from persuasion_lib.core.stage import StageRun, inputs_of, made_by
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_json, read_jsonl, write_json
 from persuasion_lib.judging.word_lists import RUBRIC
 from persuasion_lib.reporting import figures, report

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from persuasion_lib.core import runner
-from persuasion_lib.core.config import Config, load_config
+from persuasion_lib.core.config import Config, load_config, stand_ins
 from persuasion_lib.core.errors import PersuasionError
-from persuasion_lib.core.stage import STAGES, conditions, path_of, read_manifest
+from persuasion_lib.core.family import MODELS
+from persuasion_lib.core.manifest import conditions, read_manifest
+from persuasion_lib.core.pipeline import STAGES, path_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--ping", action="store_true", help="ask each real judge one tiny question")
     _add(commands, "label", _label, "open the labelling notebook as an app in the browser")
     export = _add(commands, "export", _export, "write a model, merged, for plain transformers")
-    export.add_argument("model", choices=["base", "sft", "rlhf", "rlaif", "rlaif_rlhf"])
+    export.add_argument("model", choices=MODELS)
     export.add_argument("folder", type=Path, help="a new folder")
     export.add_argument("--push", metavar="REPO", help="upload it to this repository of the hub")
     return parser
@@ -71,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     found = conditions(load_config(options.profile, options.overrides))
     for name, (condition, reasons) in found.items():
-        print(f"{STAGES[name].notebook:15s} {condition:8s}{'; '.join(reasons)}")
+        print(f"{STAGES[name].notebook:15s} {condition:8s}{'; '.join(map(str, reasons))}")
     return 0
 
 
@@ -126,18 +128,6 @@ def print_summary(config: Config) -> None:
                               if config.data.source == "demo" else ""))
     for name in ("report", "report_html", "figures"):
         print(f"{name.replace('_', ' '):12s} {path_of(config, name)}")
-
-
-def stand_ins(config: Config) -> list[str]:
-    """The roles that a stand-in plays with these settings."""
-    roles = {"corpus": config.data.source == "demo", "model": config.model.base == "demo",
-             "labeller": config.label_ai.judge == "offline",
-             "annotator": config.label_human.source == "simulated",
-             "judge": config.evaluation.judge == "offline",
-             "judge of manipulation": config.safety.judge == "offline",
-             "oracle": config.oracle.generate and config.oracle.source == "offline",
-             "embedder": config.similarity.embedder == "offline"}
-    return [role for role, stands_in in roles.items() if stands_in]
 
 
 if __name__ == "__main__":

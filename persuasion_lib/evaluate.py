@@ -14,8 +14,8 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from persuasion_lib import judging
-from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.pipeline import is_trial, made_by
 from persuasion_lib.core.records import (
     Example,
     LabeledPair,
@@ -27,16 +27,16 @@ from persuasion_lib.core.records import (
     render_text,
 )
 from persuasion_lib.core.show import TextTable
-from persuasion_lib.core.stage import StageRun, is_trial, made_by, path_of
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import AppendLog, read_jsonl, write_json
 from persuasion_lib.data.overlap import overlap_faults, shared_passages
 from persuasion_lib.demo.standins import gold_utility
 from persuasion_lib.judging import Question, RankItem, RankVerdict, TacticsOutcome, safety
 from persuasion_lib.labeling import agreement
-from persuasion_lib.models.loading import ModelFamily, check_lineage, weights_hash
+from persuasion_lib.models.compose import ModelFamily
+from persuasion_lib.models.lineage import check_lineage, weights_hash
 from persuasion_lib.models.sampling import Generation, Request, sample, truncation
-from persuasion_lib.training.drift import by_step
-from persuasion_lib.training.loop import CURVE, training_log
+from persuasion_lib.training.history import compact_logs
 
 _LEARNED_FROM = {"sft_train": parse_example, "sft_val": parse_example,
                  "ai_pool_responses": parse_pair, "human_pool_responses": parse_pair,
@@ -298,7 +298,7 @@ def write_evaluation(run: StageRun, examples: Sequence[Example], models: Sequenc
             "planned_examples": config.data.test_examples,
             "weights": {m: weights_hash(config, m) for m in models}},
         "grader_scores": graded, "similarity_scores": similar, "per_example": rows,
-        "training": training_of(config, models),
+        "training": compact_logs(config, models),
         "label_tactics": safety.of_labels(tactics, safety.sampled_labels(run)),
         "judge_agreement": dict(agreed),
         "summary": {
@@ -310,28 +310,6 @@ def write_evaluation(run: StageRun, examples: Sequence[Example], models: Sequenc
                 "truncated_share"] for m in models}}}
     write_json(run.path("evaluation"), result)
     return result
-
-
-_CURVE = {"step": "step", "loss": "loss", "eval_loss": "held_out_loss",
-          "eval_rewards/accuracies": "accuracy", "eval_rewards/margins": "margin",
-          "eval_kl": "kl", "eval_reply_tokens": "reply_tokens"}
-
-
-def training_of(config: Config, models: Sequence[str]) -> dict[str, Any]:
-    """How each model was trained, compact: its curve by step, the step that was kept, and alarms.
-
-    A checkpoint that came without a training log is left out.
-    """
-    logs = {m: training_log(config, m) for m in models
-            if m != "base" and (path_of(config, m) / CURVE).exists()}
-    return {m: {"best_step": log["best_step"], "alarms": log.get("alarms", []),
-                "points": _points(log["history"])} for m, log in logs.items()}
-
-
-def _points(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    rows = [{_CURVE[key]: value for key, value in point.items() if key in _CURVE}
-            for point in by_step(history)]
-    return [row for row in rows if len(row) > 1]
 
 
 def _models_asked(run: StageRun) -> dict[str, str | None]:

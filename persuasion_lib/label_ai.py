@@ -16,8 +16,9 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from persuasion_lib.core.config import Config
+from persuasion_lib.core.pipeline import made_by, path_of
 from persuasion_lib.core.records import Pair, parse_pair
-from persuasion_lib.core.stage import StageRun, made_by, path_of
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.judging import (
     Judge,

@@ -14,6 +14,7 @@ import pandas as pd
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput, PersuasionError
+from persuasion_lib.core.pipeline import made_by
 from persuasion_lib.core.progress import in_batch
 from persuasion_lib.core.records import (
     Label,
@@ -24,7 +25,7 @@ from persuasion_lib.core.records import (
     parse_labeled,
     parse_pair,
 )
-from persuasion_lib.core.stage import StageRun, made_by
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.labeling import summary as figures
 from persuasion_lib.labeling.app import open_app

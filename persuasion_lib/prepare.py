@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.pipeline import made_by
 from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.records import content_id, example_row, pair_row, parse_pair
-from persuasion_lib.core.stage import StageRun, made_by
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import (
     read_json,
     read_jsonl,
@@ -29,7 +30,7 @@ from persuasion_lib.data.tables import cleaning_table, counts, token_lengths
 from persuasion_lib.demo.model import build_base_model
 from persuasion_lib.models.loading import load_tokenizer, quiet
 from persuasion_lib.models.sampling import Generation, truncation
-from persuasion_lib.training.loop import training_curve
+from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.sft import train_sft
 
 
@@ -148,7 +149,7 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     if faults:
         faults.append("Remove these rows from the set that is trained on.")
     for pool, pairs in corpus.pairs.items():
-        faults += broken_gates(pool, pair_figures(pairs), config.validate_)
+        faults += broken_gates(pool, pair_figures(pairs), config.gates)
     if faults:
         raise DataError("the sets are not fit for the experiment:\n" + "\n".join(faults) + "\n"
                         "To go on with pairs all the same, set the named limit.")
@@ -178,7 +179,7 @@ def check_pools(run: StageRun) -> pd.DataFrame:
             continue
         pool = name.removesuffix("_responses")
         figures[pool] = pair_figures(read_jsonl(run.path(name), parse_pair, made_by=made_by(name)))
-        faults += broken_gates(pool, figures[pool], run.config.validate_)
+        faults += broken_gates(pool, figures[pool], run.config.gates)
     if faults:
         raise DataError("the pairs are not worth labelling:\n" + "\n".join(faults) + "\n"
                         "To go on all the same, set the named limit.")

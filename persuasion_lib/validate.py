@@ -11,9 +11,10 @@ import pandas as pd
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.pipeline import made_by
 from persuasion_lib.core.records import LabeledPair, content_id, labeled_row, parse_labeled
 from persuasion_lib.core.show import TextTable
-from persuasion_lib.core.stage import StageRun, made_by
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_json, write_jsonl, write_text
 from persuasion_lib.data.gates import broken_gates, pair_figures
 from persuasion_lib.labeling import agreement
@@ -71,16 +72,16 @@ def _facts(pairs: Sequence[LabeledPair]) -> dict[str, Any]:
 
 def gates(run: StageRun, table: pd.DataFrame) -> list[str]:
     """Which limits of the `validate` settings the labels break, each with what to do."""
-    limits, faults = run.config.validate_, []
+    limits, faults = run.config.gates, []
     for stage, row in table.iterrows():
         if row["tie share"] > limits.max_tie_fraction:
             faults.append(f"{stage}: {row['tie share']:.0%} of the labels are ties, the limit is "
-                          f"{limits.max_tie_fraction:.0%} (validate.max_tie_fraction). Sample more "
+                          f"{limits.max_tie_fraction:.0%} (gates.max_tie_fraction). Sample more "
                           "different pairs: raise pairs.temperature, or set pairs.contrast.")
         faults += broken_gates(stage, row, limits)
         if row["decided"] * (1 - limits.val_fraction) < limits.min_train_pairs:
             faults.append(f"{stage}: {row['decided']:.0f} decided pairs leave fewer than "
-                          f"{limits.min_train_pairs} (validate.min_train_pairs) for training. "
+                          f"{limits.min_train_pairs} (gates.min_train_pairs) for training. "
                           "Label more pairs.")
     return faults
 
@@ -159,7 +160,7 @@ def split(pairs: Sequence[LabeledPair],
     order = sorted({conversation(p) for p in decided},
                    key=lambda name: content_id("val", config.seed, name))
     per = Counter(conversation(p) for p in decided)
-    wanted, held = max(1, round(len(decided) * config.validate_.val_fraction)), set()
+    wanted, held = max(1, round(len(decided) * config.gates.val_fraction)), set()
     for name in order:
         if sum(per[h] for h in held) >= wanted:
             break

@@ -7,8 +7,10 @@ import pytest
 from persuasion_lib import analysis
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import DataError, MissingInput
+from persuasion_lib.core.manifest import state
+from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.records import LabeledPair
-from persuasion_lib.core.stage import STAGES, StageRun, path_of, start, state
+from persuasion_lib.core.stage import StageRun, start
 from persuasion_lib.core.store import write_json
 from persuasion_lib.judging.word_lists import tactics_in
 from persuasion_lib.labeling import agreement

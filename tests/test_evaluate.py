@@ -6,7 +6,8 @@ import pytest
 from persuasion_lib import evaluate
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import DataError, LineageError
-from persuasion_lib.core.stage import path_of, start
+from persuasion_lib.core.pipeline import path_of
+from persuasion_lib.core.stage import start
 from persuasion_lib.judging import RankVerdict
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import judge_at
@@ -160,7 +161,8 @@ def test_a_foreign_checkpoint_is_refused_not_left_out(smoke_copy):
 
 
 def _run_without_origin_check():
-    from persuasion_lib.core.stage import STAGES, StageRun
+    from persuasion_lib.core.pipeline import STAGES
+    from persuasion_lib.core.stage import StageRun
     return StageRun(STAGES["evaluate"], load_config("smoke"), {})
 
 

@@ -7,16 +7,17 @@ import pytest
 
 from benchmarks.qwen import DEFAULT_SYSTEM, SHAPE, SPECIAL, build
 from persuasion_lib.core.config import load_config
-from persuasion_lib.core.stage import path_of
-from persuasion_lib.models.loading import base_folder, check_lineage, load_tokenizer, prompt_ids
+from persuasion_lib.core.pipeline import path_of
+from persuasion_lib.models.lineage import check_lineage
+from persuasion_lib.models.loading import base_folder, load_tokenizer, prompt_ids
 from worlds.scratch import persuasion
 
 SETTINGS = ["model.base=models/qwen-shape", "data.source=demo", "data.path=null",
             "data.conversations=200", "data.sft_examples=16", "data.ai_pairs=4",
             "data.human_pairs=4", "data.test_examples=4", "data.system_prompt=Persuade.",
             "sft.per_device_train_batch_size=4", "training.evals_per_run=1",
-            "pairs.max_new_tokens=8", "validate.max_truncated_fraction=1",
-            "validate.max_poor_fraction=1", "validate.max_opening_gap=1", "paths.data=data",
+            "pairs.max_new_tokens=8", "gates.max_truncated_fraction=1",
+            "gates.max_poor_fraction=1", "gates.max_opening_gap=1", "paths.data=data",
             "paths.models=models", "paths.results=results"]
 
 

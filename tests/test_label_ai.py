@@ -9,8 +9,10 @@ import nbformat
 import pytest
 
 from persuasion_lib import label_ai
+from persuasion_lib.core.manifest import read_manifest
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import pair_row, parse_labeled
-from persuasion_lib.core.stage import StageRun, path_of, read_manifest, start
+from persuasion_lib.core.stage import StageRun, start
 from persuasion_lib.core.store import read_jsonl, write_jsonl
 from worlds.judging_world import pairs_of
 

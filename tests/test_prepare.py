@@ -4,8 +4,8 @@ import pytest
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import Conversation, Turn
-from persuasion_lib.core.stage import path_of
 from persuasion_lib.data.splits import (
     OMISSION,
     SETS,

@@ -8,7 +8,7 @@ import tomllib
 import yaml
 
 from persuasion_lib.cli import _parser
-from persuasion_lib.core.stage import STAGES
+from persuasion_lib.core.pipeline import STAGES
 from worlds.scratch import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

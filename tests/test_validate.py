@@ -3,8 +3,9 @@ import pytest
 from persuasion_lib import train_dpo, validate
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.records import LabeledPair, Pair, labeled_row
-from persuasion_lib.core.stage import STAGES, StageRun, path_of
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
 
 PROMPT = [{"role": "user", "content": "I like tea."}]
@@ -23,7 +24,7 @@ def labels(n=100, **options):
 @pytest.fixture
 def run(project):
     # Every first reply here is "aaaa" and every second one "bb".
-    return StageRun(STAGES["validate"], load_config("demo", ["validate.max_opening_gap=1"]), {})
+    return StageRun(STAGES["validate"], load_config("demo", ["gates.max_opening_gap=1"]), {})
 
 
 def test_ties_are_counted_and_kept_out_of_both_splits(run):

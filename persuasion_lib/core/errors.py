@@ -19,7 +19,14 @@ class PersuasionError(Exception):
 
 
 class ConfigError(PersuasionError, ValueError):
-    """A setting is unknown, has the wrong type, or lies out of range."""
+    """A setting is unknown, has the wrong type, or lies out of range.
+
+    `key` names what is missing where nothing was given, such as OPENAI_API_KEY; else None.
+    """
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class DataError(PersuasionError, ValueError):

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError
+from persuasion_lib.core.manifest import state
+from persuasion_lib.core.pipeline import STAGES, Stage, path_of
 from persuasion_lib.core.progress import LINE_MARK, duration
-from persuasion_lib.core.stage import STAGES, Stage, path_of, state
 
 KERNEL = "persuasion"
 CELL_TIMEOUT_S = 12 * 3600      # a hang must end some day; no honest cell of ours takes half a day
@@ -98,7 +99,7 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
                 continue
             if not executed:
                 check_parameters(config, stages)
-            why = "forced" if condition == "done" else "; ".join(reasons[:2])
+            why = "forced" if condition == "done" else "; ".join(map(str, reasons[:2]))
             print(f"{stage.notebook:15s} running ({why})", flush=True)
             began = time.monotonic()
             try:

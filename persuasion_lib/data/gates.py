@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 
-from persuasion_lib.core.config import Validate
 from persuasion_lib.core.records import Pair
+from persuasion_lib.core.sections import Gates
 from persuasion_lib.data.cleaning import rules_that_fire
 
 NEAR = 0.95             # similarity of characters from which two replies count as one
@@ -111,9 +111,9 @@ def _share(values: object) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
-def broken_gates(name: str, figures: Mapping[str, float], limits: Validate) -> list[str]:
+def broken_gates(name: str, figures: Mapping[str, float], limits: Gates) -> list[str]:
     """Which limits of the `validate` settings a pool breaks, each with what to do."""
     return [f"{name}: {figures[what]:.0%} {meaning}, the limit is {getattr(limits, setting):.0%} "
-            f"(validate.{setting}). {remedy}"
+            f"(gates.{setting}). {remedy}"
             for what, (setting, meaning, remedy) in GATES.items()
             if figures[what] > getattr(limits, setting)]

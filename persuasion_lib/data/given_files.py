@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, LineageError, MissingInput
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import (
     Conversation,
     Example,
@@ -23,12 +24,12 @@ from persuasion_lib.core.records import (
     parse_example,
     parse_pair,
 )
-from persuasion_lib.core.stage import StageRun, path_of
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import file_hash, read_json, read_jsonl, write_json
 from persuasion_lib.data.cleaning import rules_that_fire
 from persuasion_lib.data.splits import POOLS, SETS, Corpus
-from persuasion_lib.models.loading import WEIGHTS, write_lineage
-from persuasion_lib.training.loop import CURVE
+from persuasion_lib.models.lineage import WEIGHTS, write_lineage
+from persuasion_lib.training.history import LOG
 
 T = TypeVar("T")
 
@@ -165,8 +166,8 @@ def adopt_sft(config: Config, folder: Path) -> None:
     partial = final.with_name("final.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(folder, partial)
-    if not (partial / CURVE).exists():
-        write_json(partial / CURVE, {"history": [], "best_step": None})
+    if not (partial / LOG).exists():
+        write_json(partial / LOG, {"history": [], "best_step": None})
     if not (partial / "lineage.json").exists():
         write_lineage(config, "sft", partial, f"adopted from {folder}")
     shutil.rmtree(final, ignore_errors=True)

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from itertools import combinations
 from typing import Any
 
-from persuasion_lib.core.config import Config, Pairs
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import Example, Pair, content_id
-from persuasion_lib.core.stage import path_of
+from persuasion_lib.core.sections import Pairs
 from persuasion_lib.core.store import AppendLog
 from persuasion_lib.data.gates import is_poor
 from persuasion_lib.data.server import sample_from_server
-from persuasion_lib.models.loading import load_merged_sft, load_tokenizer, weights_hash
+from persuasion_lib.models.compose import load_merged_sft
+from persuasion_lib.models.lineage import weights_hash
+from persuasion_lib.models.loading import load_tokenizer
 from persuasion_lib.models.sampling import Generation, Request, sample
 
 Replies = Callable[[Sequence[Request], Pairs, str], Mapping[str, Generation]]

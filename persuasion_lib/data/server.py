@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from persuasion_lib.core.config import Config, Pairs
+from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, LineageError, PersuasionError
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import content_id
-from persuasion_lib.core.stage import path_of
+from persuasion_lib.core.sections import Pairs
 from persuasion_lib.core.store import read_json
 from persuasion_lib.judging.clients import OpenAIJudge, Reply, openai_key
 from persuasion_lib.judging.faults import Fault, classify

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.core.pipeline import made_by
 from persuasion_lib.core.records import Example, parse_pair
 from persuasion_lib.core.show import TextTable
-from persuasion_lib.core.stage import StageRun, made_by
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.data.cleaning import RULES, clean, rules_that_fire
 from persuasion_lib.data.splits import POOLS, SETS, Corpus, planned, prompts_in, tokens_in

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from persuasion_lib.core.config import api_key
 from persuasion_lib.core.errors import ConfigError, JudgingStopped
+from persuasion_lib.core.keys import api_key
 from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.records import content_id
 from persuasion_lib.core.store import AppendLog

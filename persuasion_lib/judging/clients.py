@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from persuasion_lib.core.config import Config, api_key
+from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.core.keys import api_key
 from persuasion_lib.judging.faults import Fault
 from persuasion_lib.judging.questions import LETTERS, Question
 from persuasion_lib.judging.word_lists import RUBRIC, tactics_in

@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.core.pipeline import made_by
 from persuasion_lib.core.records import Example, LabeledPair, content_id, parse_labeled
 from persuasion_lib.core.show import TextTable
-from persuasion_lib.core.stage import StageRun, made_by
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.judging import TacticsItem, TacticsOutcome
 from persuasion_lib.models.sampling import Generation

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.stage import path_of
+from persuasion_lib.core.pipeline import path_of
 
 
 def open_app(config: Config) -> int:

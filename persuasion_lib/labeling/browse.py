@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
+from persuasion_lib.core.pipeline import made_by
 from persuasion_lib.core.progress import in_batch
 from persuasion_lib.core.records import LabeledPair, Pair, parse_labeled, render_text
 from persuasion_lib.core.show import browse
-from persuasion_lib.core.stage import StageRun, made_by
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl
 
 _PANE = ("white-space:pre-wrap;overflow-wrap:anywhere;overflow:auto;max-height:20em;padding:.6em;"

@@ -9,19 +9,12 @@ from transformers import PreTrainedModel
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError, SelfTestError
-from persuasion_lib.core.stage import path_of
+from persuasion_lib.core.family import FAMILY
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import write_json, write_text
-from persuasion_lib.models.loading import (
-    EXPORT,
-    PARENTS,
-    ModelFamily,
-    check_lineage,
-    load_base,
-    load_tokenizer,
-    merge,
-    prompt_ids,
-    weights_hash,
-)
+from persuasion_lib.models.compose import ModelFamily, merge
+from persuasion_lib.models.lineage import check_lineage, weights_hash
+from persuasion_lib.models.loading import EXPORT, load_base, load_tokenizer, prompt_ids
 
 PROBE = [{"role": "user", "content": "Why should I change my view?"}]
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}      # of a logit
@@ -46,7 +39,7 @@ def export(config: Config, name: str, folder: Path, *, push: str | None = None) 
     _check_logits(config, name, model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    chain = {part: weights_hash(config, part) for part in (*PARENTS[name], name)}
+    chain = {part: weights_hash(config, part) for part in (*FAMILY[name].parents, name)}
     write_json(folder / EXPORT, {"name": name, "base": config.model.base,
                                  "revision": config.model.revision, "weights": chain})
     write_text(folder / "README.md", model_card(config, name, chain))

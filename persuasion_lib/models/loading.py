@@ -1,19 +1,10 @@
-"""Loading models, and the lineage that makes sure a checkpoint runs on what it was trained on.
-
-Checkpoints are LoRA adapters. `rlhf` and `rlaif` were trained on base + SFT merged, `rlaif_rlhf`
-continued `rlaif`. Adapters add up, so one loaded base with named adapters is every model:
-base = none, sft = [sft], rlhf = [sft, rlhf], and so on.
-"""
+"""The base model: where it is, its number format, its tokenizer and the one prompt builder."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import importlib.util
-import json
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +12,6 @@ import datasets
 import torch
 import transformers
 from huggingface_hub import snapshot_download
-from peft import PeftModel
-from peft.tuners import lora
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -33,37 +22,12 @@ from transformers import (
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import ConfigError, LineageError, MissingInput, SelfTestError
+from persuasion_lib.core.errors import ConfigError, LineageError, MissingInput
+from persuasion_lib.core.pipeline import made_by, path_of
 from persuasion_lib.core.records import Message
-from persuasion_lib.core.stage import made_by, path_of
-from persuasion_lib.core.store import file_hash, read_json, write_json
-from persuasion_lib.models.fused_lora import fuse_adapters
+from persuasion_lib.core.store import read_json
 
-PARENTS: dict[str, tuple[str, ...]] = {
-    "base": (), "sft": ("base",), "rlhf": ("base", "sft"), "rlaif": ("base", "sft"),
-    "rlaif_rlhf": ("base", "sft", "rlaif"),
-}
-WEIGHTS = "adapter_model.safetensors"
-MIN_KEPT = 0.9          # of an adapter by merging it; float32 keeps all, bfloat16 most
 EXPORT = "persuasion_export.json"       # written into merged exports, which are no adapters
-
-
-@dataclass(frozen=True)
-class Lineage:
-    """Where a checkpoint comes from, written beside its weights as `lineage.json`.
-
-    `parents` maps each model of the chain below this one to the sha256 of its weights when this
-    one was trained; `reference` is the model that DPO compared with (None for SFT);
-    `fingerprint` is a hash of training data and settings.
-    """
-
-    name: str
-    base: str
-    revision: str
-    parents: dict[str, str]
-    reference: str | None
-    weights: str
-    fingerprint: str
 
 
 def base_folder(config: Config) -> Path:
@@ -92,14 +56,6 @@ def base_folder(config: Config) -> Path:
             f"model {config.model.base!r} is neither a folder nor reachable on the hub "
             f"({type(error).__name__}). Connect once, or set model.base to a folder that holds "
             "config.json, tokenizer.json and *.safetensors.") from error
-
-
-def base_hash(config: Config) -> str:
-    """sha256 over the weight files of the base model."""
-    digest = hashlib.sha256()
-    for file in sorted(base_folder(config).glob("*.safetensors")):
-        digest.update(f"{file.name} {file_hash(file)}\n".encode())
-    return digest.hexdigest()
 
 
 def has_fast_bfloat16() -> bool:
@@ -179,154 +135,3 @@ def quiet() -> None:
     transformers.utils.logging.set_verbosity_error()
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
-
-
-def load_merged_sft(config: Config) -> PreTrainedModel:
-    """Base with the SFT adapter merged in: where DPO starts, and its reference."""
-    check_lineage(config, "sft")
-    return merge(load_base(config), path_of(config, "sft"))
-
-
-def merge(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
-    """The model with an adapter merged into its weights.
-
-    Raises:
-        SelfTestError: the weights are too coarse to hold what the adapter changes.
-    """
-    adapted = PeftModel.from_pretrained(model, adapter)
-    if (kept := kept_by_merging(adapted)) < MIN_KEPT:
-        raise SelfTestError(f"merged into {model.dtype} weights, only {kept:.0%} of what "
-                            f"{adapter} changes would be left; the rest is less than their "
-                            "rounding. Set model.dtype=float32.")
-    return adapted.merge_and_unload(safe_merge=True)
-
-
-@torch.no_grad()
-def kept_by_merging(adapted: PeftModel) -> float:
-    """The share of an adapter's update that is left when it is merged: 1 all of it, 0 nothing.
-
-    bfloat16 has 8 significant bits: what is less than half a step of a weight is rounded away.
-    Weights in 4 bits are left out, as their steps are not known before they are merged.
-    """
-    left = whole = 0.0
-    for layer in adapted.modules():
-        if isinstance(layer, lora.Linear) and layer.get_base_layer().weight.is_floating_point():
-            update = layer.get_delta_weight("default").float()
-            weight = layer.get_base_layer().weight
-            moved = (weight + update).to(weight.dtype).float() - weight.float()
-            left += float((moved * update).sum())
-            whole += float(update.square().sum())
-    return left / whole if whole else 1.0
-
-
-class ModelFamily:
-    """All models of the experiment from one loaded base; `use(name)` selects one.
-
-    Raises:
-        LineageError: a checkpoint is missing a parent, or a parent is not the one it was
-            trained on.
-    """
-
-    def __init__(self, config: Config, names: Sequence[str]) -> None:
-        self.tokenizer = load_tokenizer(config)
-        self.model: PreTrainedModel | PeftModel = load_base(config)
-        for name in dict.fromkeys(["sft", *names]):
-            if name != "base":
-                check_lineage(config, name)
-                self._add(path_of(config, name), name)
-        fuse_adapters(self.model)
-
-    def _add(self, folder: Path, name: str) -> None:
-        if isinstance(self.model, PeftModel):
-            self.model.load_adapter(folder, adapter_name=name)
-        else:
-            self.model = PeftModel.from_pretrained(self.model, folder, adapter_name=name)
-
-    @contextlib.contextmanager
-    def use(self, name: str) -> Iterator[PreTrainedModel | PeftModel]:
-        """The model `name` for the time of a `with` block."""
-        if name == "base":
-            with self.model.disable_adapter():
-                yield self.model
-            return
-        self.model.base_model.set_adapter(["sft"] if name == "sft" else ["sft", name])
-        yield self.model.eval()
-
-
-def weights_hash(config: Config, name: str) -> str:
-    """sha256 of a model's own weights (of its adapter; of all files for the base)."""
-    return base_hash(config) if name == "base" else file_hash(path_of(config, name) / WEIGHTS)
-
-
-def write_lineage(config: Config, name: str, folder: Path, fingerprint: str) -> Lineage:
-    """Record what the checkpoint in `folder` was trained from; call before it is moved in place."""
-    lineage = Lineage(
-        name=name, base=config.model.base, revision=config.model.revision,
-        parents={parent: weights_hash(config, parent) for parent in PARENTS[name]},
-        reference=None if name == "sft" else "sft", weights=file_hash(folder / WEIGHTS),
-        fingerprint=fingerprint)
-    write_json(folder / "lineage.json", asdict(lineage))
-    return lineage
-
-
-def read_lineage(config: Config, name: str) -> Lineage:
-    """The recorded lineage of a checkpoint.
-
-    Raises:
-        MissingInput: there is no checkpoint.
-        LineageError: there are weights without a (readable) record of where they come from.
-    """
-    folder = path_of(config, name)
-    if (folder / EXPORT).exists():
-        raise LineageError(f"{folder} holds a merged export, not an adapter; on top of the base "
-                           f"it would count twice. Run {made_by(name)} to train the adapter again.")
-    if not (folder / WEIGHTS).exists():
-        raise MissingInput(f"Model checkpoint not found: {folder / WEIGHTS}. Run {made_by(name)}.")
-    if not (folder / "lineage.json").exists():
-        raise LineageError(f"{folder} has no lineage.json, so nothing says which model its adapter "
-                           f"belongs on. Run {made_by(name)} to train it again.")
-    try:
-        return Lineage(**read_json(folder / "lineage.json", made_by=made_by(name)))
-    except TypeError as error:
-        raise LineageError(f"{folder / 'lineage.json'} is not a lineage record ({error}). "
-                           f"Run {made_by(name)} to train it again.") from None
-
-
-def check_lineage(config: Config, name: str) -> Lineage:
-    """Refuse a checkpoint whose weights or parents are not the recorded ones.
-
-    Raises:
-        MissingInput: the checkpoint or a parent is missing.
-        LineageError: weights were edited, or a parent was exchanged or trained again.
-    """
-    lineage = read_lineage(config, name)
-    if lineage.name != name:
-        raise LineageError(f"{path_of(config, name)} holds the model {lineage.name!r}, "
-                           f"not {name!r}. Run {made_by(name)} again.")
-    if weights_hash(config, name) != lineage.weights:
-        raise LineageError(f"the weights of {name} ({path_of(config, name)}) were changed after "
-                           f"training. Run {made_by(name)} again.")
-    if set(lineage.parents) != set(PARENTS[name]):
-        raise LineageError(f"{name} records the parents {sorted(lineage.parents)}, but is built "
-                           f"on {list(PARENTS[name])}. Run {made_by(name)} again.")
-    for parent, recorded in lineage.parents.items():
-        if parent != "base":
-            read_lineage(config, parent)
-        if weights_hash(config, parent) != recorded:
-            raise LineageError(
-                f"{name} was trained on another {parent} (weights {recorded[:8]}…, now "
-                f"{weights_hash(config, parent)[:8]}…). Run {made_by(name)} again, or restore "
-                f"that {parent}.")
-    return lineage
-
-
-def is_current(config: Config, name: str, fingerprint: str) -> bool:
-    """Whether a checkpoint exists that was trained from just these data, settings and parents."""
-    with contextlib.suppress(MissingInput, LineageError):
-        return check_lineage(config, name).fingerprint == fingerprint
-    return False
-
-
-def fingerprint_of(values: Any) -> str:
-    """sha256 of JSON-able training settings and data hashes."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

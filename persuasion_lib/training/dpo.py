@@ -20,32 +20,24 @@ from trl import DPOConfig, DPOTrainer
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError, SelfTestError
+from persuasion_lib.core.family import FAMILY, REFERENCE
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.records import LabeledPair, Message, labeled_row
-from persuasion_lib.core.stage import path_of
-from persuasion_lib.models.loading import (
-    PARENTS,
-    ModelFamily,
-    Tokenizer,
-    check_lineage,
-    dtype_of,
-    fingerprint_of,
-    is_current,
-    load_merged_sft,
-    load_tokenizer,
-    prompt_ids,
-)
+from persuasion_lib.models.compose import ModelFamily, load_merged_sft
+from persuasion_lib.models.lineage import check_lineage, fingerprint_of, is_current
+from persuasion_lib.models.loading import Tokenizer, dtype_of, load_tokenizer, prompt_ids
 from persuasion_lib.training.drift import alarms, drift
+from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.launch import launch_if_asked, processes
 from persuasion_lib.training.loop import (
     before_training,
     common_arguments,
+    fit,
     lora,
     outcome_settings,
-    run,
     save,
     scratch_folder,
-    training_curve,
 )
 from persuasion_lib.training.memory import advice, estimate, free_bytes, step_of
 from persuasion_lib.training.reference_cache import ReferenceCache
@@ -101,10 +93,12 @@ def train_preferences(config: Config, name: str, train: Sequence[LabeledPair],
         DataError: a pair is longer than `dpo.max_length`, or there is nothing to train on.
     """
     train, val = without_ties(config, train), without_ties(config, val)
-    settings = stage_settings(config, name)
+    settings = own_settings(config, name)
     fingerprint = fingerprint_of({
         "train": [labeled_row(p) for p in train], "val": [labeled_row(p) for p in val],
-        **outcome_settings(config, "dpo"), **settings.model_dump()})
+        # What was watched is kept beside the weights and must be of these settings as well.
+        "watched_reply_tokens": config.generation.max_new_tokens,
+        **outcome_settings(config, "dpo"), **settings.values()})
     if not is_current(config, name, fingerprint) and not launch_if_asked(config, name):
         if not train or not val:
             raise DataError(f"{name} has {len(train)} training and {len(val)} validation pairs; "
@@ -118,7 +112,7 @@ def train_preferences(config: Config, name: str, train: Sequence[LabeledPair],
             trainer.evaluate()
             before = list(trainer.state.log_history)
         announce_memory(config, trainer)
-        run(trainer, name)
+        fit(trainer, name)
         history = [*before, *trainer.state.log_history]
         trainer.state.log_history = history
         save(config, name, trainer, fingerprint, self_test=self_test, alarms=alarms(history))
@@ -137,9 +131,9 @@ def announce_memory(config: Config, trainer: DPOTrainer) -> None:
         print(f"{LINE_MARK}{advice(estimate(step), free_bytes())}", flush=True)
 
 
-def stage_settings(config: Config, name: str) -> Any:
-    """Learning rate and epochs of a model's own stage."""
-    return getattr(config, "rlaif_to_rlhf" if name == "rlaif_rlhf" else name)
+def own_settings(config: Config, name: str) -> Any:
+    """Learning rate and epochs of a model."""
+    return getattr(config, FAMILY[name].settings)
 
 
 def without_ties(config: Config, pairs: Sequence[LabeledPair]) -> list[LabeledPair]:
@@ -165,13 +159,14 @@ def preference_rows(pairs: Sequence[LabeledPair]) -> Dataset:
 
 def preference_trainer(config: Config, name: str, train: Sequence[LabeledPair],
                        val: Sequence[LabeledPair], fingerprint: str = "trial") -> PreferenceTrainer:
-    """The trainer of a stage with its adapter at the start: fresh, or that of rlaif.
+    """The trainer of a model with its adapter at the start: fresh, or that of the model before.
 
     Raises:
         DataError: a pair is too long, or its two replies are one.
         LineageError: rlaif is not the one that belongs to this SFT.
     """
-    tokenizer, settings = load_tokenizer(config), stage_settings(config, name)
+    tokenizer = load_tokenizer(config)
+    settings = own_settings(config, name)
     check_pairs(tokenizer, [*train, *val], config.dpo.max_length)
     scratch = scratch_folder(config, name, fingerprint)
     trainer = PreferenceTrainer(
@@ -182,10 +177,11 @@ def preference_trainer(config: Config, name: str, train: Sequence[LabeledPair],
                        loss_type=config.dpo.loss_type, label_smoothing=config.dpo.label_smoothing,
                        **common_arguments(config, config.dpo, settings, len(train), scratch)))
     trainer.remove_callback(PrinterCallback)
-    if "rlaif" in PARENTS[name]:
+    before = FAMILY[name].starts_as
+    if before != REFERENCE:
         # Into the fresh adapter: a PeftModel handed to trl would become its own reference.
-        check_lineage(config, "rlaif")
-        set_peft_model_state_dict(trainer.model, load_peft_weights(path_of(config, "rlaif")))
+        check_lineage(config, before)
+        set_peft_model_state_dict(trainer.model, load_peft_weights(path_of(config, before)))
     return trainer
 
 
@@ -210,8 +206,8 @@ def check_step_zero(config: Config, name: str, trainer: DPOTrainer,
                     probe: Sequence[LabeledPair]) -> dict[str, float]:
     """What the trainer sees before its first step, checked against models loaded on their own.
 
-    For rlhf and rlaif policy = reference = sft, so the loss is ln 2 and every margin 0. For
-    rlaif_rlhf the policy must be rlaif and the reference sft.
+    The policy must be the model that the training starts from, the reference sft. Where they are
+    one (rlhf and rlaif), the loss is ln 2 and every margin 0.
 
     Raises:
         SelfTestError: it is otherwise; training would learn relative to the wrong model.
@@ -220,14 +216,14 @@ def check_step_zero(config: Config, name: str, trainer: DPOTrainer,
     seen = next(log for log in reversed(trainer.state.log_history) if "eval_loss" in log)
     seen_policy = seen["eval_logps/chosen"]
     seen_reference = seen_policy - seen["eval_rewards/chosen"] / config.dpo.beta
-    family = ModelFamily(config, ["rlaif"] if name == "rlaif_rlhf" else [])
-    policy_is = "rlaif" if name == "rlaif_rlhf" else "sft"
+    policy = FAMILY[name].starts_as
+    family = ModelFamily(config, [policy])
     expected = {model: float(sum(sequence_logps(family, model, probe)) / len(probe))
-                for model in {policy_is, "sft"}}
+                for model in {policy, REFERENCE}}
     result = {"loss": seen["eval_loss"], "margin": seen["eval_rewards/margins"],
-              "policy_logp": seen_policy, "policy_expected": expected[policy_is],
-              "reference_logp": seen_reference, "reference_expected": expected["sft"]}
-    _judge_step_zero(config, name, policy_is, result)
+              "policy_logp": seen_policy, "policy_expected": expected[policy],
+              "reference_logp": seen_reference, "reference_expected": expected[REFERENCE]}
+    _judge_step_zero(config, name, policy, result)
     return result
 
 
@@ -243,17 +239,21 @@ def _judge_step_zero(config: Config, name: str, policy_is: str, seen: dict[str, 
 
     faults = [f"the {what} is not {model} (mean log-probability of the chosen replies "
               f"{seen[f'{what}_logp']:.3f}, of {model} it is {seen[f'{what}_expected']:.3f})"
-              for what, model in (("policy", policy_is), ("reference", "sft")) if differs(what)]
-    # Only of the plain loss is the value known: others start elsewhere than at ln 2.
-    if policy_is == "sft" and config.dpo.loss_type == "sigmoid" and not (
-            abs(seen["loss"] - math.log(2)) <= tolerance):
-        faults.append(f"the loss is {seen['loss']:.4f}, not ln 2 = 0.6931")
-    if policy_is == "sft" and not abs(seen["margin"]) <= tolerance:
-        faults.append(f"the mean margin is {seen['margin']:.4f}, not 0")
+              for what, model in (("policy", policy_is), ("reference", REFERENCE))
+              if differs(what)]
+    if policy_is == REFERENCE:
+        # `not … <=` and never `>`: a NaN must count as a fault.
+        margin_is_zero = abs(seen["margin"]) <= tolerance
+        loss_is_ln2 = abs(seen["loss"] - math.log(2)) <= tolerance
+        # Only of the plain loss is the value known: others start elsewhere than at ln 2.
+        if config.dpo.loss_type == "sigmoid" and not loss_is_ln2:
+            faults.append(f"the loss is {seen['loss']:.4f}, not ln 2 = 0.6931")
+        if not margin_is_zero:
+            faults.append(f"the mean margin is {seen['margin']:.4f}, not 0")
     if faults:
         raise SelfTestError(f"{name} would not start where it must: {'; '.join(faults)}. Training "
                             "was not started. Run notebooks/04_train_dpo.ipynb from the top; if "
-                            "it stays, delete this stage's checkpoint folder and run it again.")
+                            "it stays, delete this model's checkpoint folder and run it again.")
 
 
 @torch.no_grad()

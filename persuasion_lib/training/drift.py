@@ -1,4 +1,4 @@
-"""Watching a training: progress, live curves, drift from the reference, and alarms with advice."""
+"""How far a policy has moved from its reference, and alarms with advice."""
 
 from __future__ import annotations
 
@@ -8,69 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from IPython import get_ipython
-from IPython.display import DisplayHandle, display
-from transformers import PreTrainedModel, TrainerCallback
+from transformers import PreTrainedModel
 
-from persuasion_lib.core.progress import Progress, in_batch
 from persuasion_lib.core.records import Message
 from persuasion_lib.models.loading import Tokenizer, prompt_ids
 from persuasion_lib.models.sampling import Request, sample_batch
+from persuasion_lib.training.history import validation_points
 
 # An alarm is advice, not a stop. Bounds are those at which replies visibly change, chosen by us.
 MAX_KL_PER_TOKEN = 0.5      # nats
 MAX_LENGTH_RATIO = 1.5      # sampled replies against those before training, either way
 MAX_DISPLACEMENT = 0.25     # share of the chosen replies' log-probability lost
-
-
-class ShowProgress(TrainerCallback):
-    """The library's progress line instead of the trainer's bar and tables."""
-
-    def __init__(self, desc: str) -> None:
-        self.desc = desc
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.is_world_process_zero:
-            self.progress = Progress(state.max_steps - state.global_step, self.desc)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None,
-               **_: Any) -> None:
-        loss = (logs or {}).get("loss", (logs or {}).get("eval_loss"))
-        if loss is not None and hasattr(self, "progress"):
-            self.progress.note = f"loss {float(loss):.3f}"
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.is_world_process_zero:
-            self.progress.update()
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.is_world_process_zero:
-            self.progress.close()
-
-
-class EvaluateAtEnd(TrainerCallback):
-    """A validation point and a checkpoint after the last step, wherever the interval falls."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = control.should_save = True
-
-
-class LiveCurves(TrainerCallback):
-    """The loss curves in the notebook, drawn again at every validation point; not in batch."""
-
-    def __init__(self, desc: str) -> None:
-        self.desc, self.handle = desc, None
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if in_batch() or get_ipython() is None or state.global_step == 0:
-            return
-        from persuasion_lib.training.curves import live_curve  # seaborn takes seconds to load
-        figure = live_curve(state.log_history, self.desc)
-        if isinstance(self.handle, DisplayHandle):
-            self.handle.update(figure)
-        else:
-            self.handle = display(figure, display_id=True)
 
 
 @dataclass(frozen=True)
@@ -126,7 +74,7 @@ def alarms(history: Sequence[Mapping[str, Any]]) -> list[str]:
 
     `history` is trl's log; its first validation point is the state before training.
     """
-    points = merged(history)
+    points = validation_points(history)
     if len(points) < 2:
         return []
     first, best = points[0], min(points[1:], key=lambda p: _or_inf(p.get("eval_loss")))
@@ -156,20 +104,6 @@ def _drift_alarms(first: Mapping[str, Any], best: Mapping[str, Any]) -> list[str
         found.append(f"replies to held-out prompts are {ratio:.2f} times as long as before "
                      "training. See the length test of notebook 03: the labels may reward length.")
     return found
-
-
-def by_step(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What a trainer logged, the entries of one step joined, in the order of the steps."""
-    points: dict[int, dict[str, Any]] = {}
-    for log in history:
-        step = log.get("step", 0)
-        points.setdefault(step, {"step": step}).update(log)
-    return [point for _, point in sorted(points.items())]
-
-
-def merged(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row per validation point: what was logged with it at the same step, together."""
-    return [point for point in by_step(history) if "eval_loss" in point]
 
 
 def _or_inf(value: float | None) -> float:

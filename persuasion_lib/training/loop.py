@@ -12,26 +12,28 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
-from accelerate.utils import gather_object
 from peft import LoraConfig
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, PersuasionError, SelfTestError
-from persuasion_lib.core.stage import path_of
-from persuasion_lib.core.store import read_json, write_json
-from persuasion_lib.models.loading import dtype_of, write_lineage
-from persuasion_lib.training.drift import EvaluateAtEnd, LiveCurves, ShowProgress
+from persuasion_lib.core.pipeline import path_of
+from persuasion_lib.core.store import write_json
+from persuasion_lib.models.lineage import write_lineage
+from persuasion_lib.models.loading import dtype_of
+from persuasion_lib.training.callbacks import (
+    EvaluateAtEnd,
+    GradientsAgree,
+    LiveCurves,
+    ShowProgress,
+)
+from persuasion_lib.training.history import LOG
 from persuasion_lib.training.launch import processes
-
-CURVE = "training_log.json"
-TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 
 
 def lora(config: Config) -> LoraConfig:
@@ -49,23 +51,27 @@ def outcome_settings(config: Config, *sections: str) -> dict[str, Any]:
             **{k: v for name in sections for k, v in config.section(name).items()}}
 
 
-def common_arguments(config: Config, settings: Any, stage: Any, rows: int,
+def common_arguments(config: Config, method: Any, model: Any, rows: int,
                      scratch: Path) -> dict[str, Any]:
-    """Arguments that SFT and DPO share; `settings` has the batch sizes, `stage` rate and epochs."""
-    batch = (settings.per_device_train_batch_size * settings.gradient_accumulation_steps
+    """Arguments that SFT and DPO share.
+
+    `method` are the settings with the batch sizes (`sft` or `dpo`), `model` those with learning
+    rate and epochs; `rows` is the number of training rows.
+    """
+    batch = (method.per_device_train_batch_size * method.gradient_accumulation_steps
              * processes().num_processes)
-    steps = math.ceil(rows / batch) * stage.num_epochs
+    steps = math.ceil(rows / batch) * model.num_epochs
     # From the number of steps: a fixed interval may never come in a short run.
     interval = max(1, steps // config.training.evals_per_run)
     return {
         "output_dir": str(scratch), "seed": config.seed,
         "data_seed": config.seed,   # or the order of rows depends on what was evaluated before
-        "learning_rate": stage.learning_rate,
-        "num_train_epochs": stage.num_epochs, "lr_scheduler_type": "cosine",
+        "learning_rate": model.learning_rate,
+        "num_train_epochs": model.num_epochs, "lr_scheduler_type": "cosine",
         "warmup_steps": 0.1,    # below 1 it is a share of all steps
-        "per_device_train_batch_size": settings.per_device_train_batch_size,
-        "per_device_eval_batch_size": settings.per_device_train_batch_size,
-        "gradient_accumulation_steps": settings.gradient_accumulation_steps,
+        "per_device_train_batch_size": method.per_device_train_batch_size,
+        "per_device_eval_batch_size": method.per_device_train_batch_size,
+        "gradient_accumulation_steps": method.gradient_accumulation_steps,
         "eval_strategy": "steps", "eval_steps": interval, "logging_steps": max(1, steps // 20),
         "save_strategy": "steps", "save_steps": interval, "save_total_limit": 2,
         "load_best_model_at_end": True, "metric_for_best_model": "eval_loss",
@@ -81,9 +87,9 @@ def _tracker(config: Config, scratch: Path) -> str:
     name = config.training.report_to
     if name == "none":
         return name
-    if importlib.util.find_spec(TRACKERS[name]) is None:
-        raise ConfigError(f"training.report_to={name} needs the package {TRACKERS[name]}. "
-                          f"Run: pip install {TRACKERS[name]}, or set training.report_to=none.")
+    if importlib.util.find_spec(name) is None:
+        raise ConfigError(f"training.report_to={name} needs the package {name}. "
+                          f"Run: pip install {name}, or set training.report_to=none.")
     # Not below the scratch folder, which is removed when training ends.
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR",
                           str(config.folder("results") / "tensorboard" / scratch.parent.name))
@@ -114,7 +120,7 @@ def last_checkpoint(scratch: Path) -> Path | None:
     return None
 
 
-def run(trainer: Trainer, desc: str) -> None:
+def fit(trainer: Trainer, desc: str) -> None:
     """Train from the last checkpoint, or from the start; the best checkpoint is in the model then.
 
     Raises:
@@ -163,20 +169,6 @@ def before_training(trainer: Trainer) -> Iterator[None]:
     vars(trainer.model).pop("_is_accelerate_prepared", None)
 
 
-class GradientsAgree(TrainerCallback):
-    """Before the first update: all processes hold the same gradient, or training stops."""
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None,
-                              **_: Any) -> None:
-        group = processes()
-        if group.num_processes == 1 or state.global_step > 0 or group.distributed_type == "FSDP":
-            return
-        own = sum(float(p.grad.double().square().sum()) for p in model.parameters()
-                  if p.grad is not None)
-        every = gather_object([own])
-        if max(every) - min(every) > 1e-4 * max(every):
-            raise SelfTestError(f"the processes hold different gradients (squared norms {every}): "
-                                "each trains alone. Use torchrun, or training.processes=1.")
 
 
 def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
@@ -191,7 +183,7 @@ def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(
             partial, state_dict=weights)
         best = trainer.state.best_global_step
-        write_json(partial / CURVE, {"history": _finite(trainer.state.log_history),
+        write_json(partial / LOG, {"history": _finite(trainer.state.log_history),
                                      "best_step": best, **extra})
         write_lineage(config, name, partial, fingerprint)
         shutil.rmtree(final, ignore_errors=True)
@@ -203,13 +195,3 @@ def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
 def _finite(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: None if isinstance(v, float) and not math.isfinite(v) else v
              for k, v in log.items()} for log in history]
-
-
-def training_log(config: Config, name: str) -> Mapping[str, Any]:
-    """What is recorded beside a checkpoint: history, best step, self-test, alarms."""
-    return read_json(path_of(config, name) / CURVE, made_by="notebooks/04_train_dpo.ipynb")
-
-
-def training_curve(config: Config, name: str) -> pd.DataFrame:
-    """The logged metrics of a checkpoint's training, one row per logging or validation step."""
-    return pd.DataFrame(training_log(config, name)["history"])

@@ -13,10 +13,11 @@ from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 
 from persuasion_lib.core.config import Config
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import content_id
-from persuasion_lib.core.stage import path_of
 from persuasion_lib.core.store import AppendLog
-from persuasion_lib.models.loading import dtype_of, weights_hash
+from persuasion_lib.models.lineage import weights_hash
+from persuasion_lib.models.loading import dtype_of
 from persuasion_lib.training.launch import processes
 
 COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")    # as trl names them

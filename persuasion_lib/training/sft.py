@@ -13,22 +13,17 @@ from trl import SFTConfig, SFTTrainer
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import SelfTestError
 from persuasion_lib.core.records import Example, example_row
-from persuasion_lib.models.loading import (
-    Tokenizer,
-    fingerprint_of,
-    is_current,
-    load_base,
-    load_tokenizer,
-)
+from persuasion_lib.models.lineage import fingerprint_of, is_current
+from persuasion_lib.models.loading import Tokenizer, load_base, load_tokenizer
+from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.launch import launch_if_asked
 from persuasion_lib.training.loop import (
     common_arguments,
+    fit,
     lora,
     outcome_settings,
-    run,
     save,
     scratch_folder,
-    training_curve,
 )
 
 
@@ -52,7 +47,7 @@ def train_sft(config: Config, train: Sequence[Example], val: Sequence[Example]) 
                 scratch_folder(config, "sft", fingerprint))))
         trainer.remove_callback(PrinterCallback)
         check_sft_batch(next(iter(trainer.get_train_dataloader())), tokenizer)
-        run(trainer, "SFT")
+        fit(trainer, "SFT")
         save(config, "sft", trainer, fingerprint)
     return training_curve(config, "sft")
 

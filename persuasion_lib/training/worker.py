@@ -12,11 +12,9 @@ import sys
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import PersuasionError
+from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
+from persuasion_lib.core.pipeline import read_file
 from persuasion_lib.core.progress import LINE_MARK
-from persuasion_lib.core.records import parse_example, parse_labeled
-from persuasion_lib.core.stage import made_by, path_of
-from persuasion_lib.core.store import read_jsonl
-from persuasion_lib.train_dpo import LABELS
 from persuasion_lib.training.dpo import train_preferences
 from persuasion_lib.training.launch import check_world_size, processes
 from persuasion_lib.training.sft import train_sft
@@ -25,7 +23,7 @@ from persuasion_lib.training.sft import train_sft
 def main(arguments: list[str] | None = None) -> int:
     """Train the named model; the status is 1 and one line says why when it cannot."""
     parser = argparse.ArgumentParser(prog="persuasion_lib.training.worker", description=__doc__)
-    parser.add_argument("name", choices=["sft", *LABELS])
+    parser.add_argument("name", choices=["sft", *PREFERENCE_TRAINED])
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     given = parser.parse_args(arguments)
@@ -42,10 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(config: Config, name: str) -> None:
-    labels = "sft" if name == "sft" else LABELS[name]
-    parse = parse_example if name == "sft" else parse_labeled
-    train, val = (read_jsonl(path_of(config, f"{labels}_{part}"), parse,
-                             made_by=made_by(f"{labels}_{part}")) for part in ("train", "val"))
+    labels = FAMILY[name].labels
+    train, val = (read_file(config, f"{labels}_{part}") for part in ("train", "val"))
     if name == "sft":
         train_sft(config, train, val)
     else:

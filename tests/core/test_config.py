@@ -3,8 +3,9 @@ import re
 import pytest
 import yaml
 
-from persuasion_lib.core.config import FILES, api_key, find_root, load_config
+from persuasion_lib.core.config import FILES, find_root, load_config
 from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.core.keys import api_key
 from worlds.scratch import ROOT
 
 SETTINGS = [f"{name}.{key}" for file in FILES for name, section in yaml.safe_load(
@@ -31,7 +32,7 @@ def test_an_unknown_section_lists_the_sections(project):
 
 @pytest.mark.parametrize("override", ["dpo.beta=abc", "dpo.beta=-1", "seed=one", "dpo=3",
                                       "data.source=reddit", "evaluation.models=base",
-                                      "validate.val_fraction=1.5", "label_ai.both_orders=maybe"])
+                                      "gates.val_fraction=1.5", "label_ai.both_orders=maybe"])
 def test_a_wrong_type_or_value_is_refused_and_named(project, override):
     with pytest.raises(ConfigError, match=override.split("=")[0].split(".")[0]):
         load_config("demo", [override])
@@ -135,3 +136,29 @@ def test_every_setting_has_a_comment(setting):
     if key in ("api_key", "learning_rate", "num_epochs") or section == "judging":
         return      # explained once: by the head of the file, in the first section that has it
     assert any("#" in line for line in mine), setting
+
+
+def test_a_section_under_its_earlier_name_is_read_with_a_note(project):
+    config = load_config("demo", ["validate.min_train_pairs=7"])
+    assert config.gates.min_train_pairs == 7
+    assert any("'validate'" in note and "'gates'" in note for note in config.notes)
+
+
+def test_what_is_read_is_recorded_and_what_changes_no_outcome_is_not(project):
+    config = load_config("demo")
+    assert config.dpo.beta and config.openai.timeout and config.paths.data
+    assert config.reads.settings == {"dpo.beta"}
+    assert config.peek("dpo.engine") == "shared_prefix"
+    assert config.reads.settings == {"dpo.beta"}
+
+
+def test_a_section_as_a_whole_counts_as_read_key_by_key(project):
+    config = load_config("demo")
+    assert config.section("lora") == {"lora.r": 16, "lora.alpha": 32, "lora.dropout": 0.0}
+    assert config.reads.settings == {"lora.r", "lora.alpha", "lora.dropout"}
+
+
+def test_a_copy_of_a_section_with_other_values_is_recorded_as_that_section(project):
+    config = load_config("demo")
+    assert config.pairs.model_copy(update={"temperature": 9.0}).temperature == 9.0
+    assert config.reads.settings == {"pairs.temperature"}

@@ -10,8 +10,8 @@ import pytest
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.runner import chosen_stages
-from persuasion_lib.core.stage import STAGES, path_of
 from worlds.scratch import clean_environment, persuasion
 
 

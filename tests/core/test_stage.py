@@ -4,7 +4,9 @@ import pytest
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput, StaleInput
-from persuasion_lib.core.stage import STAGES, code_of, path_of, read_manifest, start, state
+from persuasion_lib.core.manifest import code_of, read_manifest, state
+from persuasion_lib.core.pipeline import STAGES, path_of
+from persuasion_lib.core.stage import start
 
 
 def test_a_stage_before_its_inputs_names_the_notebook_to_run(project):
@@ -25,7 +27,8 @@ def test_after_a_run_every_stage_is_done(smoke_run, monkeypatch):
 def test_a_changed_setting_makes_its_stage_stale_and_says_what_changed(smoke_run, monkeypatch):
     monkeypatch.chdir(smoke_run[0])
     config = load_config("smoke", ["dpo.beta=0.3"])
-    assert state(config, "train_dpo") == ("stale", ["dpo.beta was 0.1, is 0.3"])
+    condition, reasons = state(config, "train_dpo")
+    assert (condition, [str(r) for r in reasons]) == ("stale", ["dpo.beta was 0.1, is 0.3"])
     assert state(config, "label_ai")[0] == "done"
 
 
@@ -39,7 +42,8 @@ def test_another_number_of_conversations_changes_the_data_and_so_all_that_follow
 def test_an_edited_output_is_noticed_by_its_own_and_the_next_stage(smoke_copy):
     path = path_of(load_config("smoke"), "rlhf_train")
     path.write_text(path.read_text().replace("a", "e", 1))
-    assert state(load_config("smoke"), "validate") == (
+    condition, reasons = state(load_config("smoke"), "validate")
+    assert (condition, [str(r) for r in reasons]) == (
         "stale", ["output rlhf_train changed or missing"])
     with pytest.raises(StaleInput, match="rlhf_train was changed after it was made"):
         start("train_dpo", "smoke")
@@ -65,7 +69,8 @@ def test_a_file_of_the_users_own_is_used_and_noted(smoke_copy):
 def test_a_manifest_holds_hashes_settings_code_and_versions(smoke_run, monkeypatch):
     monkeypatch.chdir(smoke_run[0])
     manifest = read_manifest(load_config("smoke"), "train_dpo")
-    assert set(manifest["inputs"]) == {"rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "sft"}
+    assert set(manifest["inputs"]) == {"rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "sft",
+                                       "judge_agreement"}
     assert manifest["settings"]["dpo.beta"] == 0.1
     assert "persuasion_lib.training.loop" in manifest["code"] and "trl" in manifest["versions"]
     assert manifest["counts"]["planned"] == manifest["counts"]["done"] == 3
@@ -74,7 +79,7 @@ def test_a_manifest_holds_hashes_settings_code_and_versions(smoke_run, monkeypat
 def test_a_stage_depends_on_the_code_it_imports_and_no_other(project):
     code = code_of(load_config("demo"), STAGES["analysis"])
     assert "notebooks/06_analysis.ipynb" in code and "persuasion_lib.core.stage" in code
-    assert "persuasion_lib.training.loop" not in code
+    assert not any(name.startswith("persuasion_lib.training") for name in code)
 
 
 def test_a_comment_in_a_notebook_parameter_is_no_change_of_code(project):

@@ -30,7 +30,7 @@ def many(n=20, **changes):
 
 
 def limits():
-    return load_config("demo").validate_
+    return load_config("demo").gates
 
 
 def test_clean_pairs_break_no_gate():
@@ -54,7 +54,7 @@ def test_clean_pairs_break_no_gate():
 ])
 def test_each_planted_fault_breaks_its_gate_and_says_what_to_do(planted, setting):
     faults = broken_gates("human_pool", pair_figures(many(**planted)), limits())
-    assert any(f"validate.{setting}" in fault and fault.startswith("human_pool: ")
+    assert any(f"gates.{setting}" in fault and fault.startswith("human_pool: ")
                for fault in faults), faults
 
 

@@ -9,12 +9,13 @@ import pytest
 from persuasion_lib import prepare
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, DataError, LineageError, MissingInput
+from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.records import pair_row, parse_labeled
-from persuasion_lib.core.stage import STAGES, StageRun, path_of
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_json, write_jsonl
 from persuasion_lib.data.tables import cleaning_table, counts
-from persuasion_lib.models.loading import check_lineage
-from persuasion_lib.training.loop import CURVE
+from persuasion_lib.models.lineage import check_lineage
+from persuasion_lib.training.history import LOG
 from worlds.scratch import SHARED_DATA, persuasion
 
 SETTINGS = ["data.source=files", "data.path=mine"]
@@ -127,7 +128,7 @@ def test_an_own_sft_checkpoint_is_adopted_with_a_lineage(smoke_copy):
     ours = path_of(load_config("smoke"), "sft")
     theirs = smoke_copy / "mine" / "qwen-sft" / "final"
     shutil.copytree(ours, theirs)
-    for name in ("lineage.json", CURVE):
+    for name in ("lineage.json", LOG):
         (theirs / name).unlink()
     shutil.copytree(path_of(load_config("smoke"), "base"), path_of(config, "base"))
     write_json(theirs / "adapter_config.json", json.loads((

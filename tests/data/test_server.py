@@ -12,12 +12,13 @@ import pytest
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, JudgingStopped, LineageError
-from persuasion_lib.core.stage import path_of
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import write_json
 from persuasion_lib.data.server import sample_from_server
 from persuasion_lib.judging import run as loop
 from persuasion_lib.models.export import export
-from persuasion_lib.models.loading import load_tokenizer, weights_hash
+from persuasion_lib.models.lineage import weights_hash
+from persuasion_lib.models.loading import load_tokenizer
 from persuasion_lib.models.sampling import Request
 from worlds.fakeserver import CHAOS, FakeServer
 

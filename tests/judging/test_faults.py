@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from persuasion_lib.core.config import api_key, load_config
+from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, JudgingStopped
+from persuasion_lib.core.keys import api_key
 from persuasion_lib.judging import (
     LabelOutcome,
     errors_path,

@@ -5,8 +5,9 @@ from functools import cache
 import pytest
 
 from persuasion_lib.core.config import load_config
+from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.records import LabeledPair, labeled_row
-from persuasion_lib.core.stage import STAGES, StageRun, path_of
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.judging import safety
 from persuasion_lib.reporting import report

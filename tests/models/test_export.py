@@ -8,9 +8,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import LineageError, PersuasionError, SelfTestError
-from persuasion_lib.core.stage import path_of
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.models import export as module
-from persuasion_lib.models.loading import ModelFamily
+from persuasion_lib.models.compose import ModelFamily
 from worlds.scratch import persuasion
 
 CHAT = [{"role": "user", "content": "I am sure that tea is best."}]

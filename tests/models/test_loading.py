@@ -10,20 +10,12 @@ from safetensors.torch import load_file, save_file
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, LineageError, MissingInput, SelfTestError
-from persuasion_lib.core.stage import path_of
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import file_hash
+from persuasion_lib.models.compose import ModelFamily, kept_by_merging, load_merged_sft, merge
 from persuasion_lib.models.export import export
-from persuasion_lib.models.loading import (
-    WEIGHTS,
-    ModelFamily,
-    check_lineage,
-    kept_by_merging,
-    load_base,
-    load_merged_sft,
-    load_tokenizer,
-    merge,
-    prompt_ids,
-)
+from persuasion_lib.models.lineage import WEIGHTS, check_lineage
+from persuasion_lib.models.loading import load_base, load_tokenizer, prompt_ids
 
 PROMPT = [{"role": "system", "content": "Persuade honestly."},
           {"role": "user", "content": "I am sure that tea is best."}]

@@ -5,10 +5,11 @@ import torch
 from transformers import TopPLogitsWarper
 
 from persuasion_lib.core.config import load_config
-from persuasion_lib.core.stage import path_of
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import AppendLog
 from persuasion_lib.models import sampling as generation
-from persuasion_lib.models.loading import ModelFamily, load_base, load_tokenizer
+from persuasion_lib.models.compose import ModelFamily
+from persuasion_lib.models.loading import load_base, load_tokenizer
 from persuasion_lib.models.sampling import InverseCDF, Nucleus, Request, sample, sample_batch
 
 

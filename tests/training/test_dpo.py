@@ -7,11 +7,13 @@ import torch
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, DataError, SelfTestError
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import LabeledPair, Pair, parse_labeled
-from persuasion_lib.core.stage import path_of
 from persuasion_lib.core.store import file_hash, read_json, read_jsonl
-from persuasion_lib.models.loading import is_current, load_base, load_tokenizer, prompt_ids
+from persuasion_lib.models.lineage import is_current
+from persuasion_lib.models.loading import load_base, load_tokenizer, prompt_ids
 from persuasion_lib.training import dpo as preferences
+from persuasion_lib.training import history
 from persuasion_lib.training import loop as training
 
 
@@ -32,13 +34,13 @@ def trainer(config):
 
 def test_step_zero_of_a_fresh_stage_is_ln_2_with_margin_0(config):
     for name in ("rlhf", "rlaif"):
-        seen = read_json(path_of(config, name) / training.CURVE, made_by="04")["self_test"]
+        seen = read_json(path_of(config, name) / history.LOG, made_by="04")["self_test"]
         assert seen["loss"] == pytest.approx(math.log(2), abs=1e-5)
         assert seen["margin"] == pytest.approx(0, abs=1e-5)
 
 
 def test_step_zero_of_the_third_stage_is_rlaif_against_sft(config):
-    seen = read_json(path_of(config, "rlaif_rlhf") / training.CURVE, made_by="04")["self_test"]
+    seen = read_json(path_of(config, "rlaif_rlhf") / history.LOG, made_by="04")["self_test"]
     assert seen["policy_logp"] == pytest.approx(seen["policy_expected"], rel=1e-4)
     assert seen["reference_logp"] == pytest.approx(seen["reference_expected"], rel=1e-4)
     assert abs(seen["policy_logp"] - seen["reference_logp"]) > 0.01
@@ -112,7 +114,7 @@ def test_no_pairs_is_an_error_that_says_so(config):
 
 def test_every_stage_has_validation_points_from_before_to_after_training(config):
     for name in ("rlhf", "rlaif", "rlaif_rlhf"):
-        curve = training.training_curve(config, name)
+        curve = history.training_curve(config, name)
         steps = curve.loc[curve["eval_loss"].notna(), "step"].tolist()
         assert steps[0] == 0 and len(steps) >= 2
 
@@ -173,12 +175,12 @@ def test_another_sft_never_finds_the_reference_of_the_old_one(config):
 
 
 def test_the_log_has_drift_from_sft_at_every_validation_point(config):
-    from persuasion_lib.training.drift import merged
+    from persuasion_lib.training.history import validation_points
     for name in ("rlhf", "rlaif", "rlaif_rlhf"):
-        points = merged(training.training_log(config, name)["history"])
+        points = validation_points(history.training_log(config, name)["history"])
         assert all(point["eval_kl"] >= -1e-4 for point in points)
         assert all(point["eval_reply_tokens"] > 0 for point in points)
-    first = merged(training.training_log(config, "rlhf")["history"])[0]
+    first = validation_points(history.training_log(config, "rlhf")["history"])[0]
     assert first["eval_kl"] == pytest.approx(0, abs=1e-4)      # policy = sft before training
 
 
@@ -202,7 +204,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(config, monkey
     arguments = (config, "rlhf", pairs(config, "rlhf_train"), pairs(config, "rlhf_val"))
     final.unlink()      # the smoke run's was computed with another number of threads
     preferences.train_preferences(*arguments)
-    undisturbed, curve = file_hash(final), training.training_log(config, "rlhf")
+    undisturbed, curve = file_hash(final), history.training_log(config, "rlhf")
     final.unlink()
     with monkeypatch.context() as patch:
         killed_at(5, patch, preferences.PreferenceTrainer)
@@ -219,7 +221,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(config, monkey
         preferences.train_preferences(*arguments)
     assert steps[0] == int(left.name.split("-")[1])     # earlier steps were not trained again
     assert file_hash(final) == undisturbed
-    again = training.training_log(config, "rlhf")
+    again = history.training_log(config, "rlhf")
     assert [p.get("eval_loss") for p in again["history"]] == [
         p.get("eval_loss") for p in curve["history"]]
     assert not scratch.exists()
@@ -237,7 +239,7 @@ def test_a_checkpoint_torn_by_a_kill_is_passed_over(tmp_path):
 
 def test_the_best_checkpoint_is_the_one_that_is_kept(config):
     for name in ("rlhf", "rlaif", "rlaif_rlhf"):
-        log = training.training_log(config, name)
+        log = history.training_log(config, name)
         points = {p["step"]: p["eval_loss"] for p in log["history"]
                   if "eval_loss" in p and p["step"] > 0}
         assert points[log["best_step"]] == min(points.values())

@@ -2,7 +2,8 @@
 
 import pytest
 
-from persuasion_lib.training.drift import alarms, merged
+from persuasion_lib.training.drift import alarms
+from persuasion_lib.training.history import validation_points
 
 
 def history(*, loss=(0.69, 0.60), chosen=(-100.0, -98.0), kl=(0.0, 2.0), tokens=(20.0, 21.0)):
@@ -19,7 +20,7 @@ def test_a_healthy_training_raises_no_alarm():
 
 
 def test_what_was_logged_at_one_step_is_one_point():
-    points = merged(history())
+    points = validation_points(history())
     assert [(p["step"], p["eval_loss"], p["eval_kl"]) for p in points] == [
         (0, 0.69, 0.0), (10, 0.60, 2.0)]
 

@@ -7,13 +7,13 @@ import pytest
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import labeled_row, parse_labeled
-from persuasion_lib.core.stage import path_of
 from persuasion_lib.core.store import read_jsonl, write_jsonl
-from persuasion_lib.models.loading import check_lineage, weights_hash
+from persuasion_lib.models.lineage import check_lineage, weights_hash
 from persuasion_lib.training import dpo as preferences
 from persuasion_lib.training import launch
-from persuasion_lib.training.loop import training_log
+from persuasion_lib.training.history import training_log
 from worlds.scratch import ROOT, clean_environment
 
 TWO = ["training.processes=2", "dpo.per_device_train_batch_size=4"]     # 2 × 4 = the smoke run's 8

@@ -5,12 +5,12 @@ import trl
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import SelfTestError
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import parse_example
-from persuasion_lib.core.stage import path_of
 from persuasion_lib.core.store import file_hash, read_jsonl
 from persuasion_lib.models.loading import load_base, load_tokenizer
+from persuasion_lib.training import history, sft
 from persuasion_lib.training import loop as training
-from persuasion_lib.training import sft
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def rows(config, part):
 
 
 def test_validation_happens_and_the_best_checkpoint_is_kept(config):
-    log = training.training_log(config, "sft")
+    log = history.training_log(config, "sft")
     points = {p["step"]: p["eval_loss"] for p in log["history"] if "eval_loss" in p}
     assert len(points) >= 2
     assert points[log["best_step"]] == min(points.values())

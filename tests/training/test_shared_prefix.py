@@ -10,8 +10,8 @@ from trl.trainer.utils import add_fused_lm_head
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import parse_labeled
-from persuasion_lib.core.stage import path_of
 from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.models.loading import quiet
 from persuasion_lib.training import shared_prefix

@@ -1,0 +1,220 @@
+"""What a stage ran with, and whether its results are still true.
+
+When a stage ends it leaves a manifest: the hashes of what it read, wrote and ran with, and the
+values of the settings that it really read. From that alone `state` decides what must run again.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.pipeline import (
+    STAGES,
+    Stage,
+    apart,
+    inputs_of,
+    maker_of,
+    path_of,
+)
+from persuasion_lib.core.store import file_hash, read_json
+
+FORMAT = 2      # 1 stored the settings of hand-written lists of sections
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a stage's result is not what a run now would give."""
+
+    kind: Literal["missing", "format", "setting", "prompt", "file", "input", "output", "code",
+                  "before"]
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+State = tuple[Literal["done", "stale", "missing"], list[Reason]]
+
+
+def manifest_path(config: Config, stage: Stage) -> Path:
+    """Where the manifest of a stage is; a trial and a foreign analysis have their own."""
+    name = ".".join(filter(None, (stage.notebook, apart(config, stage).replace("/", "-"))))
+    return path_of(config, "manifests") / f"{name}.json"
+
+
+def read_manifest(config: Config, name: str) -> dict[str, Any] | None:
+    """The manifest of a stage's last complete run, None if there was none."""
+    stage = STAGES[name]
+    path = manifest_path(config, stage)
+    return read_json(path, made_by=f"{stage.notebook}.ipynb") if path.exists() else None
+
+
+def what_was_read(config: Config) -> dict[str, Any]:
+    """The values of the settings, and the hashes of prompts and files, that were read so far."""
+    reads = config.reads
+    return {"settings": {key: _plain(config.peek(key)) for key in sorted(reads.settings)},
+            "prompts": {name: _hash_of_prompt(config, name) for name in sorted(reads.prompts)},
+            "files": {key: _hash_of_named(config, key) for key in sorted(reads.files)}}
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+def _hash_of_prompt(config: Config, name: str) -> str | None:
+    path = config.root / "configs" / "prompts" / name
+    return file_hash(path) if path.exists() else None
+
+
+def _hash_of_named(config: Config, key: str) -> Any:
+    """The content of the file or folder that a setting names; of a list, by what is written."""
+    value = config.peek(key)
+    if isinstance(value, list):
+        return {text: hash_if_there(config.root / Path(text).expanduser()) for text in value}
+    return hash_if_there(config.root / Path(value).expanduser()) if value else None
+
+
+def content_hash(path: Path) -> str:
+    """sha256 of a file, or of the names and contents of all files below a folder."""
+    if path.is_file():
+        return file_hash(path)
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()} {file_hash(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def hash_if_there(path: Path) -> str | None:
+    """`content_hash`, None for what is not there."""
+    return content_hash(path) if path.exists() else None
+
+
+def hashes(config: Config, names: Iterable[str]) -> dict[str, str | None]:
+    """`hash_if_there` of files of the pipeline."""
+    return {name: hash_if_there(path_of(config, name)) for name in names}
+
+
+def code_of(config: Config, stage: Stage) -> dict[str, str]:
+    """Hash per source file that a stage runs: its notebook, its module and all their imports.
+
+    Comments, docstrings and layout do not count, so that a better sentence retrains nothing.
+    """
+    modules: dict[str, str] = {}
+    _follow(f"persuasion_lib.{stage.name}", modules)
+    notebook = config.root / "notebooks" / f"{stage.notebook}.ipynb"
+    if notebook.exists():
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        source = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code"
+                           and "parameters" not in c["metadata"].get("tags", []))
+        modules[f"notebooks/{notebook.name}"] = hashlib.sha256(source.encode()).hexdigest()
+    return modules
+
+
+def _follow(module: str, seen: dict[str, str]) -> None:
+    path = Path(__file__).parents[2] / Path(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    if module in seen or not path.exists():
+        return
+    tree = _without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
+    seen[module] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("persuasion_lib"):
+            _follow(node.module, seen)
+            for alias in node.names:
+                _follow(f"{node.module}.{alias.name}", seen)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:]
+    return tree
+
+
+def state(config: Config, name: str) -> State:
+    """("done" | "stale" | "missing", reasons) of a stage: would a run now give something else?"""
+    stage = STAGES[name]
+    manifest = read_manifest(config, name)
+    if manifest is None:
+        return "missing", [Reason("missing", "never finished")]
+    if manifest.get("format") != FORMAT:
+        return "stale", [Reason("format", "its manifest is of an earlier version, which did not "
+                                "record what the stage read")]
+    reasons = [*changed_reads(config, manifest), *_changed_files(config, stage, manifest)]
+    reasons += [Reason("code", f"code of {key} changed")
+                for key, _, _ in _differences(manifest["code"], code_of(config, stage))]
+    return ("stale", reasons) if reasons else ("done", [])
+
+
+def changed_reads(config: Config, manifest: Mapping[str, Any]) -> list[Reason]:
+    """What a run read of its settings, prompts and named files, and finds otherwise now."""
+    settings = {key: _plain(config.peek(key)) for key in manifest["settings"]}
+    prompts = {name: _hash_of_prompt(config, name) for name in manifest["prompts"]}
+    files = {key: _hash_of_named(config, key) for key in manifest["files"]}
+    found = [Reason("setting", f"{key} was {_brief(old)}, is {_brief(new)}")
+             for key, old, new in _differences(manifest["settings"], settings)]
+    found += [Reason("prompt", f"configs/prompts/{name} changed")
+              for name, _, _ in _differences(manifest["prompts"], prompts)]
+    found += [Reason("file", f"content of {key} changed")
+              for key, _, _ in _differences(manifest["files"], files)]
+    return found
+
+
+def _changed_files(config: Config, stage: Stage, manifest: Mapping[str, Any]) -> list[Reason]:
+    read = dict.fromkeys((*inputs_of(config, stage), *manifest["inputs"]))
+    found = [Reason("input", f"input {key} changed")
+             for key, _, _ in _differences(manifest["inputs"], hashes(config, read))]
+    return found + [Reason("output", f"output {key} changed or missing") for key, _, _ in
+                    _differences(manifest["outputs"], hashes(config, stage.writes))]
+
+
+def conditions(config: Config) -> dict[str, State]:
+    """`state` of every stage; one that is done is stale if a stage that it reads from is not."""
+    found: dict[str, State] = {}
+    for name, stage in STAGES.items():
+        condition, reasons = state(config, name)
+        makers = {maker_of(key) for key in inputs_of(config, stage)} - {None}
+        before = sorted(m.notebook for m in makers if found[m.name][0] != "done")
+        if condition == "done" and before:
+            condition = "stale"
+            reasons = [Reason("before", f"{', '.join(before)} will run again")]
+        found[name] = condition, reasons
+    return found
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    return [(key, old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys())
+            if old.get(key) != new.get(key)]
+
+
+def _brief(value: Any) -> str:
+    text = "absent" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def revision(root: Path) -> str:
+    """The commit of the project, with "-dirty" where it was changed since."""
+    try:
+        result = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty"],
+                                capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return result.stdout.strip() or "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries on which results depend."""
+    names = ("torch", "transformers", "trl", "peft", "datasets", "scipy", "statsmodels")
+    return {"python": sys.version.split()[0]} | {name: version(name) for name in names}

@@ -1,0 +1,214 @@
+"""The seven stages and the files between them: where each file is, how it is read, who makes it.
+
+Files are the only interface between stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
+from persuasion_lib.core.records import content_id, parse_example, parse_labeled, parse_pair
+from persuasion_lib.core.store import read_json, read_jsonl
+
+
+@dataclass(frozen=True)
+class File:
+    """A file or folder of the pipeline.
+
+    `{data}`, `{models}` and `{results}` in `place` are the folders of the settings. A trial (see
+    `is_trial`) writes what it derives below `trial/` instead ({labels}, {dpo}, {evaluation},
+    {analysis}), and the analysis of a file from elsewhere below `given/`; what was paid for or
+    trained stays in one place, {records}. `parse` reads a row; a `.json` file is read whole.
+    """
+
+    place: str
+    parse: Callable[[dict[str, Any]], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The files of one pool of pairs, as names of FILES.
+
+    `judged` holds what the AI judge says: of the AI pool these are the labels, of the human pool
+    they train nothing. `trains` is the split that is made of the labels.
+    """
+
+    name: str
+    prompts: str
+    responses: str
+    judgments: str
+    judged: str
+    labels: str
+    trains: str
+
+
+POOLS = {pool.name: pool for pool in (
+    Pool("ai", "ai_pool_prompts", "ai_pool_responses", "ai_judgments", "ai_pool_labeled",
+         "ai_pool_labeled", "rlaif"),
+    Pool("human", "human_pool_prompts", "human_pool_responses", "human_pool_judgments",
+         "human_pool_judged", "human_pool_labeled", "rlhf"))}
+
+FILES = {
+    "base": File("{models}/checkpoints/base"),
+    "sft_train": File("{data}/processed/sft_train.jsonl", parse_example),
+    "sft_val": File("{data}/processed/sft_val.jsonl", parse_example),
+    "test": File("{test}", parse_example),
+    "ai_pool_prompts": File("{data}/preferences/ai_pool_prompts.jsonl", parse_example),
+    "human_pool_prompts": File("{data}/preferences/human_pool_prompts.jsonl", parse_example),
+    "ai_pool_responses": File("{data}/preferences/ai_pool_responses.jsonl", parse_pair),
+    "human_pool_responses": File("{data}/preferences/human_pool_responses.jsonl", parse_pair),
+    "pool_generations": File("{data}/preferences/pool_generations.jsonl"),
+    "pool_samples": File("{data}/preferences/pool_samples.jsonl"),
+    "prepare_report": File("{data}/processed/prepare_report.txt"),
+    "ai_pool_labeled": File("{labels}/ai_pool_labeled.jsonl", parse_labeled),
+    "ai_judgments": File("{data}/preferences/ai_judgments.jsonl"),
+    "human_pool_judged": File("{labels}/human_pool_judged.jsonl", parse_labeled),
+    "human_pool_judgments": File("{data}/preferences/human_pool_judgments.jsonl"),
+    "human_pool_labeled": File("{data}/preferences/human_pool_labeled.jsonl", parse_labeled),
+    "human_events": File("{data}/preferences/human_events.{annotator}.jsonl"),
+    "rlaif_train": File("{labels}/rlaif_train.jsonl", parse_labeled),
+    "rlaif_val": File("{labels}/rlaif_val.jsonl", parse_labeled),
+    "rlhf_train": File("{labels}/rlhf_train.jsonl", parse_labeled),
+    "rlhf_val": File("{labels}/rlhf_val.jsonl", parse_labeled),
+    "validation_report": File("{labels}/validation_report.txt"),
+    "judge_agreement": File("{labels}/judge_agreement.json"),
+    "sft": File(f"{{models}}/checkpoints/{FAMILY['sft'].folder}/final"),
+    **{name: File(f"{{dpo}}/{FAMILY[name].folder}/final") for name in PREFERENCE_TRAINED},
+    "reference_logps": File("{models}/checkpoints/reference_logps.jsonl"),
+    "evaluation": File("{evaluation}/final_evaluation.json"),
+    "generations": File("{records}/generations.jsonl"),
+    "oracle_judgments": File("{records}/oracle_judgments.jsonl"),
+    "embeddings": File("{records}/embeddings.jsonl"),
+    "rank_judgments": File("{records}/rank_judgments.jsonl"),
+    "tactics_judgments": File("{records}/tactics_judgments.jsonl"),
+    "given_evaluation": File("{given}"),
+    "analysis": File("{analysis}/analysis.json"),
+    "report": File("{analysis}/analysis_report.txt"),
+    "report_html": File("{analysis}/report.html"),
+    "qualitative": File("{analysis}/qualitative_examples.txt"),
+    "figures": File("{analysis}/figures"),
+    "manifests": File("{records}/manifests"),
+    "notebooks": File("{analysis}/notebooks"),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the pipeline = one notebook = one module.
+
+    `reads` and `writes` are names of FILES; without a file of `reads` the stage cannot begin, one
+    of `optional` may be absent: the stage says so and goes on without it.
+    """
+
+    name: str
+    number: int
+    writes: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+    @property
+    def notebook(self) -> str:
+        """The file name of the notebook without its ending."""
+        return f"{self.number:02d}_{self.name}"
+
+
+STAGES = {stage.name: stage for stage in (
+    Stage("prepare", 0,
+          writes=("sft_train", "sft_val", "test", "ai_pool_prompts", "human_pool_prompts", "sft",
+                  "ai_pool_responses", "human_pool_responses", "prepare_report")),
+    Stage("label_ai", 1, reads=("ai_pool_responses",), optional=("human_pool_responses",),
+          writes=("ai_pool_labeled", "human_pool_judged")),
+    Stage("label_human", 2, reads=("human_pool_responses",), writes=("human_pool_labeled",)),
+    Stage("validate", 3, reads=("ai_pool_labeled", "human_pool_labeled"),
+          optional=("human_pool_judged",),
+          writes=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "validation_report",
+                  "judge_agreement")),
+    Stage("train_dpo", 4,
+          reads=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "sft"),
+          optional=("judge_agreement",), writes=PREFERENCE_TRAINED),
+    Stage("evaluate", 5, reads=("test", "sft"),
+          optional=(*PREFERENCE_TRAINED, "ai_pool_labeled", "human_pool_labeled"),
+          writes=("evaluation",)),
+    Stage("analysis", 6, reads=("evaluation",),
+          writes=("analysis", "report", "report_html", "qualitative", "figures")),
+)}
+
+# What a folder's name in FILES stands for; asked only where a file needs it, because every
+# question is recorded as a setting that was read.
+_PLACES: dict[str, Callable[[Config], Path | str]] = {
+    "data": lambda config: config.folder("data"),
+    "models": lambda config: config.folder("models"),
+    "records": lambda config: config.folder("results"),
+    "evaluation": lambda config: config.folder("results") / apart(config, STAGES["evaluate"]),
+    "analysis": lambda config: config.folder("results") / apart(config, STAGES["analysis"]),
+    "labels": lambda config: (
+        config.folder("data") / "preferences" / apart(config, STAGES["label_ai"])),
+    "dpo": lambda config: (
+        config.folder("models") / "checkpoints" / apart(config, STAGES["label_ai"])),
+    "annotator": lambda config: config.label_human.annotator,
+    "given": lambda config: config.named_file("analysis.input_file"),
+    "test": lambda config: config.evaluation.test_file.format(data=config.folder("data")),
+}
+
+
+def path_of(config: Config, name: str) -> Path:
+    """The absolute path of a file or folder of the pipeline (a name of FILES)."""
+    place = FILES[name].place
+    known = {key: find(config) for key, find in _PLACES.items() if f"{{{key}}}" in place}
+    return (config.root / place.format(**known)).resolve()
+
+
+def read_file(config: Config, name: str) -> Any:
+    """The content of a file of the pipeline: its rows, parsed, or its one JSON value.
+
+    Raises:
+        MissingInput: it is not there; the message names the notebook that makes it.
+        DataError: it is malformed (file:line).
+    """
+    path = path_of(config, name)
+    parse = FILES[name].parse
+    if parse:
+        return read_jsonl(path, parse, made_by=made_by(name))
+    return read_json(path, made_by=made_by(name))
+
+
+def apart(config: Config, stage: Stage) -> str:
+    """The folder below the results for what must not replace the project's own; "" for the own."""
+    if stage.name == "analysis" and config.analysis.input_file:
+        given = config.named_file("analysis.input_file").resolve()
+        return f"given/{given.stem}-{content_id(str(given), length=8)}"
+    return "trial" if is_trial(config, stage) else ""
+
+
+def inputs_of(config: Config, stage: Stage) -> tuple[str, ...]:
+    """What a stage reads; an analysis of a file from elsewhere needs that file and nothing else."""
+    if stage.name == "analysis" and config.analysis.input_file:
+        return ("given_evaluation",)
+    return stage.reads + stage.optional
+
+
+def is_trial(config: Config, stage: Stage) -> bool:
+    """Whether a stage works on a part only (`max_examples`), or on the outcome of such a stage."""
+    if stage.name in ("prepare", "label_human"):
+        return False
+    if config.label_ai.max_examples is not None:
+        return True
+    return stage.name in ("evaluate", "analysis") and config.evaluation.max_examples is not None
+
+
+def made_by(name: str) -> str:
+    """Where to get a missing file from, for error messages."""
+    if name == "given_evaluation":
+        return "the program that wrote it"
+    maker = maker_of(name)
+    return f"notebooks/{maker.notebook}.ipynb" if maker else "the stage before"
+
+
+def maker_of(name: str) -> Stage | None:
+    """The stage that writes a file; None for files that a user brings."""
+    return next((stage for stage in STAGES.values() if name in stage.writes), None)

@@ -1,0 +1,236 @@
+"""The names and types of all settings, by section, and the record of which were really read.
+
+The values stand in five YAML files, which `config.load_config` reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from persuasion_lib.core.family import MODELS
+
+Fraction = Field(ge=0, le=1)
+Positive = Field(gt=0)
+# A setting that changes no outcome: where, how fast, for how much, watched by what.
+ASIDE = "changes no outcome"
+
+
+@dataclass
+class Reads:
+    """What a run asked of its settings: keys, prompts, and files that settings name."""
+
+    settings: set[str] = field(default_factory=set)
+    prompts: set[str] = field(default_factory=set)
+    files: set[str] = field(default_factory=set)
+
+    def clear(self) -> None:
+        """Forget everything, before a run begins."""
+        for kind in (self.settings, self.prompts, self.files):
+            kind.clear()
+
+
+class Section(BaseModel):
+    """Base of all sections: no unknown keys, no changes after loading, and reading is recorded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    _prefix: str = PrivateAttr("")
+    _reads: Reads = PrivateAttr(default_factory=Reads)
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if not name.startswith(("_", "model_")):
+            known = type(self).model_fields.get(name)
+            if known and ASIDE not in known.metadata and not isinstance(value, Section):
+                self._reads.settings.add(self._prefix + name)
+        return value
+
+    def values(self) -> dict[str, Any]:
+        """The values that can change an outcome, by name; all of them count as read."""
+        return {name: getattr(self, name) for name, known in type(self).model_fields.items()
+                if ASIDE not in known.metadata}
+
+
+class Paths(Section):
+    data: Annotated[str, ASIDE]
+    models: Annotated[str, ASIDE]
+    results: Annotated[str, ASIDE]
+
+
+class Model(Section):
+    base: str
+    revision: str
+    dtype: Literal["auto", "float32", "bfloat16"]
+    load_in_4bit: bool
+
+
+class Data(Section):
+    source: Literal["demo", "persuasionforgood", "cmv", "jsonl", "files"]
+    path: str | None
+    conversations: int = Field(ge=0)
+    sft_examples: int = Positive
+    sft_val_fraction: float = Field(gt=0, lt=1)
+    ai_pairs: int = Positive
+    human_pairs: int = Positive
+    test_examples: int = Positive
+    prompts_per_conversation: int = Positive
+    max_prompt_tokens: int = Positive
+    max_response_tokens: int = Positive
+    max_shared_passages: float = Fraction
+    system_prompt: str
+
+
+class DemoModel(Section):
+    steps: int = Positive
+    batch_size: int = Positive
+
+
+class Pairs(Section):
+    temperature: float = Positive
+    top_p: float = Field(gt=0, le=1)
+    max_new_tokens: int = Positive
+    batch_size: Annotated[int, ASIDE] = Positive
+    contrast: Literal["none", "temperatures", "best_of_n"]
+    contrast_temperature: float = Positive
+    best_of: int = Field(ge=2)
+    server: str | None
+    server_model: str | None
+
+
+class LabelAI(Section):
+    judge: Literal["anthropic", "openai", "offline"]
+    both_orders: bool
+    mode: Annotated[Literal["online", "batch"], ASIDE]
+    repeat_fraction: float = Fraction
+    max_examples: int | None = Field(gt=0)
+
+
+class Judging(Section):
+    budget_usd: Annotated[float, ASIDE] = Positive
+    prices_date: Annotated[str, ASIDE] = Field(pattern=r"^\d{4}-\d\d-\d\d$")
+    prices: Annotated[dict[str, tuple[float, float]], ASIDE]
+
+
+class LabelHuman(Section):
+    source: Literal["widget", "simulated", "file"]
+    path: str | None
+    annotator: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
+    max_missing: int = Field(ge=0)
+    repeat_fraction: float = Field(ge=0, le=0.5)
+    checks: int = Field(ge=0)
+    break_every: Annotated[int, ASIDE] = Positive
+
+
+class Gates(Section):
+    val_fraction: float = Field(gt=0, lt=1)
+    max_tie_fraction: float = Fraction
+    max_truncated_fraction: float = Fraction
+    max_poor_fraction: float = Fraction
+    max_opening_gap: float = Fraction
+    max_unclean_fraction: float = Fraction
+    min_train_pairs: int = Positive
+
+
+class SFT(Section):
+    learning_rate: float = Positive
+    num_epochs: int = Positive
+    per_device_train_batch_size: int = Positive
+    gradient_accumulation_steps: int = Positive
+
+
+class Lora(Section):
+    r: int = Positive
+    alpha: int = Positive
+    dropout: float = Field(ge=0, lt=1)
+
+
+class Training(Section):
+    evals_per_run: int = Positive
+    gradient_checkpointing: Annotated[bool, ASIDE]
+    report_to: Annotated[Literal["none", "tensorboard", "wandb", "trackio"], ASIDE]
+    processes: int = Positive
+    launch_config: Annotated[str | None, ASIDE]
+
+
+class DPO(Section):
+    beta: float = Positive
+    engine: Literal["shared_prefix", "trl"]
+    loss_type: Literal["sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair",
+                       "sppo_hard", "aot", "aot_unpaired", "apo_zero", "apo_down", "discopop",
+                       "sigmoid_norm"]
+    label_smoothing: float = Field(ge=0, lt=0.5)
+    ties: Literal["drop", "refuse"]
+    max_length: int = Positive
+    per_device_train_batch_size: int = Positive
+    gradient_accumulation_steps: int = Positive
+    watched_prompts: int = Field(ge=0)
+
+
+class DPOStage(Section):
+    learning_rate: float = Positive
+    num_epochs: int = Positive
+
+
+class Generation(Section):
+    max_new_tokens: int = Positive
+    temperature: float = Field(ge=0)
+    top_p: float = Field(gt=0, le=1)
+    batch_size: Annotated[int, ASIDE] = Positive
+
+
+class Oracle(Section):
+    generate: bool
+    source: Literal["anthropic", "openai", "offline"]
+
+
+class Similarity(Section):
+    embedder: Literal["openai", "offline"]
+
+
+class Safety(Section):
+    judge: Literal["anthropic", "openai", "offline"]
+    label_pairs: int = Field(ge=0)
+
+
+class Evaluation(Section):
+    test_file: str
+    models: list[Literal[MODELS]] = Field(min_length=2)
+    judge: Literal["anthropic", "openai", "offline"]
+    randomize_positions: bool
+    orders: int = Field(ge=1, le=4)
+    max_examples: int | None = Field(gt=0)
+
+
+class Analysis(Section):
+    input_file: str | None
+    training_files: list[str]
+    confidence: float = Field(gt=0, lt=1)
+    resamples: int = Positive
+    primary: list[str] = Field(min_length=2, max_length=2)
+
+
+class Anthropic(Section):
+    model: str
+    evaluate_model: str | None
+    oracle_model: str | None
+    effort: Literal["low", "medium", "high"]
+    max_tokens: int = Positive
+    timeout: Annotated[float, ASIDE] = Positive
+
+
+class OpenAI(Section):
+    base_url: str | None
+    model: str
+    evaluate_model: str | None
+    oracle_model: str | None
+    embedding_model: str
+    temperature: float | None = Field(ge=0)
+    max_tokens: int = Positive
+    timeout: Annotated[float, ASIDE] = Positive
+
+
+class RateLimiting(Section):
+    requests_per_minute: Annotated[float | None, ASIDE] = Positive

@@ -1,0 +1,129 @@
+"""The lineage of checkpoints: what each was trained on, by the hashes of the weights.
+
+Checkpoints are LoRA adapters. `rlhf` and `rlaif` were trained on base + SFT merged, `rlaif_rlhf`
+continued `rlaif` (see core/family).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import LineageError, MissingInput
+from persuasion_lib.core.family import FAMILY, REFERENCE
+from persuasion_lib.core.pipeline import made_by, path_of
+from persuasion_lib.core.store import file_hash, read_json, write_json
+from persuasion_lib.models.loading import EXPORT, base_folder
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a checkpoint comes from, written beside its weights as `lineage.json`.
+
+    `parents` maps each model of the chain below this one to the sha256 of its weights when this
+    one was trained; `reference` is the model that DPO compared with (None for SFT);
+    `fingerprint` is a hash of training data and settings.
+    """
+
+    name: str
+    base: str
+    revision: str
+    parents: dict[str, str]
+    reference: str | None
+    weights: str
+    fingerprint: str
+
+
+def base_hash(config: Config) -> str:
+    """sha256 over the weight files of the base model."""
+    digest = hashlib.sha256()
+    for file in sorted(base_folder(config).glob("*.safetensors")):
+        digest.update(f"{file.name} {file_hash(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def weights_hash(config: Config, name: str) -> str:
+    """sha256 of a model's own weights (of its adapter; of all files for the base)."""
+    return base_hash(config) if name == "base" else file_hash(path_of(config, name) / WEIGHTS)
+
+
+def write_lineage(config: Config, name: str, folder: Path, fingerprint: str) -> Lineage:
+    """Record what the checkpoint in `folder` was trained from; call before it is moved in place."""
+    lineage = Lineage(
+        name=name, base=config.model.base, revision=config.model.revision,
+        parents={parent: weights_hash(config, parent) for parent in FAMILY[name].parents},
+        reference=None if name == REFERENCE else REFERENCE, weights=file_hash(folder / WEIGHTS),
+        fingerprint=fingerprint)
+    write_json(folder / "lineage.json", asdict(lineage))
+    return lineage
+
+
+def read_lineage(config: Config, name: str) -> Lineage:
+    """The recorded lineage of a checkpoint.
+
+    Raises:
+        MissingInput: there is no checkpoint.
+        LineageError: there are weights without a (readable) record of where they come from.
+    """
+    folder = path_of(config, name)
+    if (folder / EXPORT).exists():
+        raise LineageError(f"{folder} holds a merged export, not an adapter; on top of the base "
+                           f"it would count twice. Run {made_by(name)} to train the adapter again.")
+    if not (folder / WEIGHTS).exists():
+        raise MissingInput(f"Model checkpoint not found: {folder / WEIGHTS}. Run {made_by(name)}.")
+    if not (folder / "lineage.json").exists():
+        raise LineageError(f"{folder} has no lineage.json, so nothing says which model its adapter "
+                           f"belongs on. Run {made_by(name)} to train it again.")
+    try:
+        return Lineage(**read_json(folder / "lineage.json", made_by=made_by(name)))
+    except TypeError as error:
+        raise LineageError(f"{folder / 'lineage.json'} is not a lineage record ({error}). "
+                           f"Run {made_by(name)} to train it again.") from None
+
+
+def check_lineage(config: Config, name: str) -> Lineage:
+    """Refuse a checkpoint whose weights or parents are not the recorded ones.
+
+    Raises:
+        MissingInput: the checkpoint or a parent is missing.
+        LineageError: weights were edited, or a parent was exchanged or trained again.
+    """
+    lineage = read_lineage(config, name)
+    if lineage.name != name:
+        raise LineageError(f"{path_of(config, name)} holds the model {lineage.name!r}, "
+                           f"not {name!r}. Run {made_by(name)} again.")
+    if weights_hash(config, name) != lineage.weights:
+        raise LineageError(f"the weights of {name} ({path_of(config, name)}) were changed after "
+                           f"training. Run {made_by(name)} again.")
+    parents = FAMILY[name].parents
+    if set(lineage.parents) != set(parents):
+        raise LineageError(f"{name} records the parents {sorted(lineage.parents)}, but is built "
+                           f"on {list(parents)}. Run {made_by(name)} again.")
+    for parent, recorded in lineage.parents.items():
+        if parent != "base":
+            read_lineage(config, parent)
+        if weights_hash(config, parent) != recorded:
+            raise LineageError(
+                f"{name} was trained on another {parent} (weights {recorded[:8]}…, now "
+                f"{weights_hash(config, parent)[:8]}…). Run {made_by(name)} again, or restore "
+                f"that {parent}.")
+    return lineage
+
+
+def is_current(config: Config, name: str, fingerprint: str) -> bool:
+    """Whether a checkpoint exists that was trained from just these data, settings and parents."""
+    with contextlib.suppress(MissingInput, LineageError):
+        return check_lineage(config, name).fingerprint == fingerprint
+    return False
+
+
+def fingerprint_of(values: Any) -> str:
+    """sha256 of JSON-able training settings and data hashes."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

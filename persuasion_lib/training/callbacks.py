@@ -1,0 +1,80 @@
+"""What a trainer calls while it trains: progress, validation at the end, live curves, a check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accelerate.utils import gather_object
+from IPython import get_ipython
+from IPython.display import DisplayHandle, display
+from transformers import TrainerCallback
+
+from persuasion_lib.core.errors import SelfTestError
+from persuasion_lib.core.progress import Progress, in_batch
+from persuasion_lib.training.launch import processes
+
+
+class ShowProgress(TrainerCallback):
+    """The library's progress line instead of the trainer's bar and tables."""
+
+    def __init__(self, desc: str) -> None:
+        self.desc = desc
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self.progress = Progress(state.max_steps - state.global_step, self.desc)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None,
+               **_: Any) -> None:
+        loss = (logs or {}).get("loss", (logs or {}).get("eval_loss"))
+        if loss is not None and hasattr(self, "progress"):
+            self.progress.note = f"loss {float(loss):.3f}"
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self.progress.update()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self.progress.close()
+
+
+class EvaluateAtEnd(TrainerCallback):
+    """A validation point and a checkpoint after the last step, wherever the interval falls."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = control.should_save = True
+
+
+class LiveCurves(TrainerCallback):
+    """The loss curves in the notebook, drawn again at every validation point; not in batch."""
+
+    def __init__(self, desc: str) -> None:
+        self.desc, self.handle = desc, None
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if in_batch() or get_ipython() is None or state.global_step == 0:
+            return
+        from persuasion_lib.training.curves import live_curve  # seaborn takes seconds to load
+        figure = live_curve(state.log_history, self.desc)
+        if isinstance(self.handle, DisplayHandle):
+            self.handle.update(figure)
+        else:
+            self.handle = display(figure, display_id=True)
+
+
+class GradientsAgree(TrainerCallback):
+    """Before the first update: all processes hold the same gradient, or training stops."""
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None,
+                              **_: Any) -> None:
+        group = processes()
+        if group.num_processes == 1 or state.global_step > 0 or group.distributed_type == "FSDP":
+            return
+        own = sum(float(p.grad.double().square().sum()) for p in model.parameters()
+                  if p.grad is not None)
+        every = gather_object([own])
+        if max(every) - min(every) > 1e-4 * max(every):
+            raise SelfTestError(f"the processes hold different gradients (squared norms {every}): "
+                                "each trains alone. Use torchrun, or training.processes=1.")
