@@ -56,8 +56,9 @@ def weights_hash(config: Config, name: str) -> str:
 
 def write_lineage(config: Config, name: str, folder: Path, fingerprint: str) -> Lineage:
     """Record what the checkpoint in `folder` was trained from; call before it is moved in place."""
+    # A note for people: what decides anything are the weights, so it does not count as read.
     lineage = Lineage(
-        name=name, base=config.model.base, revision=config.model.revision,
+        name=name, base=config.peek("model.base"), revision=config.peek("model.revision"),
         parents={parent: weights_hash(config, parent) for parent in FAMILY[name].parents},
         reference=None if name == REFERENCE else REFERENCE, weights=file_hash(folder / WEIGHTS),
         fingerprint=fingerprint)
