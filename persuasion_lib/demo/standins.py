@@ -141,12 +141,9 @@ class OfflineJudge:
     def _scores(self, prompt_text: str, replies: Sequence[str], sample: int) -> list[float]:
         """Noisy scores; the bias falls linearly from the first slot to 0 in the last."""
         last = max(1, len(replies) - 1)
-        scores = []
-        for slot, reply in enumerate(replies):
-            bias = self.position_bias * (1 - slot / last)
-            noise = self.noise * hashed_noise(prompt_text, reply, slot, sample, seed=self.seed)
-            scores.append(surface_score(prompt_text, reply) + bias + noise)
-        return scores
+        return [surface_score(prompt_text, reply) + self.position_bias * (1 - slot / last)
+                + self.noise * hashed_noise(prompt_text, reply, slot, sample, seed=self.seed)
+                for slot, reply in enumerate(replies)]
 
     def compare(self, prompt_text: str, first: str, second: str, *,
                 sample: int = 0) -> tuple[Literal["1", "2", "EQUAL"], str]:

@@ -77,9 +77,9 @@ def showings(pairs: Sequence[Pair], *, seed: int, annotator: str, repeat_fractio
     checks = min(checks, len(pool) // 20)
     for k in range(checks):
         place = len(pool) * (k + 1) / (checks + 1)
-        source = _check_source(place, repeated)
-        key = f"{pool[source].key}/check"
-        placed.append((place, Item(key, "check", _obvious(pool[source].pair), coin(key))))
+        source = pool[_check_source(place, repeated)]
+        key = f"{source.key}/check"
+        placed.append((place, Item(key, "check", _obvious(source.pair), coin(key))))
     return [item for _, item in sorted(placed, key=lambda each: each[0])]
 
 
@@ -233,11 +233,9 @@ class Session:
 
     def open(self, token: str) -> bool:
         """Show an answered item again, to answer it anew."""
-        for item, _ in self.recent(len(self.items)):
-            if self.token(item) == token:
-                self._opened = item
-                return True
-        return False
+        answered = {self.token(item): item for item, _ in self.recent(len(self.items))}
+        self._opened = answered.get(token, self._opened)
+        return token in answered
 
     def flag_of(self, item: Item) -> tuple[bool, str]:
         """(flagged, note) of an item."""
@@ -251,12 +249,8 @@ class Session:
 
     def chosen(self, kind: Kind = "pair") -> list[tuple[Item, Event]]:
         """The items of a kind with their choices that are labels (first, second or tie)."""
-        found = []
-        for item in self.items:
-            event = self.choice_of(item)
-            if item.kind == kind and event and event["preferred"]:
-                found.append((item, event))
-        return found
+        answers = ((item, self.choice_of(item)) for item in self.items if item.kind == kind)
+        return [(item, event) for item, event in answers if event and event["preferred"]]
 
     @property
     def missing(self) -> list[str]:

@@ -9,9 +9,10 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from persuasion_lib import stats
 from persuasion_lib.labeling.events import Event
 from persuasion_lib.labeling.session import FAST_S, ON_SCREEN, Session
+from persuasion_lib.stats.agreement import agreement
+from persuasion_lib.stats.position import consistency_pairs, pair_position_bias
 
 Figure = tuple[float, float, float, int]    # value, ci_low, ci_high, out of how many
 _COMPARED = ("n", "raw", "ci_low", "ci_high", "kappa", "kappa_low", "kappa_high", "status")
@@ -51,7 +52,7 @@ def _count(value: float, out_of: int) -> Figure:
 def _first_share(answers: Sequence[Event]) -> Figure:
     # A label from a file has no side: nobody knows which response its annotator saw first.
     sides = [ON_SCREEN.get(event["choice"]) for event in answers if event["swapped"] is not None]
-    bias = stats.pair_position_bias(sides)
+    bias = pair_position_bias(sides)
     return bias["p_first"], bias["ci_low"], bias["ci_high"], bias["first"] + bias["second"]
 
 
@@ -59,8 +60,8 @@ def _same_on_repeat(session: Session) -> Figure:
     once = {item.pair.pair_id: event["preferred"] for item, event in session.chosen("pair")}
     again = {item.pair.pair_id: event["preferred"] for item, event in session.chosen("repeat")}
     both = [pair_id for pair_id in again if pair_id in once]
-    same = stats.consistency_pairs([once[pair_id] for pair_id in both],
-                                   [again[pair_id] for pair_id in both])
+    same = consistency_pairs([once[pair_id] for pair_id in both],
+                             [again[pair_id] for pair_id in both])
     return same["rate"], same["ci_low"], same["ci_high"], same["n"]
 
 
@@ -86,8 +87,8 @@ def annotators_compared(sessions: Sequence[Session], *, seed: int) -> pd.DataFra
         first, second = _labels(one), _labels(two)
         both = sorted(first.keys() & second.keys())
         for ties in ("class", "drop"):
-            result = stats.agreement([first[key] for key in both], [second[key] for key in both],
-                                     ties=ties, seed=seed)
+            result = agreement([first[key] for key in both], [second[key] for key in both],
+                               ties=ties, seed=seed)
             rows.append({"annotators": f"{one.annotator}, {two.annotator}", "ties": ties,
                          **{key: result[key] for key in _COMPARED}})
     return pd.DataFrame(rows, columns=["annotators", "ties", *_COMPARED])

@@ -63,7 +63,7 @@ class LabelWidget(anywidget.AnyWidget):
         # The rest is about one item, named by a token. It may have left the screen since the key
         # was pressed: the session then refuses, and the message must not count for the next one.
         about_item = {"choose": self._choose, "flag": self._flag, "open": self._open}.get(do)
-        status = about_item(message, str(message.get("token"))) if about_item else None
+        status = about_item and about_item(message, str(message.get("token")))
         return status or ("ready", "Not counted: that pair is no longer on screen.")
 
     def _choose(self, message: dict[str, Any], token: str) -> Status | None:
@@ -95,8 +95,9 @@ class LabelWidget(anywidget.AnyWidget):
 
     def _show(self, kind: str, text: str, *, ack: str = "") -> None:
         session = self._session
-        everything_answered = session.current is None
-        view = "done" if everything_answered and self._view != "quit" else self._view
+        view = self._view
+        if view == "label" and session.current is None:
+            view = "done"
         labelling = view == "label"
         recent = [{"token": session.token(item), "choice": WORDS[choice],
                    "text": _opening(item.pair.prompt)} for item, choice in session.recent()]
