@@ -192,8 +192,8 @@ def view(run: StageRun, session: Session) -> Any:
 def judge_labels(run: StageRun, session: Session) -> list[LabeledPair]:
     """What the judge of 01 said of the same pairs; nothing until this annotator has answered all.
 
-    Person and judge label blind to each other, so its file stays shut while anything is open, a
-    repeat too.
+    Person and judge label blind to each other, so the judge's file is not opened while an answer
+    is still to come, be it a repeat.
     """
     path = run.path("human_pool_judged")
     if session.current is not None or not path.exists():
