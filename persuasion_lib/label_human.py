@@ -127,7 +127,7 @@ def _from_file(run: StageRun, pairs: Sequence[Pair]) -> Session:
     given = read_jsonl(path, _fitting(pairs, demo=_in_demo(run)), made_by="the tool that wrote it")
     asked = _session(run, pairs, settings.annotator)
     # A file brings its own second labels; what we would have shown twice is not its concern.
-    items = {item.key: item for item in asked.items if item.kind == "pair"}
+    items = {item.key: item for item in asked.pool}
     events = [_as_event(label, items[label.pair.pair_id]) for label in given]
     return Session(list(items.values()), events, _refuse, annotator=asked.annotator,
                    guidelines=asked.guidelines)
@@ -224,30 +224,25 @@ def write_labels(run: StageRun, session: Session) -> list[LabeledPair]:
     Raises:
         LabelsMissing: more pairs than `label_human.max_missing` have no label; nothing is written.
     """
-    labels = labeled_pairs(run, session)
     missing = len(session.missing)
     if missing > run.config.label_human.max_missing:
         raise LabelsMissing(_how_to_go_on(run, session))
-    skipped = _pairs_of(session) - len(labels) - missing
     if missing:
         run.warnings.append(f"{missing} pairs are not labelled (label_human.max_missing allows "
                             "it).")
-    if skipped:
-        run.warnings.append(f"{skipped} pairs were skipped twice and have no label.")
+    if session.left_out:
+        run.warnings.append(f"{session.left_out} pairs were skipped twice and have no label.")
     if session.foreign:
         run.warnings.append(f"{session.foreign} answers in the log belong to other texts than "
                             "this pool's and do not count.")
+    labels = labeled_pairs(run, session)
     write_jsonl(run.path("human_pool_labeled"), map(labeled_row, labels))
     return labels
 
 
-def _pairs_of(session: Session) -> int:
-    return sum(item.kind == "pair" for item in session.items)
-
-
 def _how_to_go_on(run: StageRun, session: Session) -> str:
     settings = run.config.label_human
-    head = f"{len(session.missing)} of {_pairs_of(session)} pairs have no label yet"
+    head = f"{len(session.missing)} of {len(session.pool)} pairs have no label yet"
     if settings.source == "file":
         return (f"{head} in {settings.path} (first: {session.missing[0]}). Label them there, or "
                 "allow it with label_human.max_missing.")

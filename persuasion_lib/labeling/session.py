@@ -253,10 +253,19 @@ class Session:
         return [(item, event) for item, event in answers if event and event["preferred"]]
 
     @property
+    def pool(self) -> list[Item]:
+        """The pairs of the pool, each once; repeats and checks are extra."""
+        return [item for item in self.items if item.kind == "pair"]
+
+    @property
     def missing(self) -> list[str]:
-        """Ids of the pairs of the pool that are not answered yet; repeats and checks are extra."""
-        return [item.key for item in self.items
-                if item.kind == "pair" and not self.answered(item.key)]
+        """Ids of the pairs of the pool that are not answered yet."""
+        return [item.key for item in self.pool if not self.answered(item.key)]
+
+    @property
+    def left_out(self) -> int:
+        """How many pairs of the pool have no label because they were skipped twice."""
+        return len(self.pool) - len(self.missing) - len(self.chosen("pair"))
 
     @property
     def done(self) -> int:

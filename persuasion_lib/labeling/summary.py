@@ -23,16 +23,15 @@ def session_figures(session: Session) -> pd.DataFrame:
 
     Columns: value, ci_low, ci_high (95 %, Wilson; NaN for counts), n (what the value is out of).
     """
-    pool = [item for item in session.items if item.kind == "pair"]
+    pool = session.pool
     labels = [event["preferred"] for _, event in session.chosen("pair")]
     checks = [event["preferred"] for _, event in session.chosen("check")]
     answers = [event for event in map(session.choice_of, session.items) if event]
     times = [event["seconds"] for event in answers if event.get("seconds") is not None]
-    left_out = len(pool) - len(session.missing) - len(labels)
     figures = {
         "pairs with a label": _count(len(labels), len(pool)),
         "of these ties": _count(labels.count("tie"), len(labels)),
-        "left out (skipped twice)": _count(left_out, len(pool)),
+        "left out (skipped twice)": _count(session.left_out, len(pool)),
         "flagged": _count(sum(session.flag_of(item)[0] for item in pool), len(pool)),
         "first position preferred": _first_share(answers),
         "same answer on the repeat": _same_on_repeat(session),
