@@ -86,7 +86,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _label(options: argparse.Namespace) -> int:
-    from persuasion_lib.label_human import open_app
+    from persuasion_lib.labeling.app import open_app
     return open_app(load_config(options.profile, options.overrides))
 
 

@@ -13,8 +13,10 @@ from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
 from persuasion_lib.core.records import LabeledPair, labeled_row, pair_row, parse_labeled
 from persuasion_lib.core.stage import start
 from persuasion_lib.core.store import read_jsonl, write_jsonl
+from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling.app import app_notebook
 from persuasion_lib.labeling.events import EventLog
+from persuasion_lib.labeling.summary import session_figures
 from worlds.labeling_pool import make_demo, make_pairs
 
 
@@ -26,12 +28,12 @@ def project(tmp_path, monkeypatch):
 
 
 def opened(*overrides, profile="demo"):
-    stage = start("label_human", profile, [*overrides])
-    return stage, label_human.open_session(stage, label_human.read_pool(stage))
+    run = start("label_human", profile, [*overrides])
+    return run, label_human.open_session(run, label_human.read_pool(run))
 
 
-def written(stage):
-    return read_jsonl(stage.path("human_pool_labeled"), parse_labeled, made_by="02")
+def written(run):
+    return read_jsonl(run.path("human_pool_labeled"), parse_labeled, made_by="02")
 
 
 def labeled(label="a", by="human"):
@@ -49,19 +51,19 @@ def label_all(session, choice="first"):
 
 
 def test_the_stand_in_labels_every_pair_and_is_named_in_every_row(project):
-    stage, session = opened()
-    assert len(label_human.write_labels(stage, session)) == 40
-    assert {pair.labeled_by for pair in written(stage)} == {"simulated annotator (stand-in)"}
-    assert stage.finish(planned=40, done=40)["counts"] == {"planned": 40, "done": 40}
+    run, session = opened()
+    assert len(label_human.write_labels(run, session)) == 40
+    assert {pair.labeled_by for pair in written(run)} == {"simulated annotator (stand-in)"}
+    assert run.finish(planned=40, done=40)["counts"] == {"planned": 40, "done": 40}
 
 
 def test_the_stand_in_gives_the_same_file_twice_and_leaves_no_log(project):
-    stage, session = opened()
-    label_human.write_labels(stage, session)
-    first = stage.path("human_pool_labeled").read_bytes()
+    run, session = opened()
+    label_human.write_labels(run, session)
+    first = run.path("human_pool_labeled").read_bytes()
     label_human.write_labels(*opened())
-    assert stage.path("human_pool_labeled").read_bytes() == first
-    assert not stage.path("human_events").exists()
+    assert run.path("human_pool_labeled").read_bytes() == first
+    assert not run.path("human_events").exists()
 
 
 def test_the_stand_in_cannot_label_for_a_real_model(project):
@@ -77,16 +79,16 @@ def test_a_pair_that_is_in_the_pool_twice_is_an_error_with_its_line(project):
 
 
 def test_labels_missing_in_a_batch_run_say_how_many_and_how_to_go_on(project):
-    stage, session = opened("label_human.source=widget")
+    run, session = opened("label_human.source=widget")
     with pytest.raises(MissingInput, match="40 of 40 pairs.*make lab"):
-        label_human.write_labels(stage, session)
-    assert not stage.path("human_pool_labeled").exists()
+        label_human.write_labels(run, session)
+    assert not run.path("human_pool_labeled").exists()
 
 
 def test_missing_labels_show_in_a_notebook_without_a_traceback(project):
-    stage, session = opened("label_human.source=widget")
+    run, session = opened("label_human.source=widget")
     with pytest.raises(label_human.LabelsMissing) as caught:
-        label_human.write_labels(stage, session)
+        label_human.write_labels(run, session)
     lines = caught.value._render_traceback_()
     assert lines[0].startswith("LABELS MISSING: 40 of 40 pairs") and len(lines) < 8
 
@@ -95,54 +97,58 @@ def test_a_batch_run_derives_the_file_from_the_log_of_a_person(project, monkeypa
     monkeypatch.delenv("PERSUASION_BATCH")
     label_all(opened("label_human.source=widget")[1])
     monkeypatch.setenv("PERSUASION_BATCH", "1")
-    stage, session = opened("label_human.source=widget")
-    assert len(label_human.write_labels(stage, session)) == 40
-    rows = written(stage)
+    run, session = opened("label_human.source=widget")
+    assert len(label_human.write_labels(run, session)) == 40
+    rows = written(run)
     assert {pair.labeled_by for pair in rows} == {"human"}
     assert all(pair.label == ("b" if pair.pair.metadata["shown_swapped"] else "a")
                for pair in rows)
 
 
 def test_the_second_label_of_a_repeat_is_stored_with_its_pair_in_stored_order(project):
-    stage, session = opened("label_human.repeat_fraction=0.5")
-    label_human.write_labels(stage, session)
-    again = [pair for pair in written(stage) if pair.again]
-    assert len(again) == 20 and all(pair.again == pair.label for pair in again)
+    run, session = opened("label_human.repeat_fraction=0.5")
+    label_human.write_labels(run, session)
+    again = [pair for pair in written(run) if pair.again]
+    annotator = SimulatedAnnotator(run.config.seed)
+    texts = [(one.pair.prompt, one.pair.response_a, one.pair.response_b) for one in again]
+    assert [one.label for one in again] == [annotator.label(*text) for text in texts]
+    assert [one.again for one in again] == [annotator.label(*text, sample=1) for text in texts]
+    assert len(again) == 20 and any(one.again != one.label for one in again)
 
 
 def test_a_batch_run_does_not_shut_out_a_person_at_work(project):
-    stage, _ = opened("label_human.source=widget")
-    person = EventLog(stage.path("human_events"))
+    run, _ = opened("label_human.source=widget")
+    person = EventLog(run.path("human_events"))
     opened("label_human.source=widget")
     person.append({"event": "flag", "key": "p000", "text": ""})
 
 
 def test_ties_are_written_as_equal_and_skips_are_absent_and_named(project, monkeypatch):
     monkeypatch.delenv("PERSUASION_BATCH")
-    stage, session = opened("label_human.source=widget")
+    run, session = opened("label_human.source=widget")
     session.choose(session.token(session.current), "skip")
     label_all(session, "tie")
     session.undo()
     session.choose(session.token(session.current), "skip")
-    assert len(label_human.write_labels(stage, session)) == 39
-    assert {pair.label for pair in written(stage)} == {"tie"}
-    assert any("1 pairs were skipped twice" in text for text in stage.warnings)
+    assert len(label_human.write_labels(run, session)) == 39
+    assert {pair.label for pair in written(run)} == {"tie"}
+    assert any("1 pairs were skipped twice" in text for text in run.warnings)
 
 
 def test_fewer_labels_will_do_only_where_the_setting_says_so(project):
     overrides = write_file(project, labeled()[:30])
     with pytest.raises(MissingInput, match="10 of 40 pairs have no label yet in labels.jsonl"):
         label_human.write_labels(*opened(*overrides))
-    stage, session = opened(*overrides, "label_human.max_missing=10")
-    assert len(label_human.write_labels(stage, session)) == 30
-    assert any("10 pairs are not labelled" in text for text in stage.warnings)
+    run, session = opened(*overrides, "label_human.max_missing=10")
+    assert len(label_human.write_labels(run, session)) == 30
+    assert any("10 pairs are not labelled" in text for text in run.warnings)
 
 
 def test_a_file_of_labels_comes_through_unchanged(project):
-    stage, session = opened(*write_file(project, labeled("b", by="Ann")))
-    label_human.write_labels(stage, session)
-    assert {(pair.label, pair.labeled_by) for pair in written(stage)} == {("b", "Ann")}
-    assert label_human.summary(session).loc["first position preferred", "n"] == 0
+    run, session = opened(*write_file(project, labeled("b", by="Ann")))
+    label_human.write_labels(run, session)
+    assert {(pair.label, pair.labeled_by) for pair in written(run)} == {("b", "Ann")}
+    assert session_figures(session).loc["first position preferred", "n"] == 0
 
 
 def test_a_file_without_pair_ids_is_matched_by_its_texts(project):
@@ -182,7 +188,7 @@ def test_a_file_that_does_not_fit_the_pool_is_refused_with_its_line(project, nam
 
 
 def test_labels_of_the_stand_in_cannot_enter_a_real_data_set_through_a_file(project):
-    overrides = write_file(project, labeled(by=label_human.STAND_IN))
+    overrides = write_file(project, labeled(by=ANNOTATOR_NAME))
     opened(*overrides)
     with pytest.raises(DataError, match=r"labels.jsonl:1: .*stand-in.*real data set"):
         opened(*overrides, "model.base=Qwen/Qwen2.5-0.5B-Instruct")
@@ -203,15 +209,43 @@ def test_agreement_reads_the_logs_of_all_annotators(project, monkeypatch):
         while session.current:
             first = session.current.swapped == (session.current.key < "p020")
             session.choose(session.token(session.current), "first" if first else "second")
-    stage = start("label_human", "demo", ["label_human.annotator=ann"])
-    table = label_human.agreement(stage, label_human.read_pool(stage))
+    run = start("label_human", "demo", ["label_human.annotator=ann"])
+    table = label_human.other_annotators(run, label_human.read_pool(run))
     assert table["annotators"].tolist() == ["ann, bob"] * 2
     assert table["n"].tolist() == [40, 40] and table["kappa"].tolist() == [1.0, 1.0]
 
 
+def judged(run):
+    """What 01 leaves of its judge: a label and a reason for every pair of the pool."""
+    rows = [labeled_row(LabeledPair(pair, "b", "judge", "because b")) for pair in make_pairs(40)]
+    write_jsonl(run.path("human_pool_judged"), rows)
+
+
+def test_what_the_judge_said_is_not_shown_before_the_last_answer_repeats_included(
+        project, monkeypatch):
+    monkeypatch.delenv("PERSUASION_BATCH")
+    run, session = opened("label_human.source=widget")
+    judged(run)
+    while session.current:
+        assert label_human.judge_labels(run, session) == []
+        session.choose(session.token(session.current), "first")
+    assert [one.reasoning for one in label_human.judge_labels(run, session)] == ["because b"] * 40
+    session.undo()
+    assert label_human.judge_labels(run, session) == []
+
+
+def test_what_the_judge_said_of_a_file_is_shown_when_the_file_has_a_label_for_every_pair(project):
+    run, session = opened(*write_file(project, labeled()))
+    assert label_human.judge_labels(run, session) == []     # 01 has not run
+    judged(run)
+    assert len(label_human.judge_labels(run, session)) == 40
+    run, session = opened(*write_file(project, labeled()[:39]), "label_human.max_missing=1")
+    assert label_human.judge_labels(run, session) == []
+
+
 def test_a_batch_run_shows_no_widget(project):
-    stage, session = opened("label_human.source=widget")
-    assert "40 are missing" in label_human.view(stage, session).data
+    run, session = opened("label_human.source=widget")
+    assert "40 are missing" in label_human.view(run, session).data
 
 
 def test_the_app_is_the_labelling_cells_with_the_settings_of_the_command(project):
@@ -220,7 +254,7 @@ def test_the_app_is_the_labelling_cells_with_the_settings_of_the_command(project
     source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     assert 'label_human.annotator="ann"' in source and "data.human_pairs=40" in source
     assert "label_human.source=widget" in source
-    assert "label_human.view(stage, session)" in source and "write_labels" not in source
+    assert "label_human.view(run, session)" in source and "write_labels" not in source
 
 
 def test_the_notebook_is_in_house_style(project):

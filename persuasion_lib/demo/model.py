@@ -20,7 +20,17 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import Conversation, Message
 
-END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+END_OF_TEXT = "<|endoftext|>"
+TURN_START = "<|im_start|>"
+TURN_END = "<|im_end|>"
+
+# The recipe: small enough for a minute on two CPU cores, large enough to learn the phrases.
+VOCABULARY = 1500       # tokens
+HIDDEN_SIZE = 160
+LAYERS = 2
+HEADS = 4
+MAX_TOKENS = 512        # longer conversations are cut at the end
+LEARNING_RATE = 4e-3    # at its peak, after a warm-up of a twentieth of the steps
 
 # ChatML as in Qwen2.5, without its invented default system message.
 CHAT_TEMPLATE = (
@@ -30,7 +40,7 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}")
 
 
-def train_tokenizer(texts: Sequence[str], *, vocab_size: int = 1500) -> Qwen2Tokenizer:
+def train_tokenizer(texts: Sequence[str], *, vocab_size: int = VOCABULARY) -> Qwen2Tokenizer:
     """A byte-level BPE tokenizer of at most `vocab_size` tokens with the chat template.
 
     It is Qwen2's class on purpose: `AutoTokenizer` takes that class for every Qwen2 model and
@@ -38,7 +48,8 @@ def train_tokenizer(texts: Sequence[str], *, vocab_size: int = 1500) -> Qwen2Tok
     """
     tokenizer = Qwen2Tokenizer().train_new_from_iterator(
         texts, vocab_size, new_special_tokens=[TURN_START, TURN_END], show_progress=False)
-    tokenizer.eos_token, tokenizer.pad_token = TURN_END, END_OF_TEXT
+    tokenizer.eos_token = TURN_END
+    tokenizer.pad_token = END_OF_TEXT
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
@@ -70,18 +81,14 @@ def _loss(model: Qwen2ForCausalLM, batch: Sequence[Sequence[int]], pad: int) -> 
                  labels=ids.masked_fill(mask == 0, -100)).loss
 
 
-def _pretrain(model: Qwen2ForCausalLM, sequences: Sequence[Sequence[int]], *, seed: int,
-              steps: int, batch_size: int, learning_rate: float, pad: int,
+def _pretrain(model: Qwen2ForCausalLM, batches: Iterator[list[Sequence[int]]], steps: int,
               progress: Callable[[int, int, float], None] | None) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98),
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98),
                                   weight_decay=0.01)
-    warmup = max(1, steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(
-        (step + 1) / warmup, 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps))))
-    batches = _batches(sequences, batch_size, seed)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     model.train()
     for step in range(1, steps + 1):
-        loss = _loss(model, next(batches), pad)
+        loss = _loss(model, next(batches), model.config.pad_token_id)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -92,11 +99,16 @@ def _pretrain(model: Qwen2ForCausalLM, sequences: Sequence[Sequence[int]], *, se
     model.eval()
 
 
+def _rate(step: int, steps: int) -> float:
+    """The share of the peak learning rate: a linear warm-up, then a half cosine down to 0.05."""
+    warmup = (step + 1) / max(1, steps // 20)
+    decay = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return min(warmup, decay)
+
+
 def build_base_model(
-        conversations: Sequence[Conversation], directory: Path, *, seed: int, steps: int = 220,
-        batch_size: int = 32, learning_rate: float = 4e-3, system_prompt: str | None = None,
-        vocab_size: int = 1500, hidden_size: int = 160, n_layers: int = 2, n_heads: int = 4,
-        max_tokens: int = 512,
+        conversations: Sequence[Conversation], directory: Path, *, seed: int, steps: int,
+        batch_size: int, system_prompt: str | None = None,
         progress: Callable[[int, int, float], None] | None = None) -> Path:
     """Train the tokenizer and the model and save both in `directory`, which must not exist yet.
 
@@ -104,33 +116,37 @@ def build_base_model(
         conversations: every turn of both sides is learned.
         steps: optimiser steps of `batch_size` conversations.
         system_prompt: stands before every conversation where given.
-        max_tokens: longer conversations are cut at the end.
         progress: called after every step with (step, steps, loss in nats per token).
 
     Returns:
         `directory`. It appears when all is written, so a killed run leaves no half model.
+
+    Raises:
+        DataError: there are no conversations, or the directory exists.
     """
     if not conversations:
         raise DataError("no conversations to pre-train the demo model on; run notebooks/00_prepare")
-    directory = Path(directory)
     if directory.exists():
         raise DataError(f"{directory} exists already; delete it to build the demo model anew")
     chats = [_messages(conversation, system_prompt) for conversation in conversations]
-    tokenizer = train_tokenizer([m["content"] for chat in chats for m in chat]
-                                + ["system", "user", "assistant"] * len(chats),
-                                vocab_size=vocab_size)
+    # The roles are in every rendered chat, so the tokenizer must see them as often.
+    roles = ["system", "user", "assistant"] * len(chats)
+    tokenizer = train_tokenizer([m["content"] for chat in chats for m in chat] + roles)
     rendered = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]
-    sequences = [ids[:max_tokens] for ids in tokenizer(rendered)["input_ids"]]
+    sequences = [ids[:MAX_TOKENS] for ids in tokenizer(rendered)["input_ids"]]
     torch.manual_seed(seed)
-    model = Qwen2ForCausalLM(Qwen2Config(
-        vocab_size=len(tokenizer), hidden_size=hidden_size, num_hidden_layers=n_layers,
-        intermediate_size=3 * hidden_size, num_attention_heads=n_heads,
-        num_key_value_heads=n_heads, tie_word_embeddings=True, initializer_range=0.04,
-        max_position_embeddings=4 * max_tokens, bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
-    _pretrain(model, sequences, seed=seed, steps=steps, batch_size=batch_size,
-              learning_rate=learning_rate, pad=tokenizer.pad_token_id, progress=progress)
+    model = _new_model(tokenizer)
+    _pretrain(model, _batches(sequences, batch_size, seed), steps, progress)
     return _save(model, tokenizer, directory)
+
+
+def _new_model(tokenizer: Qwen2Tokenizer) -> Qwen2ForCausalLM:
+    return Qwen2ForCausalLM(Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=HIDDEN_SIZE, num_hidden_layers=LAYERS,
+        intermediate_size=3 * HIDDEN_SIZE, num_attention_heads=HEADS, num_key_value_heads=HEADS,
+        tie_word_embeddings=True, initializer_range=0.04, max_position_embeddings=4 * MAX_TOKENS,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id))
 
 
 def _save(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, directory: Path) -> Path:

@@ -13,16 +13,28 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import Label, Message, render_text
-from persuasion_lib.demo.corpus import best_reply, gold_utility, topic_of, words
+from persuasion_lib.demo.corpus import (
+    best_reply,
+    gold_utility,
+    is_finished,
+    topic_of,
+    user_text,
+    words,
+)
 
-__all__ = ["OfflineJudge", "SimulatedAnnotator", "embed", "gold_utility", "judge_noise",
-           "surface_features", "surface_score"]
+ANNOTATOR_NAME = "simulated annotator (stand-in)"
+
+
+def is_stand_in(labeled_by: str) -> bool:
+    """Whether a label was given by a stand-in of the demo, going by the name stored with it."""
+    return "stand-in" in labeled_by
+
 
 # The words that the features count: a feature is min(1, number of matches / how many suffice).
 MARKERS: dict[str, tuple[int, str]] = {
@@ -36,19 +48,27 @@ MARKERS: dict[str, tuple[int, str]] = {
                     r"obviously|must"),
     "flattery": (1, r"brilliant|smart|wonderful|amazing|kind of you|generous|wise")}
 
-# name: (weight of the judge, weight of the annotator's fallback, what the feature is in [0, 1])
-FEATURES: dict[str, tuple[float, float, str]] = {
-    "overlap": (2.8, 2.8, "share of the reply's content words that stand in the context"),
-    "reasons": (0.8, 1.0, "words that introduce a reason; 2 suffice"),
-    "acknowledgement": (0.6, 0.9, "words that accept the other's point; 1 suffices"),
-    "evidence": (0.6, 0.6, "words for studies and facts, numbers from 10; 1 suffices"),
-    "question": (0.6, 0.5, "a question mark"),
-    "hedges": (0.3, 0.3, "words of doubt; 2 suffice"),
-    "pressure": (-1.2, -1.6, "guilt, urgency, claims beyond doubt; 2 suffice"),
-    "flattery": (0.3, -0.6, "praise of the reader: the judge likes it, people do not"),
-    "repetition": (-6.0, -6.0, "share of word triples said before"),
-    "length": (0.4, 0.5, "1 - exp(-words/40): the judge likes long replies"),
-    "unfinished": (-1.4, -1.0, "no end mark: the reply was cut off")}
+
+class Feature(NamedTuple):
+    """What a feature is, in [0, 1], and what the judge and the annotator's fallback give for it."""
+
+    judge: float
+    annotator: float
+    meaning: str
+
+
+FEATURES = {
+    "overlap": Feature(2.8, 2.8, "share of the reply's content words that stand in the context"),
+    "reasons": Feature(0.8, 1.0, "words that introduce a reason; 2 suffice"),
+    "acknowledgement": Feature(0.6, 0.9, "words that accept the other's point; 1 suffices"),
+    "evidence": Feature(0.6, 0.6, "words for studies and facts, numbers from 10; 1 suffices"),
+    "question": Feature(0.6, 0.5, "a question mark"),
+    "hedges": Feature(0.3, 0.3, "words of doubt; 2 suffice"),
+    "pressure": Feature(-1.2, -1.6, "guilt, urgency, claims beyond doubt; 2 suffice"),
+    "flattery": Feature(0.3, -0.6, "praise of the reader: the judge likes it, people do not"),
+    "repetition": Feature(-6.0, -6.0, "share of word triples said before"),
+    "length": Feature(0.4, 0.5, "1 - exp(-words/40): the judge likes long replies"),
+    "unfinished": Feature(-1.4, -1.0, "no end mark: the reply was cut off")}
 
 _STOPWORDS = frozenset(words(
     "about after also because been before being between could does doing each every from have "
@@ -72,15 +92,18 @@ def surface_features(prompt_text: str, reply: str) -> dict[str, float]:
     """The features that `FEATURES` describes, each in [0, 1]; an empty reply has none."""
     if not reply.strip():
         return dict.fromkeys(FEATURES, 0.0) | {"unfinished": 1.0}
-    context, content = set(_content_words(prompt_text)), _content_words(reply)
-    features = {name: min(1.0, len(re.findall(rf"\b(?:{pattern})\b", reply.lower())) / enough)
-                for name, (enough, pattern) in MARKERS.items()}
+    context = set(_content_words(prompt_text))
+    content = _content_words(reply)
+    features = {}
+    for name, (enough, pattern) in MARKERS.items():
+        matches = re.findall(rf"\b(?:{pattern})\b", reply.lower())
+        features[name] = min(1.0, len(matches) / enough)
     return features | {
         "overlap": sum(word in context for word in content) / max(1, len(content)),
         "question": float("?" in reply),
         "repetition": _repetition(reply),
         "length": 1 - math.exp(-len(words(reply)) / 40),
-        "unfinished": float(not re.search(r"[.!?][\"')*]*$", reply.strip()))}
+        "unfinished": float(not is_finished(reply))}
 
 
 def surface_score(prompt_text: str, reply: str, *, annotator: bool = False) -> float:
@@ -88,11 +111,12 @@ def surface_score(prompt_text: str, reply: str, *, annotator: bool = False) -> f
 
     `annotator` takes the annotator's weights instead.
     """
+    who = "annotator" if annotator else "judge"
     features = surface_features(prompt_text, reply)
-    return sum(FEATURES[name][int(annotator)] * value for name, value in features.items())
+    return sum(getattr(FEATURES[name], who) * value for name, value in features.items())
 
 
-def judge_noise(*parts: object, seed: int) -> float:
+def hashed_noise(*parts: object, seed: int) -> float:
     """A standard normal number that depends only on `parts` and `seed`, not on the call."""
     digest = hashlib.sha256(repr((seed, *parts)).encode()).digest()
     return NormalDist().inv_cdf((int.from_bytes(digest[:7], "big") + 0.5) / 2**56)
@@ -109,14 +133,16 @@ class OfflineJudge:
 
     def __init__(self, *, seed: int, noise: float = 0.25, position_bias: float = 0.1,
                  tie_margin: float = 0.15) -> None:
-        self.seed, self.noise = seed, noise
-        self.position_bias, self.tie_margin = position_bias, tie_margin
+        self.seed = seed
+        self.noise = noise
+        self.position_bias = position_bias
+        self.tie_margin = tie_margin
 
     def _scores(self, prompt_text: str, replies: Sequence[str], sample: int) -> list[float]:
         """Noisy scores; the bias falls linearly from the first slot to 0 in the last."""
         last = max(1, len(replies) - 1)
         return [surface_score(prompt_text, reply) + self.position_bias * (1 - slot / last)
-                + self.noise * judge_noise(prompt_text, reply, slot, sample, seed=self.seed)
+                + self.noise * hashed_noise(prompt_text, reply, slot, sample, seed=self.seed)
                 for slot, reply in enumerate(replies)]
 
     def compare(self, prompt_text: str, first: str, second: str, *,
@@ -125,9 +151,9 @@ class OfflineJudge:
         one, two = self._scores(prompt_text, (first, second), sample)
         if abs(one - two) < self.tie_margin:
             return "EQUAL", "Both responses are about equally persuasive."
-        better, worse = (first, second) if one > two else (second, first)
-        verdict: Literal["1", "2"] = "1" if one > two else "2"
-        return verdict, f"Response {verdict} {_why(prompt_text, better, worse)}."
+        if one > two:
+            return "1", f"Response 1 {_why(prompt_text, first, second)}."
+        return "2", f"Response 2 {_why(prompt_text, second, first)}."
 
     def rank(self, prompt_text: str, candidates: Sequence[str], *,
              sample: int = 0) -> tuple[list[int], str]:
@@ -144,30 +170,30 @@ class OfflineJudge:
         reply that quotes the key words of the last message.
         """
         text = render_text(list(prompt))
-        topic = topic_of(_user_text(prompt))
+        topic = topic_of(user_text(prompt))
         return best_reply(topic, text) if topic else _general_reply(prompt[-1]["content"])
 
 
 def _why(prompt_text: str, better: str, worse: str) -> str:
     """The feature that speaks most for the better reply, in words."""
     ahead, behind = (surface_features(prompt_text, text) for text in (better, worse))
-    gains = {name: FEATURES[name][0] * (ahead[name] - behind[name]) for name in FEATURES}
+    gains = {name: feature.judge * (ahead[name] - behind[name])
+             for name, feature in FEATURES.items()}
     name = max(gains, key=gains.__getitem__)
-    more = "more" if FEATURES[name][0] > 0 else "less"
-    return f"is better: it has {more} {name}" if gains[name] > 0 else "is slightly better overall"
+    if gains[name] <= 0:
+        return "is slightly better overall"
+    more = "more" if FEATURES[name].judge > 0 else "less"
+    return f"is better: it has {more} {name}"
 
 
 def _general_reply(text: str) -> str:
-    keys = [key for key, _ in Counter(w for w in words(text) if w[:6] in _content_words(text))
-            .most_common(3)] or ["this"]
+    stems = _content_words(text)
+    counts = Counter(word for word in words(text) if word[:6] in stems)
+    keys = [key for key, _ in counts.most_common(3)] or ["this"]
     return (f"I understand your point about {keys[0]}, and it is a fair one. But there is a reason "
             f"to look again at {' and '.join(keys[1:] or keys)}: studies often found that "
             f"people who tried the other side of {keys[0]} were glad, because it fitted their own "
             f"aims. It may not hold for everyone. What would you need to see?")
-
-
-def _user_text(prompt: Sequence[Message]) -> str:
-    return " ".join(m["content"] for m in prompt if m["role"] == "user")
 
 
 class SimulatedAnnotator:
@@ -182,20 +208,31 @@ class SimulatedAnnotator:
     """
 
     def __init__(self, seed: int, *, noise: float = 0.3, tie_margin: float = 0.15) -> None:
-        self.seed, self.noise, self.tie_margin = seed, noise, tie_margin
+        self.seed = seed
+        self.noise = noise
+        self.tie_margin = tie_margin
 
     def _utility(self, prompt: Sequence[Message], response: str) -> float:
-        if topic_of(_user_text(prompt)) is not None:
+        if topic_of(user_text(prompt)) is not None:
             return gold_utility(prompt, response)
         return surface_score(render_text(list(prompt)), response, annotator=True)
 
-    def label(self, prompt: Sequence[Message], response_a: str, response_b: str) -> Label:
-        """The better response, or a tie; the same pair always gets the same label."""
+    def label(self, prompt: Sequence[Message], response_a: str, response_b: str, *,
+              sample: int = 0) -> Label:
+        """The better response, or a tie, whichever of the two stands first.
+
+        The same pair in the same `sample` always gets the same label. Another sample draws other
+        noise, as a person who meets a pair again may change their mind.
+        """
+        if response_a == response_b:
+            return "tie"
         low, high = sorted((response_a, response_b))
-        noise = self.noise * judge_noise(_user_text(prompt), low, high, seed=self.seed)
-        difference = (self._utility(prompt, response_a) - self._utility(prompt, response_b)
-                      + (noise if response_a == low else -noise))
-        if response_a == response_b or abs(difference) < self.tie_margin:
+        # Sample 0 is hashed without its number: the first labels are older than the samples.
+        drawn = (sample,) if sample else ()
+        noise = self.noise * hashed_noise(user_text(prompt), low, high, *drawn, seed=self.seed)
+        difference = self._utility(prompt, response_a) - self._utility(prompt, response_b)
+        difference += noise if response_a == low else -noise
+        if abs(difference) < self.tie_margin:
             return "tie"
         return "a" if difference > 0 else "b"
 

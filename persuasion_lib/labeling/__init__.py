@@ -1,1 +1,12 @@
-"""Pairwise labelling by people: a session without a screen, its event log, and a widget on top."""
+"""Pairwise labels by people, and how far a judge agrees with them.
+
+    session    what one annotator is shown, in which order, and what was answered; no screen
+    events     the log behind a session: append-only, on disk before the next pair appears
+    widget     the screen of a session in a notebook (widget.js, widget.css)
+    app        the same screen as a page of its own, `persuasion label`
+    summary    what the labels of a session say about themselves, and annotators two by two
+    browse     labelled pairs as a table and in a widget, beside what a judge said of them
+    agreement  judge against annotator, and the annotator against themselves
+
+Nothing here imports torch.
+"""

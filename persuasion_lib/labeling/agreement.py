@@ -34,7 +34,7 @@ def compare(judged: Sequence[LabeledPair], human: Sequence[LabeledPair], *,
         `stats.agreement` says, the annotator first); self (the same of the repeats, or None);
         acceptable (see `stats.human_pool`), flips, slot, smoothing, alarms.
     """
-    judge = _labels_on(human, judged)
+    judge = labels_on(human, judged)
     person = pd.Series({p.pair.pair_id: p.label for p in human}, dtype=object)
     again = pd.Series({p.pair.pair_id: p.again for p in human}, dtype=object)
     both = int((judge.notna() & person.notna()).sum())
@@ -54,7 +54,7 @@ def compare(judged: Sequence[LabeledPair], human: Sequence[LabeledPair], *,
     return result
 
 
-def _labels_on(human: Sequence[LabeledPair], judged: Sequence[LabeledPair]) -> pd.Series:
+def labels_on(human: Sequence[LabeledPair], judged: Sequence[LabeledPair]) -> pd.Series:
     """The judge's label of each pair, in the pair's own order; missing for other texts."""
     given = {p.pair.pair_id: p for p in judged}
 
@@ -190,7 +190,7 @@ def confusion(result: Mapping[str, Any]) -> pd.DataFrame:
 def disagreements(judged: Sequence[LabeledPair], human: Sequence[LabeledPair], *,
                   count: int = 3) -> TextTable:
     """The first pairs on which the two decided for different replies, with the judge's reason."""
-    judge = _labels_on(human, judged)
+    judge = labels_on(human, judged)
     reasons = {p.pair.pair_id: p.reasoning for p in judged}
     rows = [{"answered message": p.pair.prompt[-1]["content"], "annotator's choice": p.chosen,
              "judge's choice": p.rejected, "judge's reason": reasons[p.pair.pair_id]}

@@ -39,13 +39,15 @@ def app_notebook(config: Config) -> Path:
 
     source = config.root / "notebooks" / "02_label_human.ipynb"
     notebook = nbformat.read(source, as_version=4)
-    notebook.cells = [cell for cell in notebook.cells
-                      if {"app", "parameters"} & set(cell.metadata.get("tags", []))]
     overrides = [*_overrides(config), "label_human.source=widget"]
-    parameters = f"profile = {config.profile!r}\noverrides = {overrides!r}"
+    shown = []
     for cell in notebook.cells:
-        if "parameters" in cell.metadata.tags:
-            cell.source = parameters
+        tags = cell.metadata.get("tags", [])
+        if "parameters" in tags:
+            cell.source = f"profile = {config.profile!r}\noverrides = {overrides!r}"
+        if "parameters" in tags or "app" in tags:
+            shown.append(cell)
+    notebook.cells = shown
     target = path_of(config, "notebooks") / "label_app.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
@@ -55,6 +57,10 @@ def app_notebook(config: Config) -> Path:
 def _overrides(config: Config) -> list[str]:
     """What differs from the profile, as settings."""
     plain = load_config(config.profile, root=config.root)
-    values = {name: config.section(name) for name in config.model_dump(by_alias=True)}
-    return [f"{key}={json.dumps(value, default=str)}" for name, section in values.items()
-            for key, value in section.items() if plain.section(name)[key] != value]
+    found = []
+    for name in config.model_dump(by_alias=True):
+        usual = plain.section(name)
+        for key, value in config.section(name).items():
+            if value != usual[key]:
+                found.append(f"{key}={json.dumps(value, default=str)}")
+    return found

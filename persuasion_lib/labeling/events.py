@@ -26,7 +26,8 @@ class EventLog:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self._token = path, secrets.token_hex(8)
+        self.path = path
+        self._token = secrets.token_hex(8)
         self._owner = path.with_name(path.name + ".owner")
         path.parent.mkdir(parents=True, exist_ok=True)
         with _turn(path), AppendLog(path) as log:
@@ -41,7 +42,7 @@ class EventLog:
                 changed from outside, or the disk is full.
         """
         with _turn(self.path):
-            if not self._owner.exists() or self._owner.read_text("utf-8") != self._token:
+            if not self._is_mine():
                 raise PersuasionError("labelling moved to a newer window. Go on there, or run "
                                       "the cell here again to take it back.")
             with AppendLog(self.path) as log:
@@ -50,6 +51,9 @@ class EventLog:
                                           "cell again to read it afresh.")
                 log.append(event)
         self.rows.append(event)
+
+    def _is_mine(self) -> bool:
+        return self._owner.exists() and self._owner.read_text("utf-8") == self._token
 
 
 def read_events(path: Path) -> list[Event]:

@@ -10,12 +10,13 @@ from statistics import median
 from typing import Literal
 
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.core.records import Label, Pair, content_id
+from persuasion_lib.core.records import Label, Pair, content_id, unswap
 from persuasion_lib.labeling.events import Event
 
 Choice = Literal["first", "second", "tie", "skip"]
 Kind = Literal["pair", "repeat", "check"]
-CHOICES: tuple[Choice, ...] = ("first", "second", "tie", "skip")
+# What a choice says of the two responses in the order of the screen; a skip says nothing.
+ON_SCREEN: dict[Choice, Label] = {"first": "a", "second": "b", "tie": "tie"}
 FAST_S = 2.0    # nobody reads two responses in less
 
 
@@ -45,45 +46,73 @@ class Item:
 
     def preferred(self, choice: Choice) -> Label | None:
         """The label in the stored order of the pair; None for a skip."""
-        if choice in ("first", "second"):
-            return "b" if (choice == "second") != self.swapped else "a"
-        return "tie" if choice == "tie" else None
+        label = ON_SCREEN.get(choice)
+        return unswap(label, swapped=self.swapped) if label else None
+
+    def choice_for(self, label: Label) -> Choice:
+        """The choice that means `label`, a label in stored order: `preferred` the other way."""
+        return next(choice for choice in ON_SCREEN if self.preferred(choice) == label)
+
+    def second_look(self) -> Item:
+        """The same pair once more, with the sides exchanged."""
+        return Item(f"{self.key}/repeat", "repeat", self.pair, not self.swapped)
 
 
-def plan(pairs: Sequence[Pair], *, seed: int, annotator: str, repeat_fraction: float,
-         checks: int) -> list[Item]:
+def showings(pairs: Sequence[Pair], *, seed: int, annotator: str, repeat_fraction: float,
+             checks: int) -> list[Item]:
     """Everything one annotator will be shown, in order; the same on every opening.
 
     Repeats come half the pool after their original, checks at even distances and always after
     the pair that they are made of, so neither changes what an annotator knows of a pair.
     """
-    def coin(*parts: object) -> bool:
-        return int(content_id(seed, annotator, *parts), 16) % 2 == 1
+    def coin(key: str) -> bool:
+        return int(content_id(seed, annotator, key), 16) % 2 == 1
 
-    pairs = sorted(pairs, key=lambda pair: content_id(seed, annotator, pair.pair_id))
-    originals = [Item(pair.pair_id, "pair", pair, coin(pair.pair_id)) for pair in pairs]
-    placed = [(float(i), item) for i, item in enumerate(originals)]
-    repeats = int(len(pairs) * repeat_fraction)
-    again = [j * (len(pairs) // 2) // repeats for j in range(repeats)]
-    placed += [(i + len(pairs) / 2, Item(f"{originals[i].key}/repeat", "repeat",
-                                         originals[i].pair, not originals[i].swapped))
-               for i in again]
-    checks = min(checks, len(pairs) // 20)
-    for position in (len(pairs) * (k + 1) / (checks + 1) for k in range(checks)):
-        source = next(i for i in range(int(position / 2), len(pairs)) if i not in again)
-        key = f"{pairs[source].pair_id}/check"
-        placed.append((position, Item(key, "check", _obvious(pairs[source]), coin(key))))
-    return [item for _, item in sorted(placed, key=lambda p: p[0])]
+    in_order = sorted(pairs, key=lambda pair: content_id(seed, annotator, pair.pair_id))
+    pool = [Item(pair.pair_id, "pair", pair, coin(pair.pair_id)) for pair in in_order]
+    repeated = _repeated(len(pool), repeat_fraction)
+    # Places are fractions, so that an item can stand between two pairs without moving any other.
+    placed: list[tuple[float, Item]] = list(enumerate(pool))
+    placed += [(i + len(pool) / 2, pool[i].second_look()) for i in repeated]
+    checks = min(checks, len(pool) // 20)
+    for k in range(checks):
+        place = len(pool) * (k + 1) / (checks + 1)
+        source = pool[_check_source(place, repeated)]
+        key = f"{source.key}/check"
+        placed.append((place, Item(key, "check", _obvious(source.pair), coin(key))))
+    return [item for _, item in sorted(placed, key=lambda each: each[0])]
+
+
+def _repeated(pairs: int, fraction: float) -> list[int]:
+    """The positions of the pairs that come twice, spread over the first half of the pool.
+
+    From there half the pool lies between the two looks: nobody answers from memory.
+    """
+    count = int(pairs * fraction)
+    return [k * (pairs // 2) // count for k in range(count)]
+
+
+def _check_source(place: float, repeated: Sequence[int]) -> int:
+    """The position of the pair that a check is made of: long past, and not one that comes twice.
+
+    A check of a pair that is still to come would show one of its responses beforehand, and a pair
+    that comes twice would be met a third time.
+    """
+    position = int(place / 2)
+    while position in repeated:
+        position += 1
+    return position
 
 
 def _obvious(pair: Pair) -> Pair:
+    """The first response against a shuffle of its own words."""
     words = pair.response_a.split()
     mixed = sorted(words, key=lambda word: content_id(pair.pair_id, word))
     return Pair(pair.pair_id, pair.prompt, pair.response_a, " ".join(mixed), {})
 
 
 class Session:
-    """One annotator's way through a plan; every change is an event that `save` keeps.
+    """One annotator's way through their showings; every change is an event that `save` keeps.
 
     `save` runs before anything changes here: if it raises, nothing has happened.
 
@@ -95,18 +124,24 @@ class Session:
     def __init__(self, items: Sequence[Item], events: Sequence[Event],
                  save: Callable[[Event], None], *, annotator: str, guidelines: str,
                  now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self.items, self.annotator, self.guidelines = list(items), annotator, guidelines
+        self.items = list(items)
+        self.annotator = annotator
+        self.guidelines = guidelines
+        self.foreign = 0                            # events on texts that are not among the items
+        self.made = 0                               # choices since opening
         self._items = {item.key: item for item in items}
-        self._save, self._now, self._id = save, now, secrets.token_hex(4)
+        self._save = save
+        self._now = now
+        self._id = secrets.token_hex(4)
         self._stack: list[Event] = []               # choices that were not undone
         self._choices: dict[str, list[Event]] = {item.key: [] for item in items}
         self._flags: dict[str, Event] = {}
-        self._opened: Item | None = None
-        self.foreign = 0                            # events on texts that are not in this plan
-        self.made = 0                               # choices since opening
+        self._opened: Item | None = None            # shown out of turn, to be answered anew
         for event in events:
             self._apply(event)
-        self.made, self._opened = 0, None
+        # The log says what was answered, not what this sitting did or what is on its screen.
+        self.made = 0
+        self._opened = None
 
     def _apply(self, event: Event) -> None:
         kind, key = event.get("event"), event.get("key")
@@ -118,17 +153,21 @@ class Session:
         elif kind == "flag":
             self._flags[key] = event
         elif kind == "undo":
-            if not self._stack or self._stack[-1]["key"] != key:
-                raise DataError("the log takes back a choice that is not its last. "
-                                "Restore it from a copy.")
-            self._stack.pop()
-            self._choices[key].pop()
-            self._opened, self.made = item, self.made - 1
+            self._take_back(item)
         else:
             self._opened = None
             self._choices[key].append(event)
             self._stack.append(event)
             self.made += 1
+
+    def _take_back(self, item: Item) -> None:
+        if not self._stack or self._stack[-1]["key"] != item.key:
+            raise DataError("the log takes back a choice that is not its last. "
+                            "Restore it from a copy.")
+        self._stack.pop()
+        self._choices[item.key].pop()
+        self._opened = item
+        self.made -= 1
 
     def _record(self, kind: str, item: Item, **fields: object) -> None:
         event = {"event": kind, "key": item.key, "pair_id": item.pair.pair_id, "kind": item.kind,
@@ -136,8 +175,6 @@ class Session:
                  "at": self._now().isoformat(timespec="milliseconds")}
         self._save(event)
         self._apply(event)
-
-    # --- what to show -------------------------------------------------------------------------
 
     @property
     def current(self) -> Item | None:
@@ -147,13 +184,13 @@ class Session:
         fresh = next((item for item in self.items if not self._choices[item.key]), None)
         if fresh is not None:
             return fresh
-        postponed = [e["key"] for e in self._stack if not self.answered(e["key"])]
-        return self._items[postponed[0]] if postponed else None
+        skipped = (event["key"] for event in self._stack if not self.answered(event["key"]))
+        return self._items.get(next(skipped, None))
 
     def answered(self, key: str) -> bool:
         """Whether an item needs no more attention: a label, or skipped when it came back."""
-        choices = [event["choice"] for event in self._choices[key]]
-        return bool(choices) and (choices[-1] != "skip" or choices[-2:] == ["skip", "skip"])
+        last = [event["choice"] for event in self._choices[key]][-2:]
+        return bool(last) and (last[-1] != "skip" or last == ["skip", "skip"])
 
     def token(self, item: Item) -> str:
         """A name for an item that does not tell whether it is a repeat or a check."""
@@ -164,8 +201,6 @@ class Session:
         keys = list(dict.fromkeys(event["key"] for event in reversed(self._stack)))[:count]
         return [(self._items[key], self._choices[key][-1]["choice"]) for key in keys]
 
-    # --- what the annotator does --------------------------------------------------------------
-
     def choose(self, token: str, choice: Choice, seconds: float | None = None) -> bool:
         """Record a choice for the item on screen; False if that item is no longer on screen.
 
@@ -174,8 +209,8 @@ class Session:
         item = self.current
         if item is None or token != self.token(item):
             return False
-        if choice not in CHOICES:
-            raise DataError(f"a choice is one of {', '.join(CHOICES)}, got {choice!r}")
+        if choice not in (*ON_SCREEN, "skip"):
+            raise DataError(f"a choice is one of {', '.join(ON_SCREEN)}, skip, got {choice!r}")
         self._record("choice", item, choice=choice, preferred=item.preferred(choice),
                      swapped=item.swapped, seconds=None if seconds is None else round(seconds, 2),
                      guidelines=content_id(self.guidelines))
@@ -198,11 +233,9 @@ class Session:
 
     def open(self, token: str) -> bool:
         """Show an answered item again, to answer it anew."""
-        item = next((i for i, _ in self.recent(len(self.items)) if self.token(i) == token), None)
-        self._opened = item or self._opened
-        return item is not None
-
-    # --- what it says -------------------------------------------------------------------------
+        answered = {self.token(item): item for item, _ in self.recent(len(self.items))}
+        self._opened = answered.get(token, self._opened)
+        return token in answered
 
     def flag_of(self, item: Item) -> tuple[bool, str]:
         """(flagged, note) of an item."""
@@ -211,22 +244,32 @@ class Session:
 
     def choice_of(self, item: Item) -> Event | None:
         """The choice that counts for an item: the latest that was not undone."""
-        return self._choices[item.key][-1] if self._choices[item.key] else None
+        given = self._choices[item.key]
+        return given[-1] if given else None
 
     def chosen(self, kind: Kind = "pair") -> list[tuple[Item, Event]]:
         """The items of a kind with their choices that are labels (first, second or tie)."""
-        latest = ((item, self.choice_of(item)) for item in self.items if item.kind == kind)
-        return [(item, event) for item, event in latest if event and event["preferred"]]
+        answers = ((item, self.choice_of(item)) for item in self.items if item.kind == kind)
+        return [(item, event) for item, event in answers if event and event["preferred"]]
+
+    @property
+    def pool(self) -> list[Item]:
+        """The pairs of the pool, each once; repeats and checks are extra."""
+        return [item for item in self.items if item.kind == "pair"]
 
     @property
     def missing(self) -> list[str]:
-        """Ids of the pairs of the pool that are not answered yet; repeats and checks are extra."""
-        return [item.key for item in self.items
-                if item.kind == "pair" and not self.answered(item.key)]
+        """Ids of the pairs of the pool that are not answered yet."""
+        return [item.key for item in self.pool if not self.answered(item.key)]
+
+    @property
+    def left_out(self) -> int:
+        """How many pairs of the pool have no label because they were skipped twice."""
+        return len(self.pool) - len(self.missing) - len(self.chosen("pair"))
 
     @property
     def done(self) -> int:
-        """How many items of the plan are answered."""
+        """How many items are answered."""
         return sum(self.answered(item.key) for item in self.items)
 
     @property

@@ -12,13 +12,15 @@ from markdown_it import MarkdownIt
 from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.progress import duration
 from persuasion_lib.core.records import render_text
-from persuasion_lib.labeling.session import Session
-from persuasion_lib.labeling.summary import sentences
+from persuasion_lib.labeling.session import Item, Session
+from persuasion_lib.labeling.summary import session_in_words
 
 _HERE = Path(__file__).parent
 # Texts are untrusted: no HTML passes through, and nothing is left that could load or be followed.
 _MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(
     ["image", "autolink", "link", "reference", "html_block", "html_inline"])
+_NOTE_CHARACTERS = 2000
+Status = tuple[str, str]    # its kind ("saved", "ready", "error") and its text
 WORDS = {"first": "first better", "second": "second better", "tie": "tie", "skip": "skipped"}
 
 
@@ -36,7 +38,9 @@ class LabelWidget(anywidget.AnyWidget):
 
     def __init__(self, session: Session, *, break_every: int) -> None:
         super().__init__(guidelines=_MARKDOWN.render(session.guidelines))
-        self._session, self._break_every, self._view = session, break_every, "label"
+        self._session = session
+        self._break_every = break_every
+        self._view = "label"
         self._show("ready", f"Ready. {session.done} of {len(session.items)} answered so far.")
         self.on_msg(self._receive)
 
@@ -47,58 +51,72 @@ class LabelWidget(anywidget.AnyWidget):
             kind, text = "error", f"NOT SAVED: {error}"
         self._show(kind, text, ack=message.get("id", ""))
 
-    def _do(self, message: dict[str, Any]) -> tuple[str, str]:
-        session, do, token = self._session, message.get("do"), str(message.get("token"))
+    def _do(self, message: dict[str, Any]) -> Status:
+        do = message.get("do")
+        # Whatever else an annotator does after "quit" means that the work goes on.
         self._view = "quit" if do == "quit" else "label"
-        if do == "choose":
-            choice = message.get("choice")
-            if session.choose(token, choice, float(message.get("seconds", 0.0))):
-                return "saved", self._after(choice)
-        elif do == "flag":
-            flagged, note = bool(message.get("flagged")), str(message.get("note", ""))[:2000]
-            if session.flag(token, flagged=flagged, note=note):
-                return "saved", f"Saved: {'flagged' if flagged else 'not flagged'}" + (
-                    ", with a note." if note else ".")
-        elif do == "undo":
-            return ("saved", "Saved: taken back.") if session.undo() else (
-                "ready", "Nothing to take back.")
-        elif do == "open":
-            return ("ready", "Answer this one again, or Undo to take the last answer back."
-                    ) if session.open(token) else ("ready", "That one is not answered yet.")
-        elif do in ("quit", "resume"):
+        if do in ("quit", "resume"):
             return "saved", "Everything answered so far is saved."
-        return "ready", "Not counted: that pair is no longer on screen."
+        if do == "undo":
+            undone = self._session.undo()
+            return ("saved", "Saved: taken back.") if undone else ("ready", "Nothing to take back.")
+        # The rest is about one item, named by a token. It may have left the screen since the key
+        # was pressed: the session then refuses, and the message must not count for the next one.
+        about_item = {"choose": self._choose, "flag": self._flag, "open": self._open}.get(do)
+        status = about_item and about_item(message, str(message.get("token")))
+        return status or ("ready", "Not counted: that pair is no longer on screen.")
+
+    def _choose(self, message: dict[str, Any], token: str) -> Status | None:
+        choice = message.get("choice")
+        if not self._session.choose(token, choice, float(message.get("seconds", 0.0))):
+            return None
+        return "saved", self._after(choice)
+
+    def _flag(self, message: dict[str, Any], token: str) -> Status | None:
+        flagged = bool(message.get("flagged"))
+        note = str(message.get("note", ""))[:_NOTE_CHARACTERS]
+        if not self._session.flag(token, flagged=flagged, note=note):
+            return None
+        said = "flagged" if flagged else "not flagged"
+        return "saved", f"Saved: {said}, with a note." if note else f"Saved: {said}."
+
+    def _open(self, message: dict[str, Any], token: str) -> Status:
+        if not self._session.open(token):
+            return "ready", "That one is not answered yet."
+        return "ready", "Answer this one again, or Undo to take the last answer back."
 
     def _after(self, choice: str) -> str:
         if choice != "skip":
             return f"Saved: {WORDS[choice]}. {self._session.done} answered."
-        back = self._session.recent(1)[0][0]
-        left_out = self._session.answered(back.key)
-        return f"Saved: {'left out for good' if left_out else 'skipped, comes back at the end'}."
+        skipped, _ = self._session.recent(1)[0]
+        if self._session.answered(skipped.key):
+            return "Saved: left out for good."
+        return "Saved: skipped, comes back at the end."
 
     def _show(self, kind: str, text: str, *, ack: str = "") -> None:
-        session, item = self._session, self._session.current
-        view = self._view if item is not None or self._view == "quit" else "done"
+        session = self._session
+        view = self._view
+        if view == "label" and session.current is None:
+            view = "done"
+        labelling = view == "label"
+        recent = [{"token": session.token(item), "choice": WORDS[choice],
+                   "text": _opening(item.pair.prompt)} for item, choice in session.recent()]
         self.state = {
             "ack": ack, "status": {"kind": kind, "text": text}, "view": view,
             "done": session.done, "total": len(session.items), "pace": self._pace(),
             "pause": session.break_due(self._break_every), "made": session.made,
-            "recent": [{"token": session.token(past), "choice": WORDS[choice],
-                        "text": _opening(past.pair.prompt)} for past, choice in session.recent()],
-            "summary": sentences(session) if view != "label" else [],
-            "item": self._item() if view == "label" else None,
+            "recent": recent, "summary": [] if labelling else session_in_words(session),
+            "item": self._item(session.current) if labelling else None,
         }
 
-    def _item(self) -> dict[str, Any]:
-        item = self._session.current
+    def _item(self, item: Item) -> dict[str, Any]:
         first, second = item.shown
         flagged, note = self._session.flag_of(item)
         before = self._session.choice_of(item)
-        texts = {"prompt": render_text(item.pair.prompt), "first": first, "second": second}
         return {"token": self._session.token(item), "flagged": flagged, "note": note,
                 "before": WORDS[before["choice"]] if before else "",
-                **{name: {"raw": text, "html": _MARKDOWN.render(text)}
-                   for name, text in texts.items()}}
+                "prompt": _pane(render_text(item.pair.prompt)), "first": _pane(first),
+                "second": _pane(second)}
 
     def _pace(self) -> str:
         seconds = self._session.median_seconds
@@ -107,6 +125,10 @@ class LabelWidget(anywidget.AnyWidget):
             return ""
         left = duration(max(1, round(seconds * remaining / 60)) * 60).removesuffix(" 0 s")
         return f"median {seconds:.0f} s, about {left} left"
+
+
+def _pane(text: str) -> dict[str, str]:
+    return {"raw": text, "html": _MARKDOWN.render(text)}
 
 
 def _opening(prompt: list[dict[str, str]]) -> str:

@@ -1,9 +1,12 @@
 """The demo world: corpus, gold utility, offline judge, simulated annotator, embedder, model."""
 
 import csv
+import hashlib
 import json
+import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +14,14 @@ import pytest
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import to_messages
-from persuasion_lib.demo.corpus import TOPICS, make_conversations
+from persuasion_lib.demo import corpus
+from persuasion_lib.demo.corpus import gold_utility, make_conversations, world
 from persuasion_lib.demo.standins import (
     FEATURES,
     OfflineJudge,
     SimulatedAnnotator,
     embed,
-    gold_utility,
-    judge_noise,
+    hashed_noise,
     surface_features,
     surface_score,
 )
@@ -43,17 +46,32 @@ def test_the_same_seed_gives_the_same_corpus_and_a_longer_one_starts_alike():
 
 
 def test_there_are_at_least_24_topics_and_about_a_quarter_of_the_conversations_go_on():
-    corpus = make_conversations(n=1000, seed=0)
-    assert len(TOPICS) >= 24
-    assert 0.2 < sum(len(c.turns) == 4 for c in corpus) / 1000 < 0.3
+    conversations = make_conversations(n=1000, seed=0)
+    assert len(world().topics) >= 24
+    assert 0.2 < sum(len(c.turns) == 4 for c in conversations) / 1000 < 0.3
+
+
+def test_the_corpus_is_the_one_that_the_published_results_of_the_demo_rest_on():
+    rows = [asdict(conversation) for conversation in make_conversations(n=50, seed=0)]
+    text = json.dumps(rows, sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest() == (
+        "1a0108057b1cedb50477f3b692bc17d0df98dbf0c18dfb141d55280df73c2d29")
+
+
+def test_the_table_in_the_module_says_what_the_code_counts():
+    rows = re.findall(r"^    (\w+) +(-?\d+\.\d+)  ", corpus.__doc__, re.MULTILINE)
+    table = {part: float(worth) for part, worth in rows}
+    assert table == {"reason": corpus.REASON_GAINS[0]} | corpus.GOLD_WEIGHTS
+    assert f"after the {corpus.MAX_WORDS}th" in corpus.__doc__
+    assert corpus.REASON_GAINS[1:] == (0.7, 0.2)
 
 
 def test_only_the_persuader_can_win_and_winners_are_better():
-    corpus = make_conversations(n=1000, seed=0)
-    assert all(turn.won is None for c in corpus for turn in c.turns if turn.role == "user")
+    conversations = make_conversations(n=1000, seed=0)
+    assert all(turn.won is None for c in conversations for turn in c.turns if turn.role == "user")
     gold = {won: np.mean([gold_utility([{"role": t.role, "content": t.text} for t in before],
                                        turn.text)
-                          for before, turn in replies(corpus) if turn.won is won])
+                          for before, turn in replies(conversations) if turn.won is won])
             for won in (True, False)}
     assert gold[True] > gold[False] + 1
 
@@ -90,9 +108,9 @@ def test_a_reason_given_in_an_earlier_turn_counts_as_repetition():
 
 
 def test_noise_is_standard_normal_and_depends_on_every_part():
-    noise = np.array([judge_noise("text", i, seed=0) for i in range(4000)])
+    noise = np.array([hashed_noise("text", i, seed=0) for i in range(4000)])
     assert abs(noise.mean()) < 0.06 and abs(noise.std() - 1) < 0.06
-    assert judge_noise("a", seed=0) == judge_noise("a", seed=0) != judge_noise("a", seed=1)
+    assert hashed_noise("a", seed=0) == hashed_noise("a", seed=0) != hashed_noise("a", seed=1)
 
 
 def test_every_feature_is_a_fraction_and_an_empty_reply_is_unfinished():
@@ -157,6 +175,16 @@ def test_the_annotator_follows_the_gold_and_is_symmetric():
     assert annotator.label(PROMPT, f"{REASON} {EVIDENCE}", GUILT) == "a"
     assert annotator.label(PROMPT, GUILT, f"{REASON} {EVIDENCE}") == "b"
     assert annotator.label(PROMPT, REASON, REASON) == "tie"
+
+
+def test_an_annotator_who_meets_a_pair_again_draws_other_noise_and_the_same_in_both_orders():
+    annotator = SimulatedAnnotator(0, noise=3.0)
+    pair = (f"{REASON} {EVIDENCE}", EVIDENCE)
+    labels = [annotator.label(PROMPT, *pair, sample=i) for i in range(40)]
+    assert labels == [annotator.label(PROMPT, *pair, sample=i) for i in range(40)]
+    assert {"a", "b"} <= set(labels)
+    exchanged = [annotator.label(PROMPT, *pair[::-1], sample=i) for i in range(40)]
+    assert exchanged == [{"a": "b", "b": "a", "tie": "tie"}[label] for label in labels]
 
 
 def test_the_annotator_can_also_label_texts_from_outside():
@@ -239,7 +267,7 @@ def test_a_failed_build_leaves_nothing_behind(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         build_base_model(make_conversations(n=4, seed=0), tmp_path / "base", seed=0, steps=2,
-                         progress=stop)
+                         batch_size=4, progress=stop)
     assert not list(tmp_path.iterdir())
 
 

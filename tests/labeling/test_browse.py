@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from persuasion_lib.core.records import LabeledPair
-from persuasion_lib.labeling import browse as explore
+from persuasion_lib.labeling import browse
 from worlds.labeling_pool import make_pairs
 
 
@@ -16,50 +16,58 @@ def human(*labels, **metadata):
             for pair, label in zip(make_pairs(len(labels)), labels, strict=True)]
 
 
-def ai(*labels):
+def judge(*labels):
     return [LabeledPair(pair, label, "judge", f"because {label}")
             for pair, label in zip(make_pairs(len(labels)), labels, strict=True)]
 
 
-def test_a_pair_labelled_by_both_is_one_row_with_the_judges_reason():
-    table = explore.pair_table(human("a", "tie"), ai("b", "tie", "a"))
-    assert table.index.tolist() == ["p000", "p001", "p002"]
-    assert table.loc["p000", ["human", "ai", "reason"]].tolist() == ["a", "b", "because b"]
-    assert table["human"].isna().tolist() == [False, False, True]
+def test_a_pair_that_a_person_labelled_stands_beside_what_the_judge_said_and_why():
+    table = browse.labels_table(human("a", "tie"), judge("b", "tie", "a"))
+    assert table.index.tolist() == ["p000", "p001"]
+    assert table.loc["p000", ["human", "judge", "reason"]].tolist() == ["a", "b", "because b"]
+
+
+def test_the_judge_is_matched_by_text_and_not_by_slot_or_id():
+    exchanged, edited = judge("b", "b")
+    edited = replace(edited, pair=replace(edited.pair, response_a="edited since"))
+    table = browse.labels_table(human("a", "a"), [exchanged.swapped(), edited])
+    assert table.loc["p000", ["judge", "reason"]].tolist() == ["b", "because b"]
+    assert table["judge"].isna().tolist() == [False, True] and table.loc["p001", "reason"] == ""
 
 
 def test_disagreement_needs_both_labels_and_counts_a_tie_against_a_decision():
-    table = explore.pair_table(human("a", "tie", "b"), ai("b", "a", "b", "a"))
-    assert explore.disagreements(table).index.tolist() == ["p000", "p001"]
+    table = browse.labels_table(human("a", "tie", "b"), judge("b", "a", "b", "a"))
+    assert browse.differing(table).index.tolist() == ["p000", "p001"]
 
 
 def test_flagged_pairs_are_those_with_a_flag_or_a_note():
-    assert len(explore.flagged(explore.pair_table(human("a", flagged=True)))) == 1
-    assert len(explore.flagged(explore.pair_table(human("a", note="odd")))) == 1
-    assert explore.flagged(explore.pair_table(human("a"))).empty
+    assert len(browse.flagged(browse.labels_table(human("a", flagged=True)))) == 1
+    assert len(browse.flagged(browse.labels_table(human("a", note="odd")))) == 1
+    assert browse.flagged(browse.labels_table(human("a"))).empty
 
 
 def test_longest_puts_the_largest_difference_first_in_either_direction():
     labels = human("a", "b")
     labels[1] = LabeledPair(replace(labels[1].pair, response_b="x" * 500), "b", "human")
-    assert explore.longest(explore.pair_table(labels)).index.tolist() == ["p001", "p000"]
+    assert browse.longest(browse.labels_table(labels)).index.tolist() == ["p001", "p000"]
 
 
 def test_texts_are_escaped_in_the_view():
     pair = replace(make_pairs(1)[0], response_a="<img src=x onerror=alert(1)>")
-    assert "<img" not in explore.pair_view(pair).data
-    assert "&lt;img src=x onerror=alert(1)&gt;" in explore.pair_view(pair).data
+    assert "<img" not in browse.pair_view(pair).data
+    assert "&lt;img src=x onerror=alert(1)&gt;" in browse.pair_view(pair).data
 
 
-@pytest.mark.parametrize("table", [explore.pair_table(human("a", "b")), explore.pair_table([])])
+@pytest.mark.parametrize("table", [browse.labels_table(human("a", "b")), browse.labels_table([])])
 def test_headless_the_browser_is_plain_text(monkeypatch, table):
     monkeypatch.setenv("PERSUASION_BATCH", "1")
-    assert isinstance(explore.browser(table), explore.HTML)
+    assert isinstance(browse.pair_browser(table), browse.HTML)
 
 
 def test_the_browser_turns_pages_and_filters(monkeypatch):
     monkeypatch.delenv("PERSUASION_BATCH", raising=False)
-    head, page = explore.browser(explore.pair_table(human("a", "tie"), ai("b", "tie"))).children
+    table = browse.labels_table(human("a", "tie"), judge("b", "tie"))
+    head, page = browse.pair_browser(table).children
     choose, position, caption = head.children
     position.value = 1
     assert caption.value == "2 of 2" and "Reply a1" in page.value

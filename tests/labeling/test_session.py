@@ -8,19 +8,19 @@ from datetime import UTC, datetime
 import pytest
 
 from persuasion_lib.core.errors import DataError, PersuasionError
-from persuasion_lib.labeling.session import Session, plan
-from persuasion_lib.labeling.summary import agreement, sentences, summary
+from persuasion_lib.labeling.session import Session, showings
+from persuasion_lib.labeling.summary import annotators_compared, session_figures, session_in_words
 from worlds.labeling_pool import make_pairs
 
 
-def planned(count=40, annotator="me", **options):
+def shown(count=40, annotator="me", **options):
     options = {"seed": 0, "repeat_fraction": 0.1, "checks": 3} | options
-    return plan(make_pairs(count), annotator=annotator, **options)
+    return showings(make_pairs(count), annotator=annotator, **options)
 
 
 def opened(events, count=40, annotator="me", **options):
     """A session on a list of events that it appends to, as a log would."""
-    return Session(planned(count, annotator, **options), list(events), events.append,
+    return Session(shown(count, annotator, **options), list(events), events.append,
                    annotator=annotator, guidelines="Be fair.",
                    now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
 
@@ -31,22 +31,22 @@ def answer(session, *choices, seconds=10.0):
         assert session.choose(session.token(session.current), choice, seconds)
 
 
-def test_the_same_seed_and_annotator_give_the_same_plan():
-    assert planned() == planned()
-    assert planned() != planned(annotator="you")
-    assert planned() != planned(seed=1)
+def test_the_same_seed_and_annotator_give_the_same_showings():
+    assert shown() == shown()
+    assert shown() != shown(annotator="you")
+    assert shown() != shown(seed=1)
 
 
-def test_a_plan_holds_every_pair_once_a_tenth_twice_and_a_check_per_twenty():
-    kinds = Counter(item.kind for item in planned(200))
+def test_every_pair_is_shown_once_a_tenth_twice_and_a_check_per_twenty():
+    kinds = Counter(item.kind for item in shown(200))
     assert kinds == {"pair": 200, "repeat": 20, "check": 3}
-    assert Counter(item.kind for item in planned(40))["check"] == 2
-    assert len({item.key for item in planned(200)}) == 223
+    assert Counter(item.kind for item in shown(40))["check"] == 2
+    assert len({item.key for item in shown(200)}) == 223
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 19, 20, 21, 40, 200])
 def test_a_repeat_comes_later_with_the_sides_exchanged_and_a_check_after_its_pair(count):
-    items = planned(count)
+    items = shown(count)
     at = {item.key: i for i, item in enumerate(items)}
     for item in items:
         original = items[at[item.pair.pair_id]]
@@ -57,11 +57,18 @@ def test_a_repeat_comes_later_with_the_sides_exchanged_and_a_check_after_its_pai
 
 
 def test_about_half_of_the_pairs_are_shown_swapped():
-    assert 70 <= sum(item.swapped for item in planned(200) if item.kind == "pair") <= 130
+    assert 70 <= sum(item.swapped for item in shown(200) if item.kind == "pair") <= 130
+
+
+@pytest.mark.parametrize("label", ["a", "b", "tie"])
+def test_the_choice_for_a_label_means_that_label_on_either_side(label):
+    for item in shown():
+        assert item.preferred(item.choice_for(label)) == label
+    assert shown()[0].preferred("skip") is None
 
 
 def test_no_repeats_and_no_checks_if_so_configured():
-    assert {item.kind for item in planned(200, repeat_fraction=0.0, checks=0)} == {"pair"}
+    assert {item.kind for item in shown(200, repeat_fraction=0.0, checks=0)} == {"pair"}
 
 
 def test_a_choice_is_stored_by_response_not_by_side():
@@ -187,7 +194,7 @@ def test_nothing_changes_when_an_event_cannot_be_saved():
     def full(event):
         raise PersuasionError("disk full")
 
-    session = Session(planned(), [], full, annotator="me", guidelines="")
+    session = Session(shown(), [], full, annotator="me", guidelines="")
     with pytest.raises(PersuasionError):
         session.choose(session.token(session.current), "first")
     assert session.current == session.items[0] and session.done == 0
@@ -229,7 +236,7 @@ def test_an_annotator_who_always_says_first_is_found_out():
     session = opened([], count=100)
     while session.current:
         answer(session, "first", seconds=1.0)
-    table = summary(session)
+    table = session_figures(session)
     assert table.loc["first position preferred", "value"] == 1.0
     assert table.loc["first position preferred", "ci_low"] > 0.9
     assert table.loc["same answer on the repeat", "value"] == 0.0
@@ -240,16 +247,17 @@ def test_an_annotator_who_judges_by_the_response_agrees_with_himself():
     session = opened([], count=100)
     while session.current:
         answer(session, "second" if session.current.swapped else "first")
-    table = summary(session)
+    table = session_figures(session)
     assert table.loc["same answer on the repeat", ["value", "n"]].tolist() == [1.0, 10]
     assert table.loc["obvious checks answered right", ["value", "n"]].tolist() == [3, 3]
-    assert any(line.startswith("same answer on the repeat: 100%") for line in sentences(session))
+    assert any(line.startswith("same answer on the repeat: 100%")
+               for line in session_in_words(session))
 
 
 def test_figures_of_an_empty_session_are_undefined_not_zero():
-    table = summary(opened([]))
+    table = session_figures(opened([]))
     assert table["value"].isna().sum() == 3     # both shares, and the median of no seconds
-    assert sentences(opened([]))[0] == "pairs with a label: 0 of 40"
+    assert session_in_words(opened([]))[0] == "pairs with a label: 0 of 40"
 
 
 def test_agreement_is_over_the_pairs_that_both_labelled():
@@ -263,9 +271,9 @@ def test_agreement_is_over_the_pairs_that_both_labelled():
         prefer_b(one, lambda number: number % 3 == 0)
     for _ in range(20):     # bob agrees on even numbers only
         prefer_b(two, lambda number: (number % 3 == 0) == (number % 2 == 0))
-    table = agreement([one, two], seed=0)
+    table = annotators_compared([one, two], seed=0)
     even = sum(int(item.key[1:4]) % 2 == 0 for item, _ in two.chosen())
     assert table["ties"].tolist() == ["class", "drop"]
     assert table["n"].tolist() == [len(two.chosen())] * 2
     assert table["raw"].tolist() == [even / len(two.chosen())] * 2
-    assert agreement([one], seed=0).empty
+    assert annotators_compared([one], seed=0).empty

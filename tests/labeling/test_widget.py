@@ -8,14 +8,14 @@ import pytest
 
 from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.records import Pair
-from persuasion_lib.labeling.session import Session, plan
+from persuasion_lib.labeling.session import Session, showings
 from persuasion_lib.labeling.widget import LabelWidget
 from worlds.labeling_pool import make_pairs
 
 
 def widget(pairs=None, save=None, events=None):
     events = [] if events is None else events
-    items = plan(pairs or make_pairs(40), seed=0, annotator="me", repeat_fraction=0.1, checks=3)
+    items = showings(pairs or make_pairs(40), seed=0, annotator="me", repeat_fraction=0.1, checks=3)
     session = Session(items, [], save or events.append, annotator="me", guidelines="**Fair.**")
     return LabelWidget(session, break_every=2)
 
