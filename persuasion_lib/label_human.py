@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput, PersuasionError
-from persuasion_lib.core.pipeline import made_by
+from persuasion_lib.core.pipeline import made_by, read_file
 from persuasion_lib.core.progress import in_batch
 from persuasion_lib.core.records import (
     LabeledPair,
@@ -59,7 +59,7 @@ def read_guidelines(run: StageRun) -> str:
     Raises:
         ConfigError: there are none.
     """
-    path = run.config.root / "configs" / "prompts" / "label_guidelines.md"
+    path = run.config.prompt_file("label_guidelines.md")
     if not path.exists():
         raise ConfigError(f"{path} is missing. Write there what annotators are to judge.")
     return path.read_text(encoding="utf-8")
@@ -121,7 +121,7 @@ def _from_file(run: StageRun, pairs: Sequence[Pair]) -> Session:
     settings = run.config.label_human
     if not settings.path:
         raise ConfigError("label_human.source=file needs label_human.path, a labelled JSONL file.")
-    path = run.config.root / settings.path
+    path = run.config.named_file("label_human.path")
     if path.resolve() == run.path("human_pool_labeled"):
         raise ConfigError(f"{path} is the file that this notebook writes. Copy it elsewhere and "
                           "set label_human.path to the copy.")
@@ -196,10 +196,10 @@ def judge_labels(run: StageRun, session: Session) -> list[LabeledPair]:
     Person and judge label blind to each other, so the judge's file is not opened while an answer
     is still to come, be it a repeat.
     """
-    path = run.path("human_pool_judged")
-    if session.current is not None or not path.exists():
+    if session.current is not None or not run.path("human_pool_judged").exists():
         return []
-    return read_jsonl(path, parse_labeled, made_by=made_by("human_pool_judged"))
+    # Shown and not used: it is no input, or a new judge would make the person's labels stale.
+    return read_file(run.config, "human_pool_judged")
 
 
 def labeled_pairs(run: StageRun, session: Session) -> list[LabeledPair]:

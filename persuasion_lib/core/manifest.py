@@ -125,6 +125,8 @@ def _follow(module: str, seen: dict[str, str]) -> None:
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     if module in seen or not path.exists():
         return
+    for data in (p for p in path.parent.iterdir() if p.suffix in (".yaml", ".j2")):
+        seen[f"persuasion_lib/{path.parent.name}/{data.name}"] = file_hash(data)
     tree = _without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
     seen[module] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
     for node in ast.walk(tree):
