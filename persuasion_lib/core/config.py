@@ -6,7 +6,7 @@ API keys never enter a `Config` (see keys), so they cannot reach a manifest, a n
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -121,13 +121,18 @@ class Config(Section):
         """One section as flat `section.key: value` pairs, without what changes no outcome."""
         return {f"{name}.{key}": value for key, value in getattr(self, name).values().items()}
 
+    def flat(self) -> dict[str, Any]:
+        """Every setting as `section.key: value`, without a record of it."""
+        flat: dict[str, Any] = {}
+        for name, value in self.__dict__.items():
+            inner = {f"{name}.{key}": v for key, v in value.__dict__.items()} if isinstance(
+                value, Section) else {name: value}
+            flat |= inner
+        return flat
+
     def peek(self, key: str) -> Any:
         """The value of `section.key` without a record of it; None for a key of an older version."""
-        value: Any = self.__dict__
-        for part in key.split("."):
-            value = value.__dict__ if isinstance(value, Section) else value
-            value = value.get(part) if isinstance(value, Mapping) else None
-        return value
+        return self.flat().get(key)
 
     def named_file(self, key: str) -> Path:
         """The path that a setting such as `data.path` names; its content belongs to the run."""

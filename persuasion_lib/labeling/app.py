@@ -56,11 +56,6 @@ def app_notebook(config: Config) -> Path:
 
 def _overrides(config: Config) -> list[str]:
     """What differs from the profile, as settings."""
-    plain = load_config(config.profile, root=config.root)
-    found = []
-    for name in config.model_dump(by_alias=True):
-        usual = plain.section(name)
-        for key, value in config.section(name).items():
-            if value != usual[key]:
-                found.append(f"{key}={json.dumps(value, default=str)}")
-    return found
+    plain = load_config(config.profile, root=config.root).flat()
+    return [f"{key}={json.dumps(value, default=str)}" for key, value in config.flat().items()
+            if plain[key] != value]

@@ -8,16 +8,6 @@ import pytest
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.manifest import changed_reads, manifest_path, read_manifest, state
 from persuasion_lib.core.pipeline import STAGES
-from persuasion_lib.core.sections import Section
-
-
-def every_key(config: Config) -> list[str]:
-    """All settings as section.key."""
-    keys = []
-    for name, value in config.__dict__.items():
-        keys += [f"{name}.{key}" for key in value.__dict__] if isinstance(value, Section) else [
-            name]
-    return keys
 
 
 def with_another(key: str) -> Config:
@@ -46,7 +36,7 @@ def test_each_key_that_a_stage_read_makes_it_stale_and_no_other_key_does(
     config = load_config("smoke")
     manifest = read_manifest(config, name)
     assert manifest["settings"], "a stage that reads no setting at all is a broken record"
-    for key in every_key(config):
+    for key in config.flat():
         reasons = [str(r) for r in changed_reads(with_another(key), manifest)]
         named = any(reason.startswith(f"{key} was ") for reason in reasons)
         assert named == (key in manifest["settings"]), (key, reasons)
