@@ -25,14 +25,18 @@ class Progress:
     """
 
     def __init__(self, total: int, desc: str) -> None:
-        self.total, self.desc, self.done, self.note = total, desc, 0, ""
+        self.total = total
+        self.desc = desc
+        self.done = 0
+        self.note = ""
         self._began = self._last = time.monotonic()
         self._bar = None if in_batch() else tqdm(
             total=total, desc=desc, file=sys.stdout, dynamic_ncols=True)
 
     def update(self, n: int = 1, note: str = "") -> None:
         """Record `n` more items; `note` replaces the text at the end of the line."""
-        self.done, self.note = self.done + n, note or self.note
+        self.done += n
+        self.note = note or self.note
         if self._bar is not None:
             self._bar.set_postfix_str(self.note, refresh=False)
             self._bar.update(n)

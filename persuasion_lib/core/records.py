@@ -136,8 +136,10 @@ def to_messages(prompt: str | list[Message]) -> list[Message]:
 
 def _four_blocks(prompt: str) -> list[Message]:
     # The last [TASK] and [RESPONSE] count: the context is somebody's text and may quote a marker.
-    system_at, context_at = prompt.find("[SYSTEM]"), prompt.find("[CONTEXT]")
-    task_at, response_at = prompt.rfind("[TASK]"), prompt.rfind("[RESPONSE]")
+    system_at = prompt.find("[SYSTEM]")
+    context_at = prompt.find("[CONTEXT]")
+    task_at = prompt.rfind("[TASK]")
+    response_at = prompt.rfind("[RESPONSE]")
     if not 0 <= system_at < context_at < task_at < response_at:
         raise DataError(
             f"a prompt string needs the blocks {', '.join(_MARKERS)} in this order; "
@@ -173,7 +175,8 @@ def _text(row: Mapping[str, Any], name: str) -> str:
 def parse_pair(row: Mapping[str, Any]) -> Pair:
     """A row of `*_pool_responses.jsonl`: `{prompt, response_1, response_2, metadata}`."""
     prompt = to_messages(row.get("prompt"))
-    first, second = _text(row, "response_1"), _text(row, "response_2")
+    first = _text(row, "response_1")
+    second = _text(row, "response_2")
     metadata = _metadata(row)
     pair_id = metadata.get("pair_id") or content_id(prompt, first, second)
     return Pair(str(pair_id), prompt, first, second, metadata)
@@ -192,12 +195,14 @@ def parse_labeled(row: Mapping[str, Any]) -> LabeledPair:
         DataError: a field is missing, or `preference` is none of "1", "2", "EQUAL".
     """
     metadata = _metadata(row)
-    code, again = str(metadata.get("preference")), metadata.get("relabelled")
+    code = str(metadata.get("preference"))
+    again = metadata.get("relabelled")
     for name, given in (("preference", code), ("relabelled", again)):
         if given not in _FROM_FILE and given is not None:
             raise DataError(f'metadata.{name} must be "1", "2" or "EQUAL", got {given!r}')
     prompt = to_messages(row.get("prompt"))
-    chosen, rejected = _text(row, "chosen"), _text(row, "rejected")
+    chosen = _text(row, "chosen")
+    rejected = _text(row, "rejected")
     first, second = (rejected, chosen) if code == "2" else (chosen, rejected)
     label: Label = "tie" if metadata.get("is_equal") else _FROM_FILE[code]
     pair_id = metadata.get("pair_id") or content_id(prompt, first, second)
@@ -218,7 +223,8 @@ def labeled_row(labeled: LabeledPair, **extra: Any) -> dict[str, Any]:
 
 def parse_example(row: Mapping[str, Any]) -> Example:
     """A row of an SFT or evaluation file: `{input_text, response, metadata}`."""
-    prompt, response = to_messages(row.get("input_text")), _text(row, "response")
+    prompt = to_messages(row.get("input_text"))
+    response = _text(row, "response")
     metadata = _metadata(row)
     example_id = metadata.get("example_id") or content_id(prompt, response)
     return Example(str(example_id), prompt, response, metadata)

@@ -79,7 +79,8 @@ class InverseCDF(LogitsProcessor):
     """
 
     def __init__(self, uniforms: torch.Tensor, prompt_length: int) -> None:
-        self.uniforms, self.prompt_length = uniforms, prompt_length  # (batch, max_new_tokens)
+        self.uniforms = uniforms            # (batch, max_new_tokens)
+        self.prompt_length = prompt_length
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Leave only the chosen token; shapes (batch, length) and (batch, vocabulary)."""
@@ -117,9 +118,11 @@ def sample_batch(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequenc
     goes on. Rows that have ended leave the batch every DROP_EVERY tokens.
     """
     ids, mask, cache = _prefill(model, tokenizer, requests)
-    length, cap = ids.shape[1], settings.max_new_tokens
+    length = ids.shape[1]
+    cap = settings.max_new_tokens
     uniforms = _uniforms(requests, seed, cap).to(model.device)
-    rows, replies = torch.arange(len(requests), device=model.device), [[] for _ in requests]
+    replies: list[list[int]] = [[] for _ in requests]
+    rows = torch.arange(len(requests), device=model.device)     # those that are still at work
     while len(rows) and ids.shape[1] - length < cap:
         options = GenerationConfig(
             do_sample=False, max_new_tokens=min(DROP_EVERY, cap + length - ids.shape[1]),
@@ -131,7 +134,9 @@ def sample_batch(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequenc
             replies[row] = tokens
         going = (ids[:, length:] != tokenizer.eos_token_id).all(1).nonzero()[:, 0]
         mask = torch.nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)
-        rows, ids, mask = rows[going], ids[going], mask[going]
+        rows = rows[going]
+        ids = ids[going]
+        mask = mask[going]
         cache.batch_select_indices(going)
     return [_generation(tokenizer, row) for row in replies]
 
@@ -143,7 +148,8 @@ def _prefill(model: PreTrainedModel, tokenizer: Tokenizer,
     distinct = list(dict.fromkeys(prompts))
     batch = tokenizer.pad({"input_ids": [list(prompt) for prompt in distinct]},
                           padding_side="left", return_tensors="pt").to(model.device)
-    ids, mask = batch["input_ids"], batch["attention_mask"]
+    ids = batch["input_ids"]
+    mask = batch["attention_mask"]
     positions = (mask.cumsum(-1) - 1).clamp_min(0)
     rows = max(1, PREFILL_TOKENS // ids.shape[1])
     decoder = model.get_decoder()       # without the head: no logits are needed yet

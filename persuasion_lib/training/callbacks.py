@@ -19,6 +19,7 @@ class ShowProgress(TrainerCallback):
 
     def __init__(self, desc: str) -> None:
         self.desc = desc
+        self.progress: Progress | None = None      # there is one while the first process trains
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
@@ -27,7 +28,7 @@ class ShowProgress(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None,
                **_: Any) -> None:
         loss = (logs or {}).get("loss", (logs or {}).get("eval_loss"))
-        if loss is not None and hasattr(self, "progress"):
+        if loss is not None and self.progress is not None:
             self.progress.note = f"loss {float(loss):.3f}"
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -51,7 +52,8 @@ class LiveCurves(TrainerCallback):
     """The loss curves in the notebook, drawn again at every validation point; not in batch."""
 
     def __init__(self, desc: str) -> None:
-        self.desc, self.handle = desc, None
+        self.desc = desc
+        self.handle: DisplayHandle | None = None
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if in_batch() or get_ipython() is None or state.global_step == 0:

@@ -48,7 +48,8 @@ class PreferenceTrainer(DPOTrainer):
     """trl's DPOTrainer with shared prompts, a reference computed once, and drift at each point."""
 
     def __init__(self, config: Config, watched: Sequence[list[Message]], **arguments: Any) -> None:
-        self.config, self.watched = config, watched
+        self.config = config
+        self.watched = watched
         super().__init__(**arguments)
         if config.dpo.engine == "shared_prefix":
             share_prefixes(self.model.get_base_model())
@@ -92,7 +93,8 @@ def train_preferences(config: Config, name: str, train: Sequence[LabeledPair],
         SelfTestError: the state before the first step is not what the method assumes.
         DataError: a pair is longer than `dpo.max_length`, or there is nothing to train on.
     """
-    train, val = without_ties(config, train), without_ties(config, val)
+    train = without_ties(config, train)
+    val = without_ties(config, val)
     settings = own_settings(config, name)
     fingerprint = fingerprint_of({
         "train": [labeled_row(p) for p in train], "val": [labeled_row(p) for p in val],
@@ -234,7 +236,8 @@ def _judge_step_zero(config: Config, name: str, policy_is: str, seen: dict[str, 
     tolerance, relative = (0.02, 0.02) if low_precision else (1e-3, 2e-5)
 
     def differs(what: str) -> bool:
-        value, wanted = seen[f"{what}_logp"], seen[f"{what}_expected"]
+        value = seen[f"{what}_logp"]
+        wanted = seen[f"{what}_expected"]
         return not abs(value - wanted) <= relative * max(1.0, abs(wanted))
 
     faults = [f"the {what} is not {model} (mean log-probability of the chosen replies "

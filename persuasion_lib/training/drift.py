@@ -77,13 +77,15 @@ def alarms(history: Sequence[Mapping[str, Any]]) -> list[str]:
     points = validation_points(history)
     if len(points) < 2:
         return []
-    first, best = points[0], min(points[1:], key=lambda p: _or_inf(p.get("eval_loss")))
+    first = points[0]
+    best = min(points[1:], key=lambda point: _or_inf(point.get("eval_loss")))
     found = []
     if _or_inf(best.get("eval_loss")) >= first["eval_loss"]:
         found.append("validation loss never fell below its value before training: nothing was "
                      "learned that generalises. Check the labels (ties, noise), or lower the "
                      "learning_rate.")
-    before, after = first.get("eval_logps/chosen"), best.get("eval_logps/chosen")
+    before = first.get("eval_logps/chosen")
+    after = best.get("eval_logps/chosen")
     if before and after is not None and (before - after) / abs(before) > MAX_DISPLACEMENT:
         found.append(f"likelihood displacement: the chosen replies lost {before - after:.0f} of "
                      f"{abs(before):.0f} nats while the margin grew. Lower the learning_rate, "

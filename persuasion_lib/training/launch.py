@@ -57,7 +57,8 @@ def launch_if_asked(config: Config, name: str) -> bool:
 
 def launcher(config: Config) -> list[str]:
     """torchrun, or accelerate with the file that `training.launch_config` names."""
-    count, file = str(config.training.processes), config.training.launch_config
+    count = str(config.training.processes)
+    file = config.training.launch_config
     if file is None:
         return [sys.executable, "-m", "torch.distributed.run", "--standalone",
                 "--nproc_per_node", count]
@@ -71,7 +72,8 @@ def check_world_size(config: Config) -> int:
     Raises:
         ConfigError: it is not the number asked for; some launchers start one and say nothing.
     """
-    found, asked = processes().num_processes, config.training.processes
+    found = processes().num_processes
+    asked = config.training.processes
     if found != asked:
         raise ConfigError(f"training.processes={asked}, but {found} started. Set it to the number "
                           "that the launcher starts, or use torchrun --nproc_per_node "

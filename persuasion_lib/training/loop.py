@@ -161,7 +161,8 @@ def before_training(trainer: Trainer) -> Iterator[None]:
     processes each would train alone, on its own rows, and nothing would say so. And FSDP shards
     a model only together with its optimizer, so that until then every process holds all of it.
     """
-    trainer.is_fsdp_enabled, sharded = False, trainer.is_fsdp_enabled
+    sharded = trainer.is_fsdp_enabled
+    trainer.is_fsdp_enabled = False
     yield
     trainer.is_fsdp_enabled = sharded
     trainer.accelerator._models.clear()

@@ -13,7 +13,8 @@ from persuasion_lib.training.shared_prefix import HEAD_ROWS
 # Values kept per token and layer for the backward pass, in units of the hidden (h) and the
 # feed-forward (f) width: norms, projections, rotated queries, attention and its adapters' inputs;
 # gate, up, their product and the activation. Set by measured peaks (see tests/test_memory.py).
-KEPT_HIDDEN, KEPT_INNER = 14, 5
+KEPT_HIDDEN = 14
+KEPT_INNER = 5
 WORKSPACE = 0.9e9           # bytes of the interpreter and its libraries
 
 

@@ -54,25 +54,32 @@ class Layout:
 def lay_out(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
     """The layout of trl's batch, ids and labels of shape (2 × pairs, length), chosen rows first."""
     is_target = labels != IGNORED
-    starts, counts = is_target.int().argmax(1).tolist(), is_target.sum(1).tolist()
-    half, at = len(input_ids) // 2, 0
-    tokens, positions, parts = [], [], []
-    predicting: list[list[int]] = [[] for _ in input_ids]
-    for chosen, rejected in zip(range(half), range(half, 2 * half), strict=True):
+    starts = is_target.int().argmax(1).tolist()
+    counts = is_target.sum(1).tolist()
+    pairs = len(input_ids) // 2
+    tokens = []
+    positions: list[int] = []
+    parts = []
+    predicting: list[range | list[int]] = [[] for _ in input_ids]
+    at = 0      # where the next pair begins in the row
+    for chosen, rejected in zip(range(pairs), range(pairs, 2 * pairs), strict=True):
         prompt = starts[chosen]
-        first, second = at + prompt, at + prompt + counts[chosen]
+        first = at + prompt                     # of the chosen reply
+        second = first + counts[chosen]         # of the rejected reply
         end = second + counts[rejected]
         tokens += [input_ids[chosen, :prompt + counts[chosen]],
                    input_ids[rejected, prompt:prompt + counts[rejected]]]
-        positions += [range(prompt + counts[chosen]), range(prompt, prompt + counts[rejected])]
+        # Both replies follow the prompt: positions go back to its end for the second.
+        positions += [*range(prompt + counts[chosen]), *range(prompt, prompt + counts[rejected])]
         parts += [prompt, counts[chosen], counts[rejected]]
-        predicting[chosen] = list(range(first - 1, second - 1))
+        # A token is predicted at the place before it; the first of either reply by the last of
+        # the prompt, although the chosen reply lies between that and the rejected one.
+        predicting[chosen] = range(first - 1, second - 1)
         predicting[rejected] = [first - 1, *range(second, end - 1)]
         at = end
     device = input_ids.device
-    return Layout(torch.cat(tokens)[None],
-                  torch.tensor([p for part in positions for p in part], device=device)[None],
-                  parts, torch.tensor([i for row in predicting for i in row], device=device))
+    return Layout(torch.cat(tokens)[None], torch.tensor(positions, device=device)[None], parts,
+                  torch.tensor([i for row in predicting for i in row], device=device))
 
 
 def _attend(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
@@ -100,7 +107,8 @@ def _attend_all(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
                 scaling: float | None, dropout: float) -> torch.Tensor:
     """Causal attention of the last queries to all keys, by torch's own kernels."""
     groups = query.shape[1] // key.shape[1]
-    length, seen = query.shape[2], key.shape[2]
+    length = query.shape[2]
+    seen = key.shape[2]
     mask = causal_lower_right(length, seen) if seen > length else None
     return scaled_dot_product_attention(query, repeat_kv(key, groups), repeat_kv(value, groups),
                                         attn_mask=mask, is_causal=mask is None,
@@ -114,10 +122,14 @@ def _blockwise(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     On CPUs torch's own backward pass takes two to three times as long as these products; heads
     that share keys are rows of one product. Shapes (1, heads, length, size).
     """
-    shared, size = key.shape[1], query.shape[3]
-    (length, seen), found = (query.shape[2], key.shape[2]), []
+    shared = key.shape[1]
+    length, size = query.shape[2:]
+    seen = key.shape[2]
+    found = []
     for number, block in enumerate(query.view(shared, -1, length, size).split(BLOCK_ROWS, 2)):
         heads, rows = block.shape[1:3]
+        # The queries are the last of what is seen: this block sees the keys up to its own end,
+        # and the mask need only hide the triangle within it.
         last = seen - length + number * BLOCK_ROWS + rows
         mask = query.new_full((rows, last), -torch.inf).triu(last - rows + 1).repeat(heads, 1)
         scores = torch.baddbmm(mask, block.reshape(shared, heads * rows, size),
@@ -164,7 +176,8 @@ class CompletionHead(torch.autograd.Function):
 def _softmax_(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Turn logits (N, V) into probabilities in place; returns what `CompletionHead` returns."""
     wide = logits.float()
-    mean, top = wide.mean(-1), wide.amax(-1, keepdim=True)
+    mean = wide.mean(-1)
+    top = wide.amax(-1, keepdim=True)
     target = wide.gather(-1, targets[:, None])[:, 0] - top[:, 0]
     odds = (wide := wide - top).exp()
     total = odds.sum(-1)
@@ -207,7 +220,8 @@ def share_prefixes(model: PreTrainedModel) -> None:
 
 def _log_probs(model: PreTrainedModel, input_ids: torch.Tensor,
                labels: torch.Tensor) -> FusedCausalLMOutput:
-    layout, is_target = lay_out(input_ids, labels), labels[:, 1:] != IGNORED
+    layout = lay_out(input_ids, labels)
+    is_target = labels[:, 1:] != IGNORED
     hidden = model.base_model(
         input_ids=layout.tokens, position_ids=layout.positions, use_cache=False,
         attention_mask={"full_attention": None}, parts=layout.parts).last_hidden_state[0]
