@@ -34,7 +34,7 @@ def read_labels(run: StageRun) -> dict[str, list[LabeledPair]]:
         if not labels[model]:
             raise DataError(f"{path} holds no labelled pair. Run {made_by(name)} again.")
         times = Counter(label.pair.pair_id for label in labels[model])
-        twice = [pair_id for pair_id, n in times.items() if n > 1]
+        twice = [pair_id for pair_id in times if times[pair_id] > 1]
         if twice:
             raise DataError(f"{path} labels {len(twice)} pairs twice (first: {twice[0]}). "
                             f"Run {made_by(name)} again; it keeps one label per pair.")
@@ -78,10 +78,6 @@ def faults_of_labels(run: StageRun, facts: pd.DataFrame) -> list[str]:
     limits = run.config.validate_
     faults = []
     for model, row in facts.iterrows():
-        if row["tie share"] > limits.max_tie_fraction:
-            faults.append(f"{model}: {row['tie share']:.0%} of the labels are ties, the limit is "
-                          f"{limits.max_tie_fraction:.0%} (validate.max_tie_fraction). Sample more "
-                          "different pairs: raise pairs.temperature, or set pairs.contrast.")
         faults += broken_gates(model, row, run.config)
         if row["decided"] * (1 - limits.val_fraction) < limits.min_train_pairs:
             faults.append(f"{model}: {row['decided']:.0f} decided pairs leave fewer than "

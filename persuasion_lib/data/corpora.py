@@ -104,7 +104,7 @@ def read_persuasionforgood(path: Path) -> list[Conversation]:
     Either form: `full_dialog.csv`, or the folder that ConvoKit unpacks. Both give the same
     conversations under the same ids.
     """
-    if _is_convokit(path):
+    if (path / "conversations.json").exists():
         return _persuasionforgood_of_convokit(path)
     file = path if path.suffix == ".csv" else path / "full_dialog.csv"
     rows = _csv_rows(file, ("Unit", "Turn", "B4", "B2"))
@@ -139,10 +139,6 @@ class _Utterance:
     speaker: str
     text: str
     meta: Mapping[str, Any]
-
-
-def _is_convokit(path: Path) -> bool:
-    return any((path / name).exists() for name in ("utterances.jsonl", "utterances.json"))
 
 
 def _read_convokit(path: Path) -> tuple[dict[str, Any], dict[str, list[_Utterance]]]:
@@ -186,13 +182,11 @@ def _persuasionforgood_of_convokit(path: Path) -> list[Conversation]:
     about, threads = _read_convokit(path)
     conversations = []
     for root, utterances in threads.items():
-        turns = []
-        for utterance in utterances:
-            role = ROLES.get(str(utterance.meta.get("role")))
-            if role is None:
-                raise DataError(f"{path}: utterance {utterance.id} has no meta.role of 0 "
-                                "(persuader) or 1. Is this persuasionforgood-corpus?")
-            turns.append(Turn(role, utterance.text))
+        odd = [u.id for u in utterances if str(u.meta.get("role")) not in ROLES]
+        if odd:
+            raise DataError(f"{path}: utterance {odd[0]} has no meta.role of 0 (persuader) or 1. "
+                            "Is this persuasionforgood-corpus?")
+        turns = [Turn(ROLES[str(u.meta["role"])], u.text) for u in utterances]
         name = about.get(root, {}).get("dialogue_id", root)
         conversations.append(Conversation(str(name), "persuasionforgood", merged_turns(turns)))
     return conversations
@@ -209,23 +203,20 @@ def read_winning_args(path: Path) -> list[Conversation]:
     about, threads = _read_convokit(path)
     conversations = []
     for root, utterances in threads.items():
-        title = about.get(root, {}).get("op-title", "")
-        conversations += [Conversation(root, "cmv", merged_turns(turns))
-                          for turns in _arguments(title, root, utterances)]
+        conversations += _arguments(about.get(root, {}).get("op-title", ""), root, utterances)
     return conversations
 
 
-def _arguments(title: str, root: str, utterances: Sequence[_Utterance]) -> Iterator[list[Turn]]:
+def _arguments(title: str, root: str, utterances: Sequence[_Utterance]) -> Iterator[Conversation]:
     replies: dict[str | None, list[_Utterance]] = defaultdict(list)
     for utterance in utterances:
         replies[utterance.reply_to].append(utterance)
     post = next((u for u in utterances if u.id == root), None)
-    if post is None:
-        return
-    for first in replies[root]:
+    for first in replies[root] if post else ():
         if first.speaker not in (post.speaker, *BOTS) and first.text.strip() not in GONE:
-            view = Turn("user", f"{title}\n\n{post.text}")
-            yield [view, *_exchange(first, post.speaker, replies)]
+            turns = [Turn("user", f"{title}\n\n{post.text}"),
+                     *_exchange(first, post.speaker, replies)]
+            yield Conversation(root, "cmv", merged_turns(turns))
 
 
 def _exchange(first: _Utterance, poster: str,
@@ -236,13 +227,11 @@ def _exchange(first: _Utterance, poster: str,
             if "delta that tells the outcome" in rules_that_fire(at.text):
                 return          # won: nobody is left to be persuaded
             yield Turn("user", at.text)
-            answers = first.speaker
         else:
             yield Turn("assistant", at.text, WON.get(at.meta.get("success")))
-            answers = poster
-        if answers in NOBODY:   # the same name, perhaps another person
-            return
-        at = next((reply for reply in replies[at.id] if reply.speaker == answers), None)
+        other = first.speaker if at.speaker == poster else poster
+        known = other not in NOBODY     # or the same name may be another person
+        at = next((u for u in replies[at.id] if known and u.speaker == other), None)
 
 
 def read_conversations_jsonl(path: Path) -> list[Conversation]:

@@ -28,6 +28,9 @@ _CLEAN = "Clean the corpus: notebooks/00_prepare.ipynb does."
 
 # figure: (setting with its limit, what it means, what to do)
 GATES = {
+    "tie share": (
+        "max_tie_fraction", "of the labels are ties",
+        "Sample more different pairs: raise pairs.temperature, or set pairs.contrast."),
     "truncated replies": (
         "max_truncated_fraction", "of the replies are cut off",
         "Raise pairs.max_new_tokens, or train SFT longer so that it learns to stop."),
@@ -92,7 +95,7 @@ def _runs_of_words(text: str, length: int) -> Counter[tuple[str, ...]]:
 
 
 def pair_figures(pairs: Sequence[Pair]) -> dict[str, float]:
-    """The shares that GATES names, each from 0 to 1, of pairs, replies or prompts."""
+    """The shares that GATES names but of ties, each from 0 to 1, of pairs, replies or prompts."""
     replies = [text for pair in pairs for text in (pair.response_a, pair.response_b)]
     fired = [rules_that_fire(" ".join(m["content"] for m in pair.prompt)) for pair in pairs]
     return {
@@ -154,11 +157,12 @@ def _share(values: Iterable[bool]) -> float:
 
 
 def broken_gates(name: str, figures: Mapping[str, float], config: Config) -> list[str]:
-    """Which limits of the `validate` settings a pool breaks, each with what to do."""
+    """Which limits of the `validate` settings these figures break, each with what to do."""
     faults = []
     for figure, (setting, meaning, remedy) in GATES.items():
+        share = figures.get(figure, 0.0)
         limit = getattr(config.validate_, setting)
-        if figures[figure] > limit:
-            faults.append(f"{name}: {figures[figure]:.0%} {meaning}, the limit is {limit:.0%} "
+        if share > limit:
+            faults.append(f"{name}: {share:.0%} {meaning}, the limit is {limit:.0%} "
                           f"(validate.{setting}). {remedy}")
     return faults

@@ -71,8 +71,7 @@ def _folder(config: Config) -> Path:
         raise ConfigError(f"{folder} is where this project writes its own data. Move your files "
                           "to another folder, for example data/mine, and set data.path to it.")
     if not folder.is_dir():
-        raise MissingInput(f"{folder} is no folder. Set data.path to the one that holds your "
-                           "files.")
+        raise MissingInput(f"{folder} is no folder. Set data.path to that of your files.")
     return folder
 
 

@@ -126,10 +126,8 @@ def _passages(rows: pd.DataFrame) -> pd.DataFrame:
     table = long.loc[long.index.repeat(long["length"] - PASSAGE + 1)]
     table = table.assign(passage=np.concatenate(hashes), at=table.groupby(level=0).cumcount())
     table = table[table["passage"].duplicated(keep=False)]      # the rest is quicker without them
-    for what, least, most in (("set", 2, len(rows)), ("conversation", 1, COMMON)):
-        spread = table.drop_duplicates(["passage", what])["passage"].value_counts()
-        table = table[table["passage"].map(spread).between(least, most)]
-    return table
+    spread = table.groupby("passage")[["set", "conversation"]].transform("nunique")
+    return table[(spread["set"] >= 2) & (spread["conversation"] <= COMMON)]
 
 
 def _merged(table: pd.DataFrame, a: str, b: str, on: str) -> pd.DataFrame:

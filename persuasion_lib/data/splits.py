@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import pandas as pd
-
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import Conversation, Example, Message, Pair, content_id
@@ -24,14 +22,13 @@ class Corpus:
     """Conversations by set, and examples drawn from them; no conversation is in two sets.
 
     `pairs` are pools that somebody else sampled. `dropped` counts what was left out, by set and
-    reason; `shared` are the passages that the prompts of two sets have in common (see overlap.py).
+    reason.
     """
 
     conversations: dict[str, list[Conversation]]
     examples: dict[str, list[Example]] = field(default_factory=dict)
     pairs: dict[str, list[Pair]] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
-    shared: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def rows(self) -> dict[str, list[Example] | list[Pair]]:
@@ -94,23 +91,20 @@ def draw_examples(corpus: Corpus, config: Config, tokenizer: Tokenizer) -> None:
     Raises:
         DataError: no row of a set fits the limits.
     """
-    seen: set[str] = set()
     for name in SETS:
-        rows = _draw(corpus, name, config, tokenizer, seen)
-        if not rows:
+        corpus.examples[name] = _draw(corpus, name, config, tokenizer)
+        if not corpus.examples[name]:
             raise DataError(f"no usable row is left for {name}: {dict(corpus.dropped)}. Raise "
                             "data.max_prompt_tokens or data.max_response_tokens.")
-        seen |= {content_id(row.prompt) for row in rows}
-        corpus.examples[name] = rows
     _drop_copies(corpus, config.data.max_shared_passages)
 
 
-def _draw(corpus: Corpus, name: str, config: Config, tokenizer: Tokenizer,
-          seen: set[str]) -> list[Example]:
+def _draw(corpus: Corpus, name: str, config: Config, tokenizer: Tokenizer) -> list[Example]:
     """Examples up to the planned number; for SFT a prompt may have several replies."""
     sft = name.startswith("sft")
-    taken: Counter[str] = Counter()
+    used = {content_id(row.prompt) for rows in corpus.examples.values() for row in rows}
     mine: set[str] = set()
+    taken: Counter[str] = Counter()
     rows: list[Example] = []
     for conversation, at in _replies(corpus, name, config.seed):
         if len(rows) == planned(config)[name]:
@@ -126,7 +120,7 @@ def _draw(corpus: Corpus, name: str, config: Config, tokenizer: Tokenizer,
         prompt, cut = fit_prompt(history, config, tokenizer)
         key = content_id(prompt, reply) if sft else content_id(prompt)
         # After the cut: two dialogues that differ in their middle only may have become one prompt.
-        if content_id(prompt) in seen or key in mine:
+        if content_id(prompt) in used or key in mine:
             corpus.dropped[f"{name}: the same prompt is in use already"] += 1
             continue
         mine.add(key)
@@ -159,8 +153,8 @@ def _replies(corpus: Corpus, name: str, seed: int) -> list[tuple[Conversation, i
     def place(reply: tuple[Conversation, int]) -> tuple[bool, str]:
         conversation, at = reply
         turn = conversation.turns[at]
-        drawn = content_id("row", seed, conversation.conversation_id, at, turn.text)
-        return sft and turn.won is not True, drawn
+        return (sft and turn.won is not True,
+                content_id("row", seed, conversation.conversation_id, at, turn.text))
 
     return sorted(found, key=place)
 
@@ -205,18 +199,15 @@ def _without_middle(text: str, share: float) -> str:
     if keep >= len(words):
         return text
     head = (keep + 1) // 2
-    tail = len(words) - (keep - head)
-    return " ".join([*words[:head], OMISSION, *words[tail:]])
+    return " ".join([*words[:head], OMISSION, *words[len(words) - (keep - head):]])
 
 
 def _drop_copies(corpus: Corpus, limit: float) -> None:
     """Drop, from the set nearer to training, prompts that another conversation copied."""
-    corpus.shared = shared_passages(corpus.examples)
-    copies = corpus.shared[corpus.shared["share"] > limit]
+    shared = shared_passages(corpus.examples)
+    copies = shared[shared["share"] > limit]
     for name, part in copies.groupby("other set"):
         lost = set(part["other row"])
-        corpus.examples[name] = [
-            example for at, example in enumerate(corpus.examples[name]) if at not in lost]
+        rows = enumerate(corpus.examples[name])
+        corpus.examples[name] = [example for at, example in rows if at not in lost]
         corpus.dropped[f"{name}: largely the same as a prompt of another set"] += len(lost)
-    if len(copies):     # the places of the rows have changed
-        corpus.shared = shared_passages(corpus.examples)

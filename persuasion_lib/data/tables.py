@@ -12,7 +12,7 @@ from persuasion_lib.core.records import Example, Pair
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.data.cleaning import RULES, clean, rules_that_fire
-from persuasion_lib.data.splits import SETS, Corpus, planned, prompts_in, tokens_in
+from persuasion_lib.data.splits import Corpus, planned, prompts_in, tokens_in
 from persuasion_lib.models.loading import load_tokenizer, prompt_ids
 from persuasion_lib.models.sampling import Generation, truncation
 
@@ -29,12 +29,12 @@ def split_table(corpus: Corpus) -> pd.DataFrame:
 
 def set_sizes(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     """Planned and done rows per set, with conversations."""
-    table = []
-    for name in SETS:
+    table = {}
+    for name, wanted in planned(run.config).items():
         rows = corpus.rows.get(name, [])
-        table.append({"set": name, "planned": planned(run.config)[name], "done": len(rows),
-                      "conversations": len({e.metadata.get("conversation_id") for e in rows})})
-    return pd.DataFrame(table).set_index("set")
+        threads = {row.metadata.get("conversation_id") for row in rows}
+        table[name] = {"planned": wanted, "done": len(rows), "conversations": len(threads)}
+    return pd.DataFrame(table).T.rename_axis("set")
 
 
 def token_lengths(run: StageRun, corpus: Corpus) -> pd.DataFrame:
@@ -55,8 +55,7 @@ def token_lengths(run: StageRun, corpus: Corpus) -> pd.DataFrame:
 def show_conversation(corpus: Corpus) -> TextTable:
     """The first conversation of the set nearest to training, a row per turn."""
     turns = next(cs for cs in reversed(corpus.conversations.values()) if cs)[0].turns
-    return TextTable(pd.DataFrame(
-        [{"role": t.role, "text": t.text, "won": t.won} for t in turns]))
+    return TextTable(pd.DataFrame(turns)[["role", "text", "won"]])
 
 
 def cleaning_table(corpus: Corpus) -> pd.DataFrame:
@@ -87,11 +86,11 @@ def dropped_table(corpus: Corpus) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["set", "reason", "rows"])
 
 
-def rendered_prompt(run: StageRun, corpus: Corpus, set_name: str = "test") -> str:
-    """A set's first prompt in the model's own chat format, up to where the reply begins."""
+def rendered_prompt(run: StageRun, corpus: Corpus) -> str:
+    """The first prompt in the model's own chat format, up to where the reply begins."""
     tokenizer = load_tokenizer(run.config)
-    rows = corpus.rows.get(set_name) or next(iter(corpus.rows.values()))
-    return tokenizer.decode(prompt_ids(tokenizer, rows[0].prompt))
+    first = next(iter(corpus.rows.values()))[0]
+    return tokenizer.decode(prompt_ids(tokenizer, first.prompt))
 
 
 def sampled_replies(corpus: Corpus, pools: Pools) -> dict[str, dict[str, Any]]:

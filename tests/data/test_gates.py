@@ -39,7 +39,7 @@ def broken(pairs, name="pool"):
 
 
 def test_clean_pairs_break_no_gate():
-    assert set(pair_figures(many())) == set(GATES)
+    assert set(pair_figures(many())) == set(GATES) - {"tie share"}
     assert broken(many()) == []
 
 
