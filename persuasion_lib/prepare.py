@@ -26,7 +26,7 @@ from persuasion_lib.training.sft import train_sft
 def load_corpus(run: StageRun) -> Corpus:
     """Read the corpus and split it by conversation; or read the files of `data.source=files`."""
     if run.config.data.source == "files":
-        return given_files.read_own_files(run)
+        return given_files.read_given_files(run)
     return splits.split_by_conversation(corpora.read_corpus(run.config), run.config)
 
 

@@ -34,7 +34,7 @@ EXAMPLES = {"test": "final_eval_reserved.jsonl", "sft_val": "sft_val.jsonl",
 PAIRS = {pool: f"{pool}_responses.jsonl" for pool in POOLS}
 
 
-def read_own_files(run: StageRun) -> Corpus:
+def read_given_files(run: StageRun) -> Corpus:
     """Rows and pairs of the folder `data.path`, as they are; what is not there becomes a warning.
 
     Raises:

@@ -99,11 +99,11 @@ def sampled_replies(corpus: Corpus, pools: Pools) -> dict[str, dict[str, Any]]:
     for pool, pairs in pools.items():
         if pool in corpus.pairs:
             facts[pool] = {"given pairs": len(pairs)}
-            continue
-        replies = [Generation("", finish, tokens) for pair in pairs for finish, tokens in zip(
-            pair.metadata["finish"], pair.metadata["tokens"], strict=True)]
-        facts[pool] = truncation(replies) | {
-            "identical_pairs": sum(pair.response_a == pair.response_b for pair in pairs)}
+        else:
+            replies = [Generation("", finish, tokens) for pair in pairs for finish, tokens in zip(
+                pair.metadata["finish"], pair.metadata["tokens"], strict=True)]
+            same = sum(pair.response_a == pair.response_b for pair in pairs)
+            facts[pool] = truncation(replies) | {"identical_pairs": same}
     return facts
 
 
