@@ -9,78 +9,79 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.core.pipeline import made_by
-from persuasion_lib.core.records import LabeledPair, content_id, labeled_row, parse_labeled
+from persuasion_lib.core.pipeline import POOLS, made_by
+from persuasion_lib.core.records import LabeledPair, content_id, labeled_row
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
-from persuasion_lib.core.store import read_jsonl, write_json, write_jsonl, write_text
+from persuasion_lib.core.store import write_json, write_jsonl, write_text
 from persuasion_lib.data.gates import broken_gates, pair_figures
 from persuasion_lib.labeling import agreement
 
-POOLS = {"rlaif": "ai_pool_labeled", "rlhf": "human_pool_labeled"}
+Labels = Mapping[str, Sequence[LabeledPair]]
 
 
 def read_labels(run: StageRun) -> dict[str, list[LabeledPair]]:
-    """The labelled pairs of both pools, keyed by the training stage that uses them.
+    """The labelled pairs of both pools, by the model that learns from them.
 
     Raises:
         DataError: a file is empty, malformed (file:line), or labels one pair twice.
     """
     labels = {}
-    for stage, name in POOLS.items():
+    for pool in POOLS.values():
+        name = pool.labels
         path = run.path(name)
-        labels[stage] = read_jsonl(path, parse_labeled, made_by=made_by(name))
-        if not labels[stage]:
+        labels[pool.trains] = run.read(name)
+        if not labels[pool.trains]:
             raise DataError(f"{path} holds no labelled pair. Run {made_by(name)} again.")
-        twice = [k for k, n in Counter(p.pair.pair_id for p in labels[stage]).items() if n > 1]
+        times = Counter(label.pair.pair_id for label in labels[pool.trains])
+        twice = [pair_id for pair_id in times if times[pair_id] > 1]
         if twice:
             raise DataError(f"{path} labels {len(twice)} pairs twice (first: {twice[0]}). "
                             f"Run {made_by(name)} again; it keeps one label per pair.")
     return labels
 
 
-def summary(run: StageRun, labels: dict[str, list[LabeledPair]]) -> pd.DataFrame:
-    """Per stage: pairs planned and labelled, ties, truncated replies, length difference."""
+def label_facts(run: StageRun, labels: Labels) -> pd.DataFrame:
+    """Per model: pairs planned and labelled, ties, truncated replies, length difference."""
     planned = {"rlaif": run.config.label_ai.max_examples or run.config.data.ai_pairs,
                "rlhf": run.config.data.human_pairs}
-    return pd.DataFrame({stage: {"planned": planned[stage], **_facts(pairs)}
-                         for stage, pairs in labels.items()}).T
-
-
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The facts as rows, to be read: counts without decimals, shares and means with three."""
-    counts = ("planned", "labelled", "decided")
-    return pd.DataFrame({fact: column.map("{:,.0f}".format if fact in counts else "{:.3f}".format)
-                         for fact, column in table.items()}).T
+    return pd.DataFrame({model: {"planned": planned[model], **_facts(pairs)}
+                         for model, pairs in labels.items()}).T
 
 
 def _facts(pairs: Sequence[LabeledPair]) -> dict[str, Any]:
-    decided = [p for p in pairs if p.label != "tie"]
+    decided = _decided(pairs)
     extra = pd.Series([len(p.chosen) - len(p.rejected) for p in decided], dtype=float)
     return {
         "labelled": len(pairs), "decided": len(decided),
         "tie share": 1 - len(decided) / len(pairs),
         **pair_figures([p.pair for p in pairs]),
-        "first chosen share": (sum(p.label == "a" for p in decided) / len(decided)
-                               if decided else float("nan")),
+        "first chosen share": pd.Series([p.label == "a" for p in decided], dtype=float).mean(),
         "chosen longer by (characters)": extra.mean(),
         "standard error of that": extra.sem(),
     }
 
 
-def gates(run: StageRun, table: pd.DataFrame) -> list[str]:
-    """Which limits of the `validate` settings the labels break, each with what to do."""
-    limits, faults = run.config.gates, []
-    for stage, row in table.iterrows():
-        if row["tie share"] > limits.max_tie_fraction:
-            faults.append(f"{stage}: {row['tie share']:.0%} of the labels are ties, the limit is "
-                          f"{limits.max_tie_fraction:.0%} (gates.max_tie_fraction). Sample more "
-                          "different pairs: raise pairs.temperature, or set pairs.contrast.")
-        faults += broken_gates(stage, row, limits)
+def _decided(pairs: Sequence[LabeledPair]) -> list[LabeledPair]:
+    return [pair for pair in pairs if pair.label != "tie"]
+
+
+def readable_facts(facts: pd.DataFrame) -> pd.DataFrame:
+    """The facts as rows, to be read: counts without decimals, shares and means with three."""
+    counts = ("planned", "labelled", "decided")
+    return pd.DataFrame({name: column.map("{:,.0f}".format if name in counts else "{:.3f}".format)
+                         for name, column in facts.items()}).T
+
+
+def faults_of_labels(run: StageRun, facts: pd.DataFrame) -> list[str]:
+    """Which limits of the `gates` settings the labels break, each with what to do."""
+    limits = run.config.gates
+    faults = []
+    for model, row in facts.iterrows():
+        faults += broken_gates(model, row, run.config)
         if row["decided"] * (1 - limits.val_fraction) < limits.min_train_pairs:
-            faults.append(f"{stage}: {row['decided']:.0f} decided pairs leave fewer than "
+            faults.append(f"{model}: {row['decided']:.0f} decided pairs leave fewer than "
                           f"{limits.min_train_pairs} (gates.min_train_pairs) for training. "
                           "Label more pairs.")
     return faults
@@ -88,12 +89,11 @@ def gates(run: StageRun, table: pd.DataFrame) -> list[str]:
 
 def read_judged(run: StageRun) -> list[LabeledPair]:
     """What the AI labeller says of the human pool; none where 01 was run before it did so."""
-    path = run.path("human_pool_judged")
-    return read_jsonl(path, parse_labeled, made_by=made_by(path.stem)) if path.exists() else []
+    return run.read_if_there("human_pool_judged")
 
 
-def judge_agreement(run: StageRun, labels: dict[str, list[LabeledPair]],
-                    judged: Sequence[LabeledPair]) -> dict[str, Any]:
+def compare_with_judge(run: StageRun, labels: Labels,
+                       judged: Sequence[LabeledPair]) -> dict[str, Any]:
     """Write `judge_agreement.json` and return it: the judge against the annotator."""
     result = agreement.compare(judged, labels["rlhf"], seed=run.config.seed)
     run.warnings += [f"Judge against annotator: {text}" for text in result["alarms"]]
@@ -103,34 +103,41 @@ def judge_agreement(run: StageRun, labels: dict[str, list[LabeledPair]],
     return result
 
 
-def write_splits(run: StageRun, labels: dict[str, list[LabeledPair]], table: pd.DataFrame,
+def write_splits(run: StageRun, labels: Labels, facts: pd.DataFrame,
                  agreed: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Drop ties, split 90/10 by conversation, write the four files and the report.
 
     Raises:
         DataError: a gate is broken, or a conversation is in both pools; nothing is written.
     """
-    faults = gates(run, table) + _shared_conversations(labels) + _stand_ins(run, labels)
+    faults = [*faults_of_labels(run, facts), *_shared_conversations(labels),
+              *_stand_ins(run, labels)]
     if faults:
         raise DataError("the labels are not fit to train on:\n" + "\n".join(faults) + "\n"
                         "To go on all the same, set the named limit.")
     sizes = {}
-    for stage, pairs in labels.items():
-        train, val = split(pairs, run.config)
-        for part, rows in (("train", train), ("val", val)):
-            write_jsonl(run.path(f"{stage}_{part}"), map(labeled_row, rows))
-        sizes[stage] = {"train": len(train), "val": len(val)}
-    result = pd.DataFrame(sizes).T
-    write_text(run.path("validation_report"), "\n".join([
-        "VALIDATION OF LABELS", "", readable(table).to_string(), "", result.to_string(), "",
-        "Ties are kept out of both splits. No gate is broken.", "", "JUDGE AGAINST ANNOTATOR", "",
-        *(textwrap.fill(line, 100, subsequent_indent="  ") for line in
-          [*agreement.sentences(agreed), agreement.smoothing_note(agreed)]), "",
-        agreement.confusion(agreed).to_string() if agreed else ""]).rstrip() + "\n")
-    return result
+    for model, pairs in labels.items():
+        train, val = split_labels(run, pairs)
+        write_jsonl(run.path(f"{model}_train"), map(labeled_row, train))
+        write_jsonl(run.path(f"{model}_val"), map(labeled_row, val))
+        sizes[model] = {"train": len(train), "val": len(val)}
+    table = pd.DataFrame(sizes).T
+    write_text(run.path("validation_report"), _report(facts, table, agreed))
+    return table
 
 
-def _shared_conversations(labels: dict[str, list[LabeledPair]]) -> list[str]:
+def _report(facts: pd.DataFrame, sizes: pd.DataFrame, agreed: Mapping[str, Any] | None) -> str:
+    said = [*agreement.sentences(agreed), agreement.smoothing_note(agreed)]
+    wrapped = [textwrap.fill(line, 100, subsequent_indent="  ") for line in said]
+    parts = ["VALIDATION OF LABELS", readable_facts(facts).to_string(), sizes.to_string(),
+             "Ties are kept out of both splits. No gate is broken.", "JUDGE AGAINST ANNOTATOR",
+             "\n".join(wrapped)]
+    if agreed:
+        parts.append(agreement.confusion(agreed).to_string())
+    return "\n\n".join(parts).rstrip() + "\n"
+
+
+def _shared_conversations(labels: Labels) -> list[str]:
     sets = [{p.pair.metadata.get("conversation_id") for p in pairs} - {None}
             for pairs in labels.values()]
     shared = set.intersection(*sets)
@@ -140,38 +147,38 @@ def _shared_conversations(labels: dict[str, list[LabeledPair]]) -> list[str]:
             "Split by conversation again with notebooks/00_prepare.ipynb."]
 
 
-def _stand_ins(run: StageRun, labels: dict[str, list[LabeledPair]]) -> list[str]:
+def _stand_ins(run: StageRun, labels: Labels) -> list[str]:
     """Stand-in labels are for the demo world; beside a real model they would pass for real ones."""
     if run.config.model.base == "demo":
         return []
-    return [f"{stage}: {count} labels were made by a stand-in, for a real model. Label the pairs "
-            "with a real judge or annotator." for stage, pairs in labels.items()
-            if (count := sum("stand-in" in p.labeled_by for p in pairs))]
+    counts = {model: sum("stand-in" in pair.labeled_by for pair in pairs)
+              for model, pairs in labels.items()}
+    return [f"{model}: {count} labels were made by a stand-in, for a real model. Label the pairs "
+            "with a real judge or annotator." for model, count in counts.items() if count]
 
 
-def split(pairs: Sequence[LabeledPair],
-          config: Config) -> tuple[list[LabeledPair], list[LabeledPair]]:
+def split_labels(run: StageRun,
+                 pairs: Sequence[LabeledPair]) -> tuple[list[LabeledPair], list[LabeledPair]]:
     """Decided pairs as (train, val), whole conversations on one side, drawn from the seed."""
-    decided = [p for p in pairs if p.label != "tie"]
-
-    def conversation(pair: LabeledPair) -> str:
-        return str(pair.pair.metadata.get("conversation_id", pair.pair.pair_id))
-
-    order = sorted({conversation(p) for p in decided},
-                   key=lambda name: content_id("val", config.seed, name))
-    per = Counter(conversation(p) for p in decided)
-    wanted, held = max(1, round(len(decided) * config.gates.val_fraction)), set()
-    for name in order:
-        if sum(per[h] for h in held) >= wanted:
+    decided = _decided(pairs)
+    wanted = max(1, round(len(decided) * run.config.gates.val_fraction))
+    sizes = Counter(map(_thread, decided))
+    held: set[str] = set()
+    for thread in sorted(sizes, key=lambda name: content_id("val", run.config.seed, name)):
+        if sum(sizes[other] for other in held) >= wanted:
             break
-        held.add(name)
-    return ([p for p in decided if conversation(p) not in held],
-            [p for p in decided if conversation(p) in held])
+        held.add(thread)
+    train = [pair for pair in decided if _thread(pair) not in held]
+    return train, [pair for pair in decided if _thread(pair) in held]
+
+
+def _thread(pair: LabeledPair) -> str:
+    return str(pair.pair.metadata.get("conversation_id", pair.pair.pair_id))
 
 
 def show_label(pairs: Sequence[LabeledPair]) -> TextTable:
     """The first decided pair: the message answered, both replies, and who labelled."""
-    pair = next((p for p in pairs if p.label != "tie"), pairs[0])
+    pair = next((pair for pair in pairs if pair.label != "tie"), pairs[0])
     return TextTable(pd.DataFrame({"text": {
         "answered message": pair.pair.prompt[-1]["content"], "chosen": pair.chosen,
         "rejected": pair.rejected, "labelled by": pair.labeled_by}}))

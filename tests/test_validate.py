@@ -3,10 +3,11 @@ import pytest
 from persuasion_lib import train_dpo, validate
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.core.pipeline import STAGES, path_of
+from persuasion_lib.core.pipeline import STAGES
 from persuasion_lib.core.records import LabeledPair, Pair, labeled_row
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
+from persuasion_lib.data.gates import POOLS
 
 PROMPT = [{"role": "user", "content": "I like tea."}]
 
@@ -30,28 +31,28 @@ def run(project):
 def test_ties_are_counted_and_kept_out_of_both_splits(run):
     given = labels()
     given["rlaif"][:30] = [pair(k, "tie") for k in range(30)]
-    table = validate.summary(run, given)
+    table = validate.label_facts(run, given)
     assert table.loc["rlaif", "tie share"] == pytest.approx(0.3)
     assert table.loc["rlaif", "decided"] == 70
-    train, val = validate.split(given["rlaif"], run.config)
+    train, val = validate.split_labels(run, given["rlaif"])
     assert len(train) + len(val) == 70 and all(p.label != "tie" for p in train + val)
 
 
 def test_the_table_to_be_read_has_whole_counts_and_shares_with_three_decimals(run):
-    table = validate.readable(validate.summary(run, labels()))
+    table = validate.readable_facts(validate.label_facts(run, labels()))
     assert table["rlaif"][["planned", "labelled", "tie share"]].tolist() == [
         "2,150", "100", "0.000"]
 
 
 def test_a_tenth_of_the_decided_pairs_is_held_out(run):
-    train, val = validate.split(labels()["rlaif"], run.config)
+    train, val = validate.split_labels(run, labels()["rlaif"])
     assert (len(train), len(val)) == (90, 10)
 
 
 def test_a_conversation_is_on_one_side_of_the_split(run):
     given = [LabeledPair(Pair(str(k), PROMPT, "a", "b", {"conversation_id": f"c{k // 4}"}),
                          "a", "test") for k in range(100)]
-    train, val = validate.split(given, run.config)
+    train, val = validate.split_labels(run, given)
     threads = [{p.pair.metadata["conversation_id"] for p in part} for part in (train, val)]
     assert not threads[0] & threads[1]
 
@@ -64,27 +65,27 @@ def test_a_conversation_is_on_one_side_of_the_split(run):
     (labels(n=100) | {"rlhf": [pair(k, pool="human") for k in range(12)]},
      "12 decided pairs.*min_train_pairs")])
 def test_a_broken_gate_stops_before_anything_is_written(run, spoiled, message):
-    table = validate.summary(run, spoiled)
+    table = validate.label_facts(run, spoiled)
     with pytest.raises(DataError, match=message):
         validate.write_splits(run, spoiled, table)
-    assert not path_of(run.config, "rlaif_train").exists()
+    assert not run.path("rlaif_train").exists()
 
 
 def test_good_labels_break_no_gate_and_are_written(run):
     given = labels()
-    table = validate.summary(run, given)
-    assert validate.gates(run, table) == []
+    table = validate.label_facts(run, given)
+    assert validate.faults_of_labels(run, table) == []
     assert validate.write_splits(run, given, table).loc["rlhf", "train"] == 90
-    assert "No gate is broken" in path_of(run.config, "validation_report").read_text()
+    assert "No gate is broken" in run.path("validation_report").read_text()
 
 
 def test_the_report_says_how_far_the_judge_agrees_and_what_that_would_smooth(run):
     given = labels()
     judged = [LabeledPair(p.pair, "a" if k % 5 else "b", "a judge")
               for k, p in enumerate(given["rlhf"])]
-    agreed = validate.judge_agreement(run, given, judged)
-    validate.write_splits(run, given, validate.summary(run, given), agreed)
-    text = " ".join(path_of(run.config, "validation_report").read_text().split())
+    agreed = validate.compare_with_judge(run, given, judged)
+    validate.write_splits(run, given, validate.label_facts(run, given), agreed)
+    text = " ".join(run.path("validation_report").read_text().split())
     assert "a judge and the annotator (test) both labelled 100 of 100" in text
     assert "on 20% [13%, 29%] of the 100 pairs" in text and "label_smoothing=0.2 would" in text
     assert train_dpo.smoothing_note(run).endswith("It is set to 0.")
@@ -92,8 +93,8 @@ def test_the_report_says_how_far_the_judge_agrees_and_what_that_would_smooth(run
 
 def test_older_runs_without_the_judged_human_pool_go_on_with_a_warning(run):
     given = labels()
-    agreed = validate.judge_agreement(run, given, validate.read_judged(run))
-    validate.write_splits(run, given, validate.summary(run, given), agreed)
+    agreed = validate.compare_with_judge(run, given, validate.read_judged(run))
+    validate.write_splits(run, given, validate.label_facts(run, given), agreed)
     assert "is not known" in run.warnings[0]
     assert "nothing is suggested" in train_dpo.smoothing_note(run)
 
@@ -101,28 +102,28 @@ def test_older_runs_without_the_judged_human_pool_go_on_with_a_warning(run):
 def test_a_conversation_in_both_pools_is_refused(run):
     given = labels() | {"rlhf": [pair(k) for k in range(100)]}
     with pytest.raises(DataError, match="100 conversations are in both pools"):
-        validate.write_splits(run, given, validate.summary(run, given))
+        validate.write_splits(run, given, validate.label_facts(run, given))
 
 
 def test_chosen_replies_that_are_longer_show_in_the_table(run):
-    table = validate.summary(run, labels())
+    table = validate.label_facts(run, labels())
     assert table.loc["rlaif", "chosen longer by (characters)"] == 2
 
 
 def test_a_pair_labelled_twice_is_refused(run):
-    for name in validate.POOLS.values():
-        write_jsonl(path_of(run.config, name), [labeled_row(pair(1)), labeled_row(pair(1))])
+    for pool in POOLS:
+        write_jsonl(run.path(f"{pool}_labeled"), [labeled_row(pair(1)), labeled_row(pair(1))])
     with pytest.raises(DataError, match="labels 1 pairs twice"):
         validate.read_labels(run)
 
 
 def test_an_empty_file_of_labels_names_the_notebook(run):
-    for name in validate.POOLS.values():
-        write_jsonl(path_of(run.config, name), [])
+    for pool in POOLS:
+        write_jsonl(run.path(f"{pool}_labeled"), [])
     with pytest.raises(DataError, match="holds no labelled pair.*01_label_ai"):
         validate.read_labels(run)
 
 
 def test_planned_stands_beside_labelled(run):
-    table = validate.summary(run, labels(n=61))
+    table = validate.label_facts(run, labels(n=61))
     assert (table.loc["rlaif", "planned"], table.loc["rlaif", "labelled"]) == (2150, 61)

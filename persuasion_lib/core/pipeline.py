@@ -35,10 +35,9 @@ class Pool:
     """The files of one pool of pairs, as names of FILES.
 
     `judged` holds what the AI judge says: of the AI pool these are the labels, of the human pool
-    they train nothing. `trains` is the split that is made of the labels.
+    they train nothing. `trains` is the model that learns from the labels alone.
     """
 
-    name: str
     prompts: str
     responses: str
     judgments: str
@@ -47,11 +46,14 @@ class Pool:
     trains: str
 
 
-POOLS = {pool.name: pool for pool in (
-    Pool("ai", "ai_pool_prompts", "ai_pool_responses", "ai_judgments", "ai_pool_labeled",
-         "ai_pool_labeled", "rlaif"),
-    Pool("human", "human_pool_prompts", "human_pool_responses", "human_pool_judgments",
-         "human_pool_judged", "human_pool_labeled", "rlhf"))}
+POOLS = {
+    "ai_pool": Pool(
+        prompts="ai_pool_prompts", responses="ai_pool_responses", judgments="ai_judgments",
+        judged="ai_pool_labeled", labels="ai_pool_labeled", trains="rlaif"),
+    "human_pool": Pool(
+        prompts="human_pool_prompts", responses="human_pool_responses",
+        judgments="human_pool_judgments", judged="human_pool_judged",
+        labels="human_pool_labeled", trains="rlhf")}
 
 FILES = {
     "base": File("{models}/checkpoints/base"),

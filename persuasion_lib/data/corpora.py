@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
@@ -32,6 +32,8 @@ SITE = "http://zissou.infosci.cornell.edu/convokit/datasets"
 BOTS = ("AutoModerator", "DeltaBot")
 NOBODY = ("[deleted]", "[missing]")     # speakers that stand for many people
 GONE = ("", "[deleted]", "[removed]")
+ROLES: dict[str, Literal["user", "assistant"]] = {"0": "assistant", "1": "user"}  # as they code it
+WON = {1: True, 0: False}               # meta.success of winning-args; it is null elsewhere
 
 
 def read_corpus(config: Config) -> list[Conversation]:
@@ -46,12 +48,12 @@ def read_corpus(config: Config) -> list[Conversation]:
         return make_conversations(n=config.data.conversations, seed=config.seed)
     if not config.data.path:
         raise ConfigError(f"data.source={config.data.source} needs data.path=<its folder or file>.")
-    path = config.root / config.data.path
+    path = config.named_file("data.path")
     if config.data.source in CONVOKIT and not path.exists():
         download(config.data.source, path)
-    reader = {"persuasionforgood": read_persuasionforgood, "cmv": read_winning_args,
-              "jsonl": read_conversations_jsonl}[config.data.source]
-    conversations = reader(path)
+    readers = {"persuasionforgood": read_persuasionforgood, "cmv": read_winning_args,
+               "jsonl": read_conversations_jsonl}
+    conversations = readers[config.data.source](path)
     if not conversations:
         raise DataError(f"{config.data.path} holds no conversation. Is it the right file?")
     return conversations
@@ -84,14 +86,15 @@ def merged_turns(turns: Iterable[Turn]) -> tuple[Turn, ...]:
     result: list[Turn] = []
     for turn in turns:
         text = clean(turn.text)
-        raw = turn.text if rules_that_fire(turn.text) else None
-        last = result[-1] if result else None
-        if last and last.role == turn.role:
-            raws = None if raw is None and last.raw is None else (
-                f"{last.raw or last.text}\n{turn.text}")
-            result[-1] = Turn(turn.role, f"{last.text} {text}".strip(), turn.won, raws)
-        elif text:
-            result.append(Turn(turn.role, text, turn.won, raw))
+        raw = turn.text
+        changed = bool(rules_that_fire(raw))
+        if result and result[-1].role == turn.role:
+            last = result.pop()
+            text = f"{last.text} {text}".strip()
+            raw = f"{last.raw or last.text}\n{raw}"
+            changed = changed or last.raw is not None
+        if text:
+            result.append(Turn(turn.role, text, turn.won, raw if changed else None))
     return tuple(result)
 
 
@@ -101,13 +104,13 @@ def read_persuasionforgood(path: Path) -> list[Conversation]:
     Either form: `full_dialog.csv`, or the folder that ConvoKit unpacks. Both give the same
     conversations under the same ids.
     """
-    if _is_convokit(path):
+    if (path / "conversations.json").exists():
         return _persuasionforgood_of_convokit(path)
     file = path if path.suffix == ".csv" else path / "full_dialog.csv"
-    rows = list(_csv_rows(file, ("Unit", "Turn", "B4", "B2")))
+    rows = _csv_rows(file, ("Unit", "Turn", "B4", "B2"))
     conversations = []
     for dialogue, group in groupby(rows, key=lambda row: row["B2"]):
-        turns = [Turn("assistant" if row["B4"] == "0" else "user", row["Unit"]) for row in group]
+        turns = [Turn(ROLES[row["B4"]], row["Unit"]) for row in group]
         conversations.append(Conversation(dialogue, "persuasionforgood", merged_turns(turns)))
     return conversations
 
@@ -122,7 +125,7 @@ def _csv_rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
             raise DataError(f"{file}:1: no column {', '.join(absent)}; it has "
                             f"{', '.join(reader.fieldnames or ['nothing'])}.")
         for row in reader:
-            if any(row[c] is None for c in columns) or row["B4"] not in ("0", "1"):
+            if any(row[c] is None for c in columns) or row["B4"] not in ROLES:
                 raise DataError(f"{file}:{reader.line_num}: a row needs {', '.join(columns)}, "
                                 "B4 being 0 (persuader) or 1. Mend this line.")
             yield row
@@ -138,10 +141,6 @@ class _Utterance:
     meta: Mapping[str, Any]
 
 
-def _is_convokit(path: Path) -> bool:
-    return any((path / name).exists() for name in ("utterances.jsonl", "utterances.json"))
-
-
 def _read_convokit(path: Path) -> tuple[dict[str, Any], dict[str, list[_Utterance]]]:
     """Metadata and utterances by conversation, of what ConvoKit 1 to 5 unpack or dump."""
     if path.suffix == ".zip":
@@ -149,19 +148,25 @@ def _read_convokit(path: Path) -> tuple[dict[str, Any], dict[str, list[_Utteranc
                         "utterances.jsonl.")
     source = f"the download from {SITE}"
     about = read_json(path / "conversations.json", made_by=source)
-    if (path / "utterances.json").exists():         # one list, before ConvoKit 2
-        rows = []
-        for number, row in enumerate(read_json(path / "utterances.json", made_by=source), start=1):
-            try:
-                rows.append(_utterance(row))
-            except DataError as error:
-                raise DataError(f"{path / 'utterances.json'}, item {number}: {error}") from None
+    if (path / "utterances.json").exists():
+        utterances = _utterances_of_list(path / "utterances.json", source)
     else:
-        rows = read_jsonl(path / "utterances.jsonl", _utterance, made_by=source)
+        utterances = read_jsonl(path / "utterances.jsonl", _utterance, made_by=source)
     threads: dict[str, list[_Utterance]] = defaultdict(list)
-    for row in rows:
-        threads[row.root].append(row)
+    for utterance in utterances:
+        threads[utterance.root].append(utterance)
     return {key: value.get("meta", value) for key, value in about.items()}, threads
+
+
+def _utterances_of_list(file: Path, source: str) -> list[_Utterance]:
+    """One JSON list, as ConvoKit wrote it before version 2."""
+    utterances = []
+    for number, row in enumerate(read_json(file, made_by=source), start=1):
+        try:
+            utterances.append(_utterance(row))
+        except DataError as error:
+            raise DataError(f"{file}, item {number}: {error}") from None
+    return utterances
 
 
 def _utterance(row: dict[str, Any]) -> _Utterance:
@@ -177,11 +182,11 @@ def _persuasionforgood_of_convokit(path: Path) -> list[Conversation]:
     about, threads = _read_convokit(path)
     conversations = []
     for root, utterances in threads.items():
-        if odd := [u.id for u in utterances if str(u.meta.get("role")) not in ("0", "1")]:
+        odd = [u.id for u in utterances if str(u.meta.get("role")) not in ROLES]
+        if odd:
             raise DataError(f"{path}: utterance {odd[0]} has no meta.role of 0 (persuader) or 1. "
                             "Is this persuasionforgood-corpus?")
-        turns = [Turn("assistant" if str(u.meta["role"]) == "0" else "user", u.text)
-                 for u in utterances]
+        turns = [Turn(ROLES[str(u.meta["role"])], u.text) for u in utterances]
         name = about.get(root, {}).get("dialogue_id", root)
         conversations.append(Conversation(str(name), "persuasionforgood", merged_turns(turns)))
     return conversations
@@ -196,19 +201,22 @@ def read_winning_args(path: Path) -> list[Conversation]:
     for all others. All arguments of a post have its id, so that they stay in one set.
     """
     about, threads = _read_convokit(path)
-    return [Conversation(root, "cmv", merged_turns(turns)) for root, utterances in threads.items()
-            for turns in _arguments(about.get(root, {}).get("op-title", ""), root, utterances)]
+    conversations = []
+    for root, utterances in threads.items():
+        conversations += _arguments(about.get(root, {}).get("op-title", ""), root, utterances)
+    return conversations
 
 
-def _arguments(title: str, root: str, utterances: Sequence[_Utterance]) -> Iterator[list[Turn]]:
+def _arguments(title: str, root: str, utterances: Sequence[_Utterance]) -> Iterator[Conversation]:
     replies: dict[str | None, list[_Utterance]] = defaultdict(list)
     for utterance in utterances:
         replies[utterance.reply_to].append(utterance)
-    for post in (u for u in utterances if u.id == root):
-        for first in replies[root]:
-            if first.speaker not in (post.speaker, *BOTS) and first.text.strip() not in GONE:
-                yield [Turn("user", f"{title}\n\n{post.text}"),
-                       *_exchange(first, post.speaker, replies)]
+    post = next((u for u in utterances if u.id == root), None)
+    for first in replies[root] if post else ():
+        if first.speaker not in (post.speaker, *BOTS) and first.text.strip() not in GONE:
+            turns = [Turn("user", f"{title}\n\n{post.text}"),
+                     *_exchange(first, post.speaker, replies)]
+            yield Conversation(root, "cmv", merged_turns(turns))
 
 
 def _exchange(first: _Utterance, poster: str,
@@ -220,9 +228,10 @@ def _exchange(first: _Utterance, poster: str,
                 return          # won: nobody is left to be persuaded
             yield Turn("user", at.text)
         else:
-            yield Turn("assistant", at.text, {1: True, 0: False}.get(at.meta.get("success")))
+            yield Turn("assistant", at.text, WON.get(at.meta.get("success")))
         other = first.speaker if at.speaker == poster else poster
-        at = next((u for u in replies[at.id] if u.speaker == other and other not in NOBODY), None)
+        known = other not in NOBODY     # or the same name may be another person
+        at = next((u for u in replies[at.id] if known and u.speaker == other), None)
 
 
 def read_conversations_jsonl(path: Path) -> list[Conversation]:

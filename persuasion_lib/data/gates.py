@@ -1,7 +1,8 @@
 """Are these pairs worth labelling, and these labels worth training on? Figures and their limits.
 
 Both replies of a pair come from one model with the same settings, so the two slots must look
-alike; replies must end by themselves; and a prompt must hold the message it answers.
+alike; replies must end by themselves; and a prompt must hold the message it answers. What counts
+as a defect of a text (no end mark, repetition, gibberish) is defined here, for every stage.
 """
 
 from __future__ import annotations
@@ -9,21 +10,26 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 
+from persuasion_lib.core.config import Config
 from persuasion_lib.core.records import Pair
-from persuasion_lib.core.sections import Gates
 from persuasion_lib.data.cleaning import rules_that_fire
 
 NEAR = 0.95             # similarity of characters from which two replies count as one
-REPEATS = 3             # a run of four words that comes back so often is a loop
-CLOSED = re.compile(r"[.!?…\"'”’)\]*:]\s*$")
+# A stop, and what may close behind it. A lone quotation mark or colon is where replies of real
+# models were cut off.
+_END_MARK = re.compile(r"[.!?…][\"'”’)\]*_]*$")
 # "[...context truncated...]", or an omission at the very end; ours stands in the middle.
-CUT = re.compile(r"\[[^\]\n]*truncated[^\]\n]*\]|\[(?:…|\.\.\.)\]\s*$", re.IGNORECASE)
+_CUT = re.compile(r"\[[^\]\n]*truncated[^\]\n]*\]|\[(?:…|\.\.\.)\]\s*$", re.IGNORECASE)
+_CLEAN = "Clean the corpus: notebooks/00_prepare.ipynb does."
 
 # figure: (setting with its limit, what it means, what to do)
 GATES = {
+    "tie share": (
+        "max_tie_fraction", "of the labels are ties",
+        "Sample more different pairs: raise pairs.temperature, or set pairs.contrast."),
     "truncated replies": (
         "max_truncated_fraction", "of the replies are cut off",
         "Raise pairs.max_new_tokens, or train SFT longer so that it learns to stop."),
@@ -38,49 +44,79 @@ GATES = {
         "The two replies were not sampled alike (one seed for every prompt does that). "
         "Sample the pool again."),
     "prompts with entities": (
-        "max_unclean_fraction", "of the prompts hold HTML entities",
-        "Clean the corpus: notebooks/00_prepare.ipynb does."),
+        "max_unclean_fraction", "of the prompts hold HTML entities", _CLEAN),
     "prompts with a moderator's footnote": (
-        "max_unclean_fraction", "of the prompts hold a bot's footnote",
-        "Clean the corpus: notebooks/00_prepare.ipynb does."),
+        "max_unclean_fraction", "of the prompts hold a bot's footnote", _CLEAN),
     "prompts without their message": (
         "max_unclean_fraction", "of the prompts are cut where the message to answer should be",
         "Cut the middle instead: notebooks/00_prepare.ipynb does."),
 }
 
 
+def ends_with_mark(text: str) -> bool:
+    """Whether a text ends as a sentence does; quotes, brackets and emphasis may close behind it."""
+    return bool(_END_MARK.search(text.rstrip()))
+
+
+def is_empty(text: str) -> bool:
+    """Whether a text has no word, and no number either."""
+    return not re.search(r"\w", text)
+
+
+def repeats_itself(text: str) -> bool:
+    """Whether the same four words come three times: one loop, which also a long text may have."""
+    return max(_runs_of_words(text, 4).values(), default=0) >= 3
+
+
+def is_poor(text: str) -> bool:
+    """Whether a reply is empty or repeats itself, so that it can win or lose by that alone."""
+    return is_empty(text) or repeats_itself(text)
+
+
+def mostly_repeats(text: str) -> bool:
+    """Whether more than half of what is said was said before: nothing but a loop is left.
+
+    Of 400 real replies of 200 words a fifth repeat themselves somewhere; hardly one is a loop.
+    """
+    runs = _runs_of_words(text, 3)
+    return runs.total() >= 6 and len(runs) < 0.5 * runs.total()
+
+
+def is_gibberish(text: str) -> bool:
+    """Whether nobody would take a text for a reply: empty, mostly not words, or one loop."""
+    letters = sum(len(word) for word in re.findall(r"[^\W\d_]{2,}", text))
+    return letters == 0 or letters < 0.5 * len(text.strip()) or mostly_repeats(text)
+
+
+def _runs_of_words(text: str, length: int) -> Counter[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.lower())
+    return Counter(zip(*(words[start:] for start in range(length)), strict=False))
+
+
 def pair_figures(pairs: Sequence[Pair]) -> dict[str, float]:
-    """The shares that GATES names, each from 0 to 1, of pairs, replies or prompts."""
+    """The shares that GATES names but of ties, each from 0 to 1, of pairs, replies or prompts."""
     replies = [text for pair in pairs for text in (pair.response_a, pair.response_b)]
-    prompts = [" ".join(m["content"] for m in pair.prompt) for pair in pairs]
-    fired = [rules_that_fire(prompt) for prompt in prompts]
+    fired = [rules_that_fire(" ".join(m["content"] for m in pair.prompt)) for pair in pairs]
     return {
         "truncated replies": truncated_share(pairs),
         "near-identical pairs": _share(_alike(p.response_a, p.response_b) for p in pairs),
         "empty or looping replies": _share(map(is_poor, replies)),
         "opening gap between slots": opening_gap(pairs),
-        "prompts with entities": _share("HTML entities" in f for f in fired),
-        "prompts with a moderator's footnote": _share("moderator footnote" in f for f in fired),
-        "prompts without their message": _share(
-            pair.prompt[-1]["role"] != "user" or bool(CUT.search(pair.prompt[-1]["content"]))
-            for pair in pairs)}
+        "prompts with entities": _share("HTML entities" in rules for rules in fired),
+        "prompts with a moderator's footnote": _share(
+            "moderator footnote" in rules for rules in fired),
+        "prompts without their message": _share(map(_lacks_its_message, pairs))}
 
 
 def truncated_share(pairs: Sequence[Pair]) -> float:
-    """Share of replies that hit the token cap; judged by their last character if unrecorded."""
-    cut = []
+    """Share of replies that hit the token cap; that lack an end mark where it is not recorded."""
+    cut: list[bool] = []
     for pair in pairs:
-        finishes = pair.metadata.get("finish")
-        cut += [f == "length" for f in finishes] if finishes else [
-            not CLOSED.search(text) for text in (pair.response_a, pair.response_b)]
+        if finishes := pair.metadata.get("finish"):
+            cut += [finish == "length" for finish in finishes]
+        else:
+            cut += [not ends_with_mark(text) for text in (pair.response_a, pair.response_b)]
     return _share(cut)
-
-
-def is_poor(text: str) -> bool:
-    """Whether a reply has no word, or says the same four words three times."""
-    words = re.findall(r"\w+", text.lower())
-    runs = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
-    return not words or max(runs.values(), default=0) >= REPEATS
 
 
 def opening_gap(pairs: Sequence[Pair]) -> float:
@@ -89,9 +125,10 @@ def opening_gap(pairs: Sequence[Pair]) -> float:
     An opening is the first word, or the first sign if that is no letter or digit. Slots that were
     sampled alike differ by chance only: by about 1.5 / √pairs.
     """
-    first, second = (Counter(_opening(text) for text in texts) for texts in (
-        [p.response_a for p in pairs], [p.response_b for p in pairs]))
-    return max((abs(first[o] - second[o]) for o in first | second), default=0) / max(len(pairs), 1)
+    first = Counter(_opening(pair.response_a) for pair in pairs)
+    second = Counter(_opening(pair.response_b) for pair in pairs)
+    gaps = [abs(first[opening] - second[opening]) for opening in first | second]
+    return max(gaps, default=0) / max(len(pairs), 1)
 
 
 def _opening(text: str) -> str:
@@ -100,20 +137,33 @@ def _opening(text: str) -> str:
 
 
 def _alike(a: str, b: str) -> bool:
+    if a.strip() == b.strip():
+        return True
     matcher = SequenceMatcher(None, a, b, autojunk=False)
-    return a.strip() == b.strip() or (matcher.real_quick_ratio() >= NEAR
-                                      and matcher.quick_ratio() >= NEAR
-                                      and matcher.ratio() >= NEAR)
+    # The first two are quick upper bounds of the third, which few pairs need then.
+    return all(similarity() >= NEAR for similarity in (
+        matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio))
 
 
-def _share(values: object) -> float:
-    values = list(values)
-    return sum(values) / len(values) if values else float("nan")
+def _lacks_its_message(pair: Pair) -> bool:
+    last = pair.prompt[-1]
+    return last["role"] != "user" or bool(_CUT.search(last["content"]))
 
 
-def broken_gates(name: str, figures: Mapping[str, float], limits: Gates) -> list[str]:
-    """Which limits of the `validate` settings a pool breaks, each with what to do."""
-    return [f"{name}: {figures[what]:.0%} {meaning}, the limit is {getattr(limits, setting):.0%} "
-            f"(gates.{setting}). {remedy}"
-            for what, (setting, meaning, remedy) in GATES.items()
-            if figures[what] > getattr(limits, setting)]
+def _share(values: Iterable[bool]) -> float:
+    found = list(values)
+    return sum(found) / len(found) if found else float("nan")
+
+
+def broken_gates(name: str, figures: Mapping[str, float], config: Config) -> list[str]:
+    """Which limits of the `gates` settings these figures break, each with what to do."""
+    faults = []
+    for figure, (setting, meaning, remedy) in GATES.items():
+        if figure not in figures:       # pairs without labels have no ties, nor read that limit
+            continue
+        share = figures[figure]
+        limit = getattr(config.gates, setting)
+        if share > limit:
+            faults.append(f"{name}: {share:.0%} {meaning}, the limit is {limit:.0%} "
+                          f"(gates.{setting}). {remedy}")
+    return faults

@@ -6,15 +6,13 @@ gates find stops notebook 00.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import ConfigError, DataError, LineageError, MissingInput
-from persuasion_lib.core.pipeline import path_of
+from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
+from persuasion_lib.core.pipeline import POOLS
 from persuasion_lib.core.records import (
     Conversation,
     Example,
@@ -25,21 +23,18 @@ from persuasion_lib.core.records import (
     parse_pair,
 )
 from persuasion_lib.core.stage import StageRun
-from persuasion_lib.core.store import file_hash, read_json, read_jsonl, write_json
+from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.data.cleaning import rules_that_fire
-from persuasion_lib.data.splits import POOLS, SETS, Corpus
-from persuasion_lib.models.lineage import WEIGHTS, write_lineage
-from persuasion_lib.training.history import LOG
+from persuasion_lib.data.splits import SETS, Corpus
 
 T = TypeVar("T")
 
 EXAMPLES = {"test": "final_eval_reserved.jsonl", "sft_val": "sft_val.jsonl",
-            "sft_train": "sft_train.jsonl", **{p: f"{p}_prompts.jsonl" for p in POOLS}}
+            "sft_train": "sft_train.jsonl", **{pool: f"{pool}_prompts.jsonl" for pool in POOLS}}
 PAIRS = {pool: f"{pool}_responses.jsonl" for pool in POOLS}
-SFT = ("models/checkpoints/qwen-sft/final", "checkpoints/qwen-sft/final", "qwen-sft/final")
 
 
-def read_own_files(run: StageRun) -> Corpus:
+def read_given_files(run: StageRun) -> Corpus:
     """Rows and pairs of the folder `data.path`, as they are; what is not there becomes a warning.
 
     Raises:
@@ -50,11 +45,13 @@ def read_own_files(run: StageRun) -> Corpus:
     folder = _folder(run.config)
     corpus = Corpus({})
     for name in SETS:
-        if name in PAIRS and (path := _find(folder, PAIRS[name])):
-            corpus.pairs[name] = _read(path, parse_pair)
-            _refuse_twins(path, corpus.pairs[name])
-        elif path := _find(folder, EXAMPLES[name]):
-            corpus.examples[name] = _read(path, parse_example)
+        pairs = _find(folder, PAIRS[name]) if name in PAIRS else None
+        examples = _find(folder, EXAMPLES[name])
+        if pairs:
+            corpus.pairs[name] = _read(pairs, parse_pair)
+            _refuse_twins(pairs, corpus.pairs[name])
+        elif examples:
+            corpus.examples[name] = _read(examples, parse_example)
     if not corpus.rows:
         names = ", ".join([*EXAMPLES.values(), *PAIRS.values()])
         raise MissingInput(f"{folder} holds none of {names}, nor do processed/ and preferences/ "
@@ -69,13 +66,12 @@ def read_own_files(run: StageRun) -> Corpus:
 def _folder(config: Config) -> Path:
     if not config.data.path:
         raise ConfigError("data.source=files needs data.path=<the folder of your files>.")
-    folder = (config.root / config.data.path).resolve()
+    folder = config.named_file("data.path").resolve()
     if config.folder("data").resolve().is_relative_to(folder):
         raise ConfigError(f"{folder} is where this project writes its own data. Move your files "
                           "to another folder, for example data/mine, and set data.path to it.")
     if not folder.is_dir():
-        raise MissingInput(f"{folder} is no folder. Set data.path to the one that holds your "
-                           "files.")
+        raise MissingInput(f"{folder} is no folder. Set data.path to that of your files.")
     return folder
 
 
@@ -87,18 +83,17 @@ def _read(path: Path, parse: Callable[[dict[str, Any]], T]) -> list[T]:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    places = (folder, *(folder / part / kind for part in ("", "data") for kind in (
-        "processed", "preferences")))
+    places = [folder / part for part in (
+        "", "processed", "preferences", "data/processed", "data/preferences")]
     return next((place / name for place in places if (place / name).exists()), None)
 
 
 def _refuse_twins(path: Path, pairs: list[Pair]) -> None:
     first: dict[str, int] = {}
     for number, pair in enumerate(pairs, start=1):
-        if pair.pair_id in first:
+        if first.setdefault(pair.pair_id, number) != number:
             raise DataError(f"{path}: rows {first[pair.pair_id]} and {number} are the same pair "
                             f"({pair.pair_id}); it would be labelled twice. Remove one.")
-        first[pair.pair_id] = number
 
 
 def _hold_out(corpus: Corpus, config: Config) -> None:
@@ -106,8 +101,8 @@ def _hold_out(corpus: Corpus, config: Config) -> None:
     if "sft_val" in corpus.examples or "sft_train" not in corpus.examples:
         return
     rows = corpus.examples["sft_train"]
-    threads = {_thread(row) for row in rows}
-    order = sorted(threads, key=lambda name: content_id("val", config.seed, name))
+    order = sorted({_thread(row) for row in rows},
+                   key=lambda name: content_id("val", config.seed, name))
     held = set(order[:max(1, round(len(order) * config.data.sft_val_fraction))])
     corpus.examples["sft_val"] = [row for row in rows if _thread(row) in held]
     corpus.examples["sft_train"] = [row for row in rows if _thread(row) not in held]
@@ -122,53 +117,20 @@ def _as_conversation(row: Example | Pair) -> Conversation:
     said = [(m["role"], m["content"]) for m in row.prompt if m["role"] != "system"]
     if isinstance(row, Example):
         said.append(("assistant", row.response))
-    return Conversation(_thread(row), str(row.metadata.get("source", "files")), tuple(
-        Turn(role, text, raw=text if rules_that_fire(text) else None) for role, text in said))
+    turns = [Turn(role, text, raw=text if rules_that_fire(text) else None) for role, text in said]
+    return Conversation(_thread(row), str(row.metadata.get("source", "files")), tuple(turns))
 
 
 def _what_is_missing(corpus: Corpus, folder: Path) -> list[str]:
-    found = [f"{EXAMPLES['test']} is not in {folder}: notebook 05 will have nothing to evaluate."
-             ] if "test" not in corpus.rows else []
+    found = []
+    if "test" not in corpus.rows:
+        found.append(f"{EXAMPLES['test']} is not in {folder}: notebook 05 will have nothing to "
+                     "evaluate.")
     found += [f"neither {PAIRS[pool]} nor {EXAMPLES[pool]} is in {folder}: nobody can label that "
               "pool." for pool in POOLS if pool not in corpus.rows]
     for name, rows in corpus.rows.items():
-        if without := sum("conversation_id" not in row.metadata for row in rows):
+        without = sum("conversation_id" not in row.metadata for row in rows)
+        if without:
             found.append(f"{without} of {len(rows)} rows of {name} have no conversation_id, so "
                          "nobody can see whether they share one with another set.")
     return found
-
-
-def sft_checkpoint(config: Config) -> Path | None:
-    """The folder of somebody's SFT adapter below `data.path`, None if there is none."""
-    if config.data.source != "files" or not config.data.path:
-        return None
-    places = (config.root / config.data.path / place for place in SFT)
-    return next((place for place in places if place.is_dir()), None)
-
-
-def adopt_sft(config: Config, folder: Path) -> None:
-    """Copy an SFT adapter to where the pipeline expects it, with a lineage if it has none.
-
-    Raises:
-        LineageError: it is no LoRA adapter, or was trained on another base than `model.base`.
-    """
-    final = path_of(config, "sft")
-    if (final / WEIGHTS).exists() and (folder / WEIGHTS).exists() and file_hash(
-            final / WEIGHTS) == file_hash(folder / WEIGHTS):
-        return
-    if not (folder / WEIGHTS).exists() or not (folder / "adapter_config.json").exists():
-        raise LineageError(f"{folder} holds no LoRA adapter ({WEIGHTS}, adapter_config.json). A "
-                           "whole model cannot stand in for one: provide sft_train.jsonl instead.")
-    base = read_json(folder / "adapter_config.json", made_by="peft").get("base_model_name_or_path")
-    if not (folder / "lineage.json").exists() and base != config.model.base:
-        raise LineageError(f"{folder} was trained on {base}, and model.base is "
-                           f"{config.model.base}. Set model.base={base}, or train SFT here.")
-    partial = final.with_name("final.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(folder, partial)
-    if not (partial / LOG).exists():
-        write_json(partial / LOG, {"history": [], "best_step": None})
-    if not (partial / "lineage.json").exists():
-        write_lineage(config, "sft", partial, f"adopted from {folder}")
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(partial, final)

@@ -29,10 +29,9 @@ def overlap_table(sets: Sets, shared: pd.DataFrame) -> pd.DataFrame:
 
     Beside the last, how many prompts of the first set are long enough to be compared in parts.
     """
-    ids = {name: {e.metadata.get("conversation_id") for e in rows} - {None}
-           for name, rows in sets.items()}
+    threads = {name: set(map(_thread, rows)) - {None} for name, rows in sets.items()}
     return pd.DataFrame([
-        {"set": a, "other set": b, "shared conversations": len(ids[a] & ids[b]),
+        {"set": a, "other set": b, "shared conversations": len(threads[a] & threads[b]),
          "whole prompts": int((part["share"] == 1).sum()),
          f"prompts of {SHORTEST} words": sum(len(_words(e.prompt)) >= SHORTEST for e in sets[a]),
          "largest shared part of a prompt": round(part["share"].max(), 2) if len(part) else 0.0}
@@ -43,27 +42,30 @@ def overlap_faults(sets: Sets, shared: pd.DataFrame, limit: float) -> list[str]:
     """Per two sets that share a conversation, or more than `limit` of a prompt: which rows."""
     faults = []
     for a, b, part in _by_sets(sets, shared):
-        threads = {e.metadata.get("conversation_id"): at for at, e in enumerate(sets[b])}
-        threads.pop(None, None)
-        both = [at for at, e in enumerate(sets[a]) if e.metadata.get("conversation_id") in threads]
+        places = {_thread(row): at for at, row in enumerate(sets[b], start=1)}
+        places.pop(None, None)
+        both = [at for at, row in enumerate(sets[a], start=1) if _thread(row) in places]
         if both:
-            thread = sets[a][both[0]].metadata["conversation_id"]
-            faults.append(f"{len(both)} rows of {a} share a conversation with {b}: row "
-                          f"{both[0] + 1} and row {threads[thread] + 1} both have {thread}.")
-        near = part[part["share"] > limit].sort_values("share", ascending=False)
+            thread = _thread(sets[a][both[0] - 1])
+            faults.append(f"{len(both)} rows of {a} share a conversation with {b}: row {both[0]} "
+                          f"and row {places[thread]} both have {thread}.")
+        near = part[part["share"] > limit]
         if len(near):
-            row, other, share = near[["row", "other row", "share"]].iloc[0]
+            worst = near.loc[near["share"].idxmax()]
+            row, other = int(worst["row"]), int(worst["other row"])
             faults.append(
-                f"{near['row'].nunique()} prompts of {a} are copied in {b}: {share:.0%} of row "
-                f"{row + 1:.0f} ({_name(sets[a][int(row)])}) stands in row {other + 1:.0f} "
-                f"({_name(sets[b][int(other)])}), the limit is {limit:.0%} "
-                "(data.max_shared_passages).")
+                f"{near['row'].nunique()} prompts of {a} are copied in {b}: {worst['share']:.0%} "
+                f"of row {row + 1} ({_name(sets[a][row])}) stands in row {other + 1} "
+                f"({_name(sets[b][other])}), the limit is {limit:.0%} (data.max_shared_passages).")
     return faults
 
 
+def _thread(row: Example | Pair) -> str | None:
+    return row.metadata.get("conversation_id")
+
+
 def _name(row: Example | Pair) -> str:
-    return str(row.metadata.get("conversation_id") or getattr(row, "pair_id", None)
-               or row.example_id)
+    return str(_thread(row) or getattr(row, "pair_id", None) or row.example_id)
 
 
 def _by_sets(sets: Sets, shared: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -79,11 +81,7 @@ def shared_passages(sets: Sets) -> pd.DataFrame:
     """
     if len(sets) < 2:
         return pd.DataFrame(columns=["set", "other set", "row", "other row", "share"])
-    rows = pd.DataFrame([
-        (name, at, words, str(row.metadata.get("conversation_id") or words[:PASSAGE]))
-        for name, part in sets.items() for at, row in enumerate(part)
-        for words in [_words(row.prompt)]], columns=["set", "row", "words", "conversation"])
-    rows["key"] = [content_id(words) for words in rows["words"]]
+    rows = _words_of_rows(sets)
     passages = _passages(rows)
     found = []
     for a, b in combinations(sets, 2):
@@ -95,32 +93,41 @@ def shared_passages(sets: Sets) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
+def _words_of_rows(sets: Sets) -> pd.DataFrame:
+    found = []
+    for name, rows in sets.items():
+        for at, row in enumerate(rows):
+            words = _words(row.prompt)
+            # Rows without an id that begin alike are about one post, which else were stock.
+            conversation = str(_thread(row) or words[:PASSAGE])
+            found.append((name, at, words, conversation, content_id(words)))
+    table = pd.DataFrame(found, columns=["set", "row", "words", "conversation", "key"])
+    return table.astype({"set": "category", "conversation": "category"})    # quick to compare
+
+
 def _words(prompt: Sequence[Message]) -> list[str]:
-    return re.findall(r"\w+", " ".join(
-        m["content"] for m in prompt if m["role"] != "system").lower())
+    said = [message["content"] for message in prompt if message["role"] != "system"]
+    return re.findall(r"\w+", " ".join(said).lower())
 
 
 def _passages(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every passage that two sets have and that is no stock phrase, with where it stands."""
+    """Every passage that two sets have and that is no stock phrase, with where it stands.
+
+    A passage is the sum of its words' hashes, each times an odd number of its place modulo 2^64:
+    the same 13 words in another order are another passage, and no loop over words is needed.
+    """
     odd = np.random.default_rng(0).integers(2**63, size=PASSAGE, dtype=np.uint64) * 2 + 1
-    long = rows[rows["words"].map(len) >= SHORTEST]
-    hashes = [(np.lib.stride_tricks.sliding_window_view(
-        np.array([hash(word) for word in words]).astype(np.uint64), PASSAGE) * odd).sum(axis=1)
-        for words in long["words"]]
-    counts = [len(h) for h in hashes]
-    table = pd.DataFrame({
-        "passage": np.concatenate([*hashes, np.empty(0, np.uint64)]),
-        "at": np.concatenate([*map(np.arange, counts), np.empty(0, int)]),
-        **{name: np.repeat(pd.factorize(long[name])[0], counts) for name in (
-            "set", "conversation")},
-        "row": np.repeat(long["row"].to_numpy(int), counts),
-        "length": np.repeat(long["words"].map(len).to_numpy(int), counts)})
-    table["set"] = long["set"].unique()[table["set"]]
+    rows = rows.assign(length=rows["words"].map(len))
+    long = rows[rows["length"] >= SHORTEST]
+    hashes = [np.empty(0, np.uint64)]
+    for words in long["words"]:
+        codes = np.array([hash(word) for word in words]).astype(np.uint64)
+        hashes.append((np.lib.stride_tricks.sliding_window_view(codes, PASSAGE) * odd).sum(axis=1))
+    table = long.loc[long.index.repeat(long["length"] - PASSAGE + 1)]
+    table = table.assign(passage=np.concatenate(hashes), at=table.groupby(level=0).cumcount())
     table = table[table["passage"].duplicated(keep=False)]      # the rest is quicker without them
-    for what, least, most in (("set", 2, len(rows)), ("conversation", 1, COMMON)):
-        spread = table.drop_duplicates(["passage", what])["passage"].value_counts()
-        table = table[table["passage"].map(spread).between(least, most)]
-    return table
+    spread = table.groupby("passage")[["set", "conversation"]].transform("nunique")
+    return table[(spread["set"] >= 2) & (spread["conversation"] <= COMMON)]
 
 
 def _merged(table: pd.DataFrame, a: str, b: str, on: str) -> pd.DataFrame:

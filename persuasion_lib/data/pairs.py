@@ -28,7 +28,8 @@ Replies = Callable[[Sequence[Request], Pairs, str], Mapping[str, Generation]]
 @contextmanager
 def reply_source(config: Config) -> Iterator[Replies]:
     """What answers requests with given settings: the SFT model here, or the server that has it."""
-    tokenizer, weights = load_tokenizer(config), weights_hash(config, "sft")
+    tokenizer = load_tokenizer(config)
+    weights = weights_hash(config, "sft")
     if config.pairs.server:
         yield lambda requests, settings, desc: sample_from_server(
             config, requests, settings, tokenizer, weights=weights)
@@ -50,35 +51,40 @@ def sample_pairs(config: Config, examples: Sequence[Example], source: Replies, *
                     for n, own in enumerate(temperatures, start=1) if own == temperature]
         settings = config.pairs.model_copy(update={"temperature": temperature})
         replies |= source(requests, settings, desc)
-    return [_pair(e, [replies[f"{e.example_id}:{n + 1}"] for n in range(len(temperatures))],
-                  config) for e in examples]
+    numbers = range(1, len(temperatures) + 1)
+    return [_pair(e, [replies[f"{e.example_id}:{n}"] for n in numbers], config) for e in examples]
 
 
 def _temperatures(settings: Pairs) -> list[float]:
     """The temperature of each reply that is sampled for a prompt."""
     if settings.contrast == "temperatures":
         return [settings.temperature, settings.contrast_temperature]
-    return [settings.temperature] * (
-        settings.best_of if settings.contrast == "best_of_n" else 2)
+    replies = settings.best_of if settings.contrast == "best_of_n" else 2
+    return [settings.temperature] * replies
 
 
 def _pair(example: Example, replies: Sequence[Generation], config: Config) -> Pair:
     """The two replies that are kept; with a contrast a hash says which of them is `a`."""
-    settings, kept, contrast = config.pairs, (0, 1), {}
+    settings = config.pairs
+    kept = (0, 1)
+    contrast: dict[str, Any] = {}
     if settings.contrast == "best_of_n":
         kept, similarity = _most_different(replies)
         contrast = {"of": len(replies), "similarity": round(similarity, 4)}
     if settings.contrast != "none":
+        # Else the slot would give away which reply was sampled hotter, or first.
         if int(content_id("side", config.seed, example.example_id), 16) % 2:
             kept = kept[::-1]
+        temperatures = _temperatures(settings)
         contrast |= {"kind": settings.contrast, "replies": [n + 1 for n in kept],
-                     "temperatures": [_temperatures(settings)[n] for n in kept]}
+                     "temperatures": [temperatures[n] for n in kept]}
     first, second = (replies[n] for n in kept)
-    metadata: dict[str, Any] = {
-        **example.metadata, "finish": [first.finish, second.finish],
-        "tokens": [first.tokens, second.tokens]}
-    metadata |= {"contrast": contrast} if contrast else {}
-    metadata |= {"server_model": settings.server_model} if settings.server else {}
+    metadata = {**example.metadata, "finish": [first.finish, second.finish],
+                "tokens": [first.tokens, second.tokens]}
+    if contrast:
+        metadata["contrast"] = contrast
+    if settings.server:
+        metadata["server_model"] = settings.server_model
     return Pair(example.example_id, example.prompt, first.text, second.text, metadata)
 
 
@@ -89,11 +95,11 @@ def _most_different(replies: Sequence[Generation]) -> tuple[tuple[int, int], flo
     only where fewer than two others are left.
     """
     sound = [n for n, g in enumerate(replies) if g.finish == "stop" and not is_poor(g.text)]
+    choice = sound if len(sound) > 1 else range(len(replies))
     words = [Counter(re.findall(r"\w+", g.text.lower())) for g in replies]
-    pairs = {pair: _cosine(words[pair[0]], words[pair[1]])
-             for pair in combinations(sound if len(sound) > 1 else range(len(replies)), 2)}
-    best = min(pairs, key=pairs.__getitem__)
-    return best, pairs[best]
+    similarity = {(a, b): _cosine(words[a], words[b]) for a, b in combinations(choice, 2)}
+    best = min(similarity, key=similarity.__getitem__)
+    return best, similarity[best]
 
 
 def _cosine(a: Counter[str], b: Counter[str]) -> float:

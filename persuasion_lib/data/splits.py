@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import pandas as pd
-
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import Conversation, Example, Message, Pair, content_id
@@ -15,7 +13,6 @@ from persuasion_lib.data.overlap import shared_passages
 from persuasion_lib.models.loading import Tokenizer, prompt_ids
 
 SETS = ("test", "human_pool", "ai_pool", "sft_val", "sft_train")
-POOLS = ("ai_pool", "human_pool")
 OMISSION = "[…]"
 RESERVE = 1.03      # conversations beyond need, for prompts that turn out to be in use already
 
@@ -25,14 +22,13 @@ class Corpus:
     """Conversations by set, and examples drawn from them; no conversation is in two sets.
 
     `pairs` are pools that somebody else sampled. `dropped` counts what was left out, by set and
-    reason; `shared` are the passages that the prompts of two sets have in common (see overlap.py).
+    reason.
     """
 
     conversations: dict[str, list[Conversation]]
     examples: dict[str, list[Example]] = field(default_factory=dict)
     pairs: dict[str, list[Pair]] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
-    shared: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def rows(self) -> dict[str, list[Example] | list[Pair]]:
@@ -57,19 +53,17 @@ def split_by_conversation(conversations: Sequence[Conversation], config: Config)
     groups: dict[str, list[Conversation]] = {}
     for conversation in conversations:
         groups.setdefault(conversation.conversation_id, []).append(conversation)
-    order = sorted(groups, key=lambda name: content_id("split", config.seed, name))
+    left = sorted(groups, key=lambda name: content_id("split", config.seed, name))
     sets: dict[str, list[Conversation]] = {name: [] for name in SETS}
-    remaining = iter(order)
     for name in ("test", "human_pool", "ai_pool"):
         found = 0
-        while found < planned(config)[name] * RESERVE and (
-                group := next(remaining, None)) is not None:
-            found += min(prompts_in(groups[group]), _cap(config, name))
-            sets[name] += groups[group]
-    rest = list(remaining)
-    n_val = round(len(rest) * config.data.sft_val_fraction)
-    for name, part in (("sft_val", rest[:n_val]), ("sft_train", rest[n_val:])):
-        sets[name] = [conversation for group in part for conversation in groups[group]]
+        while left and found < planned(config)[name] * RESERVE:
+            group = groups[left.pop(0)]
+            found += min(prompts_in(group), _cap(config, name))
+            sets[name] += group
+    n_val = round(len(left) * config.data.sft_val_fraction)
+    for at, name in enumerate(left):
+        sets["sft_val" if at < n_val else "sft_train"] += groups[name]
     if not sets["sft_train"]:
         raise DataError(
             f"the corpus has {len(groups)} conversations; test, human and AI pool take them all. "
@@ -83,8 +77,12 @@ def _cap(config: Config, name: str) -> int:
 
 def prompts_in(conversations: Iterable[Conversation]) -> int:
     """How many different dialogues the persuading side answers: branches share their beginning."""
-    return len({tuple(t.text for t in c.turns[:at]) for c in conversations
-                for at, turn in enumerate(c.turns) if turn.role == "assistant" and at > 0})
+    dialogues = set()
+    for conversation in conversations:
+        texts = tuple(turn.text for turn in conversation.turns)
+        dialogues |= {texts[:at] for at, turn in enumerate(conversation.turns)
+                      if turn.role == "assistant" and at > 0}
+    return len(dialogues)
 
 
 def draw_examples(corpus: Corpus, config: Config, tokenizer: Tokenizer) -> None:
@@ -93,45 +91,44 @@ def draw_examples(corpus: Corpus, config: Config, tokenizer: Tokenizer) -> None:
     Raises:
         DataError: no row of a set fits the limits.
     """
-    seen: set[str] = set()
     for name in SETS:
-        rows = _draw(corpus, name, planned(config)[name], config, tokenizer, seen)
-        if not rows:
+        corpus.examples[name] = _draw(corpus, name, config, tokenizer)
+        if not corpus.examples[name]:
             raise DataError(f"no usable row is left for {name}: {dict(corpus.dropped)}. Raise "
                             "data.max_prompt_tokens or data.max_response_tokens.")
-        seen |= {content_id(row.prompt) for row in rows}
-        corpus.examples[name] = rows
     _drop_copies(corpus, config.data.max_shared_passages)
 
 
-def _draw(corpus: Corpus, name: str, limit: int, config: Config, tokenizer: Tokenizer,
-          seen: set[str]) -> list[Example]:
-    """Up to `limit` examples; for SFT a prompt may have several replies."""
+def _draw(corpus: Corpus, name: str, config: Config, tokenizer: Tokenizer) -> list[Example]:
+    """Examples up to the planned number; for SFT a prompt may have several replies."""
     sft = name.startswith("sft")
-    taken: Counter[str] = Counter()
+    used = {content_id(row.prompt) for rows in corpus.examples.values() for row in rows}
     mine: set[str] = set()
+    taken: Counter[str] = Counter()
     rows: list[Example] = []
     for conversation, at in _replies(corpus, name, config.seed):
-        thread, reply = conversation.conversation_id, conversation.turns[at].text
-        if len(rows) == limit:
+        if len(rows) == planned(config)[name]:
             break
+        thread = conversation.conversation_id
         if not sft and taken[thread] == _cap(config, name):
             continue
+        reply = conversation.turns[at].text
         if sft and tokens_in(tokenizer, reply) > config.data.max_response_tokens:
             corpus.dropped[f"{name}: reply longer than max_response_tokens"] += 1
             continue
         history = [{"role": t.role, "content": t.text} for t in conversation.turns[:at]]
         prompt, cut = fit_prompt(history, config, tokenizer)
         key = content_id(prompt, reply) if sft else content_id(prompt)
-        if content_id(prompt) in seen or key in mine:
+        # After the cut: two dialogues that differ in their middle only may have become one prompt.
+        if content_id(prompt) in used or key in mine:
             corpus.dropped[f"{name}: the same prompt is in use already"] += 1
             continue
         mine.add(key)
         taken[thread] += 1
         corpus.dropped[f"{name}: prompt shortened in the middle (kept)"] += cut
-        metadata = {"source": conversation.source, "turn": at, "shortened": cut,
-                    "conversation_id": thread}
-        rows.append(Example(content_id(prompt, reply), prompt, reply, metadata))
+        rows.append(Example(content_id(prompt, reply), prompt, reply, {
+            "source": conversation.source, "turn": at, "shortened": cut,
+            "conversation_id": thread}))
     return rows
 
 
@@ -140,6 +137,7 @@ def _replies(corpus: Corpus, name: str, seed: int) -> list[tuple[Conversation, i
 
     For SFT those that won go first; those that failed are left out and counted.
     """
+    sft = name.startswith("sft")
     found = []
     for conversation in corpus.conversations[name]:
         for at, turn in enumerate(conversation.turns):
@@ -147,7 +145,7 @@ def _replies(corpus: Corpus, name: str, seed: int) -> list[tuple[Conversation, i
                 continue
             if at == 0:
                 corpus.dropped[f"{name}: opens the dialogue, answers nobody"] += 1
-            elif name.startswith("sft") and turn.won is False:
+            elif sft and turn.won is False:
                 corpus.dropped[f"{name}: did not change the other side's mind"] += 1
             else:
                 found.append((conversation, at))
@@ -155,7 +153,7 @@ def _replies(corpus: Corpus, name: str, seed: int) -> list[tuple[Conversation, i
     def place(reply: tuple[Conversation, int]) -> tuple[bool, str]:
         conversation, at = reply
         turn = conversation.turns[at]
-        return (name.startswith("sft") and turn.won is not True,
+        return (sft and turn.won is not True,
                 content_id("row", seed, conversation.conversation_id, at, turn.text))
 
     return sorted(found, key=place)
@@ -184,9 +182,11 @@ def fit_prompt(history: list[Message], config: Config,
     view = next(at for at, message in enumerate(history) if message["role"] == "user")
     kept = history[view:]
     while len(kept) > 2 and not fits(kept):
+        # The last message is spared where only one stands between it and the view.
         del kept[1:min(3, len(kept) - 1)]
         kept[0] = {**history[view], "content": f"{history[view]['content']} {OMISSION}"}
-    share, messages = 1.0, kept
+    messages = kept
+    share = 1.0
     while not fits(messages) and share > 0.05:
         share -= 0.05
         messages = [{**m, "content": _without_middle(m["content"], share)} for m in kept]
@@ -204,12 +204,10 @@ def _without_middle(text: str, share: float) -> str:
 
 def _drop_copies(corpus: Corpus, limit: float) -> None:
     """Drop, from the set nearer to training, prompts that another conversation copied."""
-    corpus.shared = shared_passages(corpus.examples)
-    copies = corpus.shared[corpus.shared["share"] > limit]
+    shared = shared_passages(corpus.examples)
+    copies = shared[shared["share"] > limit]
     for name, part in copies.groupby("other set"):
         lost = set(part["other row"])
-        corpus.examples[name] = [
-            e for at, e in enumerate(corpus.examples[name]) if at not in lost]
+        rows = enumerate(corpus.examples[name])
+        corpus.examples[name] = [example for at, example in rows if at not in lost]
         corpus.dropped[f"{name}: largely the same as a prompt of another set"] += len(lost)
-    if len(copies):
-        corpus.shared = shared_passages(corpus.examples)

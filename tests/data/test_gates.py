@@ -8,9 +8,14 @@ from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.data.gates import (
     GATES,
     broken_gates,
+    ends_with_mark,
+    is_empty,
+    is_gibberish,
     is_poor,
+    mostly_repeats,
     opening_gap,
     pair_figures,
+    repeats_itself,
     truncated_share,
 )
 from worlds.scratch import SHARED_DATA
@@ -29,13 +34,13 @@ def many(n=20, **changes):
     return [pair(**f) for f in fields]
 
 
-def limits():
-    return load_config("demo").gates
+def broken(pairs, name="pool"):
+    return broken_gates(name, pair_figures(pairs), load_config("demo"))
 
 
 def test_clean_pairs_break_no_gate():
-    assert set(pair_figures(many())) == set(GATES)
-    assert broken_gates("pool", pair_figures(many()), limits()) == []
+    assert set(pair_figures(many())) == set(GATES) - {"tie share"}
+    assert broken(many()) == []
 
 
 @pytest.mark.parametrize(("planted", "setting"), [
@@ -53,7 +58,7 @@ def test_clean_pairs_break_no_gate():
     ({"prompt": [*VIEW, {"role": "assistant", "content": "No."}]}, "max_unclean_fraction"),
 ])
 def test_each_planted_fault_breaks_its_gate_and_says_what_to_do(planted, setting):
-    faults = broken_gates("human_pool", pair_figures(many(**planted)), limits())
+    faults = broken(many(**planted), "human_pool")
     assert any(f"gates.{setting}" in fault and fault.startswith("human_pool: ")
                for fault in faults), faults
 
@@ -70,16 +75,36 @@ def test_a_recorded_finish_goes_before_the_look_of_the_text():
     assert truncated_share([pair(b="no full stop")]) == 0.5
 
 
+@pytest.mark.parametrize(("text", "ends"), [
+    ("Yes.", True), ('He said "no."', True), ("*Is it?*  ", True), ("(So it is!)", True),
+    ("It is so…", True), ("and then it", False), ('as the article states, "', False),
+    ("For example:", False), ("Not yet (", False), ("", False)])
+def test_a_text_ends_with_a_stop_that_only_quotes_brackets_and_emphasis_follow(text, ends):
+    assert ends_with_mark(text) == ends
+
+
 def test_a_reply_is_poor_when_it_has_no_word_or_loops():
-    assert is_poor("...") and is_poor("so do it now " * 3)
+    assert is_empty("...") and is_poor("...") and is_poor("so do it now " * 3)
     assert not is_poor("so do it now " * 2) and not is_poor("Yes.")
+
+
+def test_one_loop_in_a_long_text_is_no_gibberish_and_nothing_but_a_loop_is():
+    """Three of about 100 runs of words come back; of the second text, all but one."""
+    long = " ".join(f"word{n} {'so do it now' if n % 30 == 0 else ''}" for n in range(90))
+    assert repeats_itself(long) and not mostly_repeats(long) and not is_gibberish(long)
+    assert repeats_itself("the bus " * 6) and is_gibberish("the bus " * 6)
+
+
+def test_gibberish_is_told_from_short_honest_text():
+    assert is_gibberish("") and is_gibberish("]] ## 77 @@ // ..")
+    assert not is_gibberish("I see. But buses are quiet, and they cost less.")
 
 
 def test_demo_pools_are_not_flagged(smoke_run):
     folder = smoke_run[0] / "data" / "smoke" / "preferences"
     for pool in ("ai_pool", "human_pool"):
         pairs = read_jsonl(folder / f"{pool}_responses.jsonl", parse_pair, made_by="00")
-        assert broken_gates(pool, pair_figures(pairs), limits()) == []
+        assert broken(pairs, pool) == []
 
 
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason="the real data are not here")
@@ -95,4 +120,4 @@ def test_the_earlier_runs_pools_are_flagged_for_every_defect_they_have(file, row
     assert figures["prompts with entities"] > 0.3
     assert figures["prompts with a moderator's footnote"] > 0.2
     assert figures["prompts without their message"] > 0.6
-    assert len(broken_gates(file, figures, limits())) >= 5
+    assert len(broken(pairs, file)) >= 5

@@ -8,21 +8,19 @@ import pytest
 
 from persuasion_lib import prepare
 from persuasion_lib.core.config import load_config
-from persuasion_lib.core.errors import ConfigError, DataError, LineageError, MissingInput
+from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
 from persuasion_lib.core.pipeline import STAGES, path_of
-from persuasion_lib.core.records import pair_row, parse_labeled
+from persuasion_lib.core.records import pair_row, parse_labeled, parse_pair
 from persuasion_lib.core.stage import StageRun
-from persuasion_lib.core.store import read_jsonl, write_json, write_jsonl
-from persuasion_lib.data.tables import cleaning_table, counts
-from persuasion_lib.models.lineage import check_lineage
-from persuasion_lib.training.history import LOG
+from persuasion_lib.core.store import read_jsonl, write_jsonl
+from persuasion_lib.data.tables import cleaning_table, sampled_replies, set_sizes
 from worlds.scratch import SHARED_DATA, persuasion
 
 SETTINGS = ["data.source=files", "data.path=mine"]
 
 
-def run(profile="demo"):
-    return StageRun(STAGES["prepare"], load_config(profile, SETTINGS), {})
+def new_run():
+    return StageRun(STAGES["prepare"], load_config("demo", SETTINGS), {})
 
 
 def row(n, **changes):
@@ -40,30 +38,32 @@ def mine(project):
     return project / "mine"
 
 
-def checked(stage):
-    corpus = prepare.load_corpus(stage)
-    prepare.make_examples(stage, corpus)
-    prepare.overlaps(stage, corpus)
+def checked(run):
+    corpus = prepare.load_corpus(run)
+    prepare.make_examples(run, corpus)
+    prepare.overlaps(run, corpus)
     return corpus
 
 
 def test_clean_pools_pass_and_are_written_as_they_are(mine):
-    stage = run()
-    corpus = checked(stage)
-    summary = prepare.generate_pairs(stage, corpus)
-    assert summary == {"ai_pool": {"given pairs": 30}, "human_pool": {"given pairs": 30}}
-    written = read_jsonl(stage.path("ai_pool_responses"), dict, made_by="00")
-    assert [r["response_1"] for r in written] == [row(n)["response_1"] for n in range(30)]
-    assert counts(stage, corpus)["done"].to_dict() == {
+    run = new_run()
+    corpus = checked(run)
+    pools = prepare.generate_pairs(run, corpus)
+    assert sampled_replies(corpus, pools) == {
+        "ai_pool": {"given pairs": 30}, "human_pool": {"given pairs": 30}}
+    written = read_jsonl(run.path("ai_pool_responses"), parse_pair, made_by="00")
+    assert [p.response_a for p in written] == [row(n)["response_1"] for n in range(30)]
+    assert [p.response_a for p in pools["ai_pool"]] == [p.response_a for p in written]
+    assert set_sizes(run, corpus)["done"].to_dict() == {
         "test": 0, "human_pool": 30, "ai_pool": 30, "sft_val": 0, "sft_train": 0}
 
 
 def test_what_is_not_there_is_said(mine):
-    stage = run()
-    prepare.fine_tune(stage, checked(stage))
-    assert any("final_eval_reserved.jsonl is not in" in w for w in stage.warnings)
-    assert any("neither sft_train.jsonl nor an SFT checkpoint" in w for w in stage.warnings)
-    assert {"test", "sft_train", "sft"} <= stage.without
+    run = new_run()
+    prepare.fine_tune(run, checked(run))
+    assert any("final_eval_reserved.jsonl is not in" in w for w in run.warnings)
+    assert any("neither sft_train.jsonl nor an SFT checkpoint" in w for w in run.warnings)
+    assert {"test", "sft_train", "sft"} <= run.without
 
 
 @pytest.mark.parametrize(("line", "message"), [
@@ -74,13 +74,13 @@ def test_a_row_in_another_format_is_named_by_file_and_line(mine, line, message):
     with (mine / "human_pool_responses.jsonl").open("a") as file:
         file.write(json.dumps(row(7, **line)) + "\n")
     with pytest.raises(DataError, match=message):
-        prepare.load_corpus(run())
+        prepare.load_corpus(new_run())
 
 
 def test_a_pair_that_stands_there_twice_would_be_labelled_twice(mine):
     write_jsonl(mine / "ai_pool_responses.jsonl", [row(1), row(2), row(1)])
     with pytest.raises(DataError, match="rows 1 and 3 are the same pair"):
-        prepare.load_corpus(run())
+        prepare.load_corpus(new_run())
 
 
 def test_a_test_prompt_in_a_pool_is_named_with_both_rows(mine):
@@ -88,14 +88,14 @@ def test_a_test_prompt_in_a_pool_is_named_with_both_rows(mine):
         {"input_text": row(3)["prompt"], "response": "No.", "metadata": {"conversation_id": "x"}}])
     with pytest.raises(DataError, match=r"1 prompts of test are copied in ai_pool: 100% of row 1 "
                                         r"\(x\) stands in row 4 \(t3\)"):
-        checked(run())
+        checked(new_run())
 
 
 def test_cleaning_is_counted_and_not_done(mine):
     dirty = "I &lt;3 tea.\n> *Hello, users of CMV! This is a footnote from our moderators.*"
     write_jsonl(mine / "processed" / "final_eval_reserved.jsonl", [
         {"input_text": [{"role": "user", "content": dirty}], "response": "No.", "metadata": {}}])
-    corpus = prepare.load_corpus(run())
+    corpus = prepare.load_corpus(new_run())
     assert corpus.examples["test"][0].prompt[0]["content"] == dirty
     assert cleaning_table(corpus).loc["test", ["HTML entities", "moderator footnote"]].sum() == 2
 
@@ -104,7 +104,7 @@ def test_validation_rows_are_held_out_of_sft_rows_by_conversation(mine):
     write_jsonl(mine / "sft_train.jsonl", [
         {"input_text": row(200 + n)["prompt"], "response": "No.",
          "metadata": {"conversation_id": f"s{n // 2}"}} for n in range(80)])
-    corpus = prepare.load_corpus(run())
+    corpus = prepare.load_corpus(new_run())
     parts = [{e.metadata["conversation_id"] for e in corpus.examples[name]}
              for name in ("sft_train", "sft_val")]
     assert [len(p) for p in parts] == [38, 2] and not parts[0] & parts[1]
@@ -112,34 +112,14 @@ def test_validation_rows_are_held_out_of_sft_rows_by_conversation(mine):
 
 def test_a_folder_without_such_files_or_with_our_own_is_refused(project):
     with pytest.raises(MissingInput, match="mine is no folder. Set data.path"):
-        prepare.load_corpus(run())
+        prepare.load_corpus(new_run())
     (project / "mine").mkdir()
     with pytest.raises(MissingInput, match="holds none of final_eval_reserved"):
-        prepare.load_corpus(run())
-    stage = StageRun(STAGES["prepare"], load_config("demo", [
+        prepare.load_corpus(new_run())
+    run = StageRun(STAGES["prepare"], load_config("demo", [
         "data.source=files", "data.path=data", "paths.data=data/out"]), {})
     with pytest.raises(ConfigError, match="writes its own data"):
-        prepare.load_corpus(stage)
-
-
-def test_an_own_sft_checkpoint_is_adopted_with_a_lineage(smoke_copy):
-    """Without lineage.json, as peft writes it; on the base that its configuration names."""
-    config = load_config("smoke", SETTINGS)
-    ours = path_of(load_config("smoke"), "sft")
-    theirs = smoke_copy / "mine" / "qwen-sft" / "final"
-    shutil.copytree(ours, theirs)
-    for name in ("lineage.json", LOG):
-        (theirs / name).unlink()
-    shutil.copytree(path_of(load_config("smoke"), "base"), path_of(config, "base"))
-    write_json(theirs / "adapter_config.json", json.loads((
-        theirs / "adapter_config.json").read_text()) | {"base_model_name_or_path": "Qwen/other"})
-    stage = StageRun(STAGES["prepare"], config, {})
-    with pytest.raises(LineageError, match="was trained on Qwen/other, and model.base is demo"):
-        prepare.fine_tune(stage, None)
-    write_json(theirs / "adapter_config.json", json.loads((
-        theirs / "adapter_config.json").read_text()) | {"base_model_name_or_path": "demo"})
-    assert prepare.fine_tune(stage, None).empty
-    assert check_lineage(config, "sft").parents.keys() == {"base"}
+        prepare.load_corpus(run)
 
 
 def test_files_of_a_finished_run_go_through_the_whole_notebook(smoke_copy):
@@ -168,7 +148,7 @@ def test_the_earlier_runs_pools_are_flagged_with_every_figure(project):
     labels = read_jsonl(folder / "rlaif_val.jsonl", parse_labeled, made_by="them")
     write_jsonl(project / "mine" / "ai_pool_responses.jsonl", [pair_row(p.pair) for p in labels])
     with pytest.raises(DataError) as caught:
-        checked(run())
+        checked(new_run())
     message = str(caught.value)
     assert "11 rows of human_pool share a conversation with ai_pool" in message
     for pool in ("ai_pool", "human_pool"):

@@ -1,11 +1,11 @@
 """Which two replies make a pair, and on which side each stands."""
 
 import pytest
-from test_gates import limits
+from test_gates import broken
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.records import Example, pair_row, parse_pair
-from persuasion_lib.data.gates import broken_gates, pair_figures
+from persuasion_lib.data.gates import pair_figures
 from persuasion_lib.data.pairs import sample_pairs
 from persuasion_lib.models.sampling import Generation
 
@@ -53,8 +53,8 @@ def test_a_reply_that_gives_its_temperature_away_does_not_give_its_slot_away():
         return Generation(text, "stop", 5)
 
     made, _ = pairs(shouting, "pairs.contrast=temperatures")
-    assert pair_figures(made)["opening gap between slots"] < limits().max_opening_gap
-    assert broken_gates("pool", pair_figures(made), limits()) == []
+    assert pair_figures(made)["opening gap between slots"] < 0.2
+    assert broken(made) == []
 
 
 TEXTS = {"1": "tea is good", "2": "tea is fine", "3": "coffee was bad", "4": "tea is good too"}

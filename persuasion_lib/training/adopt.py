@@ -1,0 +1,58 @@
+"""Somebody's own SFT adapter in the place of one that is trained here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import LineageError
+from persuasion_lib.core.family import FAMILY
+from persuasion_lib.core.pipeline import path_of
+from persuasion_lib.core.store import file_hash, read_json, write_json
+from persuasion_lib.models.lineage import WEIGHTS, write_lineage
+from persuasion_lib.training.history import LOG
+
+# Where it may stand below `data.path`.
+PLACES = tuple(f"{above}{FAMILY['sft'].folder}/final"
+               for above in ("models/checkpoints/", "checkpoints/", ""))
+
+
+def sft_checkpoint(config: Config) -> Path | None:
+    """The folder of somebody's SFT adapter below `data.path`, None if there is none."""
+    if config.data.source != "files" or not config.data.path:
+        return None
+    folder = config.named_file("data.path")
+    places = (folder / place for place in PLACES)
+    return next((place for place in places if place.is_dir()), None)
+
+
+def adopt_sft(config: Config, folder: Path) -> None:
+    """Copy an SFT adapter to where the pipeline expects it, with a lineage if it has none.
+
+    Raises:
+        LineageError: it is no LoRA adapter, or was trained on another base than `model.base`.
+    """
+    final = path_of(config, "sft")
+    given = folder / WEIGHTS
+    settings = folder / "adapter_config.json"
+    if not given.exists() or not settings.exists():
+        raise LineageError(f"{folder} holds no LoRA adapter ({WEIGHTS}, {settings.name}). A "
+                           "whole model cannot stand in for one: provide sft_train.jsonl instead.")
+    if (final / WEIGHTS).exists() and file_hash(final / WEIGHTS) == file_hash(given):
+        return
+    base = read_json(settings, made_by="peft").get("base_model_name_or_path")
+    has_lineage = (folder / "lineage.json").exists()
+    if base != config.model.base and not has_lineage:
+        raise LineageError(f"{folder} was trained on {base}, and model.base is "
+                           f"{config.model.base}. Set model.base={base}, or train SFT here.")
+    partial = final.with_name("final.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(folder, partial)
+    if not (partial / LOG).exists():
+        write_json(partial / LOG, {"history": [], "best_step": None})
+    if not has_lineage:
+        write_lineage(config, "sft", partial, f"adopted from {folder}")
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(partial, final)
