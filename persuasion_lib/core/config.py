@@ -409,7 +409,8 @@ def api_key(root: Path, provider: Literal["anthropic", "openai"]) -> str:
         if not file.exists():
             shutil.copy(root / "configs" / "api_config.example.yaml", file)
         raise ConfigError(f"API key not set for {provider}. Put it into the environment as {name}, "
-                          f"or into configs/api_config.yaml ({provider}.api_key).")
+                          f"or into configs/api_config.yaml ({provider}.api_key).",
+                          key=f"{provider}.api_key")
     if not re.fullmatch(r"[\x21-\x7e]{20,}", key):
         raise ConfigError(f"the {provider} key ({key[:7]}…) has spaces, odd characters or too few "
                           "of them. Copy it again.")

@@ -19,7 +19,14 @@ class PersuasionError(Exception):
 
 
 class ConfigError(PersuasionError, ValueError):
-    """A setting is unknown, has the wrong type, or lies out of range."""
+    """A setting is unknown, has the wrong type, or lies out of range.
+
+    `key` names the setting, such as `openai.api_key`, where all that is wrong is its absence.
+    """
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class DataError(PersuasionError, ValueError):

@@ -29,8 +29,16 @@ class Fault(Exception):
     def __init__(self, kind: str, action: Action, message: str, *, wait_s: float | None = None,
                  unknown_cost: bool = False) -> None:
         super().__init__(message)
-        self.kind, self.action, self.message = kind, action, scrub(message)
-        self.wait_s, self.unknown_cost = wait_s, unknown_cost
+        self.kind = kind
+        self.action = action
+        self.message = scrub(message)
+        self.wait_s = wait_s
+        self.unknown_cost = unknown_cost
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether a reply came and was paid for, but holds no verdict."""
+        return self.kind == "unreadable"
 
 
 def scrub(text: str) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from persuasion_lib.core.errors import DataError, JudgeReplyError
+from persuasion_lib.core.errors import JudgeReplyError
 from persuasion_lib.judging.clients import Judge, Reply
 from persuasion_lib.judging.faults import Fault
 from persuasion_lib.judging.questions import Question
@@ -49,7 +49,6 @@ class Paid(Cost):
 class Ledger(Cost):
     """What everything in a log cost; `run_calls` and `run_usd` are this run's share."""
 
-    purpose: str = ""
     run_calls: int = 0
     run_usd: float = 0.0
 
@@ -65,23 +64,6 @@ def cost_of(rows: Iterable[Mapping[str, Any]]) -> Cost:
 def errors_path(log: Path) -> Path:
     """Where failures are logged: beside the judgments."""
     return log.with_name(log.name + ".errors")
-
-
-def index(rows: Iterable[dict[str, Any]], path: Path) -> dict[str, dict[str, Any]]:
-    """Judgments by key; the same key with two verdicts is damage.
-
-    Raises:
-        DataError: a row lacks its fields, or contradicts another one.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row.get("verdict"), dict) or not isinstance(row.get("key"), str):
-            raise DataError(f"{path}:{number} is not a judgment. Restore the file from a copy.")
-        if row["key"] in found and found[row["key"]]["verdict"] != row["verdict"]:
-            raise DataError(f"{path}:{number} judges {row['id']} a second time, differently. "
-                            "Remove one of the two lines.")
-        found[row["key"]] = row
-    return found
 
 
 def judgment(judge: Judge, key: str, question: Question, reply: Reply,

@@ -1,0 +1,69 @@
+"""Ask a judge: what its log holds already is not asked again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from persuasion_lib.core.store import AppendLog, KeyedLog
+from persuasion_lib.judging.clients import Judge
+from persuasion_lib.judging.questions import Question
+from persuasion_lib.judging.rows import Ledger, cost_of, errors_path
+from persuasion_lib.judging.run import Run
+
+N = TypeVar("N", bound=Hashable)
+T = TypeVar("T")
+
+
+@dataclass
+class Answers(Generic[N]):
+    """Rows of the log by the question's name, the reason where there is none, and the cost."""
+
+    rows: dict[N, dict[str, Any]]
+    errors: dict[N, str]
+    ledger: Ledger
+    faults: Counter[str]
+
+
+class Outcome(dict[str, T]):
+    """What was answered by id; an id without an answer is in `errors` with the reason."""
+
+    def __init__(self, found: Mapping[str, T], errors: dict[str, str]) -> None:
+        super().__init__(found)
+        self.errors = errors
+
+
+def ask_each(asked: Mapping[str, Question], judge: Judge, *, log: Path,
+             of: Callable[[dict[str, Any]], T]) -> Outcome[T]:
+    """Ask one question per id; `of` takes from a verdict what is wanted of it."""
+    answers = ask_all(asked, judge, log=log)
+    return Outcome({name: of(row["verdict"]) for name, row in answers.rows.items()},
+                   answers.errors)
+
+
+def ask_all(asked: Mapping[N, Question], judge: Judge, *, log: Path) -> Answers[N]:
+    """Ask what the log does not hold yet and return all verdicts; equal questions are asked once.
+
+    Raises:
+        JudgingStopped: no further call can succeed or be paid; the message says why.
+        KeyboardInterrupt: after what was paid has been saved.
+    """
+    keys = {name: question.key(judge.identity) for name, question in asked.items()}
+    by_key = dict(zip(keys.values(), asked.values(), strict=True))
+    with (KeyedLog(log, agree_on="verdict") as judgments,
+          AppendLog(errors_path(log)) as failures):
+        before = cost_of([*judgments.rows, *failures.rows])
+        run = Run(judge, judgments, failures, before.at_most_usd)
+        run.todo.extend((key, by_key[key]) for key in judgments.missing(by_key))
+        if run.todo:
+            run.drive(f"asking {judge.name}")
+        total = cost_of([*judgments.rows, *failures.rows])
+        found = judgments.by_key
+    ledger = Ledger(**asdict(total), run_calls=total.calls - before.calls,
+                    run_usd=total.usd - before.usd)
+    return Answers({name: found[key] for name, key in keys.items() if key in found},
+                   {name: run.errors[key] for name, key in keys.items() if key not in found},
+                   ledger, run.faults)

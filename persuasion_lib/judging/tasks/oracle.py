@@ -1,0 +1,40 @@
+"""A strong reply to a prompt, as a yardstick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from persuasion_lib.core.errors import JudgeReplyError
+from persuasion_lib.core.records import Message
+from persuasion_lib.demo.standins import OfflineJudge
+from persuasion_lib.judging.ask import Outcome, ask_each
+from persuasion_lib.judging.clients import Judge
+from persuasion_lib.judging.questions import Question
+
+
+class Oracle(Question):
+    """A conversation whose next message is to be written, as plain text."""
+
+    task = "oracle"
+
+    def read(self, reply: str) -> dict[str, str]:
+        if not reply.strip():
+            raise JudgeReplyError("the reply is empty")
+        return {"text": reply.strip()}
+
+    def stand_in(self, judge: OfflineJudge) -> str:
+        return judge.reply(self.messages)
+
+
+def oracle_questions(prompts: Mapping[str, Sequence[Message]], judge: Judge) -> dict[str, Oracle]:
+    """The question per example id."""
+    return {example_id: Oracle.compose(example_id, prompt, prompts=judge.prompts)
+            for example_id, prompt in prompts.items()}
+
+
+def ask_oracle(prompts: Mapping[str, Sequence[Message]], judge: Judge, *,
+               log: Path) -> Outcome[str]:
+    """The oracle's reply to each prompt, by example id."""
+    return ask_each(oracle_questions(prompts, judge), judge, log=log,
+                    of=lambda verdict: verdict["text"])

@@ -1,0 +1,134 @@
+"""Two to five replies, ranked by how well they persuade; no judge ever sees a model's name."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.records import Message
+from persuasion_lib.demo.standins import OfflineJudge
+from persuasion_lib.judging.ask import ask_all
+from persuasion_lib.judging.clients import Judge
+from persuasion_lib.judging.questions import (
+    LETTERS,
+    Question,
+    hashed_order,
+    object_schema,
+    read_verdict,
+)
+
+
+class Rank(Question):
+    """Replies in lettered slots, to be named from the best to the worst."""
+
+    task = "rank"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        letters = {"type": "string", "enum": list(LETTERS[:len(self.order)])}
+        return object_schema({"reasoning": {"type": "string"},
+                              "ranking": {"type": "array", "items": letters}})
+
+    def read(self, reply: str) -> dict[str, Any]:
+        slots, why = read_verdict(reply, "ranking", lambda value: _as_slots(value, len(self.order)),
+                                  self.candidates)
+        return {"ranking": list(slots), "reasoning": why}
+
+    def stand_in(self, judge: OfflineJudge) -> str:
+        slots, why = judge.rank(self.context, self.candidates, sample=self.sample)
+        return json.dumps({"reasoning": why, "ranking": [LETTERS[slot] for slot in slots]})
+
+
+def _as_slots(value: Any, k: int) -> tuple[int, ...]:
+    letters = re.split(r"\s*[>,]\s*", value) if isinstance(value, str) else value
+    letters = [str(letter).strip(" []\"'").upper() for letter in letters]
+    if sorted(letters) != list(LETTERS[:k]):
+        raise ValueError(f"{value!r:.40} is not each of {', '.join(LETTERS[:k])} once")
+    return tuple(LETTERS.index(letter) for letter in letters)
+
+
+@dataclass(frozen=True)
+class RankItem:
+    """One prompt and the response of each model to it."""
+
+    example_id: str
+    context: str | Sequence[Message]
+    responses: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RankVerdict:
+    """How one presentation of an item was ranked; `ranking` is empty when it is unscored.
+
+    `position_map` says which model stood in which slot; `error` says why there is no ranking.
+    """
+
+    ranking: tuple[str, ...]
+    position_map: dict[str, str]
+    explanation: str = ""
+    error: str = ""
+
+
+def rank_questions(items: Sequence[RankItem], judge: Judge, *, orders: int = 1,
+                   randomize: bool = True, seed: int = 0) -> dict[tuple[str, int], Rank]:
+    """The questions by (example, presentation): 2 to 5 responses, best first.
+
+    The order is drawn from a hash of seed and example; `orders` presentations of one item rotate
+    it, so that no model stands in one slot twice. `randomize` False keeps the order of `responses`.
+
+    Raises:
+        DataError: an id occurs twice, or an item has fewer than 2 or more than 5 responses.
+    """
+    asked: dict[tuple[str, int], Rank] = {}
+    for item in items:
+        k = len(item.responses)
+        if (item.example_id, 0) in asked:
+            raise DataError(f"example {item.example_id!r} occurs twice; ids must be unique")
+        if not 2 <= k <= len(LETTERS):
+            raise DataError(f"example {item.example_id!r} has {k} responses; 2 to 5 are ranked")
+        start = hashed_order(k, seed, item.example_id) if randomize else tuple(range(k))
+        for turn in range(orders):
+            order = np.roll(start, -turns(k)[turn % k]).tolist()
+            asked[item.example_id, turn] = Rank.compose(
+                item.example_id, item.context, tuple(item.responses.values()), order=order,
+                sample=turn // k, prompts=judge.prompts)
+    return asked
+
+
+def turns(k: int) -> list[int]:
+    """By how many slots each presentation of k responses is rotated: a Latin square.
+
+    The second is turned by half, so that as many pairs as a rotation can are in the other order.
+    """
+    return sorted(range(k), key=lambda shift: (shift > 0, abs(shift - k / 2)))
+
+
+def rank(items: Sequence[RankItem], judge: Judge, *, log: Path,
+         **how: Any) -> dict[str, list[RankVerdict]]:
+    """Rank the responses of each item; `how` as in `rank_questions`."""
+    asked = rank_questions(items, judge, **how)
+    answers = ask_all(asked, judge, log=log)
+    models = {item.example_id: tuple(item.responses) for item in items}
+    verdicts: dict[str, list[RankVerdict]] = {example_id: [] for example_id in models}
+    for name, question in asked.items():
+        example_id, _ = name
+        shown = [models[example_id][i] for i in question.order]
+        verdicts[example_id].append(_ranked(shown, answers.rows.get(name),
+                                            answers.errors.get(name, "")))
+    return verdicts
+
+
+def _ranked(shown: Sequence[str], row: dict[str, Any] | None, error: str) -> RankVerdict:
+    """The verdict on one presentation, in which slot i showed the response of model `shown[i]`."""
+    slots = dict(zip(LETTERS, shown, strict=False))
+    if row is None:
+        return RankVerdict((), slots, error=error)
+    ranking = tuple(shown[slot] for slot in row["verdict"]["ranking"])
+    return RankVerdict(ranking, slots, row["verdict"]["reasoning"])
