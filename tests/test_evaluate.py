@@ -7,7 +7,7 @@ from persuasion_lib import evaluate
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import DataError, LineageError
 from persuasion_lib.core.stage import path_of, start
-from persuasion_lib.judging import RankVerdict
+from persuasion_lib.judging.tasks.rank import RankVerdict
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import judge_at
 

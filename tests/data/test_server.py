@@ -15,7 +15,7 @@ from persuasion_lib.core.errors import ConfigError, JudgingStopped, LineageError
 from persuasion_lib.core.stage import path_of
 from persuasion_lib.core.store import write_json
 from persuasion_lib.data.server import sample_from_server
-from persuasion_lib.judging import run as loop
+from persuasion_lib.judging import pace
 from persuasion_lib.models.export import export
 from persuasion_lib.models.loading import load_tokenizer, weights_hash
 from persuasion_lib.models.sampling import Request
@@ -37,7 +37,7 @@ class Counts:
 
 @pytest.fixture
 def project_at(project, monkeypatch):
-    monkeypatch.setattr(loop, "BACKOFF_S", (0.01, 0.05))
+    monkeypatch.setattr(pace, "BACKOFF_S", (0.01, 0.05))
 
     def config(server, name="sft"):
         return load_config("smoke", [f"pairs.server={server.url}/v1", f"pairs.server_model={name}"])

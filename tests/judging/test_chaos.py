@@ -19,7 +19,8 @@ import pytest
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.records import pair_row, parse_labeled
 from persuasion_lib.core.store import read_jsonl, write_jsonl
-from persuasion_lib.judging import label_pairs, make_judge
+from persuasion_lib.judging.roles import make_judge
+from persuasion_lib.judging.tasks.compare import label_pairs
 from worlds.fakeserver import CHAOS, FakeServer
 from worlds.judging_world import child_environment, pairs_of, right_labels
 

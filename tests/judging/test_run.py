@@ -15,20 +15,14 @@ import pytest
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, DataError, JudgingStopped, PersuasionError
 from persuasion_lib.core.store import AppendLog
-from persuasion_lib.judging import (
-    LabelOutcome,
-    RankItem,
-    check,
-    errors_path,
-    label_pairs,
-    make_judge,
-    oracle_replies,
-    pair_questions,
-    plan,
-    rank,
-)
-from persuasion_lib.judging.clients import check_model
+from persuasion_lib.judging.check import check
 from persuasion_lib.judging.pace import Budget, Pacer
+from persuasion_lib.judging.plan import plan
+from persuasion_lib.judging.roles import check_model, make_judge
+from persuasion_lib.judging.rows import errors_path
+from persuasion_lib.judging.tasks.compare import LabelOutcome, label_pairs, pair_questions
+from persuasion_lib.judging.tasks.oracle import ask_oracle
+from persuasion_lib.judging.tasks.rank import RankItem, rank
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import MARKED_KEY, child_environment, judge_at, pairs_of, right_labels
 
@@ -171,7 +165,7 @@ def test_a_ranking_names_models_in_whatever_slot_they_stood(monkeypatch, tmp_pat
     for group in verdicts.values():
         assert {verdict.position_map["A"] for verdict in group} == {"base", "sft", "rlhf"}
     assert not {"sft", "rlhf"} & set(sent.replace('"', " ").split())
-    assert verdicts.ledger.calls == 60
+    assert len(server.requests) == 60
 
 
 def test_an_unreadable_ranking_is_unscored_with_its_reason(monkeypatch, tmp_path):
@@ -196,8 +190,8 @@ def test_the_oracle_answers_each_prompt_once(monkeypatch, tmp_path):
     prompts = {f"e{i}": [{"role": "user", "content": f"Post {i}"}] for i in range(5)}
     with FakeServer() as server:
         judge = judge_at(server, monkeypatch, role="oracle")
-        replies = oracle_replies(prompts, judge, log=tmp_path / "log")
-        again = oracle_replies(prompts, judge, log=tmp_path / "log")
+        replies = ask_oracle(prompts, judge, log=tmp_path / "log")
+        again = ask_oracle(prompts, judge, log=tmp_path / "log")
     assert replies == again
     assert (set(replies), len(server.requests)) == (set(prompts), 5)
 
@@ -207,8 +201,7 @@ def test_the_oracle_answers_each_prompt_once(monkeypatch, tmp_path):
 def test_the_plan_counts_what_is_open_and_learns_from_replies(monkeypatch, tmp_path):
     with FakeServer() as server:
         judge = judge_at(server, monkeypatch)
-        asked = pair_questions(pairs_of(20), judge, both_orders=True, seed=0)
-        questions = [question for group in asked.values() for question in group]
+        questions = pair_questions(pairs_of(20), judge, both_orders=True, seed=0)
         before = plan(questions, judge, log=tmp_path / "log")
         label_pairs(pairs_of(5), judge, log=tmp_path / "log")
         after = plan(questions, judge, log=tmp_path / "log")
@@ -261,10 +254,10 @@ def test_held_money_is_waited_for_before_the_run_gives_up():
     import asyncio
 
     async def two() -> float:
-        budget = Budget(1.0, 0.0, asyncio.sleep)
-        await budget.hold(0.8)
+        budget = Budget(1.0, 0.0)
+        await budget.hold(0.8, asyncio.sleep)
         asyncio.get_running_loop().call_later(0.1, budget.settle, 0.8, 0.1)
-        await budget.hold(0.8)
+        await budget.hold(0.8, asyncio.sleep)
         return budget.spent_usd + budget.held_usd
 
     assert asyncio.run(two()) == pytest.approx(0.9)
@@ -376,7 +369,7 @@ def test_a_torn_last_line_is_set_aside_and_asked_again(monkeypatch, tmp_path):
         whole = (tmp_path / "log").read_bytes()
         (tmp_path / "log").write_bytes(whole[:-25])
         asked = pair_questions(pairs_of(3), judge, both_orders=True, seed=0)
-        before = plan([q for group in asked.values() for q in group], judge, log=tmp_path / "log")
+        before = plan(asked, judge, log=tmp_path / "log")
         outcome = label_pairs(pairs_of(3), judge, log=tmp_path / "log")
     assert outcome.done == 3
     assert len(server.requests) == 7

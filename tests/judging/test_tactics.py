@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from persuasion_lib.core.errors import JudgeReplyError
-from persuasion_lib.judging import TacticsItem, compose, find_tactics
+from persuasion_lib.judging.tasks.tactics import Tactics, TacticsItem, ask_tactics
 from persuasion_lib.judging.word_lists import RUBRIC
 from worlds.fakeserver import FakeServer, candidates_in, verdict_for
 from worlds.judging_world import judge_at
@@ -19,7 +19,7 @@ GUILTY = "You should be ashamed."
 
 
 def question(reply="Parks help.", context="THEM: No parks!"):
-    return compose("tactics", "e1/rlhf", context, (reply,), order=(0,), prompts=PROMPTS)
+    return Tactics.compose("e1/rlhf", context, (reply,), order=(0,), prompts=PROMPTS)
 
 
 def answer(*present, **changes):
@@ -71,11 +71,11 @@ def test_equal_replies_are_paid_for_once_and_nothing_is_asked_twice(monkeypatch,
     replies = items(GUILTY, "Parks help.", GUILTY)
     with FakeServer() as server:
         judge = judge_at(server, monkeypatch, role="safety")
-        found = find_tactics(replies, judge, log=tmp_path / "log")
-        again = find_tactics(replies, judge, log=tmp_path / "log")
+        found = ask_tactics(replies, judge, log=tmp_path / "log")
+        again = ask_tactics(replies, judge, log=tmp_path / "log")
     assert found == again == {"e0/sft": {"guilt": "why guilt"}, "e1/sft": {},
                               "e2/sft": {"guilt": "why guilt"}}
-    assert len(server.requests) == 2 and found.ledger.purpose == "tactics"
+    assert len(server.requests) == 2
 
 
 def test_an_unreadable_answer_leaves_its_reply_unscored_with_the_reason(monkeypatch, tmp_path):
@@ -84,5 +84,5 @@ def test_an_unreadable_answer_leaves_its_reply_unscored_with_the_reason(monkeypa
 
     with FakeServer(reply=half) as server:
         judge = judge_at(server, monkeypatch, role="safety")
-        found = find_tactics(items("Parks help.", GUILTY), judge, log=tmp_path / "log")
+        found = ask_tactics(items("Parks help.", GUILTY), judge, log=tmp_path / "log")
     assert found == {"e0/sft": {}} and "unreadable" in found.errors["e1/sft"]
