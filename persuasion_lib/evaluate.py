@@ -18,6 +18,7 @@ from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import (
     Example,
     LabeledPair,
+    Message,
     Pair,
     content_id,
     parse_example,
@@ -30,19 +31,20 @@ from persuasion_lib.core.stage import StageRun, is_trial, made_by, path_of
 from persuasion_lib.core.store import AppendLog, read_jsonl, write_json
 from persuasion_lib.data.overlap import overlap_faults, shared_passages
 from persuasion_lib.demo.standins import gold_utility
+from persuasion_lib.judging.ask import check_unique
+from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.embed import embed, embedding_plan
 from persuasion_lib.judging.plan import Plans, plan
 from persuasion_lib.judging.questions import Question
 from persuasion_lib.judging.roles import Role, make_judge, model_of, provider_of
 from persuasion_lib.judging.tasks.compare import label_pairs, pair_questions
 from persuasion_lib.judging.tasks.oracle import ask_oracle, oracle_questions
-from persuasion_lib.judging.tasks.rank import RankItem, RankVerdict, rank, rank_questions
+from persuasion_lib.judging.tasks.rank import RankVerdict, rank, rank_questions
 from persuasion_lib.judging.tasks.tactics import (
+    Tactics,
     TacticsFound,
-    TacticsItem,
     ask_tactics,
     sampled_labels,
-    tactics_items,
     tactics_of_example,
     tactics_of_labels,
     tactics_questions,
@@ -146,21 +148,20 @@ def oracle_replies(run: StageRun, examples: Sequence[Example]) -> dict[str, str]
     if not run.config.oracle.generate:
         return {e.example_id: e.response for e in examples}
     judge = make_judge(run.config, "oracle")
-    prompts = {e.example_id: e.prompt for e in examples}
-    return ask_oracle(prompts, judge, log=run.path("oracle_judgments"))
+    return ask_oracle(_prompts(examples), judge, log=run.path("oracle_judgments"))
 
 
 def rank_responses(run: StageRun, examples: Sequence[Example],
                    responses: Responses) -> dict[str, list[RankVerdict]]:
     """The judge's rankings, `evaluation.orders` per example; an unreadable reply is no ranking."""
     judge = make_judge(run.config, "evaluate")
-    return rank(_rank_items(examples, responses), judge, log=run.path("rank_judgments"),
-                **_rank_how(run))
+    return rank(_prompts(examples), _reply_texts(responses), judge,
+                log=run.path("rank_judgments"), **_rank_how(run))
 
 
-def _rank_items(examples: Sequence[Example], responses: Responses) -> list[RankItem]:
-    texts = _reply_texts(responses)
-    return [RankItem(e.example_id, render_text(e.prompt), texts[e.example_id]) for e in examples]
+def _prompts(examples: Sequence[Example]) -> dict[str, list[Message]]:
+    check_unique(e.example_id for e in examples)
+    return {e.example_id: e.prompt for e in examples}
 
 
 def _reply_texts(responses: Responses) -> dict[str, dict[str, str]]:
@@ -198,7 +199,7 @@ def find_tactics(run: StageRun, examples: Sequence[Example],
                  responses: Responses) -> TacticsFound:
     """The manipulation tactics in every reply and in a sample of the labelled pairs."""
     judge = make_judge(run.config, "safety")
-    found = ask_tactics(_tactics_items(run, examples, responses), judge,
+    found = ask_tactics(_tactics_questions(run, examples, responses, judge), judge,
                         log=run.path("tactics_judgments"))
     if found.errors:
         run.warnings.append(f"{len(found.errors)} replies could not be searched for tactics; they "
@@ -206,15 +207,15 @@ def find_tactics(run: StageRun, examples: Sequence[Example],
     return found
 
 
-def _tactics_items(run: StageRun, examples: Sequence[Example],
-                   responses: Responses) -> list[TacticsItem]:
-    return tactics_items(examples, _reply_texts(responses), sampled_labels(run))
+def _tactics_questions(run: StageRun, examples: Sequence[Example], responses: Responses,
+                       judge: Judge) -> dict[str, Tactics]:
+    return tactics_questions(_prompts(examples), _reply_texts(responses), sampled_labels(run),
+                             judge)
 
 
-def show_tactics(examples: Sequence[Example], responses: Responses,
-                 found: TacticsFound) -> TextTable:
+def show_tactics(responses: Responses, found: TacticsFound) -> TextTable:
     """The first test replies in which a tactic was found, with the judge's reasons and no model."""
-    return tactics_table(examples, _reply_texts(responses), found)
+    return tactics_table(_reply_texts(responses), found)
 
 
 def plan_of(run: StageRun, examples: Sequence[Example], responses: Responses) -> Plans:
@@ -227,14 +228,14 @@ def plan_of(run: StageRun, examples: Sequence[Example], responses: Responses) ->
 
     if run.config.oracle.generate:
         add("oracle replies", "oracle", "oracle_judgments", lambda judge:
-            oracle_questions({e.example_id: e.prompt for e in examples}, judge))
+            oracle_questions(_prompts(examples), judge))
     add("rankings", "evaluate", "rank_judgments", lambda judge: rank_questions(
-        _rank_items(examples, responses), judge, **_rank_how(run)))
+        _prompts(examples), _reply_texts(responses), judge, **_rank_how(run)))
     add("labels of the human pool", "evaluate", "human_pool_judgments", lambda judge:
         pair_questions([h.pair for h in _human_labels(run)], judge, both_orders=True,
                        seed=run.config.seed))
     add("manipulation tactics", "safety", "tactics_judgments", lambda judge:
-        tactics_questions(_tactics_items(run, examples, responses), judge))
+        _tactics_questions(run, examples, responses, judge))
     unknown = plans["oracle replies"].calls if run.config.oracle.generate else 0
     plans["embeddings"] = embedding_plan(
         [text for text in _texts(examples, responses, {}).values() if text.strip()], run.config,

@@ -20,7 +20,7 @@ from persuasion_lib.core.stage import path_of
 from persuasion_lib.core.store import read_json
 from persuasion_lib.judging.ask import ask_all
 from persuasion_lib.judging.clients import OpenAIJudge, Reply, openai_key
-from persuasion_lib.judging.faults import Fault, classify
+from persuasion_lib.judging.faults import Fault, broken_reply, classify
 from persuasion_lib.judging.questions import Question
 from persuasion_lib.models.loading import EXPORT, Tokenizer, prompt_ids
 from persuasion_lib.models.sampling import Generation, Request
@@ -56,7 +56,7 @@ class Server(OpenAIJudge):
             top_p=self.top_p, max_tokens=self.max_tokens, seed=question.sample)
         reply = self._reply_of(raw.parse(), raw.headers)
         if reply.input_tokens is None or reply.output_tokens is None:
-            raise Fault("broken reply", "retry", "the reply does not say how many tokens it has")
+            raise broken_reply("the reply does not say how many tokens it has")
         if reply.input_tokens != question.tokens:
             raise Fault("template", "stop", f"the server counts {reply.input_tokens} tokens in the "
                         f"prompt of {question.item_id}, we count {question.tokens}: it renders "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.store import AppendLog, KeyedLog
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.questions import Question
@@ -16,6 +17,13 @@ from persuasion_lib.judging.run import Run
 
 N = TypeVar("N", bound=Hashable)
 T = TypeVar("T")
+
+
+def check_unique(ids: Iterable[str]) -> None:
+    """Refuse two things with one id: their answers could not be told apart."""
+    for item_id, count in Counter(ids).items():
+        if count > 1:
+            raise DataError(f"the id {item_id!r} occurs {count} times; ids must be unique")
 
 
 @dataclass
@@ -44,8 +52,11 @@ def ask_each(asked: Mapping[str, Question], judge: Judge, *, log: Path,
                    answers.errors)
 
 
-def ask_all(asked: Mapping[N, Question], judge: Judge, *, log: Path) -> Answers[N]:
+def ask_all(asked: Mapping[N, Question], judge: Judge, *, log: Path,
+            given_up: Mapping[str, str] | None = None) -> Answers[N]:
     """Ask what the log does not hold yet and return all verdicts; equal questions are asked once.
+
+    `given_up` has the reason by key of questions that will not be asked.
 
     Raises:
         JudgingStopped: no further call can succeed or be paid; the message says why.
@@ -57,7 +68,9 @@ def ask_all(asked: Mapping[N, Question], judge: Judge, *, log: Path) -> Answers[
           AppendLog(errors_path(log)) as failures):
         before = cost_of([*judgments.rows, *failures.rows])
         run = Run(judge, judgments, failures, before.at_most_usd)
-        run.todo.extend((key, by_key[key]) for key in judgments.missing(by_key))
+        run.errors |= given_up or {}
+        run.todo.extend((key, by_key[key]) for key in judgments.missing(by_key)
+                        if key not in run.errors)
         if run.todo:
             run.drive(f"asking {judge.name}")
         total = cost_of([*judgments.rows, *failures.rows])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -46,8 +47,7 @@ def ask_in_batches(asked: Mapping[N, Question], judge: Judge, *, log: Path) -> A
     """
     if not isinstance(judge, AnthropicJudge):
         raise ConfigError(f"{judge.name} has no batches. Set label_ai.mode=online.")
-    keys = {name: question.key(judge.identity) for name, question in asked.items()}
-    by_key = dict(zip(keys.values(), asked.values(), strict=True))
+    by_key = {question.key(judge.identity): question for question in asked.values()}
     from anthropic import Anthropic
 
     with (KeyedLog(log, agree_on="verdict") as judgments,
@@ -57,56 +57,50 @@ def ask_in_batches(asked: Mapping[N, Question], judge: Judge, *, log: Path) -> A
                     max_retries=0, timeout=judge.timeout_s) as client):
         batches = Batches(judge, client, judgments, failures, state, by_key)
         batches.collect()
-    final = {name: batches.final[key] for name, key in keys.items() if key in batches.final}
-    answers = ask_all({name: question for name, question in asked.items() if name not in final},
-                      judge, log=log)
-    answers.errors |= final
+    answers = ask_all(asked, judge, log=log, given_up=batches.final)
     answers.ledger.run_calls += batches.own.calls
     answers.ledger.run_usd += batches.own.usd
     return answers
 
 
+@dataclass
 class Batches:
     """Batches of one log. `final` holds the questions that have no verdict and no second try."""
 
-    def __init__(self, judge: AnthropicJudge, client: Any, judgments: KeyedLog,
-                 failures: AppendLog, state: AppendLog, by_key: Mapping[str, Question]) -> None:
-        self.judge = judge
-        self.client = client
-        self.judgments = judgments
-        self.failures = failures
-        self.state = state
-        self.by_key = by_key
-        self.final: dict[str, str] = {}
-        self.own = Cost()
+    judge: AnthropicJudge
+    client: Any
+    judgments: KeyedLog
+    failures: AppendLog
+    state: AppendLog
+    by_key: Mapping[str, Question]
+    final: dict[str, str] = field(default_factory=dict)
+    own: Cost = field(default_factory=Cost)
 
     def collect(self) -> None:
         """Finish the batches of earlier runs, then ask the rest in new ones."""
-        for intent in self._open_intents():
-            name = self._name_of(intent) or self._find(intent)
+        ended = {row["intent"] for row in self.state.rows if row["event"] == "ended"}
+        begun = [row for row in self.state.rows if row["event"] == "intent"]
+        for intent in [row for row in begun if row["intent"] not in ended]:
+            name = self._created().get(intent["intent"]) or self._find(intent)
             if name:
                 self._harvest(intent, name)
             else:
-                self._end(intent)
+                self._note("ended", intent)
         for _ in range(ROUNDS):
-            todo = self._todo()
+            todo = [key for key in self.judgments.missing(self.by_key) if key not in self.final]
             while todo:
                 chunk = self._affordable(todo)
                 intent = self._intend(chunk)
                 self._harvest(intent, self._create(intent))
                 todo = todo[len(chunk):]
 
-    def _todo(self) -> list[str]:
-        return [key for key in self.judgments.missing(self.by_key) if key not in self.final]
+    def _created(self) -> dict[str, str]:
+        """The batches that are known to exist, by intent."""
+        return {row["intent"]: row["batch"] for row in self.state.rows
+                if row["event"] == "created"}
 
-    def _open_intents(self) -> list[dict[str, Any]]:
-        ended = {row["intent"] for row in self.state.rows if row["event"] == "ended"}
-        return [row for row in self.state.rows
-                if row["event"] == "intent" and row["intent"] not in ended]
-
-    def _name_of(self, intent: dict[str, Any]) -> str | None:
-        return next((row["batch"] for row in self.state.rows if row["event"] == "created"
-                     and row["intent"] == intent["intent"]), None)
+    def _note(self, event: str, intent: Mapping[str, Any], **more: Any) -> None:
+        self.state.append({"event": event, "intent": intent["intent"], **more})
 
     def _affordable(self, todo: Sequence[str]) -> list[str]:
         """As many questions as the rest of the budget can pay in the worst case."""
@@ -124,17 +118,9 @@ class Batches:
 
     def _intend(self, keys: Sequence[str]) -> dict[str, Any]:
         at = datetime.now(UTC).isoformat()
-        intent = {"event": "intent", "intent": content_id(at, list(keys)), "keys": list(keys),
-                  "at": at}
-        self.state.append(intent)
+        intent = {"intent": content_id(at, list(keys)), "keys": list(keys), "at": at}
+        self._note("intent", intent, keys=intent["keys"], at=at)
         return intent
-
-    def _created(self, intent: dict[str, Any], name: str) -> str:
-        self.state.append({"event": "created", "intent": intent["intent"], "batch": name})
-        return name
-
-    def _end(self, intent: dict[str, Any]) -> None:
-        self.state.append({"event": "ended", "intent": intent["intent"]})
 
     def _create(self, intent: dict[str, Any]) -> str:
         """Create the batch of an intent, exactly once even if a reply is lost."""
@@ -142,12 +128,13 @@ class Batches:
                     for key in intent["keys"]]
         for failures in range(1, ITEM_TRIES + 1):
             try:
-                made = self.client.messages.batches.create(requests=requests)
-                return self._created(intent, str(made.id))
+                name = str(self.client.messages.batches.create(requests=requests).id)
+                self._note("created", intent, batch=name)
+                return name
             except Exception as error:
                 fault = classify(error)
             if fault.action in ("stop", "item"):
-                self._end(intent)
+                self._note("ended", intent)
                 raise JudgingStopped(f"the batch was refused: {fault.message}")
             wait(fault, failures)
             # The batch may exist although its reply was lost: look before it is made again.
@@ -158,7 +145,7 @@ class Batches:
 
     def _find(self, intent: dict[str, Any]) -> str | None:
         """The batch of an intent in the account's list: of its size, made after it, not claimed."""
-        claimed = {row["batch"] for row in self.state.rows if row["event"] == "created"}
+        claimed = set(self._created().values())
         since = datetime.fromisoformat(intent["at"]) - CLOCK_SLACK
 
         def look() -> str | None:
@@ -171,7 +158,9 @@ class Batches:
             return None
 
         name = _read(look)
-        return self._created(intent, name) if name else None
+        if name:
+            self._note("created", intent, batch=name)
+        return name
 
     def _harvest(self, intent: dict[str, Any], name: str) -> None:
         """Wait for a batch and put its results on disk."""
@@ -186,7 +175,7 @@ class Batches:
                 raise JudgingStopped(f"the results of batch {name} are not kept any more (29 days)."
                                      f" Delete {self.state.path} to ask its questions again.")
             _read(lambda: self._save(self.client.messages.batches.results(name), progress))
-        self._end(intent)
+        self._note("ended", intent)
 
     def _save(self, results: Iterable[Any], progress: Progress) -> None:
         for part in _portions(results, PORTION):
@@ -209,9 +198,9 @@ class Batches:
             if ended != "succeeded":
                 raise Fault(f"batch: {ended}", "retry", f"the batch left this question {ended}")
             reply = self.judge.reply_of(result.result.message)
-            tokens = (reply.input_tokens or 0, reply.output_tokens or 0)
-            usd = BATCH_PRICE * self.judge.usd(*tokens)
-            paid = Paid(calls=1, usd=usd, input_tokens=tokens[0], output_tokens=tokens[1])
+            paid.add({"calls": 1, "input_tokens": reply.input_tokens or 0,
+                      "output_tokens": reply.output_tokens or 0})
+            paid.usd = BATCH_PRICE * self.judge.usd(paid.input_tokens, paid.output_tokens)
             return judgment(self.judge, key, question, reply, paid)
         except Fault as fault:
             if fault.action == "item":

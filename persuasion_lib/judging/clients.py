@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from persuasion_lib.core.config import api_key
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.demo.standins import OfflineJudge
-from persuasion_lib.judging.faults import Fault
+from persuasion_lib.judging.faults import broken_reply
 from persuasion_lib.judging.questions import Question
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -128,8 +128,7 @@ class AnthropicJudge(Judge):
         """The reply in an SDK message; the SDK does not check what a server sends."""
         content = getattr(message, "content", None)
         if not isinstance(content, list):
-            raise Fault("broken reply", "retry", f"not a message: {str(message)[:80]!r}",
-                        unknown_cost=True)
+            raise broken_reply(f"not a message: {str(message)[:80]!r}")
         stop = _ANTHROPIC_STOPS.get(message.stop_reason, "end")
         text = "".join(str(b.text) for b in content if getattr(b, "type", "") == "text")
         if stop == "refused":
@@ -189,8 +188,7 @@ class OpenAIJudge(Judge):
     def _reply_of(self, completion: Any, headers: Any) -> Reply:
         choices = getattr(completion, "choices", None)
         if not isinstance(choices, list) or not choices or choices[0].message is None:
-            raise Fault("broken reply", "retry", f"not a completion: {str(completion)[:80]!r}",
-                        unknown_cost=True)
+            raise broken_reply(f"not a completion: {str(completion)[:80]!r}")
         message = choices[0].message
         refusal = getattr(message, "refusal", None)
         stop = "refused" if refusal else _OPENAI_STOPS.get(choices[0].finish_reason, "end")

@@ -15,7 +15,7 @@ from persuasion_lib.core.errors import DataError, JudgingStopped
 from persuasion_lib.core.records import content_id
 from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.judging.clients import openai_key
-from persuasion_lib.judging.faults import Fault
+from persuasion_lib.judging.faults import broken_reply
 from persuasion_lib.judging.pace import Budget, patiently
 from persuasion_lib.judging.plan import Plan
 from persuasion_lib.judging.roles import openai_endpoint, price_of
@@ -111,9 +111,8 @@ def _fetch(missing: Mapping[str, str], config: Config, log: KeyedLog) -> None:
             vectors, tokens = patiently(lambda chunk=chunk: checked(client.embeddings.create(
                 model=model, input=list(chunk.values())), len(chunk)), f"embedding with {model}")
             budget.settle(worst_usd, tokens * price)
-            rows: list[dict[str, Any]] = [
-                {"key": key, "model": model, "vector": base64.b64encode(vector).decode()}
-                for key, vector in zip(chunk, vectors, strict=True)]
+            rows = [{"key": key, "model": model, "vector": base64.b64encode(vector).decode()}
+                    for key, vector in zip(chunk, vectors, strict=True)]
             rows[0] |= {"calls": 1, "usd": tokens * price, "input_tokens": tokens}
             log.extend(rows)
 
@@ -126,14 +125,13 @@ def checked(reply: Any, count: int) -> tuple[np.ndarray, int]:
     """
     data = getattr(reply, "data", None)
     if not isinstance(data, list) or sorted(row.index for row in data) != list(range(count)):
-        raise Fault("broken reply", "retry", f"the reply does not have {count} rows in "
-                    "a known order", unknown_cost=True)
+        raise broken_reply(f"the reply does not have {count} rows in a known order")
     rows = [row.embedding for row in sorted(data, key=lambda row: row.index)]
     if len({len(row) for row in rows}) != 1:
-        raise Fault("broken reply", "retry", "the vectors differ in length", unknown_cost=True)
+        raise broken_reply("the vectors differ in length")
     vectors = np.asarray(rows, dtype="<f4")
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     if not np.isfinite(vectors).all() or not (norms > 1e-6).all():
-        raise Fault("broken reply", "retry", "a vector is not finite or zero", unknown_cost=True)
+        raise broken_reply("a vector is not finite or zero")
     usage = getattr(reply, "usage", None)
     return (vectors / norms).astype("<f4"), int(usage.total_tokens if usage else 0)

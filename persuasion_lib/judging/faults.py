@@ -41,6 +41,11 @@ class Fault(Exception):
         return self.kind == "unreadable"
 
 
+def broken_reply(message: str) -> Fault:
+    """A reply came that is none; whether it is paid for is not known."""
+    return Fault("broken reply", "retry", message, unknown_cost=True)
+
+
 def scrub(text: str) -> str:
     """A message without anything that looks like an API key, one line, at most 300 characters."""
     text = re.sub(r"\b(?:sk-|Bearer\s+)[\w\-.]{6,}", "[key]", text)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,8 @@ from persuasion_lib.core.records import Message, content_id, render_text
 from persuasion_lib.demo.standins import OfflineJudge
 
 LETTERS = "ABCDE"
+Prompts = Mapping[str, Sequence[Message]]       # example -> the messages to answer
+Texts = Mapping[str, Mapping[str, str]]         # example -> model -> its reply
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,7 @@ def hashed_order(k: int, *parts: Any) -> tuple[int, ...]:
     return tuple(sorted(range(k), key=lambda i: content_id(*parts, i, length=32)))
 
 
-def object_schema(properties: dict[str, Any]) -> dict[str, Any]:
+def schema_of(properties: dict[str, Any]) -> dict[str, Any]:
     """The JSON schema of an object with these properties and no others."""
     return {"type": "object", "properties": properties, "required": list(properties),
             "additionalProperties": False}

@@ -37,6 +37,10 @@ class Cost:
         for name in ("calls", "usd", "unknown_usd", "input_tokens", "output_tokens"):
             setattr(self, name, getattr(self, name) + row.get(name, 0))
 
+    def add_lost(self, worst_usd: float) -> None:
+        """Add a call whose reply, or whose cost, did not arrive."""
+        self.add({"calls": 1, "unknown_usd": worst_usd})
+
 
 @dataclass
 class Paid(Cost):

@@ -11,8 +11,8 @@ import asyncio
 import threading
 import time
 from collections import Counter, deque
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 from persuasion_lib.core.errors import JudgingStopped, PersuasionError
@@ -33,21 +33,6 @@ from persuasion_lib.judging.rows import Paid, failure, judgment
 
 READ_TRIES = 3              # unreadable replies to one question, which are paid for
 USUAL_OUTPUT = 300.0        # tokens of a reply, until some have come
-
-
-@dataclass
-class Attempt:
-    """One call for a question: what it may cost, and when it was sent, if it was."""
-
-    key: str
-    question: Question
-    paid: Paid
-    worst_usd: float
-    sent_at: float | None = None
-
-    def count_lost(self) -> None:
-        """Count the worst case of a call whose reply, or whose cost, did not arrive."""
-        self.paid.add({"calls": 1, "unknown_usd": self.worst_usd})
 
 
 class Run:
@@ -160,7 +145,14 @@ class Run:
 
     async def _worker(self) -> None:
         while self.todo and not self._stopping.is_set() and len(self._tasks) <= 2 * self._width():
-            await self._answer(*self.todo.popleft())
+            key, question = self.todo.popleft()
+            paid = Paid()
+            try:
+                await self._answer(key, question, paid)
+            except asyncio.CancelledError:
+                fault = Fault("abandoned", "stop", "interrupted")
+                await self._unscored(key, question, fault, paid)
+                raise
             self._widen()
             await asyncio.sleep(0)
 
@@ -176,12 +168,11 @@ class Run:
             return
         raise Fault("stopped", "stop", self.reason or "stopped")
 
-    async def _answer(self, key: str, question: Question) -> None:
+    async def _answer(self, key: str, question: Question, paid: Paid) -> None:
         """One question to its end: a row in the log, a row in `.errors`, or a stopped run."""
-        paid = Paid()
         failed = 0
         unread = 0
-        while (fault := await self._attempt(key, question, paid)) is not None:
+        while fault := await self._attempt(key, question, paid):
             if fault.kind != "stopped":
                 self.faults[fault.kind] += 1
                 paid.faults.append(fault.kind)
@@ -200,70 +191,69 @@ class Run:
 
     async def _attempt(self, key: str, question: Question, paid: Paid) -> Fault | None:
         """One call within the budget. None when the verdict is on disk, else what went wrong."""
-        attempt = Attempt(key, question, paid, self.judge.worst_usd(question))
-        try:
-            await self.budget.hold(attempt.worst_usd, self._sleep)
-        except Fault as fault:
-            return fault
+        worst_usd = self.judge.worst_usd(question)
         before_usd = paid.at_most_usd
         try:
-            reply = await self._send(attempt)
-            self._learn(attempt, reply)
+            await self.budget.hold(worst_usd, self._sleep)
+        except Fault as fault:
+            return fault
+        sent_at = None
+        try:
+            async with self._in_turn(question), asyncio.timeout(self.judge.timeout_s):
+                sent_at = time.monotonic()
+                reply = await self.judge.ask(question)
+            self._learn(reply, paid, worst_usd, took_s=time.monotonic() - sent_at)
             await self._save(self.judgments, judgment(self.judge, key, question, reply, paid))
             return None
         except asyncio.CancelledError:
-            if attempt.sent_at:
-                attempt.count_lost()
-            await self._unscored(key, question, Fault("abandoned", "stop", "interrupted"), paid)
+            if sent_at:
+                paid.add_lost(worst_usd)
             raise
         except Exception as error:
             fault = classify(error)
-            if attempt.sent_at:
-                self._count_failure(attempt, attempt.sent_at, fault)
+            if sent_at and fault.unknown_cost:
+                paid.add_lost(worst_usd)
+            if sent_at:
+                self._count_failure(key, sent_at, fault)
             return fault
         finally:
-            self.budget.settle(attempt.worst_usd, paid.at_most_usd - before_usd)
+            self.budget.settle(worst_usd, paid.at_most_usd - before_usd)
 
-    async def _send(self, attempt: Attempt) -> Reply:
-        """Ask once, in turn; in an outage one call at a time finds out whether it is over."""
-        await self._turn(attempt.question)
+    @asynccontextmanager
+    async def _in_turn(self, question: Question) -> AsyncIterator[None]:
+        """Wait for a turn; in an outage one call at a time finds out whether it is over."""
+        await self._turn(question)
         async with self._probe if self.in_a_row.are_outage else nullcontext():
             if self.in_a_row.are_outage:
-                await self._turn(attempt.question)
-            attempt.sent_at = time.monotonic()
-            async with asyncio.timeout(self.judge.timeout_s):
-                return await self.judge.ask(attempt.question)
+                await self._turn(question)
+            yield
 
     async def _turn(self, question: Question) -> None:
         await self.pacer.turn(requests=1, input_tokens=input_tokens(question),
                               output_tokens=self._output_tokens)
 
-    def _learn(self, attempt: Attempt, reply: Reply) -> None:
+    def _learn(self, reply: Reply, paid: Paid, worst_usd: float, *, took_s: float) -> None:
         """What a reply that arrived says about limits, latency and cost."""
         self.in_a_row.end()
-        took_s = time.monotonic() - attempt.sent_at
         self._latency_s += 0.2 * (took_s - self._latency_s) if self._latency_s else took_s
         self.pacer.limits |= reply.limits
         own_limit = self.judge.requests_per_minute
         if reply.limits and own_limit:
-            self.pacer.limits["requests"] = min(own_limit,
-                                                reply.limits.get("requests", own_limit))
+            allowed = reply.limits.get("requests", own_limit)
+            self.pacer.limits["requests"] = min(own_limit, allowed)
         if reply.input_tokens is None or reply.output_tokens is None:
-            attempt.count_lost()
-            return
+            return paid.add_lost(worst_usd)
         usd = self.judge.usd(reply.input_tokens, reply.output_tokens)
-        attempt.paid.add({"calls": 1, "usd": usd, "input_tokens": reply.input_tokens,
-                          "output_tokens": reply.output_tokens})
+        paid.add({"calls": 1, "usd": usd, "input_tokens": reply.input_tokens,
+                  "output_tokens": reply.output_tokens})
         self._output_tokens += 0.1 * (reply.output_tokens - self._output_tokens)
 
-    def _count_failure(self, attempt: Attempt, sent_at: float, fault: Fault) -> None:
-        """Count what a failed call may have cost, and make everybody wait where that may help."""
-        if fault.unknown_cost:
-            attempt.count_lost()
+    def _count_failure(self, key: str, sent_at: float, fault: Fault) -> None:
+        """Count a failure in a row, and make everybody wait where that may help."""
         # A reply that cannot be read, or a question that is refused, says that the service works.
         if fault.is_unreadable or fault.action not in ("retry", "pause"):
             return
-        is_news = self.in_a_row.add(attempt.key, sent_at)
+        is_news = self.in_a_row.add(key, sent_at)
         if self.in_a_row.are_hopeless(fault):
             self._stop(f"{self.in_a_row.count} calls in a row failed, the last one: "
                        f"{fault.message}.")

@@ -22,11 +22,12 @@ from persuasion_lib.judging.roles import check_model, make_judge
 from persuasion_lib.judging.rows import errors_path
 from persuasion_lib.judging.tasks.compare import LabelOutcome, label_pairs, pair_questions
 from persuasion_lib.judging.tasks.oracle import ask_oracle
-from persuasion_lib.judging.tasks.rank import RankItem, rank
+from persuasion_lib.judging.tasks.rank import rank
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import MARKED_KEY, child_environment, judge_at, pairs_of, right_labels
 
 ROOT = Path(__file__).parents[2]
+CATS = [{"role": "user", "content": "cats?"}]
 WORLD = ROOT / "tests" / "worlds" / "judging_world.py"
 
 
@@ -154,11 +155,11 @@ def test_repeats_measure_the_judges_own_noise(monkeypatch, tmp_path):
 
 def test_a_ranking_names_models_in_whatever_slot_they_stood(monkeypatch, tmp_path):
     sizes = {"base": 2, "sft": 9, "rlhf": 5}
-    items = [RankItem(f"e{i}", "THEM: cats?", {name: f"{i}" * n for name, n in sizes.items()})
-             for i in range(20)]
+    replies = {f"e{i}": {name: f"{i}" * n for name, n in sizes.items()} for i in range(20)}
+    prompts = dict.fromkeys(replies, CATS)
     with FakeServer() as server:
         judge = judge_at(server, monkeypatch, role="evaluate")
-        verdicts = rank(items, judge, log=tmp_path / "log", orders=3, seed=0)
+        verdicts = rank(prompts, replies, judge, log=tmp_path / "log", orders=3, seed=0)
         sent = json.dumps([request["body"] for request in server.requests])
     assert {verdict.ranking for group in verdicts.values() for verdict in group} == {
         ("sft", "rlhf", "base")}
@@ -170,7 +171,7 @@ def test_a_ranking_names_models_in_whatever_slot_they_stood(monkeypatch, tmp_pat
 
 def test_an_unreadable_ranking_is_unscored_with_its_reason(monkeypatch, tmp_path):
     with FakeServer(reply=lambda _: "They are all fine.") as server:
-        verdicts = rank([RankItem("e", "THEM: cats?", {"base": "x", "sft": "yy"})],
+        verdicts = rank({"e": CATS}, {"e": {"base": "x", "sft": "yy"}},
                         judge_at(server, monkeypatch, role="evaluate"), log=tmp_path / "log")
     verdict, = verdicts["e"]
     assert (verdict.ranking, verdict.error[:10]) == ((), "unreadable")
@@ -182,7 +183,7 @@ def test_one_response_or_six_cannot_be_ranked(monkeypatch, tmp_path):
         judge = judge_at(server, monkeypatch, role="evaluate")
         for k in (1, 6):
             with pytest.raises(DataError, match="2 to 5"):
-                rank([RankItem("e", "THEM: ?", {str(i): "x" for i in range(k)})], judge,
+                rank({"e": CATS}, {"e": {str(i): "x" for i in range(k)}}, judge,
                      log=tmp_path / "log")
 
 

@@ -8,6 +8,7 @@ from persuasion_lib.core.config import load_config
 from persuasion_lib.core.records import LabeledPair, labeled_row
 from persuasion_lib.core.stage import STAGES, StageRun, path_of
 from persuasion_lib.core.store import write_jsonl
+from persuasion_lib.judging.roles import make_judge
 from persuasion_lib.judging.tasks import tactics
 from persuasion_lib.reporting import report
 from worlds.labeling_pool import make_pairs
@@ -126,7 +127,8 @@ def test_no_label_is_searched_if_none_is_wanted_and_few_in_a_trial(run):
 
 def test_both_replies_of_a_pair_are_asked_about_each_alone(run):
     sample = tactics.sampled_labels(run("safety.label_pairs=2"))
-    asked = tactics.tactics_items([], {}, sample)
-    assert len(asked) == 8 and len({item.item_id for item in asked}) == 8
+    judge = make_judge(load_config("demo"), "safety")
+    asked = list(tactics.tactics_questions({}, {}, sample, judge).values())
+    assert len(asked) == 8 and len({question.item_id for question in asked}) == 8
     pair = sample["ai"][0]
-    assert [asked[0].reply, asked[1].reply] == [pair.chosen, pair.rejected]
+    assert [*asked[0].candidates, *asked[1].candidates] == [pair.chosen, pair.rejected]

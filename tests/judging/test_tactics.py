@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from persuasion_lib.core.errors import JudgeReplyError
-from persuasion_lib.judging.tasks.tactics import Tactics, TacticsItem, ask_tactics
+from persuasion_lib.judging.tasks.tactics import Tactics, ask_tactics, tactics_questions
 from persuasion_lib.judging.word_lists import RUBRIC
 from worlds.fakeserver import FakeServer, candidates_in, verdict_for
 from worlds.judging_world import judge_at
@@ -62,17 +62,17 @@ def test_the_judge_is_told_neither_model_nor_label():
     assert candidates_in(asked.text) == {"A": "Parks help."}
 
 
-def items(*replies):
-    return [TacticsItem(f"e{i}/sft", [{"role": "user", "content": "No parks!"}], reply)
-            for i, reply in enumerate(replies)]
+def ask(judge, log, *replies):
+    texts = {f"e{i}": {"sft": reply} for i, reply in enumerate(replies)}
+    prompts = dict.fromkeys(texts, [{"role": "user", "content": "No parks!"}])
+    return ask_tactics(tactics_questions(prompts, texts, {}, judge), judge, log=log)
 
 
 def test_equal_replies_are_paid_for_once_and_nothing_is_asked_twice(monkeypatch, tmp_path):
-    replies = items(GUILTY, "Parks help.", GUILTY)
     with FakeServer() as server:
         judge = judge_at(server, monkeypatch, role="safety")
-        found = ask_tactics(replies, judge, log=tmp_path / "log")
-        again = ask_tactics(replies, judge, log=tmp_path / "log")
+        found, again = (ask(judge, tmp_path / "log", GUILTY, "Parks help.", GUILTY)
+                        for _ in range(2))
     assert found == again == {"e0/sft": {"guilt": "why guilt"}, "e1/sft": {},
                               "e2/sft": {"guilt": "why guilt"}}
     assert len(server.requests) == 2
@@ -84,5 +84,5 @@ def test_an_unreadable_answer_leaves_its_reply_unscored_with_the_reason(monkeypa
 
     with FakeServer(reply=half) as server:
         judge = judge_at(server, monkeypatch, role="safety")
-        found = ask_tactics(items("Parks help.", GUILTY), judge, log=tmp_path / "log")
+        found = ask(judge, tmp_path / "log", "Parks help.", GUILTY)
     assert found == {"e0/sft": {}} and "unreadable" in found.errors["e1/sft"]

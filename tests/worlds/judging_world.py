@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from persuasion_lib.core.config import load_config
-from persuasion_lib.core.records import Pair, labeled_row
+from persuasion_lib.core.records import Pair
 from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.judging import pace
 from persuasion_lib.judging.clients import Judge
@@ -55,9 +55,7 @@ def label_in_child(log: str, count: str, per_minute: str = "60000") -> None:
     judge.timeout_s, judge.requests_per_minute = 2.0, float(per_minute)
     pace.BACKOFF_S = (0.05, 0.5)
     outcome = label_pairs(pairs_of(int(count)), judge, log=Path(log), repeat_fraction=0.1, seed=3)
-    write_jsonl(Path(log).with_name("labeled.jsonl"),
-                (labeled_row(item, **outcome.extras[item.pair.pair_id])
-                 for item in outcome.labeled))
+    write_jsonl(Path(log).with_name("labeled.jsonl"), outcome.rows())
     print(json.dumps(outcome.counts))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import (
     LABEL_OF_CODE,
     Label,
@@ -20,10 +20,10 @@ from persuasion_lib.core.records import (
     unswap,
 )
 from persuasion_lib.demo.standins import OfflineJudge
-from persuasion_lib.judging.ask import Answers, ask_all
+from persuasion_lib.judging.ask import Answers, ask_all, check_unique
 from persuasion_lib.judging.batch import ask_in_batches
 from persuasion_lib.judging.clients import Judge
-from persuasion_lib.judging.questions import Question, hashed_order, object_schema, read_verdict
+from persuasion_lib.judging.questions import Question, hashed_order, read_verdict, schema_of
 from persuasion_lib.judging.rows import Ledger
 
 BOTH_ORDERS = ((0, 1), (1, 0))
@@ -37,14 +37,9 @@ class Compare(Question):
     slots = "12"
 
     @property
-    def shown(self) -> str:
-        """The order shown, as the labelled file names it: "12" or "21"."""
-        return "".join(self.slots[i] for i in self.order)
-
-    @property
     def schema(self) -> dict[str, Any]:
-        return object_schema({"reasoning": {"type": "string"},
-                              "choice": {"type": "string", "enum": list(LABEL_OF_CODE)}})
+        return schema_of({"reasoning": {"type": "string"},
+                          "choice": {"type": "string", "enum": list(LABEL_OF_CODE)}})
 
     def read(self, reply: str) -> dict[str, Any]:
         choice, why = read_verdict(reply, "choice", _as_choice, self.candidates)
@@ -60,6 +55,11 @@ def _as_choice(value: Any) -> str:
     if choice not in LABEL_OF_CODE:
         raise ValueError(f"{value!r:.40} is none of {', '.join(LABEL_OF_CODE)}")
     return choice
+
+
+def shown_as(order: Sequence[int]) -> str:
+    """The order shown, as the labelled file names it: "12" or "21"."""
+    return "".join("12"[i] for i in order)
 
 
 def label_of(choice: str, order: Sequence[int]) -> Label:
@@ -83,7 +83,6 @@ class LabelOutcome:
     labeled: list[LabeledPair] = field(default_factory=list)
     extras: dict[str, dict[str, Any]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
-    first_choices: Counter[str] = field(default_factory=Counter)
     repeats: tuple[int, int] = (0, 0)
 
     @property
@@ -100,6 +99,12 @@ class LabelOutcome:
     def flips(self) -> int:
         """Pairs where the two orders gave different labels."""
         return sum(bool(extra["flip"]) for extra in self.extras.values())
+
+    @property
+    def first_choices(self) -> Counter[str]:
+        """How often each code was the verdict, in presented order."""
+        return Counter(choice for extra in self.extras.values()
+                       for choice in extra["verdicts"].values())
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of the labelled file, in the order of the pairs."""
@@ -121,21 +126,16 @@ def pair_questions(pairs: Sequence[Pair], judge: Judge, *, both_orders: bool, se
     Raises:
         DataError: two different pairs have the same id.
     """
+    check_unique([pair.pair_id for pair in pairs])
     asked: dict[Name, Compare] = {}
-    seen: set[str] = set()
     for pair in pairs:
-        if pair.pair_id in seen:
-            raise DataError(f"two pairs have the id {pair.pair_id!r}; ids must be unique")
-        seen.add(pair.pair_id)
         draw = int(content_id(seed, "repeat", pair.pair_id, length=8), 16) / 16**8
         times = 2 if draw < repeat_fraction else 1
         orders = BOTH_ORDERS if both_orders else (hashed_order(2, seed, pair.pair_id),)
-        for sample in range(times):
-            for order in orders:
-                question = Compare.compose(
-                    pair.pair_id, pair.prompt, (pair.response_a, pair.response_b), order=order,
-                    sample=sample, prompts=judge.prompts)
-                asked[pair.pair_id, sample, question.shown] = question
+        for sample, order in product(range(times), orders):
+            asked[pair.pair_id, sample, shown_as(order)] = Compare.compose(
+                pair.pair_id, pair.prompt, (pair.response_a, pair.response_b), order=order,
+                sample=sample, prompts=judge.prompts)
     return asked
 
 
@@ -152,38 +152,37 @@ def label_pairs(pairs: Sequence[Pair], judge: Judge, *, log: Path, both_orders: 
     ask = ask_in_batches if mode == "batch" else ask_all
     answers = ask(asked, judge, log=log)
     outcome = LabelOutcome(len(pairs), answers.ledger, answers.faults)
-    orders: dict[str, list[str]] = {}
-    for pair_id, sample, shown in asked:
-        if sample == 0:
-            orders.setdefault(pair_id, []).append(shown)
     for pair in pairs:
-        _conclude(pair, orders[pair.pair_id], judge, answers, outcome)
+        names = [name for shown in ("12", "21") if (name := (pair.pair_id, 0, shown)) in asked]
+        reasons = [answers.errors[name] for name in names if name in answers.errors]
+        if reasons:
+            outcome.errors[pair.pair_id] = reasons[0]
+        else:
+            _conclude(pair, [answers.rows[name] for name in names], judge, outcome)
+    outcome.repeats = _repeats(answers, outcome)
     return outcome
 
 
-def _conclude(pair: Pair, orders: Sequence[str], judge: Judge, answers: Answers[Name],
+def _conclude(pair: Pair, rows: Sequence[Mapping[str, Any]], judge: Judge,
               outcome: LabelOutcome) -> None:
-    """Add one pair to the outcome: its label, or the reason why it has none."""
-    reasons = [answers.errors[name] for shown in orders
-               if (name := (pair.pair_id, 0, shown)) in answers.errors]
-    if reasons:
-        outcome.errors[pair.pair_id] = reasons[0]
-        return
-    rows = {shown: answers.rows[pair.pair_id, 0, shown] for shown in orders}
-    verdicts = {shown: row["verdict"]["choice"] for shown, row in rows.items()}
-    labels = {label_of(verdicts[shown], row["order"]) for shown, row in rows.items()}
+    """Add the label of a pair, which every order that was asked agrees on, or a tie."""
+    by_shown = {shown_as(row["order"]): row for row in rows}
+    verdicts = {shown: row["verdict"]["choice"] for shown, row in by_shown.items()}
+    labels = {label_of(row["verdict"]["choice"], row["order"]) for row in rows}
     is_flip = len(labels) > 1
-    label = "tie" if is_flip else labels.pop()
+    label: Label = "tie" if is_flip else labels.pop()
     reasoning = " | ".join(f"[shown {shown}] {row['verdict']['reasoning']}"
-                           for shown, row in rows.items())
-    first = rows[orders[0]]
+                           for shown, row in by_shown.items())
     outcome.labeled.append(LabeledPair(pair, label, judge.name, reasoning))
     outcome.extras[pair.pair_id] = {
-        "flip": is_flip, "judge_model": first["model"], "judge_prompt": first["prompt"],
-        "judgments": [row["key"] for row in rows.values()], "verdicts": verdicts}
-    outcome.first_choices.update(verdicts.values())
-    for shown, choice in verdicts.items():
-        again = answers.rows.get((pair.pair_id, 1, shown))
-        if again:       # the same question a second time: how steady is the judge?
-            same, times = outcome.repeats
-            outcome.repeats = (same + (again["verdict"]["choice"] == choice), times + 1)
+        "flip": is_flip, "judge_model": rows[0]["model"], "judge_prompt": rows[0]["prompt"],
+        "judgments": [row["key"] for row in rows], "verdicts": verdicts}
+
+
+def _repeats(answers: Answers[Name], outcome: LabelOutcome) -> tuple[int, int]:
+    """How often the same question got the same verdict again, and how often it was asked again."""
+    both = [(answers.rows[pair_id, 0, shown], row)
+            for (pair_id, sample, shown), row in answers.rows.items()
+            if sample == 1 and pair_id in outcome.extras]
+    same = sum(one["verdict"]["choice"] == two["verdict"]["choice"] for one, two in both)
+    return same, len(both)

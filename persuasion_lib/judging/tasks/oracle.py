@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from persuasion_lib.core.errors import JudgeReplyError
-from persuasion_lib.core.records import Message
 from persuasion_lib.demo.standins import OfflineJudge
 from persuasion_lib.judging.ask import Outcome, ask_each
 from persuasion_lib.judging.clients import Judge
-from persuasion_lib.judging.questions import Question
+from persuasion_lib.judging.questions import Prompts, Question
 
 
 class Oracle(Question):
@@ -27,14 +25,13 @@ class Oracle(Question):
         return judge.reply(self.messages)
 
 
-def oracle_questions(prompts: Mapping[str, Sequence[Message]], judge: Judge) -> dict[str, Oracle]:
+def oracle_questions(prompts: Prompts, judge: Judge) -> dict[str, Oracle]:
     """The question per example id."""
     return {example_id: Oracle.compose(example_id, prompt, prompts=judge.prompts)
             for example_id, prompt in prompts.items()}
 
 
-def ask_oracle(prompts: Mapping[str, Sequence[Message]], judge: Judge, *,
-               log: Path) -> Outcome[str]:
+def ask_oracle(prompts: Prompts, judge: Judge, *, log: Path) -> Outcome[str]:
     """The oracle's reply to each prompt, by example id."""
     return ask_each(oracle_questions(prompts, judge), judge, log=log,
                     of=lambda verdict: verdict["text"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.core.records import Message
 from persuasion_lib.demo.standins import OfflineJudge
 from persuasion_lib.judging.ask import ask_all
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.questions import (
     LETTERS,
+    Prompts,
     Question,
+    Texts,
     hashed_order,
-    object_schema,
     read_verdict,
+    schema_of,
 )
 
 
@@ -33,8 +34,8 @@ class Rank(Question):
     @property
     def schema(self) -> dict[str, Any]:
         letters = {"type": "string", "enum": list(LETTERS[:len(self.order)])}
-        return object_schema({"reasoning": {"type": "string"},
-                              "ranking": {"type": "array", "items": letters}})
+        return schema_of({"reasoning": {"type": "string"},
+                          "ranking": {"type": "array", "items": letters}})
 
     def read(self, reply: str) -> dict[str, Any]:
         slots, why = read_verdict(reply, "ranking", lambda value: _as_slots(value, len(self.order)),
@@ -55,15 +56,6 @@ def _as_slots(value: Any, k: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class RankItem:
-    """One prompt and the response of each model to it."""
-
-    example_id: str
-    context: str | Sequence[Message]
-    responses: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class RankVerdict:
     """How one presentation of an item was ranked; `ranking` is empty when it is unscored.
 
@@ -76,29 +68,27 @@ class RankVerdict:
     error: str = ""
 
 
-def rank_questions(items: Sequence[RankItem], judge: Judge, *, orders: int = 1,
+def rank_questions(prompts: Prompts, replies: Texts, judge: Judge, *, orders: int = 1,
                    randomize: bool = True, seed: int = 0) -> dict[tuple[str, int], Rank]:
-    """The questions by (example, presentation): 2 to 5 responses, best first.
+    """The questions by (example, presentation), for the `replies` of models to each prompt.
 
-    The order is drawn from a hash of seed and example; `orders` presentations of one item rotate
-    it, so that no model stands in one slot twice. `randomize` False keeps the order of `responses`.
+    The order is drawn from a hash of seed and example; `orders` presentations of one example
+    rotate it, so that no model stands in one slot twice. Otherwise it is that of `replies`.
 
     Raises:
-        DataError: an id occurs twice, or an item has fewer than 2 or more than 5 responses.
+        DataError: an example has fewer than 2 or more than 5 replies.
     """
     asked: dict[tuple[str, int], Rank] = {}
-    for item in items:
-        k = len(item.responses)
-        if (item.example_id, 0) in asked:
-            raise DataError(f"example {item.example_id!r} occurs twice; ids must be unique")
+    for example_id, prompt in prompts.items():
+        texts = tuple(replies[example_id].values())
+        k = len(texts)
         if not 2 <= k <= len(LETTERS):
-            raise DataError(f"example {item.example_id!r} has {k} responses; 2 to 5 are ranked")
-        start = hashed_order(k, seed, item.example_id) if randomize else tuple(range(k))
+            raise DataError(f"example {example_id!r} has {k} replies; 2 to 5 can be ranked")
+        start = hashed_order(k, seed, example_id) if randomize else tuple(range(k))
         for turn in range(orders):
             order = np.roll(start, -turns(k)[turn % k]).tolist()
-            asked[item.example_id, turn] = Rank.compose(
-                item.example_id, item.context, tuple(item.responses.values()), order=order,
-                sample=turn // k, prompts=judge.prompts)
+            asked[example_id, turn] = Rank.compose(example_id, prompt, texts, order=order,
+                                                   sample=turn // k, prompts=judge.prompts)
     return asked
 
 
@@ -110,18 +100,18 @@ def turns(k: int) -> list[int]:
     return sorted(range(k), key=lambda shift: (shift > 0, abs(shift - k / 2)))
 
 
-def rank(items: Sequence[RankItem], judge: Judge, *, log: Path,
+def rank(prompts: Prompts, replies: Texts, judge: Judge, *, log: Path,
          **how: Any) -> dict[str, list[RankVerdict]]:
-    """Rank the responses of each item; `how` as in `rank_questions`."""
-    asked = rank_questions(items, judge, **how)
+    """Rank the replies to each prompt; `how` as in `rank_questions`."""
+    asked = rank_questions(prompts, replies, judge, **how)
     answers = ask_all(asked, judge, log=log)
-    models = {item.example_id: tuple(item.responses) for item in items}
-    verdicts: dict[str, list[RankVerdict]] = {example_id: [] for example_id in models}
-    for name, question in asked.items():
-        example_id, _ = name
-        shown = [models[example_id][i] for i in question.order]
-        verdicts[example_id].append(_ranked(shown, answers.rows.get(name),
-                                            answers.errors.get(name, "")))
+    verdicts: dict[str, list[RankVerdict]] = {example_id: [] for example_id in prompts}
+    for (example_id, turn), question in asked.items():
+        models = tuple(replies[example_id])
+        shown = [models[i] for i in question.order]
+        row = answers.rows.get((example_id, turn))
+        error = answers.errors.get((example_id, turn), "")
+        verdicts[example_id].append(_ranked(shown, row, error))
     return verdicts
 
 

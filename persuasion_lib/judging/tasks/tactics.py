@@ -8,28 +8,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.core.errors import DataError, JudgeReplyError
-from persuasion_lib.core.records import Example, LabeledPair, Message, content_id, parse_labeled
+from persuasion_lib.core.errors import JudgeReplyError
+from persuasion_lib.core.records import LabeledPair, content_id, parse_labeled
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun, made_by
 from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.demo.standins import OfflineJudge
-from persuasion_lib.judging.ask import Outcome, ask_each
+from persuasion_lib.judging.ask import Outcome, ask_each, check_unique
 from persuasion_lib.judging.clients import Judge
-from persuasion_lib.judging.questions import Question, object_schema, quotes, whole_object
+from persuasion_lib.judging.questions import (
+    Prompts,
+    Question,
+    Texts,
+    quotes,
+    schema_of,
+    whole_object,
+)
 from persuasion_lib.judging.word_lists import RUBRIC, tactics_in
 
 POOLS = {"ai": "ai_pool_labeled", "human": "human_pool_labeled"}
 SIDES = ("chosen", "rejected")
 _TACTICS = {name.replace(" ", "_"): name for name in RUBRIC}    # as names of a JSON schema
 
-Texts = Mapping[str, Mapping[str, str]]     # example -> model -> reply
 Sample = dict[str, list[LabeledPair]]       # pool -> pairs
 TacticsFound = Outcome[dict[str, str]]             # item -> tactic that is in it -> reason
 
@@ -41,8 +46,8 @@ class Tactics(Question):
 
     @property
     def schema(self) -> dict[str, Any]:
-        answer = object_schema({"reason": {"type": "string"}, "present": {"type": "boolean"}})
-        return object_schema(dict.fromkeys(_TACTICS, answer))
+        answer = schema_of({"reason": {"type": "string"}, "present": {"type": "boolean"}})
+        return schema_of(dict.fromkeys(_TACTICS, answer))
 
     def read(self, reply: str) -> dict[str, dict[str, str]]:
         """The reason per tactic that is in it; every one must be answered, with a boolean.
@@ -67,34 +72,6 @@ class Tactics(Question):
                            for key, name in _TACTICS.items()})
 
 
-@dataclass(frozen=True)
-class TacticsItem:
-    """One reply and what it answers; nothing says who wrote it."""
-
-    item_id: str
-    context: str | Sequence[Message]
-    reply: str
-
-
-def tactics_questions(items: Sequence[TacticsItem], judge: Judge) -> dict[str, Tactics]:
-    """The question per item; equal replies to one message are one question.
-
-    Raises:
-        DataError: an id occurs twice.
-    """
-    asked = {item.item_id: Tactics.compose(item.item_id, item.context, (item.reply,), order=(0,),
-                                           prompts=judge.prompts) for item in items}
-    if len(asked) < len(items):
-        raise DataError("an id of the replies to be searched for tactics occurs twice")
-    return asked
-
-
-def ask_tactics(items: Sequence[TacticsItem], judge: Judge, *, log: Path) -> TacticsFound:
-    """Which manipulation tactics each reply uses, by the rubric of `tactics.txt`."""
-    return ask_each(tactics_questions(items, judge), judge, log=log,
-                    of=lambda verdict: verdict["tactics"])
-
-
 def sampled_labels(run: StageRun) -> Sample:
     """At most `safety.label_pairs` decided pairs per pool, chosen by a hash; a tie has no chosen.
 
@@ -113,14 +90,25 @@ def sampled_labels(run: StageRun) -> Sample:
     return sample
 
 
-def tactics_items(examples: Sequence[Example], texts: Texts, sample: Sample) -> list[TacticsItem]:
-    """Every reply to search: those of the models, and both of every sampled pair."""
-    found = [TacticsItem(_key(e.example_id, model), e.prompt, text)
-             for e in examples for model, text in texts[e.example_id].items()]
+def tactics_questions(prompts: Prompts, texts: Texts, sample: Sample,
+                      judge: Judge) -> dict[str, Tactics]:
+    """The question about every reply: those of the models, and both of every sampled pair.
+
+    Equal replies to one message are one question.
+    """
+    replies = [(_key(example_id, model), prompts[example_id], text)
+               for example_id, own in texts.items() for model, text in own.items()]
     for pool, pairs in sample.items():
-        found += [TacticsItem(_key(pool, p.pair.pair_id, side), p.pair.prompt, getattr(p, side))
-                  for p in pairs for side in SIDES]
-    return found
+        replies += [(_key(pool, p.pair.pair_id, side), p.pair.prompt, getattr(p, side))
+                    for p in pairs for side in SIDES]
+    check_unique(name for name, _, _ in replies)
+    return {name: Tactics.compose(name, prompt, (text,), order=(0,), prompts=judge.prompts)
+            for name, prompt, text in replies}
+
+
+def ask_tactics(asked: Mapping[str, Tactics], judge: Judge, *, log: Path) -> TacticsFound:
+    """Which manipulation tactics each reply uses, by the rubric of `tactics.txt`."""
+    return ask_each(asked, judge, log=log, of=lambda verdict: verdict["tactics"])
 
 
 def _key(*parts: str) -> str:
@@ -135,22 +123,16 @@ def tactics_of_example(found: TacticsFound, example_id: str,
 
 def tactics_of_labels(found: TacticsFound, sample: Sample) -> list[dict[str, Any]]:
     """Per sampled pair what was found in its chosen and its rejected reply, as above."""
-    rows = []
-    for pool, pairs in sample.items():
-        for pair_id in (p.pair.pair_id for p in pairs):
-            sides = {side: found.get(_key(pool, pair_id, side)) for side in SIDES}
-            rows.append({"pool": pool, "pair_id": pair_id, **sides})
-    return rows
+    ids = [(pool, p.pair.pair_id) for pool, pairs in sample.items() for p in pairs]
+    return [{"pool": pool, "pair_id": pair_id,
+             **{side: found.get(_key(pool, pair_id, side)) for side in SIDES}}
+            for pool, pair_id in ids]
 
 
-def tactics_table(examples: Sequence[Example], texts: Texts, found: TacticsFound, *,
-               count: int = 3) -> TextTable:
+def tactics_table(texts: Texts, found: TacticsFound, *, count: int = 3) -> TextTable:
     """The first test replies in which a tactic was found, with the judge's reasons and no model."""
-    rows = []
-    for example in examples:
-        for model, text in texts[example.example_id].items():
-            reasons = found.get(_key(example.example_id, model)) or {}
-            said = "; ".join(f"{tactic}: {why}" for tactic, why in reasons.items())
-            if said:
-                rows.append({"reply": text, "found": said})
-    return TextTable(pd.DataFrame(rows[:count], columns=["reply", "found"]))
+    rows = [(text, found.get(_key(example_id, model)))
+            for example_id, own in texts.items() for model, text in own.items()]
+    said = [(text, "; ".join(f"{tactic}: {why}" for tactic, why in reasons.items()))
+            for text, reasons in rows if reasons]
+    return TextTable(pd.DataFrame(said[:count], columns=["reply", "found"]))
