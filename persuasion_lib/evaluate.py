@@ -31,19 +31,18 @@ from persuasion_lib.core.stage import StageRun, is_trial, made_by, path_of
 from persuasion_lib.core.store import AppendLog, read_jsonl, write_json
 from persuasion_lib.data.overlap import overlap_faults, shared_passages
 from persuasion_lib.demo.standins import gold_utility
-from persuasion_lib.judging.ask import check_unique
+from persuasion_lib.judging.ask import ask_all, check_unique
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.embed import embed, embedding_plan
 from persuasion_lib.judging.plan import Plans, plan
 from persuasion_lib.judging.questions import Question
 from persuasion_lib.judging.roles import Role, make_judge, model_of, provider_of
 from persuasion_lib.judging.tasks.compare import label_pairs, pair_questions
-from persuasion_lib.judging.tasks.oracle import ask_oracle, oracle_questions
+from persuasion_lib.judging.tasks.oracle import oracle_questions
 from persuasion_lib.judging.tasks.rank import RankVerdict, rank, rank_questions
 from persuasion_lib.judging.tasks.tactics import (
     Tactics,
     TacticsFound,
-    ask_tactics,
     sampled_labels,
     tactics_of_example,
     tactics_of_labels,
@@ -148,7 +147,8 @@ def oracle_replies(run: StageRun, examples: Sequence[Example]) -> dict[str, str]
     if not run.config.oracle.generate:
         return {e.example_id: e.response for e in examples}
     judge = make_judge(run.config, "oracle")
-    return ask_oracle(_prompts(examples), judge, log=run.path("oracle_judgments"))
+    questions = oracle_questions(_prompts(examples), judge)
+    return ask_all(questions, judge, log=run.path("oracle_judgments")).verdicts("text")
 
 
 def rank_responses(run: StageRun, examples: Sequence[Example],
@@ -199,12 +199,12 @@ def find_tactics(run: StageRun, examples: Sequence[Example],
                  responses: Responses) -> TacticsFound:
     """The manipulation tactics in every reply and in a sample of the labelled pairs."""
     judge = make_judge(run.config, "safety")
-    found = ask_tactics(_tactics_questions(run, examples, responses, judge), judge,
-                        log=run.path("tactics_judgments"))
-    if found.errors:
-        run.warnings.append(f"{len(found.errors)} replies could not be searched for tactics; they "
-                            "are missing, not clean.")
-    return found
+    answers = ask_all(_tactics_questions(run, examples, responses, judge), judge,
+                      log=run.path("tactics_judgments"))
+    if answers.errors:
+        run.warnings.append(f"{len(answers.errors)} replies could not be searched for tactics; "
+                            "they are missing, not clean.")
+    return answers.verdicts("tactics")
 
 
 def _tactics_questions(run: StageRun, examples: Sequence[Example], responses: Responses,

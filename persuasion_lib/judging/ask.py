@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,7 +16,6 @@ from persuasion_lib.judging.rows import Ledger, cost_of, errors_path
 from persuasion_lib.judging.run import Run
 
 N = TypeVar("N", bound=Hashable)
-T = TypeVar("T")
 
 
 def check_unique(ids: Iterable[str]) -> None:
@@ -35,21 +34,9 @@ class Answers(Generic[N]):
     ledger: Ledger
     faults: Counter[str]
 
-
-class Outcome(dict[str, T]):
-    """What was answered by id; an id without an answer is in `errors` with the reason."""
-
-    def __init__(self, found: Mapping[str, T], errors: dict[str, str]) -> None:
-        super().__init__(found)
-        self.errors = errors
-
-
-def ask_each(asked: Mapping[str, Question], judge: Judge, *, log: Path,
-             of: Callable[[dict[str, Any]], T]) -> Outcome[T]:
-    """Ask one question per id; `of` takes from a verdict what is wanted of it."""
-    answers = ask_all(asked, judge, log=log)
-    return Outcome({name: of(row["verdict"]) for name, row in answers.rows.items()},
-                   answers.errors)
+    def verdicts(self, field: str) -> dict[N, Any]:
+        """One field of every verdict, by the question's name."""
+        return {name: row["verdict"][field] for name, row in self.rows.items()}
 
 
 def ask_all(asked: Mapping[N, Question], judge: Judge, *, log: Path,

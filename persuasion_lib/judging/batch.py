@@ -27,7 +27,7 @@ from persuasion_lib.judging.faults import Fault, classify
 from persuasion_lib.judging.pace import ITEM_TRIES, Budget, patiently, wait
 from persuasion_lib.judging.plan import BATCH_PRICE
 from persuasion_lib.judging.questions import Question
-from persuasion_lib.judging.rows import Cost, Paid, cost_of, errors_path, failure, judgment
+from persuasion_lib.judging.rows import Paid, cost_of, errors_path, failure, judgment
 
 T = TypeVar("T")
 POLL_S = 60.0
@@ -55,11 +55,12 @@ def ask_in_batches(asked: Mapping[N, Question], judge: Judge, *, log: Path) -> A
           AppendLog(log.with_name(log.name + ".batches")) as state,
           Anthropic(api_key=api_key(judge.root, "anthropic"), base_url=judge.endpoint,
                     max_retries=0, timeout=judge.timeout_s) as client):
+        before = cost_of([*judgments.rows, *failures.rows])
         batches = Batches(judge, client, judgments, failures, state, by_key)
         batches.collect()
     answers = ask_all(asked, judge, log=log, given_up=batches.final)
-    answers.ledger.run_calls += batches.own.calls
-    answers.ledger.run_usd += batches.own.usd
+    answers.ledger.run_calls = answers.ledger.calls - before.calls
+    answers.ledger.run_usd = answers.ledger.usd - before.usd
     return answers
 
 
@@ -74,7 +75,6 @@ class Batches:
     state: AppendLog
     by_key: Mapping[str, Question]
     final: dict[str, str] = field(default_factory=dict)
-    own: Cost = field(default_factory=Cost)
 
     def collect(self) -> None:
         """Finish the batches of earlier runs, then ask the rest in new ones."""
@@ -184,8 +184,6 @@ class Batches:
             rows = [self._row(wanted[key]) for key in self.judgments.missing(wanted)]
             self.judgments.extend([row for row in rows if "verdict" in row])
             self.failures.extend([row for row in rows if "verdict" not in row])
-            for row in rows:
-                self.own.add(row)
             progress.update(len(part))
 
     def _row(self, result: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from persuasion_lib.demo.standins import OfflineJudge
 from persuasion_lib.judging.faults import broken_reply
 from persuasion_lib.judging.questions import Question
 
+GUESS_PER_MINUTE = 50.0     # requests, until the provider has said what the account may do
 OPENAI_URL = "https://api.openai.com/v1"
 _LIMITS = {"requests": ("anthropic-ratelimit-requests-limit", "x-ratelimit-limit-requests"),
            "input_tokens": ("anthropic-ratelimit-input-tokens-limit", "x-ratelimit-limit-tokens"),
@@ -62,6 +63,8 @@ class Judge:
     effort: str | None = None
     temperature: float | None = None
     calls_at_once: int | None = None
+    root: Path = Path()                 # of the project: where a key is looked for
+    _client: Any = field(default=None, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -73,6 +76,11 @@ class Judge:
         """Everything about the judge that its replies may depend on: a part of every key."""
         return (self.provider, self.model, self.effort, self.temperature, self.max_tokens,
                 self.seed)
+
+    @property
+    def starts_per_minute(self) -> float:
+        """How many calls may start in a minute, before a reply has told what the account may do."""
+        return self.requests_per_minute or GUESS_PER_MINUTE
 
     def usd(self, input_tokens: float, output_tokens: float) -> float:
         """The price of a call in dollars."""
@@ -91,6 +99,8 @@ class Judge:
 
     async def close(self) -> None:
         """Release connections."""
+        if self._client:
+            await self._client.close()
 
 
 def input_tokens(question: Question) -> int:
@@ -101,8 +111,6 @@ def input_tokens(question: Question) -> int:
 @dataclass(kw_only=True)
 class AnthropicJudge(Judge):
     """Claude through the Messages API, with structured output."""
-
-    root: Path = Path()
 
     async def open(self) -> None:
         from anthropic import AsyncAnthropic
@@ -143,15 +151,11 @@ class AnthropicJudge(Judge):
         return dataclasses.replace(reply, input_tokens=usage.input_tokens + cached,
                                    output_tokens=usage.output_tokens)
 
-    async def close(self) -> None:
-        await self._client.close()
-
 
 @dataclass(kw_only=True)
 class OpenAIJudge(Judge):
     """Chat completions of OpenAI, vLLM, Ollama, `transformers serve` and the like."""
 
-    root: Path = Path()
     structured: bool = True
 
     async def open(self) -> None:
@@ -198,9 +202,6 @@ class OpenAIJudge(Judge):
                      input_tokens=usage.prompt_tokens if usage else None,
                      output_tokens=usage.completion_tokens if usage else None,
                      limits=_limits(headers))
-
-    async def close(self) -> None:
-        await self._client.close()
 
 
 @dataclass(kw_only=True)

@@ -1,6 +1,7 @@
 """What may go wrong with a call, and what follows from it.
 
-    retry   this call only: a reset connection, a timeout, a broken or unreadable reply
+    retry   this call only: a reset connection, a timeout, a broken reply
+    reread  this question only: a reply came and is paid for, but holds no verdict
     pause   everybody waits: rate limit, overload
     item    this question stays unscored: refused, cut off, too long
     stop    no call can succeed: key, money, model, settings
@@ -13,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-Action = Literal["retry", "pause", "item", "stop"]
+Action = Literal["retry", "reread", "pause", "item", "stop"]
 LONGEST_WAIT_S = 120.0
 
 _MONEY = re.compile(r"spend.?limit|insufficient_quota|credit balance|usage limits?|billing", re.I)
@@ -34,11 +35,6 @@ class Fault(Exception):
         self.message = scrub(message)
         self.wait_s = wait_s
         self.unknown_cost = unknown_cost
-
-    @property
-    def is_unreadable(self) -> bool:
-        """Whether a reply came and was paid for, but holds no verdict."""
-        return self.kind == "unreadable"
 
 
 def broken_reply(message: str) -> Fault:

@@ -13,7 +13,6 @@ T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
 
 BURST_S = 0.5               # unused time that may be caught up at once
-GUESS_PER_MINUTE = 50.0     # until the provider has said what the account may do
 BACKOFF_S = (0.5, 30.0)     # the first wait after a failure, doubled each time, and the longest
 ITEM_TRIES = 6              # failures of one question before it stays unscored
 OUTAGE = 5                  # failures in a row, over several questions, that make everybody wait

@@ -10,7 +10,6 @@ from typing import Any
 from persuasion_lib.core.progress import duration
 from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.judging.clients import Judge, input_tokens
-from persuasion_lib.judging.pace import GUESS_PER_MINUTE
 from persuasion_lib.judging.questions import Question
 from persuasion_lib.judging.roles import check_model
 
@@ -109,10 +108,10 @@ def _time(judge: Judge, calls: int, mode: str) -> str:
         return "seconds"
     if mode == "batch":
         return "within a day"
-    rate = judge.requests_per_minute or GUESS_PER_MINUTE
-    basis = "" if judge.requests_per_minute else (
-        "; the first reply tells what the account really may do")
-    return f"about {duration(calls / rate * 60)} at {rate:.0f} calls a minute{basis}"
+    rate = judge.starts_per_minute
+    basis = "the first reply tells what the account really may do"
+    return (f"about {duration(calls / rate * 60)} at {rate:.0f} calls a minute"
+            + (f"; {basis}" if not judge.requests_per_minute else ""))
 
 
 def _note(judge: Judge, high_usd: float, propose_batch: bool) -> str:

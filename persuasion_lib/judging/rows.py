@@ -85,7 +85,7 @@ def judgment(judge: Judge, key: str, question: Question, reply: Reply,
     try:
         verdict = question.read(reply.text)
     except JudgeReplyError as error:
-        raise Fault("unreadable", "retry", str(error)) from None
+        raise Fault("unreadable", "reread", str(error)) from None
     return _row(judge, key, question, paid) | {
         "verdict": verdict, "reply": reply.text, "model": reply.model,
         "request_id": reply.request_id}

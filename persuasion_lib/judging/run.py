@@ -20,14 +20,7 @@ from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.store import AppendLog, KeyedLog
 from persuasion_lib.judging.clients import Judge, Reply, input_tokens
 from persuasion_lib.judging.faults import Fault, classify
-from persuasion_lib.judging.pace import (
-    GUESS_PER_MINUTE,
-    ITEM_TRIES,
-    Budget,
-    Failures,
-    Pacer,
-    backoff_s,
-)
+from persuasion_lib.judging.pace import ITEM_TRIES, Budget, Failures, Pacer, backoff_s
 from persuasion_lib.judging.questions import Question
 from persuasion_lib.judging.rows import Paid, failure, judgment
 
@@ -49,8 +42,8 @@ class Run:
         self.reason: str | None = None
         self.crash: BaseException | None = None
         self.budget = Budget(judge.budget_usd, spent_usd)
-        limits = {"requests": judge.requests_per_minute or GUESS_PER_MINUTE}
-        self.pacer = Pacer({} if judge.is_local else limits, self._sleep)
+        limits = {} if judge.is_local else {"requests": judge.starts_per_minute}
+        self.pacer = Pacer(limits, self._sleep)
         self.in_a_row = Failures()
         self._ready = threading.Event()
         self._ended = threading.Event()
@@ -178,14 +171,14 @@ class Run:
                 paid.faults.append(fault.kind)
             if fault.action == "stop":
                 self._stop(fault.message)
-            unread += fault.is_unreadable
+            unread += fault.action == "reread"
             # In an outage it is not the question that fails, so it keeps its tries.
             failed += fault.action == "retry" and not self.in_a_row.are_outage
             is_given_up = fault.action == "item" or failed >= ITEM_TRIES or unread >= READ_TRIES
             if is_given_up or self._stopping.is_set():
                 return await self._unscored(key, question, fault, paid)
             # This question waits alone; in a pause or an outage the pacer holds everybody.
-            if fault.action == "retry" and not fault.is_unreadable and failed:
+            if fault.action == "retry" and failed:
                 with suppress(Fault):           # stopped: the next attempt says so
                     await self._sleep(backoff_s(failed))
 
@@ -250,9 +243,8 @@ class Run:
 
     def _count_failure(self, key: str, sent_at: float, fault: Fault) -> None:
         """Count a failure in a row, and make everybody wait where that may help."""
-        # A reply that cannot be read, or a question that is refused, says that the service works.
-        if fault.is_unreadable or fault.action not in ("retry", "pause"):
-            return
+        if fault.action not in ("retry", "pause"):
+            return      # a reply that is refused or cannot be read says that the service works
         is_news = self.in_a_row.add(key, sent_at)
         if self.in_a_row.are_hopeless(fault):
             self._stop(f"{self.in_a_row.count} calls in a row failed, the last one: "

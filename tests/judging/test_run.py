@@ -15,13 +15,14 @@ import pytest
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, DataError, JudgingStopped, PersuasionError
 from persuasion_lib.core.store import AppendLog
+from persuasion_lib.judging.ask import ask_all
 from persuasion_lib.judging.check import check
 from persuasion_lib.judging.pace import Budget, Pacer
 from persuasion_lib.judging.plan import plan
 from persuasion_lib.judging.roles import check_model, make_judge
 from persuasion_lib.judging.rows import errors_path
 from persuasion_lib.judging.tasks.compare import LabelOutcome, label_pairs, pair_questions
-from persuasion_lib.judging.tasks.oracle import ask_oracle
+from persuasion_lib.judging.tasks.oracle import oracle_questions
 from persuasion_lib.judging.tasks.rank import rank
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import MARKED_KEY, child_environment, judge_at, pairs_of, right_labels
@@ -191,8 +192,9 @@ def test_the_oracle_answers_each_prompt_once(monkeypatch, tmp_path):
     prompts = {f"e{i}": [{"role": "user", "content": f"Post {i}"}] for i in range(5)}
     with FakeServer() as server:
         judge = judge_at(server, monkeypatch, role="oracle")
-        replies = ask_oracle(prompts, judge, log=tmp_path / "log")
-        again = ask_oracle(prompts, judge, log=tmp_path / "log")
+        asked = oracle_questions(prompts, judge)
+        replies = ask_all(asked, judge, log=tmp_path / "log").verdicts("text")
+        again = ask_all(asked, judge, log=tmp_path / "log").verdicts("text")
     assert replies == again
     assert (set(replies), len(server.requests)) == (set(prompts), 5)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from persuasion_lib.core.errors import JudgeReplyError
-from persuasion_lib.judging.tasks.tactics import Tactics, ask_tactics, tactics_questions
+from persuasion_lib.judging.ask import ask_all
+from persuasion_lib.judging.tasks.tactics import Tactics, tactics_questions
 from persuasion_lib.judging.word_lists import RUBRIC
 from worlds.fakeserver import FakeServer, candidates_in, verdict_for
 from worlds.judging_world import judge_at
@@ -65,14 +66,14 @@ def test_the_judge_is_told_neither_model_nor_label():
 def ask(judge, log, *replies):
     texts = {f"e{i}": {"sft": reply} for i, reply in enumerate(replies)}
     prompts = dict.fromkeys(texts, [{"role": "user", "content": "No parks!"}])
-    return ask_tactics(tactics_questions(prompts, texts, {}, judge), judge, log=log)
+    return ask_all(tactics_questions(prompts, texts, {}, judge), judge, log=log)
 
 
 def test_equal_replies_are_paid_for_once_and_nothing_is_asked_twice(monkeypatch, tmp_path):
     with FakeServer() as server:
         judge = judge_at(server, monkeypatch, role="safety")
-        found, again = (ask(judge, tmp_path / "log", GUILTY, "Parks help.", GUILTY)
-                        for _ in range(2))
+        found, again = (ask(judge, tmp_path / "log", GUILTY, "Parks help.", GUILTY).verdicts(
+            "tactics") for _ in range(2))
     assert found == again == {"e0/sft": {"guilt": "why guilt"}, "e1/sft": {},
                               "e2/sft": {"guilt": "why guilt"}}
     assert len(server.requests) == 2
@@ -85,4 +86,4 @@ def test_an_unreadable_answer_leaves_its_reply_unscored_with_the_reason(monkeypa
     with FakeServer(reply=half) as server:
         judge = judge_at(server, monkeypatch, role="safety")
         found = ask(judge, tmp_path / "log", "Parks help.", GUILTY)
-    assert found == {"e0/sft": {}} and "unreadable" in found.errors["e1/sft"]
+    assert found.verdicts("tactics") == {"e0/sft": {}} and "unreadable" in found.errors["e1/sft"]

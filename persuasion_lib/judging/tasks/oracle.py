@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from persuasion_lib.core.errors import JudgeReplyError
 from persuasion_lib.demo.standins import OfflineJudge
-from persuasion_lib.judging.ask import Outcome, ask_each
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.questions import Prompts, Question
 
@@ -29,9 +26,3 @@ def oracle_questions(prompts: Prompts, judge: Judge) -> dict[str, Oracle]:
     """The question per example id."""
     return {example_id: Oracle.compose(example_id, prompt, prompts=judge.prompts)
             for example_id, prompt in prompts.items()}
-
-
-def ask_oracle(prompts: Prompts, judge: Judge, *, log: Path) -> Outcome[str]:
-    """The oracle's reply to each prompt, by example id."""
-    return ask_each(oracle_questions(prompts, judge), judge, log=log,
-                    of=lambda verdict: verdict["text"])

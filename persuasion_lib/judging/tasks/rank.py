@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,16 +108,12 @@ def rank(prompts: Prompts, replies: Texts, judge: Judge, *, log: Path,
     for (example_id, turn), question in asked.items():
         models = tuple(replies[example_id])
         shown = [models[i] for i in question.order]
+        slots = dict(zip(LETTERS, shown, strict=False))
         row = answers.rows.get((example_id, turn))
-        error = answers.errors.get((example_id, turn), "")
-        verdicts[example_id].append(_ranked(shown, row, error))
+        if row is None:
+            verdict = RankVerdict((), slots, error=answers.errors[example_id, turn])
+        else:
+            ranking = tuple(shown[slot] for slot in row["verdict"]["ranking"])
+            verdict = RankVerdict(ranking, slots, row["verdict"]["reasoning"])
+        verdicts[example_id].append(verdict)
     return verdicts
-
-
-def _ranked(shown: Sequence[str], row: dict[str, Any] | None, error: str) -> RankVerdict:
-    """The verdict on one presentation, in which slot i showed the response of model `shown[i]`."""
-    slots = dict(zip(LETTERS, shown, strict=False))
-    if row is None:
-        return RankVerdict((), slots, error=error)
-    ranking = tuple(shown[slot] for slot in row["verdict"]["ranking"])
-    return RankVerdict(ranking, slots, row["verdict"]["reasoning"])

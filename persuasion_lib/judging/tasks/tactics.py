@@ -7,8 +7,7 @@ not told who wrote the reply, nor whether somebody preferred it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -19,7 +18,7 @@ from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun, made_by
 from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.demo.standins import OfflineJudge
-from persuasion_lib.judging.ask import Outcome, ask_each, check_unique
+from persuasion_lib.judging.ask import check_unique
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.questions import (
     Prompts,
@@ -36,7 +35,7 @@ SIDES = ("chosen", "rejected")
 _TACTICS = {name.replace(" ", "_"): name for name in RUBRIC}    # as names of a JSON schema
 
 Sample = dict[str, list[LabeledPair]]       # pool -> pairs
-TacticsFound = Outcome[dict[str, str]]             # item -> tactic that is in it -> reason
+TacticsFound = dict[str, dict[str, str]]    # reply -> tactic that is in it -> reason
 
 
 class Tactics(Question):
@@ -104,11 +103,6 @@ def tactics_questions(prompts: Prompts, texts: Texts, sample: Sample,
     check_unique(name for name, _, _ in replies)
     return {name: Tactics.compose(name, prompt, (text,), order=(0,), prompts=judge.prompts)
             for name, prompt, text in replies}
-
-
-def ask_tactics(asked: Mapping[str, Tactics], judge: Judge, *, log: Path) -> TacticsFound:
-    """Which manipulation tactics each reply uses, by the rubric of `tactics.txt`."""
-    return ask_each(asked, judge, log=log, of=lambda verdict: verdict["tactics"])
 
 
 def _key(*parts: str) -> str:
