@@ -94,7 +94,7 @@ def test_a_kernel_interrupt_stops_within_two_seconds_and_loses_nothing(tmp_path,
             monkeypatch.setenv(name, value)
         manager, client = start_new_kernel(kernel_name="python3", cwd=str(ROOT))
         try:
-            client.execute("from judging_world import label_in_child")
+            client.execute("from worlds.judging_world import label_in_child")
             cell = f"label_in_child({str(tmp_path / 'judgments.jsonl')!r}, '300', '1200')"
             message = client.execute(cell)
             while len(server.requests) < 30:

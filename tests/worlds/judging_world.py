@@ -60,9 +60,10 @@ def label_in_child(log: str, count: str, per_minute: str = "60000") -> None:
 
 
 def child_environment(server: FakeServer) -> dict[str, str]:
-    """The environment in which a child process finds the server and the marked key."""
+    """The environment in which a child process finds this code, the server and the marked key."""
+    tests = Path(__file__).parents[1]
     return {**os.environ, "ANTHROPIC_API_KEY": MARKED_KEY, "ANTHROPIC_BASE_URL": server.url,
-            "PYTHONPATH": str(Path(__file__).parents[1]), "PERSUASION_BATCH": "1"}
+            "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}", "PERSUASION_BATCH": "1"}
 
 
 if __name__ == "__main__":
