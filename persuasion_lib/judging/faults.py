@@ -65,12 +65,14 @@ def classify(error: BaseException) -> Fault:
 
 
 def _http_fault(error: Any, status: int) -> Fault:
-    headers, said = error.response.headers, _said(error)
+    headers = error.response.headers
+    said = _said(error)
     message = f"{status} {said}"
-    money = status == 402 or _MONEY.search(f"{type(error).__name__} {said}")
-    if status in (400, 402, 429) and money:
+    speaks_of_money = status == 402 or _MONEY.search(f"{type(error).__name__} {said}")
+    is_too_long = status == 413 or (status == 400 and _TOO_LONG.search(said))
+    if status in (400, 402, 429) and speaks_of_money:
         return Fault("money", "stop", f"{message}. {_HINTS[402]}")
-    if status in (400, 413) and (status == 413 or _TOO_LONG.search(said)):
+    if is_too_long:
         return Fault("too long", "item", message)
     if status == 429:
         return _rate_limit(headers, message)
