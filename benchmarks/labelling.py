@@ -27,7 +27,8 @@ SEQUENTIAL_CALLS = 5
 def run(pairs: int = PAIRS) -> list[dict[str, Any]]:
     """Results in the form of `results/bench/bench.json`."""
     from persuasion_lib.core.config import load_config
-    from persuasion_lib.judging import label_pairs, make_judge
+    from persuasion_lib.judging.roles import make_judge
+    from persuasion_lib.judging.tasks.compare import label_pairs
     from worlds.fakeserver import FakeServer
     from worlds.judging_world import MARKED_KEY, pairs_of, right_labels
 
@@ -64,13 +65,13 @@ def run(pairs: int = PAIRS) -> list[dict[str, Any]]:
 
 async def _one_at_a_time(judge: Any, pairs: Any) -> float:
     """Calls a minute when each waits for the one before."""
-    from persuasion_lib.judging import pair_questions
+    from persuasion_lib.judging.tasks.compare import pair_questions
 
     asked = pair_questions(pairs, judge, both_orders=False, seed=0)
     await judge.open()
     began = time.monotonic()
-    for questions in asked.values():
-        await judge.ask(questions[0])
+    for question in asked.values():
+        await judge.ask(question)
     took = time.monotonic() - began
     await judge.close()
     return len(asked) / took * 60

@@ -78,7 +78,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from persuasion_lib.judging import check
+    from persuasion_lib.judging.check import check
     found = check(load_config(options.profile, options.overrides), ping=options.ping)
     for role, problem in found.items():
         print(f"{role:10s} {problem or 'ok'}")

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from persuasion_lib import judging
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import is_trial, made_by
 from persuasion_lib.core.records import (
     Example,
     LabeledPair,
+    Message,
     Pair,
     content_id,
     parse_example,
@@ -31,7 +31,24 @@ from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import AppendLog, read_jsonl, write_json
 from persuasion_lib.data.overlap import overlap_faults, shared_passages
 from persuasion_lib.demo.standins import gold_utility
-from persuasion_lib.judging import Question, RankItem, RankVerdict, TacticsOutcome, safety
+from persuasion_lib.judging.ask import ask_all, check_unique
+from persuasion_lib.judging.clients import Judge
+from persuasion_lib.judging.embed import embed, embedding_plan
+from persuasion_lib.judging.plan import Plans, plan
+from persuasion_lib.judging.questions import Question
+from persuasion_lib.judging.roles import Role, make_judge, model_of, provider_of
+from persuasion_lib.judging.tasks.compare import label_pairs, pair_questions
+from persuasion_lib.judging.tasks.oracle import oracle_questions
+from persuasion_lib.judging.tasks.rank import RankVerdict, rank, rank_questions
+from persuasion_lib.judging.tasks.tactics import (
+    Tactics,
+    TacticsFound,
+    sampled_labels,
+    tactics_of_example,
+    tactics_of_labels,
+    tactics_questions,
+    tactics_table,
+)
 from persuasion_lib.labeling import agreement
 from persuasion_lib.models.compose import ModelFamily
 from persuasion_lib.models.lineage import check_lineage, weights_hash
@@ -129,23 +146,27 @@ def oracle_replies(run: StageRun, examples: Sequence[Example]) -> dict[str, str]
     """
     if not run.config.oracle.generate:
         return {e.example_id: e.response for e in examples}
-    judge = judging.make_judge(run.config, "oracle")
-    prompts = {e.example_id: e.prompt for e in examples}
-    return judging.oracle_replies(prompts, judge, log=run.path("oracle_judgments"))
+    judge = make_judge(run.config, "oracle")
+    questions = oracle_questions(_prompts(examples), judge)
+    return ask_all(questions, judge, log=run.path("oracle_judgments")).verdicts("text")
 
 
 def rank_responses(run: StageRun, examples: Sequence[Example],
                    responses: Responses) -> dict[str, list[RankVerdict]]:
     """The judge's rankings, `evaluation.orders` per example; an unreadable reply is no ranking."""
-    judge = judging.make_judge(run.config, "evaluate")
-    return judging.rank(_rank_items(examples, responses), judge, log=run.path("rank_judgments"),
-                        **_rank_how(run))
+    judge = make_judge(run.config, "evaluate")
+    return rank(_prompts(examples), _reply_texts(responses), judge,
+                log=run.path("rank_judgments"), **_rank_how(run))
 
 
-def _rank_items(examples: Sequence[Example], responses: Responses) -> list[RankItem]:
-    return [RankItem(e.example_id, render_text(e.prompt),
-                     {name: g.text for name, g in responses[e.example_id].items()})
-            for e in examples]
+def _prompts(examples: Sequence[Example]) -> dict[str, list[Message]]:
+    check_unique(e.example_id for e in examples)
+    return {e.example_id: e.prompt for e in examples}
+
+
+def _reply_texts(responses: Responses) -> dict[str, dict[str, str]]:
+    return {example_id: {name: reply.text for name, reply in replies.items()}
+            for example_id, replies in responses.items()}
 
 
 def _rank_how(run: StageRun) -> dict[str, Any]:
@@ -167,53 +188,59 @@ def judge_agreement(run: StageRun) -> dict[str, Any]:
     It labels them in both orders; what the same judge answered in 01 is not asked again.
     """
     human = _human_labels(run)
-    judge = judging.make_judge(run.config, "evaluate")
-    outcome = judging.label_pairs([h.pair for h in human], judge, seed=run.config.seed,
-                                  log=run.path("human_pool_judgments"))
+    judge = make_judge(run.config, "evaluate")
+    outcome = label_pairs([h.pair for h in human], judge, seed=run.config.seed,
+                          log=run.path("human_pool_judgments"))
     return agreement.compare([parse_labeled(row) for row in outcome.rows()], human,
                              seed=run.config.seed)
 
 
 def find_tactics(run: StageRun, examples: Sequence[Example],
-                 responses: Responses) -> TacticsOutcome:
+                 responses: Responses) -> TacticsFound:
     """The manipulation tactics in every reply and in a sample of the labelled pairs."""
-    judge = judging.make_judge(run.config, "safety")
-    found = judging.find_tactics(safety.items(examples, responses, safety.sampled_labels(run)),
-                                 judge, log=run.path("tactics_judgments"))
-    if found.errors:
-        run.warnings.append(f"{len(found.errors)} replies could not be searched for tactics; they "
-                            "are missing, not clean.")
-    return found
+    judge = make_judge(run.config, "safety")
+    answers = ask_all(_tactics_questions(run, examples, responses, judge), judge,
+                      log=run.path("tactics_judgments"))
+    if answers.errors:
+        run.warnings.append(f"{len(answers.errors)} replies could not be searched for tactics; "
+                            "they are missing, not clean.")
+    return answers.verdicts("tactics")
 
 
-def plan_of(run: StageRun, examples: Sequence[Example], responses: Responses) -> judging.Plans:
+def _tactics_questions(run: StageRun, examples: Sequence[Example], responses: Responses,
+                       judge: Judge) -> dict[str, Tactics]:
+    return tactics_questions(_prompts(examples), _reply_texts(responses), sampled_labels(run),
+                             judge)
+
+
+def show_tactics(responses: Responses, found: TacticsFound) -> TextTable:
+    """The first test replies in which a tactic was found, with the judge's reasons and no model."""
+    return tactics_table(_reply_texts(responses), found)
+
+
+def plan_of(run: StageRun, examples: Sequence[Example], responses: Responses) -> Plans:
     """What the paid calls of this notebook would cost, before the first of them."""
-    plans = judging.Plans()
+    plans = Plans()
 
-    def add(what: str, role: judging.Role, log: str, ask: Callable[..., list[Question]]) -> None:
-        judge = judging.make_judge(run.config, role)
-        plans[what] = judging.plan(ask(judge), judge, log=run.path(log))
+    def add(what: str, role: Role, log: str, ask: Callable[..., Mapping[Any, Question]]) -> None:
+        judge = make_judge(run.config, role)
+        plans[what] = plan(ask(judge), judge, log=run.path(log))
 
     if run.config.oracle.generate:
-        add("oracle replies", "oracle", "oracle_judgments", lambda judge: list(
-            judging.oracle_questions({e.example_id: e.prompt for e in examples}, judge).values()))
-    add("rankings", "evaluate", "rank_judgments", lambda judge: _flat(judging.rank_questions(
-        _rank_items(examples, responses), judge, **_rank_how(run))))
-    add("labels of the human pool", "evaluate", "human_pool_judgments", lambda judge: _flat(
-        judging.pair_questions([h.pair for h in _human_labels(run)], judge, both_orders=True,
-                               seed=run.config.seed)))
-    add("manipulation tactics", "safety", "tactics_judgments", lambda judge: list(
-        judging.tactics_questions(safety.items(examples, responses, safety.sampled_labels(run)),
-                                  judge).values()))
+        add("oracle replies", "oracle", "oracle_judgments", lambda judge:
+            oracle_questions(_prompts(examples), judge))
+    add("rankings", "evaluate", "rank_judgments", lambda judge: rank_questions(
+        _prompts(examples), _reply_texts(responses), judge, **_rank_how(run)))
+    add("labels of the human pool", "evaluate", "human_pool_judgments", lambda judge:
+        pair_questions([h.pair for h in _human_labels(run)], judge, both_orders=True,
+                       seed=run.config.seed))
+    add("manipulation tactics", "safety", "tactics_judgments", lambda judge:
+        _tactics_questions(run, examples, responses, judge))
     unknown = plans["oracle replies"].calls if run.config.oracle.generate else 0
-    plans["embeddings"] = judging.embedding_plan(
+    plans["embeddings"] = embedding_plan(
         [text for text in _texts(examples, responses, {}).values() if text.strip()], run.config,
         cache=run.path("embeddings"), unknown=unknown)
     return plans
-
-
-def _flat(groups: Mapping[str, list[Question]]) -> list[Question]:
-    return [question for group in groups.values() for question in group]
 
 
 def _texts(examples: Sequence[Example], responses: Responses,
@@ -236,8 +263,7 @@ def similarity_to_oracle(run: StageRun, examples: Sequence[Example], responses: 
     """
     texts = _texts(examples, responses, oracle)
     keys = [key for key, text in texts.items() if text.strip()]
-    vectors = judging.embed([texts[key] for key in keys], run.config,
-                            cache=run.path("embeddings"))
+    vectors = embed([texts[key] for key in keys], run.config, cache=run.path("embeddings"))
     place, others = {key: at for at, key in enumerate(keys)}, another(oracle, run.config.seed)
 
     def cosine(name: str, example: str, to: str | None) -> float | None:
@@ -276,12 +302,12 @@ def mean_scores(verdicts: Sequence[RankVerdict], models: Sequence[str]) -> dict[
 def write_evaluation(run: StageRun, examples: Sequence[Example], models: Sequence[str],
                      responses: Responses, oracle: Mapping[str, str],
                      verdicts: Mapping[str, Sequence[RankVerdict]],
-                     similarity: Mapping[str, Mapping[str, Any]], *, tactics: TacticsOutcome,
+                     similarity: Mapping[str, Mapping[str, Any]], *, tactics: TacticsFound,
                      agreed: Mapping[str, Any]) -> dict[str, Any]:
     """Write `final_evaluation.json` in the specified format, with additions, and return it."""
     rows = [_example_entry(run, e, models, responses[e.example_id], oracle.get(e.example_id),
                            verdicts[e.example_id], similarity[e.example_id])
-            | {"tactics": safety.of_example(tactics, e.example_id, models)} for e in examples]
+            | {"tactics": tactics_of_example(tactics, e.example_id, models)} for e in examples]
     graded = {m: [row["grader_scores"].get(m) for row in rows] for m in models}
     similar = {m: [row["similarity_scores"][m] for row in rows] for m in models}
     config = run.config
@@ -299,7 +325,7 @@ def write_evaluation(run: StageRun, examples: Sequence[Example], models: Sequenc
             "weights": {m: weights_hash(config, m) for m in models}},
         "grader_scores": graded, "similarity_scores": similar, "per_example": rows,
         "training": compact_logs(config, models),
-        "label_tactics": safety.of_labels(tactics, safety.sampled_labels(run)),
+        "label_tactics": tactics_of_labels(tactics, sampled_labels(run)),
         "judge_agreement": dict(agreed),
         "summary": {
             "num_examples": len(rows), "models_evaluated": list(models),
@@ -316,7 +342,7 @@ def _models_asked(run: StageRun) -> dict[str, str | None]:
     """Which model, beyond which service, was asked for what; the labeller as its labels name it."""
     config = run.config
     names: dict[str, str | None] = {
-        key: f"{judging.provider_of(config, role)}/{judging.model_of(config, role)}"
+        key: f"{provider_of(config, role)}/{model_of(config, role)}"
         for key, role in (("judge", "evaluate"), ("oracle", "oracle"), ("labeller", "label_ai"),
                           ("safety", "safety"))}
     if not config.oracle.generate:

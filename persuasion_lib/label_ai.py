@@ -15,96 +15,79 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from persuasion_lib.core.config import Config
-from persuasion_lib.core.pipeline import made_by, path_of
-from persuasion_lib.core.records import Pair, parse_pair
+from persuasion_lib.core.pipeline import POOLS
+from persuasion_lib.core.records import Pair
 from persuasion_lib.core.stage import StageRun
-from persuasion_lib.core.store import read_jsonl, write_jsonl
-from persuasion_lib.judging import (
-    Judge,
-    LabelOutcome,
-    Plan,
-    Question,
-    errors_path,
-    label_pairs,
-    make_judge,
-    pair_questions,
-    plan,
-)
-
-# pool: (the pairs, the log of answers, the labels)
-POOLS = {"ai": ("ai_pool_responses", "ai_judgments", "ai_pool_labeled"),
-         "human": ("human_pool_responses", "human_pool_judgments", "human_pool_judged")}
-
-__all__ = ["example_table", "judge_of", "label", "plan_of", "plot", "pool", "question_of",
-           "self_consistency", "summary", "verdict_table", "write_labels"]
+from persuasion_lib.core.store import write_jsonl
+from persuasion_lib.judging.clients import Judge
+from persuasion_lib.judging.plan import Plan, plan
+from persuasion_lib.judging.roles import make_judge
+from persuasion_lib.judging.rows import errors_path
+from persuasion_lib.judging.tasks.compare import LabelOutcome, label_pairs, pair_questions
 
 
-def pool(config: Config, name: str = "ai") -> list[Pair]:
+def pairs_of(run: StageRun, pool: str = "ai_pool") -> list[Pair]:
     """The pairs of a pool: all of them, or the first `label_ai.max_examples`.
 
     Without a human pool there is nothing to compare the judge on: no pairs.
     """
-    source = POOLS[name][0]
-    if name == "human" and not path_of(config, source).exists():
-        return []
-    pairs = read_jsonl(path_of(config, source), parse_pair, made_by=made_by(source))
-    return pairs[:config.label_ai.max_examples]
+    read = run.read if pool == "ai_pool" else run.read_if_there
+    pairs = read(POOLS[pool].responses)
+    return pairs[:run.config.label_ai.max_examples]
 
 
-def judge_of(config: Config) -> Judge:
+def judge_of(run: StageRun) -> Judge:
     """The judge of the settings; its key and model are checked, nothing is asked."""
-    return make_judge(config, "label_ai")
+    return make_judge(run.config, "label_ai")
 
 
-def _asking(config: Config, name: str) -> dict[str, Any]:
+def _how(run: StageRun, pool: str) -> dict[str, Any]:
     """How the pairs of a pool are asked; the judge's own noise is measured on the AI pool alone."""
-    return {"both_orders": config.label_ai.both_orders, "seed": config.seed,
-            "repeat_fraction": config.label_ai.repeat_fraction if name == "ai" else 0.0}
+    settings = run.config.label_ai
+    return {"both_orders": settings.both_orders, "seed": run.config.seed,
+            "repeat_fraction": settings.repeat_fraction if pool == "ai_pool" else 0.0}
 
 
-def _questions(config: Config, pairs: Sequence[Pair], judge: Judge, name: str) -> list[Question]:
-    asked = pair_questions(pairs, judge, **_asking(config, name))
-    return [question for group in asked.values() for question in group]
-
-
-def question_of(config: Config, pair: Pair, judge: Judge) -> str:
+def question_of(run: StageRun, pair: Pair, judge: Judge) -> str:
     """The first question about a pair exactly as it is sent."""
-    question = _questions(config, [pair], judge, "ai")[0]
+    question = next(iter(pair_questions([pair], judge, **_how(run, "ai_pool")).values()))
     return f"[system]\n{question.system}\n\n[user]\n{question.text}"
 
 
-def plan_of(config: Config, pairs: Sequence[Pair], judge: Judge, name: str = "ai") -> Plan:
+def plan_of(run: StageRun, pairs: Sequence[Pair], judge: Judge, pool: str = "ai_pool") -> Plan:
     """Calls, dollars and minutes of labelling what is not labelled yet in a pool."""
-    return plan(_questions(config, pairs, judge, name), judge, mode=config.label_ai.mode,
-                log=path_of(config, POOLS[name][1]), batches=True)
+    return plan(pair_questions(pairs, judge, **_how(run, pool)), judge,
+                log=run.path(POOLS[pool].judgments), mode=run.config.label_ai.mode, batches=True)
 
 
-def label(config: Config, pairs: Sequence[Pair], judge: Judge, name: str = "ai") -> LabelOutcome:
+def label(run: StageRun, pairs: Sequence[Pair], judge: Judge,
+          pool: str = "ai_pool") -> LabelOutcome:
     """Ask what is not answered yet and conclude a label per pair."""
-    return label_pairs(pairs, judge, log=path_of(config, POOLS[name][1]),
-                       mode=config.label_ai.mode, **_asking(config, name))
+    return label_pairs(pairs, judge, log=run.path(POOLS[pool].judgments),
+                       mode=run.config.label_ai.mode, **_how(run, pool))
 
 
-def write_labels(stage: StageRun, outcome: LabelOutcome, name: str = "ai") -> Path:
+def write_labels(run: StageRun, outcome: LabelOutcome, pool: str = "ai_pool") -> Path:
     """Write a pool's labels in the order of the pool; unscored pairs are not in them."""
-    _, log, labels = POOLS[name]
-    write_jsonl(stage.path(labels), outcome.rows())
+    files = POOLS[pool]
+    write_jsonl(run.path(files.judged), outcome.rows())
     if outcome.errors:
-        stage.warnings.append(f"{len(outcome.errors)} pairs of the {name} pool have no label; the "
-                              f"reasons are in {errors_path(stage.path(log))}. Run again to ask "
-                              "them again.")
-    return stage.path(labels)
+        reasons = errors_path(run.path(files.judgments))
+        run.warnings.append(f"{len(outcome.errors)} pairs of the {pool} have no label; the reasons "
+                            f"are in {reasons}. Run again to ask them again.")
+    return run.path(files.judged)
 
 
 def summary(outcome: LabelOutcome) -> pd.DataFrame:
     """Counts and shares of the labels, and what they cost."""
-    done, ledger, (same, again) = outcome.done, outcome.ledger, outcome.repeats
-    decided = [item.label for item in outcome.labeled if item.label != "tie"]
+    done = outcome.done
+    decided = done - outcome.ties
+    ledger = outcome.ledger
+    same, again = outcome.repeats
     rows = [("pairs planned", outcome.planned, ""),
             ("labelled", done, _share(done, outcome.planned)),
             ("unscored", len(outcome.errors), _reasons(outcome)),
-            ("decided", len(decided), _share(len(decided), done)),
+            ("decided", decided, _share(decided, done)),
             ("ties", outcome.ties, _share(outcome.ties, done)),
             ("of these: the two orders disagreed", outcome.flips, _share(outcome.flips, done)),
             ("asked twice, same verdict", same, _share(same, again)),
@@ -127,8 +110,8 @@ def _share(part: int, whole: int) -> str:
 def verdict_table(outcome: LabelOutcome) -> pd.DataFrame:
     """How often each verdict was given in presented order: position bias at a glance."""
     names = {"1": "the first reply", "2": "the second reply", "EQUAL": "equal"}
-    counts = [outcome.first_choices[code] for code in names]
-    return pd.DataFrame({"verdicts": counts, "share": [c / max(1, sum(counts)) for c in counts]},
+    counts = np.array([outcome.first_choices[code] for code in names])
+    return pd.DataFrame({"verdicts": counts, "share": counts / max(1, counts.sum())},
                         index=list(names.values()))
 
 

@@ -20,32 +20,32 @@ NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "01_label_ai.ipynb"
 
 
 @pytest.fixture
-def stage(project: Path) -> StageRun:
+def run(project: Path) -> StageRun:
     for name, count in (("ai", 40), ("human", 12)):
         write_jsonl(project / f"data/demo/preferences/{name}_pool_responses.jsonl",
                     map(pair_row, pairs_of(count)))
     return start("label_ai", "demo", ["label_ai.repeat_fraction=0.5"])
 
 
-def finish(stage: StageRun) -> label_ai.LabelOutcome:
-    pairs, judge = label_ai.pool(stage.config), label_ai.judge_of(stage.config)
-    outcome = label_ai.label(stage.config, pairs, judge)
-    label_ai.write_labels(stage, outcome)
-    check(stage)
-    stage.finish(**outcome.counts)
+def finish(run: StageRun) -> label_ai.LabelOutcome:
+    pairs, judge = label_ai.pairs_of(run), label_ai.judge_of(run)
+    outcome = label_ai.label(run, pairs, judge)
+    label_ai.write_labels(run, outcome)
+    check(run)
+    run.finish(**outcome.counts)
     return outcome
 
 
-def check(stage: StageRun) -> label_ai.LabelOutcome:
-    pairs = label_ai.pool(stage.config, "human")
-    outcome = label_ai.label(stage.config, pairs, label_ai.judge_of(stage.config), "human")
-    label_ai.write_labels(stage, outcome, "human")
+def check(run: StageRun) -> label_ai.LabelOutcome:
+    pairs = label_ai.pairs_of(run, "human_pool")
+    outcome = label_ai.label(run, pairs, label_ai.judge_of(run), "human_pool")
+    label_ai.write_labels(run, outcome, "human_pool")
     return outcome
 
 
-def test_the_labelled_file_has_the_pool_in_its_order_with_the_judge_named(stage):
-    finish(stage)
-    rows = read_jsonl(stage.path("ai_pool_labeled"), parse_labeled, made_by="01")
+def test_the_labelled_file_has_the_pool_in_its_order_with_the_judge_named(run):
+    finish(run)
+    rows = read_jsonl(run.path("ai_pool_labeled"), parse_labeled, made_by="01")
     assert [row.pair.pair_id for row in rows] == [f"pair-{i}" for i in range(40)]
     assert {row.labeled_by for row in rows} == {"offline/stand-in"}
     extras = rows[0].pair.metadata
@@ -53,79 +53,78 @@ def test_the_labelled_file_has_the_pool_in_its_order_with_the_judge_named(stage)
     assert {"flip", "judge_model", "judge_prompt", "judgments", "preference"} <= set(extras)
 
 
-def test_a_flip_is_a_tie_and_no_preference(stage):
-    finish(stage)
-    rows = read_jsonl(stage.path("ai_pool_labeled"), dict, made_by="01")
+def test_a_flip_is_a_tie_and_no_preference(run):
+    finish(run)
+    rows = read_jsonl(run.path("ai_pool_labeled"), dict, made_by="01")
     flipped = [row["metadata"] for row in rows if row["metadata"]["flip"]]
     assert flipped
     assert all(row["preference"] == "EQUAL" and row["is_equal"] for row in flipped)
 
 
-def test_running_again_asks_nothing_and_writes_the_same_file(stage):
-    first = finish(stage)
-    before = stage.path("ai_pool_labeled").read_bytes()
-    log = path_of(stage.config, "ai_judgments").read_bytes()
-    second = finish(stage)
-    assert stage.path("ai_pool_labeled").read_bytes() == before
-    assert path_of(stage.config, "ai_judgments").read_bytes() == log
+def test_running_again_asks_nothing_and_writes_the_same_file(run):
+    first = finish(run)
+    before = run.path("ai_pool_labeled").read_bytes()
+    log = path_of(run.config, "ai_judgments").read_bytes()
+    second = finish(run)
+    assert run.path("ai_pool_labeled").read_bytes() == before
+    assert path_of(run.config, "ai_judgments").read_bytes() == log
     assert (first.ledger.run_calls, second.ledger.run_calls) == (first.ledger.calls, 0)
 
 
-def test_the_manifest_counts_planned_and_done_and_the_ledger(stage):
-    outcome = finish(stage)
-    counts = read_manifest(stage.config, "label_ai")["counts"]
+def test_the_manifest_counts_planned_and_done_and_the_ledger(run):
+    outcome = finish(run)
+    counts = read_manifest(run.config, "label_ai")["counts"]
     assert (counts["planned"], counts["done"], counts["unscored"]) == (40, 40, 0)
-    assert counts["ledger"]["purpose"] == "label"
     assert counts["ledger"]["calls"] == 80 + counts["repeats"][1]
     assert json.dumps(counts) == json.dumps(outcome.counts)
 
 
-def test_a_trial_keeps_what_it_paid_for_and_touches_nothing_else(stage):
-    finish(stage)
-    labels = stage.path("ai_pool_labeled").read_bytes()
+def test_a_trial_keeps_what_it_paid_for_and_touches_nothing_else(run):
+    finish(run)
+    labels = run.path("ai_pool_labeled").read_bytes()
     trial = start("label_ai", "demo", ["label_ai.max_examples=10", "label_ai.repeat_fraction=0.5"])
     outcome = finish(trial)
     assert (outcome.planned, outcome.ledger.run_calls) == (10, 0)
-    assert trial.path("ai_pool_labeled") != stage.path("ai_pool_labeled")
-    assert stage.path("ai_pool_labeled").read_bytes() == labels
+    assert trial.path("ai_pool_labeled") != run.path("ai_pool_labeled")
+    assert run.path("ai_pool_labeled").read_bytes() == labels
 
 
-def test_the_human_pool_is_judged_in_both_orders_into_files_of_its_own(stage):
-    judge, pairs = label_ai.judge_of(stage.config), label_ai.pool(stage.config, "human")
-    assert label_ai.plan_of(stage.config, pairs, judge, "human").calls == 24
-    assert (check(stage).ledger.calls, check(stage).ledger.run_calls) == (24, 0)
-    rows = read_jsonl(stage.path("human_pool_judged"), parse_labeled, made_by="01")
+def test_the_human_pool_is_judged_in_both_orders_into_files_of_its_own(run):
+    judge, pairs = label_ai.judge_of(run), label_ai.pairs_of(run, "human_pool")
+    assert label_ai.plan_of(run, pairs, judge, "human_pool").calls == 24
+    assert (check(run).ledger.calls, check(run).ledger.run_calls) == (24, 0)
+    rows = read_jsonl(run.path("human_pool_judged"), parse_labeled, made_by="01")
     assert [row.pair.pair_id for row in rows] == [f"pair-{i}" for i in range(12)]
     assert set(rows[0].pair.metadata["verdicts"]) == {"12", "21"}
-    assert not path_of(stage.config, "ai_judgments").exists()
+    assert not path_of(run.config, "ai_judgments").exists()
 
 
-def test_a_trial_judges_so_many_pairs_of_the_human_pool_and_writes_apart(stage):
+def test_a_trial_judges_so_many_pairs_of_the_human_pool_and_writes_apart(run):
     trial = start("label_ai", "demo", ["label_ai.max_examples=10"])
     assert check(trial).planned == 10
-    assert not stage.path("human_pool_judged").exists()
+    assert not run.path("human_pool_judged").exists()
 
 
-def test_without_a_human_pool_the_ai_pool_is_labelled_all_the_same(stage):
-    path_of(stage.config, "human_pool_responses").unlink()
+def test_without_a_human_pool_the_ai_pool_is_labelled_all_the_same(run):
+    path_of(run.config, "human_pool_responses").unlink()
     alone = start("label_ai", "demo")
     assert any("human_pool_responses is missing" in text for text in alone.warnings)
     finish(alone)
     assert alone.path("human_pool_judged").read_text() == ""
 
 
-def test_the_question_shown_is_the_one_that_is_sent(stage):
-    pairs, judge = label_ai.pool(stage.config), label_ai.judge_of(stage.config)
-    shown = label_ai.question_of(stage.config, pairs[0], judge)
+def test_the_question_shown_is_the_one_that_is_sent(run):
+    pairs, judge = label_ai.pairs_of(run), label_ai.judge_of(run)
+    shown = label_ai.question_of(run, pairs[0], judge)
     assert pairs[0].response_a in shown and pairs[0].response_b in shown
     assert "{" not in shown.split("[user]")[0]
 
 
-def test_plan_and_tables_agree_with_the_outcome(stage):
-    pairs, judge = label_ai.pool(stage.config), label_ai.judge_of(stage.config)
-    before = label_ai.plan_of(stage.config, pairs, judge)
-    outcome = finish(stage)
-    after = label_ai.plan_of(stage.config, pairs, judge)
+def test_plan_and_tables_agree_with_the_outcome(run):
+    pairs, judge = label_ai.pairs_of(run), label_ai.judge_of(run)
+    before = label_ai.plan_of(run, pairs, judge)
+    outcome = finish(run)
+    after = label_ai.plan_of(run, pairs, judge)
     assert (before.known, after.calls, after.known) == (0, 0, before.calls)
     assert label_ai.summary(outcome).loc["calls in the log", "number"] == before.calls
     assert label_ai.verdict_table(outcome)["verdicts"].sum() == 80

@@ -3,11 +3,10 @@ import pytest
 from persuasion_lib import train_dpo, validate
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.core.pipeline import STAGES
+from persuasion_lib.core.pipeline import POOLS, STAGES
 from persuasion_lib.core.records import LabeledPair, Pair, labeled_row
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
-from persuasion_lib.data.gates import POOLS
 
 PROMPT = [{"role": "user", "content": "I like tea."}]
 

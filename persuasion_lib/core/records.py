@@ -18,8 +18,8 @@ Label = Literal["a", "b", "tie"]
 Message = dict[str, str]
 
 _FLIPPED: dict[Label, Label] = {"a": "b", "b": "a", "tie": "tie"}
-_TO_FILE: dict[Label, str] = {"a": "1", "b": "2", "tie": "EQUAL"}
-_FROM_FILE: dict[str, Label] = {code: label for label, code in _TO_FILE.items()}
+CODE_OF_LABEL: dict[Label, str] = {"a": "1", "b": "2", "tie": "EQUAL"}
+LABEL_OF_CODE: dict[str, Label] = {code: label for label, code in CODE_OF_LABEL.items()}
 
 
 @dataclass(frozen=True)
@@ -198,25 +198,25 @@ def parse_labeled(row: Mapping[str, Any]) -> LabeledPair:
     code = str(metadata.get("preference"))
     again = metadata.get("relabelled")
     for name, given in (("preference", code), ("relabelled", again)):
-        if given not in _FROM_FILE and given is not None:
+        if given not in LABEL_OF_CODE and given is not None:
             raise DataError(f'metadata.{name} must be "1", "2" or "EQUAL", got {given!r}')
     prompt = to_messages(row.get("prompt"))
     chosen = _text(row, "chosen")
     rejected = _text(row, "rejected")
     first, second = (rejected, chosen) if code == "2" else (chosen, rejected)
-    label: Label = "tie" if metadata.get("is_equal") else _FROM_FILE[code]
+    label: Label = "tie" if metadata.get("is_equal") else LABEL_OF_CODE[code]
     pair_id = metadata.get("pair_id") or content_id(prompt, first, second)
     pair = Pair(str(pair_id), prompt, first, second, metadata)
     return LabeledPair(pair, label, str(metadata.get("grader", "unknown")),
-                       str(metadata.get("reasoning", "")), _FROM_FILE[again] if again else None)
+                       str(metadata.get("reasoning", "")), LABEL_OF_CODE[again] if again else None)
 
 
 def labeled_row(labeled: LabeledPair, **extra: Any) -> dict[str, Any]:
     """The file form of a labelled pair; `parse_labeled` reads it back."""
     metadata = {**labeled.pair.metadata, "pair_id": labeled.pair.pair_id,
-                "grader": labeled.labeled_by, "preference": _TO_FILE[labeled.label],
+                "grader": labeled.labeled_by, "preference": CODE_OF_LABEL[labeled.label],
                 "is_equal": labeled.label == "tie", "reasoning": labeled.reasoning,
-                **({"relabelled": _TO_FILE[labeled.again]} if labeled.again else {}), **extra}
+                **({"relabelled": CODE_OF_LABEL[labeled.again]} if labeled.again else {}), **extra}
     return {"prompt": labeled.pair.prompt, "chosen": labeled.chosen,
             "rejected": labeled.rejected, "metadata": metadata}
 

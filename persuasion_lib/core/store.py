@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -167,3 +167,59 @@ class AppendLog:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+class KeyedLog(AppendLog):
+    """An `AppendLog` whose rows are found again by their `key`, so that nothing is made twice.
+
+    With `agree_on`, every row has that field, and a row that contradicts an earlier one of its
+    key is refused; without it the last row of a key counts.
+
+    Raises:
+        DataError: a row lacks its fields, or contradicts an earlier one.
+    """
+
+    def __init__(self, path: Path, *, agree_on: str | None = None) -> None:
+        super().__init__(path)
+        self._agree_on = agree_on
+        self.by_key: dict[str, dict[str, Any]] = {}
+        try:
+            self.by_key = self._checked(self.rows, first=1)
+        except DataError:
+            self.close()
+            raise
+
+    @classmethod
+    def rows_in(cls, path: Path) -> dict[str, dict[str, Any]]:
+        """The rows by key of a log that may not be there yet; it is not made."""
+        if not path.exists():
+            return {}
+        with cls(path) as log:
+            return log.by_key
+
+    def _checked(self, rows: Sequence[dict[str, Any]], *, first: int) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        fields = ["key", self._agree_on] if self._agree_on else ["key"]
+        for number, row in enumerate(rows, start=first):
+            if any(row.get(name) is None for name in fields):
+                raise DataError(f"{self.path}:{number} has no {' and '.join(fields)}. Restore the "
+                                "file from a copy.")
+            earlier = found.get(row["key"]) or self.by_key.get(row["key"]) or row
+            if self._agree_on and earlier[self._agree_on] != row[self._agree_on]:
+                raise DataError(f"{self.path}:{number} gives the {self._agree_on} of {row['key']} "
+                                "a second time, differently. Remove one of the two lines.")
+            found[row["key"]] = row
+        return found
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """The keys that no row has, each once, in their order."""
+        return [key for key in dict.fromkeys(keys) if key not in self.by_key]
+
+    def extend(self, rows: Sequence[dict[str, Any]]) -> None:
+        """As in `AppendLog`; the rows can be found as soon as they are on disk."""
+        found = self._checked(rows, first=len(self.rows) + 1)
+        super().extend(rows)
+        self.by_key |= found
+
+    def __enter__(self) -> Self:
+        return self

@@ -19,35 +19,33 @@ from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import content_id
 from persuasion_lib.core.sections import Pairs
 from persuasion_lib.core.store import read_json
+from persuasion_lib.judging.ask import ask_all
 from persuasion_lib.judging.clients import OpenAIJudge, Reply, openai_key
-from persuasion_lib.judging.faults import Fault, classify
+from persuasion_lib.judging.faults import Fault, broken_reply, classify
 from persuasion_lib.judging.questions import Question
-from persuasion_lib.judging.run import ask_all
 from persuasion_lib.models.loading import EXPORT, Tokenizer, prompt_ids
 from persuasion_lib.models.sampling import Generation, Request
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sampled(Question):
     """A reply to sample; `sample` is its seed, `tokens` the length of its prompt by our count."""
 
-    tokens: int = 0
-
-    @property
-    def schema(self) -> None:
-        return None
+    task = "sample"
+    tokens: int
 
     def read(self, reply: str) -> dict[str, Any]:
         """Text, finish and tokens; an empty reply is one too."""
         return json.loads(reply)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Server(OpenAIJudge):
     """The served model with the settings of one sample; nothing else may change its replies."""
 
-    top_p: float = 1.0
-    weights: str = ""
+    is_local = True
+    top_p: float
+    weights: str
 
     @property
     def identity(self) -> tuple[Any, ...]:
@@ -59,7 +57,7 @@ class Server(OpenAIJudge):
             top_p=self.top_p, max_tokens=self.max_tokens, seed=question.sample)
         reply = self._reply_of(raw.parse(), raw.headers)
         if reply.input_tokens is None or reply.output_tokens is None:
-            raise Fault("broken reply", "retry", "the reply does not say how many tokens it has")
+            raise broken_reply("the reply does not say how many tokens it has")
         if reply.input_tokens != question.tokens:
             raise Fault("template", "stop", f"the server counts {reply.input_tokens} tokens in the "
                         f"prompt of {question.item_id}, we count {question.tokens}: it renders "
@@ -84,23 +82,21 @@ def sample_from_server(config: Config, requests: Sequence[Request], settings: Pa
     """
     _check_served(config, weights)
     server = Server(
-        "server", settings.server_model or "", settings.server or "", prompts=Path(),
-        max_tokens=settings.max_new_tokens, timeout_s=config.openai.timeout, price=(0.0, 0.0),
+        provider="server", model=settings.server_model or "", endpoint=settings.server or "",
+        prompts=Path, max_tokens=settings.max_new_tokens, timeout_s=config.openai.timeout,
         prices_date=config.judging.prices_date, budget_usd=config.judging.budget_usd,
-        requests_per_minute=None, temperature=settings.temperature, root=config.root,
-        top_p=settings.top_p, weights=weights, calls_at_once=settings.batch_size)
+        temperature=settings.temperature, top_p=settings.top_p, weights=weights,
+        calls_at_once=settings.batch_size, root=config.root)
     asked = {r.key: Sampled(
-        r.key, "sample", "", (), (), int(content_id(config.seed, r.key, length=7), 16), "",
-        json.dumps(r.prompt), "", tuple(r.prompt), len(prompt_ids(tokenizer, r.prompt)))
-        for r in requests}
-    answers = ask_all(list(asked.values()), server, log=path_of(config, "pool_samples"),
-                      purpose="sample")
-    keys = {key: question.key(server.identity) for key, question in asked.items()}
+        item_id=r.key, text=json.dumps(r.prompt), messages=tuple(r.prompt),
+        sample=int(content_id(config.seed, r.key, length=7), 16),
+        tokens=len(prompt_ids(tokenizer, r.prompt))) for r in requests}
+    answers = ask_all(asked, server, log=path_of(config, "pool_samples"))
     if answers.errors:
         raise PersuasionError(f"{len(answers.errors)} of {len(asked)} replies could not be sampled "
                               f"(first: {next(iter(answers.errors.values()))}). Run again; the "
                               f"others are saved in {path_of(config, 'pool_samples')}.")
-    return {key: Generation(**answers.rows[stored]["verdict"]) for key, stored in keys.items()}
+    return {key: Generation(**row["verdict"]) for key, row in answers.rows.items()}
 
 
 def _check_served(config: Config, weights: str) -> None:

@@ -9,8 +9,10 @@ are matched by key; they go into the same log as online judgments.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,28 +20,25 @@ from persuasion_lib.core.errors import ConfigError, JudgingStopped
 from persuasion_lib.core.keys import api_key
 from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.records import content_id
-from persuasion_lib.core.store import AppendLog
+from persuasion_lib.core.store import AppendLog, KeyedLog
+from persuasion_lib.judging.ask import Answers, N, ask_all
 from persuasion_lib.judging.clients import AnthropicJudge, Judge
 from persuasion_lib.judging.faults import Fault, classify
+from persuasion_lib.judging.pace import ITEM_TRIES, Budget, patiently, wait
 from persuasion_lib.judging.plan import BATCH_PRICE
 from persuasion_lib.judging.questions import Question
-from persuasion_lib.judging.rows import Cost, Paid, cost_of, errors_path, failure, judgment
-from persuasion_lib.judging.run import (
-    BACKOFF_S,
-    ITEM_TRIES,
-    Answers,
-    ask_all,
-)
+from persuasion_lib.judging.rows import Paid, cost_of, errors_path, failure, judgment
 
 T = TypeVar("T")
 POLL_S = 60.0
 ROUNDS = 2                  # batches for the same questions before the online loop takes the rest
 LARGEST = 10_000            # questions a batch; the API takes 100,000 and 256 MB
+PORTION = 200               # results that are put on disk together
+READ_TRIES = 10             # of a call that costs nothing
 CLOCK_SLACK = timedelta(minutes=10)
 
 
-def ask_in_batches(questions: Sequence[Question], judge: Judge, *, log: Path,
-                   purpose: str) -> Answers:
+def ask_in_batches(asked: Mapping[N, Question], judge: Judge, *, log: Path) -> Answers[N]:
     """Like `ask_all`, through batches; what they leave open is asked online.
 
     Raises:
@@ -48,100 +47,97 @@ def ask_in_batches(questions: Sequence[Question], judge: Judge, *, log: Path,
     """
     if not isinstance(judge, AnthropicJudge):
         raise ConfigError(f"{judge.name} has no batches. Set label_ai.mode=online.")
-    by_key = {question.key(judge.identity): question for question in questions}
-    with (AppendLog(log) as judgments, AppendLog(errors_path(log)) as failures,
-          AppendLog(log.with_name(log.name + ".batches")) as state):
-        from anthropic import Anthropic
+    by_key = {question.key(judge.identity): question for question in asked.values()}
+    from anthropic import Anthropic
 
-        with Anthropic(api_key=api_key(judge.root, "anthropic"), base_url=judge.endpoint,
-                       max_retries=0, timeout=judge.timeout_s) as client:
-            batches = Batches(judge, client, judgments, failures, state, by_key)
-            batches.collect()
-    answers = ask_all([q for key, q in by_key.items() if key not in batches.final], judge, log=log,
-                      purpose=purpose)
-    answers.errors |= batches.final
-    answers.ledger.run_calls += batches.own.calls
-    answers.ledger.run_usd += batches.own.usd
+    with (KeyedLog(log, agree_on="verdict") as judgments,
+          AppendLog(errors_path(log)) as failures,
+          AppendLog(log.with_name(log.name + ".batches")) as state,
+          Anthropic(api_key=api_key(judge.root, "anthropic"), base_url=judge.endpoint,
+                    max_retries=0, timeout=judge.timeout_s) as client):
+        before = cost_of([*judgments.rows, *failures.rows])
+        batches = Batches(judge, client, judgments, failures, state, by_key)
+        batches.collect()
+    answers = ask_all(asked, judge, log=log, given_up=batches.final)
+    answers.ledger.run_calls = answers.ledger.calls - before.calls
+    answers.ledger.run_usd = answers.ledger.usd - before.usd
     return answers
 
 
+@dataclass
 class Batches:
     """Batches of one log. `final` holds the questions that have no verdict and no second try."""
 
-    def __init__(self, judge: AnthropicJudge, client: Any, judgments: AppendLog,
-                 failures: AppendLog, state: AppendLog, by_key: dict[str, Question]) -> None:
-        self.judge, self.client, self.by_key = judge, client, by_key
-        self.judgments, self.failures, self.state = judgments, failures, state
-        self.final: dict[str, str] = {}
-        self.own = Cost()
+    judge: AnthropicJudge
+    client: Any
+    judgments: KeyedLog
+    failures: AppendLog
+    state: AppendLog
+    by_key: Mapping[str, Question]
+    final: dict[str, str] = field(default_factory=dict)
 
     def collect(self) -> None:
         """Finish the batches of earlier runs, then ask the rest in new ones."""
-        for intent in self._open_intents():
-            name = self._name_of(intent) or self._find(intent)
+        ended = {row["intent"] for row in self.state.rows if row["event"] == "ended"}
+        begun = [row for row in self.state.rows if row["event"] == "intent"]
+        for intent in [row for row in begun if row["intent"] not in ended]:
+            name = self._created().get(intent["intent"]) or self._find(intent)
             if name:
                 self._harvest(intent, name)
             else:
-                self.state.append({"event": "ended", "intent": intent["intent"]})
+                self._note("ended", intent)
         for _ in range(ROUNDS):
-            todo = self._todo()
+            todo = [key for key in self.judgments.missing(self.by_key) if key not in self.final]
             while todo:
                 chunk = self._affordable(todo)
                 intent = self._intend(chunk)
                 self._harvest(intent, self._create(intent))
-                todo = [key for key in todo if key not in set(chunk)]
+                todo = todo[len(chunk):]
 
-    def _todo(self) -> list[str]:
-        known = {row["key"] for row in self.judgments.rows}
-        return [key for key in self.by_key if key not in known and key not in self.final]
+    def _created(self) -> dict[str, str]:
+        """The batches that are known to exist, by intent."""
+        return {row["intent"]: row["batch"] for row in self.state.rows
+                if row["event"] == "created"}
 
-    def _open_intents(self) -> list[dict[str, Any]]:
-        ended = {row["intent"] for row in self.state.rows if row["event"] == "ended"}
-        return [row for row in self.state.rows
-                if row["event"] == "intent" and row["intent"] not in ended]
-
-    def _name_of(self, intent: dict[str, Any]) -> str | None:
-        return next((row["batch"] for row in self.state.rows if row["event"] == "created"
-                     and row["intent"] == intent["intent"]), None)
+    def _note(self, event: str, intent: Mapping[str, Any], **more: Any) -> None:
+        self.state.append({"event": event, "intent": intent["intent"], **more})
 
     def _affordable(self, todo: Sequence[str]) -> list[str]:
         """As many questions as the rest of the budget can pay in the worst case."""
         spent = cost_of([*self.judgments.rows, *self.failures.rows]).at_most_usd
-        left = self.judge.budget_usd - spent
+        budget = Budget(self.judge.budget_usd, spent)
         chunk: list[str] = []
         for key in todo[:LARGEST]:
-            left -= BATCH_PRICE * self.judge.worst_usd(self.by_key[key])
-            if left < 0:
+            worst_usd = BATCH_PRICE * self.judge.worst_usd(self.by_key[key])
+            if not budget.take(worst_usd):
                 break
             chunk.append(key)
         if not chunk:
-            raise JudgingStopped(
-                f"${spent:.2f} of the ${self.judge.budget_usd:.2f} in "
-                f"judging.budget_usd are spent; {len(todo)} questions are open. Raise it to go on.")
+            raise JudgingStopped(f"{len(todo)} questions are open: {budget.refusal(worst_usd)}")
         return chunk
 
     def _intend(self, keys: Sequence[str]) -> dict[str, Any]:
         at = datetime.now(UTC).isoformat()
-        intent = {"event": "intent", "intent": content_id(at, list(keys)), "keys": list(keys),
-                  "at": at}
-        self.state.append(intent)
+        intent = {"intent": content_id(at, list(keys)), "keys": list(keys), "at": at}
+        self._note("intent", intent, keys=intent["keys"], at=at)
         return intent
 
     def _create(self, intent: dict[str, Any]) -> str:
         """Create the batch of an intent, exactly once even if a reply is lost."""
         requests = [{"custom_id": key, "params": self.judge.request(self.by_key[key])}
                     for key in intent["keys"]]
-        for attempt in range(ITEM_TRIES):
+        for failures in range(1, ITEM_TRIES + 1):
             try:
                 name = str(self.client.messages.batches.create(requests=requests).id)
-                self.state.append({"event": "created", "intent": intent["intent"], "batch": name})
+                self._note("created", intent, batch=name)
                 return name
             except Exception as error:
                 fault = classify(error)
             if fault.action in ("stop", "item"):
-                self.state.append({"event": "ended", "intent": intent["intent"]})
+                self._note("ended", intent)
                 raise JudgingStopped(f"the batch was refused: {fault.message}")
-            _wait(fault, attempt)
+            wait(fault, failures)
+            # The batch may exist although its reply was lost: look before it is made again.
             found = self._find(intent) if fault.unknown_cost else None
             if found:
                 return found
@@ -149,28 +145,28 @@ class Batches:
 
     def _find(self, intent: dict[str, Any]) -> str | None:
         """The batch of an intent in the account's list: of its size, made after it, not claimed."""
-        claimed = {row["batch"] for row in self.state.rows if row["event"] == "created"}
+        claimed = set(self._created().values())
         since = datetime.fromisoformat(intent["at"]) - CLOCK_SLACK
 
         def look() -> str | None:
             for batch in self.client.messages.batches.list(limit=100):
                 if batch.created_at < since:
                     return None
-                counts = sum(v for v in batch.request_counts.model_dump().values() if v)
-                if counts == len(intent["keys"]) and batch.id not in claimed:
+                size = sum(v for v in batch.request_counts.model_dump().values() if v)
+                if size == len(intent["keys"]) and batch.id not in claimed:
                     return str(batch.id)
             return None
 
-        name = _patiently(look)
+        name = _read(look)
         if name:
-            self.state.append({"event": "created", "intent": intent["intent"], "batch": name})
+            self._note("created", intent, batch=name)
         return name
 
     def _harvest(self, intent: dict[str, Any], name: str) -> None:
         """Wait for a batch and put its results on disk."""
         with Progress(len(intent["keys"]), f"batch {name} at {self.judge.name}") as progress:
             while True:
-                batch = _patiently(lambda: self.client.messages.batches.retrieve(name))
+                batch = _read(lambda: self.client.messages.batches.retrieve(name))
                 if batch.processing_status == "ended":
                     break
                 progress.update(0, f"waiting, until {batch.expires_at:%d %b %H:%M} UTC at most")
@@ -178,31 +174,31 @@ class Batches:
             if batch.results_url is None:
                 raise JudgingStopped(f"the results of batch {name} are not kept any more (29 days)."
                                      f" Delete {self.state.path} to ask its questions again.")
-            _patiently(lambda: self._save(self.client.messages.batches.results(name), progress))
-        self.state.append({"event": "ended", "intent": intent["intent"]})
+            _read(lambda: self._save(self.client.messages.batches.results(name), progress))
+        self._note("ended", intent)
 
     def _save(self, results: Iterable[Any], progress: Progress) -> None:
-        for part in _portions(results, 200):
-            known = {row["key"] for row in self.judgments.rows} | self.final.keys()
-            rows = [self._row(result) for result in part
-                    if result.custom_id in self.by_key and result.custom_id not in known]
+        for part in _portions(results, PORTION):
+            wanted = {result.custom_id: result for result in part
+                      if result.custom_id in self.by_key and result.custom_id not in self.final}
+            rows = [self._row(wanted[key]) for key in self.judgments.missing(wanted)]
             self.judgments.extend([row for row in rows if "verdict" in row])
             self.failures.extend([row for row in rows if "verdict" not in row])
-            for row in rows:
-                self.own.add(row)
             progress.update(len(part))
 
     def _row(self, result: Any) -> dict[str, Any]:
         """One result as a row of the log, or of `.errors`."""
-        key, question, paid = result.custom_id, self.by_key[result.custom_id], Paid()
+        key = result.custom_id
+        question = self.by_key[key]
+        ended = result.result.type
+        paid = Paid()
         try:
-            if result.result.type != "succeeded":
-                raise Fault(f"batch: {result.result.type}", "retry", f"the batch left this "
-                            f"question {result.result.type}")
+            if ended != "succeeded":
+                raise Fault(f"batch: {ended}", "retry", f"the batch left this question {ended}")
             reply = self.judge.reply_of(result.result.message)
-            tokens = (reply.input_tokens or 0, reply.output_tokens or 0)
-            usd = BATCH_PRICE * self.judge.usd(*tokens)
-            paid = Paid(1, usd, 0.0, *tokens)
+            paid.add({"calls": 1, "input_tokens": reply.input_tokens or 0,
+                      "output_tokens": reply.output_tokens or 0})
+            paid.usd = BATCH_PRICE * self.judge.usd(paid.input_tokens, paid.output_tokens)
             return judgment(self.judge, key, question, reply, paid)
         except Fault as fault:
             if fault.action == "item":
@@ -211,29 +207,11 @@ class Batches:
 
 
 def _portions(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    part: list[T] = []
-    for item in items:
-        part.append(item)
-        if len(part) == size:
-            yield part
-            part = []
-    yield part
+    iterator = iter(items)
+    while part := list(islice(iterator, size)):
+        yield part
 
 
-def _patiently(call: Callable[[], T]) -> T:
-    """Repeat a call that costs nothing until it works."""
-    for attempt in range(ITEM_TRIES + 4):
-        try:
-            return call()
-        except Exception as error:
-            fault = classify(error)
-        if fault.action in ("stop", "item"):
-            break
-        _wait(fault, attempt)
-    raise JudgingStopped(f"the batches cannot be read: {fault.message}. Run again later; "
-                         "what is paid for is kept by the provider for 29 days.")
-
-
-def _wait(fault: Fault, attempt: int) -> None:
-    grown = min(BACKOFF_S[1], BACKOFF_S[0] * 2**attempt)
-    time.sleep(grown if fault.wait_s is None else fault.wait_s)
+def _read(call: Callable[[], T]) -> T:
+    """The result of a call that costs nothing; what is paid for is kept for 29 days."""
+    return patiently(call, "reading the batches", tries=READ_TRIES)

@@ -8,17 +8,10 @@ from typing import get_args
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError
-from persuasion_lib.judging.clients import (
-    Judge,
-    Role,
-    check_model,
-    make_judge,
-    openai_endpoint,
-    openai_key,
-    price_of,
-)
-from persuasion_lib.judging.questions import compose
-from persuasion_lib.judging.run import ask_all
+from persuasion_lib.judging.ask import ask_all
+from persuasion_lib.judging.clients import Judge, openai_key
+from persuasion_lib.judging.roles import Role, check_model, make_judge, openai_endpoint, price_of
+from persuasion_lib.judging.tasks.compare import Compare
 
 
 def check(config: Config, *, ping: bool = False) -> dict[str, str]:
@@ -32,7 +25,7 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
         try:
             judge = make_judge(config, role)
             found[role] = check_model(judge.model) if judge.provider == "anthropic" else ""
-            if ping and judge.provider != "offline":
+            if ping and not judge.is_local:
                 found[role] = _ping(judge) or found[role]
         except PersuasionError as error:
             found[role] = str(error)
@@ -47,8 +40,8 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
 
 
 def _ping(judge: Judge) -> str:
-    question = compose("compare", "ping", "THEM: Is two even?", ("Yes.", "No."), order=(0, 1),
-                       prompts=judge.prompts)
+    question = Compare.compose("ping", "THEM: Is two even?", ("Yes.", "No."), order=(0, 1),
+                               prompts=judge.prompts)
     with tempfile.TemporaryDirectory() as folder:
-        answers = ask_all([question], judge, log=Path(folder) / "ping", purpose="ping")
-    return "".join(answers.errors.values())
+        answers = ask_all({"ping": question}, judge, log=Path(folder) / "ping")
+    return answers.errors.get("ping", "")

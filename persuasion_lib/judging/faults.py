@@ -1,6 +1,7 @@
 """What may go wrong with a call, and what follows from it.
 
-    retry   this call only: a reset connection, a timeout, a broken or unreadable reply
+    retry   this call only: a reset connection, a timeout, a broken reply
+    reread  this question only: a reply came and is paid for, but holds no verdict
     pause   everybody waits: rate limit, overload
     item    this question stays unscored: refused, cut off, too long
     stop    no call can succeed: key, money, model, settings
@@ -13,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-Action = Literal["retry", "pause", "item", "stop"]
+Action = Literal["retry", "reread", "pause", "item", "stop"]
 LONGEST_WAIT_S = 120.0
 
 _MONEY = re.compile(r"spend.?limit|insufficient_quota|credit balance|usage limits?|billing", re.I)
@@ -29,8 +30,16 @@ class Fault(Exception):
     def __init__(self, kind: str, action: Action, message: str, *, wait_s: float | None = None,
                  unknown_cost: bool = False) -> None:
         super().__init__(message)
-        self.kind, self.action, self.message = kind, action, scrub(message)
-        self.wait_s, self.unknown_cost = wait_s, unknown_cost
+        self.kind = kind
+        self.action = action
+        self.message = scrub(message)
+        self.wait_s = wait_s
+        self.unknown_cost = unknown_cost
+
+
+def broken_reply(message: str) -> Fault:
+    """A reply came that is none; whether it is paid for is not known."""
+    return Fault("broken reply", "retry", message, unknown_cost=True)
 
 
 def scrub(text: str) -> str:
@@ -56,12 +65,14 @@ def classify(error: BaseException) -> Fault:
 
 
 def _http_fault(error: Any, status: int) -> Fault:
-    headers, said = error.response.headers, _said(error)
+    headers = error.response.headers
+    said = _said(error)
     message = f"{status} {said}"
-    money = status == 402 or _MONEY.search(f"{type(error).__name__} {said}")
-    if status in (400, 402, 429) and money:
+    speaks_of_money = status == 402 or _MONEY.search(f"{type(error).__name__} {said}")
+    is_too_long = status == 413 or (status == 400 and _TOO_LONG.search(said))
+    if status in (400, 402, 429) and speaks_of_money:
         return Fault("money", "stop", f"{message}. {_HINTS[402]}")
-    if status in (400, 413) and (status == 413 or _TOO_LONG.search(said)):
+    if is_too_long:
         return Fault("too long", "item", message)
     if status == 429:
         return _rate_limit(headers, message)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from persuasion_lib.core.errors import DataError, JudgeReplyError
+from persuasion_lib.core.errors import JudgeReplyError
 from persuasion_lib.judging.clients import Judge, Reply
 from persuasion_lib.judging.faults import Fault
 from persuasion_lib.judging.questions import Question
@@ -37,6 +37,10 @@ class Cost:
         for name in ("calls", "usd", "unknown_usd", "input_tokens", "output_tokens"):
             setattr(self, name, getattr(self, name) + row.get(name, 0))
 
+    def add_lost(self, worst_usd: float) -> None:
+        """Add a call whose reply, or whose cost, did not arrive."""
+        self.add({"calls": 1, "unknown_usd": worst_usd})
+
 
 @dataclass
 class Paid(Cost):
@@ -49,7 +53,6 @@ class Paid(Cost):
 class Ledger(Cost):
     """What everything in a log cost; `run_calls` and `run_usd` are this run's share."""
 
-    purpose: str = ""
     run_calls: int = 0
     run_usd: float = 0.0
 
@@ -67,23 +70,6 @@ def errors_path(log: Path) -> Path:
     return log.with_name(log.name + ".errors")
 
 
-def index(rows: Iterable[dict[str, Any]], path: Path) -> dict[str, dict[str, Any]]:
-    """Judgments by key; the same key with two verdicts is damage.
-
-    Raises:
-        DataError: a row lacks its fields, or contradicts another one.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row.get("verdict"), dict) or not isinstance(row.get("key"), str):
-            raise DataError(f"{path}:{number} is not a judgment. Restore the file from a copy.")
-        if row["key"] in found and found[row["key"]]["verdict"] != row["verdict"]:
-            raise DataError(f"{path}:{number} judges {row['id']} a second time, differently. "
-                            "Remove one of the two lines.")
-        found[row["key"]] = row
-    return found
-
-
 def judgment(judge: Judge, key: str, question: Question, reply: Reply,
              paid: Paid) -> dict[str, Any]:
     """The log's row of a reply with a verdict.
@@ -99,7 +85,7 @@ def judgment(judge: Judge, key: str, question: Question, reply: Reply,
     try:
         verdict = question.read(reply.text)
     except JudgeReplyError as error:
-        raise Fault("unreadable", "retry", str(error)) from None
+        raise Fault("unreadable", "reread", str(error)) from None
     return _row(judge, key, question, paid) | {
         "verdict": verdict, "reply": reply.text, "model": reply.model,
         "request_id": reply.request_id}

@@ -1,8 +1,8 @@
 """The loop that asks: paced, within a budget, every reply on disk before it counts.
 
-`ask_all` is an ordinary function with its own event loop in its own thread, so that it works the
-same in a script, in Jupyter and under papermill. An interrupt stops new calls, waits for the ones
-that are paid, and saves them; a second interrupt does not wait.
+The event loop has its own thread, so that asking works the same in a script, in Jupyter and under
+papermill. An interrupt stops new calls, waits for the ones that are paid, and saves them; a second
+interrupt does not wait.
 """
 
 from __future__ import annotations
@@ -11,95 +11,59 @@ import asyncio
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 from persuasion_lib.core.errors import JudgingStopped, PersuasionError
 from persuasion_lib.core.progress import Progress
-from persuasion_lib.core.store import AppendLog
+from persuasion_lib.core.store import AppendLog, KeyedLog
 from persuasion_lib.judging.clients import Judge, Reply, input_tokens
 from persuasion_lib.judging.faults import Fault, classify
-from persuasion_lib.judging.pace import GUESS_PER_MINUTE, Budget, Pacer
+from persuasion_lib.judging.pace import ITEM_TRIES, Budget, Failures, Pacer, backoff_s
 from persuasion_lib.judging.questions import Question
-from persuasion_lib.judging.rows import (
-    Ledger,
-    Paid,
-    cost_of,
-    errors_path,
-    failure,
-    index,
-    judgment,
-)
+from persuasion_lib.judging.rows import Paid, failure, judgment
 
-BACKOFF_S = (0.5, 30.0)     # the first wait after a failure, doubled each time, and the longest
-ITEM_TRIES = 6              # failures of one question before it stays unscored
 READ_TRIES = 3              # unreadable replies to one question, which are paid for
-OUTAGE = 5                  # failures in a row, over several questions, that make everybody wait
-BREAKER = 20                # failures in a row that stop the run
 USUAL_OUTPUT = 300.0        # tokens of a reply, until some have come
-
-
-@dataclass
-class Answers:
-    """Verdicts by key, the reason by key where there is none, and what all of it cost."""
-
-    rows: dict[str, dict[str, Any]]
-    errors: dict[str, str]
-    ledger: Ledger
-    faults: Counter[str] = field(default_factory=Counter)
-
-
-def ask_all(questions: Sequence[Question], judge: Judge, *, log: Path, purpose: str) -> Answers:
-    """Ask what the log does not hold yet and return all verdicts.
-
-    Raises:
-        JudgingStopped: no further call can succeed or be paid; the message says why.
-        KeyboardInterrupt: after what was paid has been saved.
-    """
-    by_key = {question.key(judge.identity): question for question in questions}
-    with AppendLog(log) as judgments, AppendLog(errors_path(log)) as failures:
-        known, began = index(judgments.rows, log), (len(judgments.rows), len(failures.rows))
-        run = Run(judge, judgments, failures)
-        run.todo.extend((key, q) for key, q in by_key.items() if key not in known)
-        if run.todo:
-            run.drive(f"asking {judge.name}")
-        rows = index(judgments.rows, log)
-        total = cost_of([*judgments.rows, *failures.rows])
-        own = cost_of([*judgments.rows[began[0]:], *failures.rows[began[1]:]])
-    ledger = Ledger(**asdict(total), purpose=purpose, run_calls=own.calls, run_usd=own.usd)
-    return Answers({key: rows[key] for key in by_key if key in rows},
-                   {key: run.errors[key] for key in by_key if key not in rows}, ledger, run.faults)
 
 
 class Run:
     """One run of the loop over the questions in `todo`; its threads meet only in `drive`."""
 
-    def __init__(self, judge: Judge, judgments: AppendLog, failures: AppendLog) -> None:
-        self.judge, self.judgments, self.failures = judge, judgments, failures
+    def __init__(self, judge: Judge, judgments: KeyedLog, failures: AppendLog,
+                 spent_usd: float) -> None:
+        self.judge = judge
+        self.judgments = judgments
+        self.failures = failures
         self.todo: deque[tuple[str, Question]] = deque()
         self.errors: dict[str, str] = {}
         self.faults: Counter[str] = Counter()
         self.reason: str | None = None
         self.crash: BaseException | None = None
-        self._ready, self._ended = threading.Event(), threading.Event()
-        self._tasks = set[asyncio.Task[None]]()
-        self._done, self._unsaved = 0, list[tuple[AppendLog, dict[str, Any]]]()
-        self._in_a_row, self._failed_at, self._failing = 0, 0.0, set[str]()
-        self._latency_s, self._output_tokens = 0.0, USUAL_OUTPUT
-        spent = cost_of([*judgments.rows, *failures.rows]).at_most_usd
-        self.budget = Budget(judge.budget_usd, spent, self._sleep)
-        limits = {"requests": judge.requests_per_minute or GUESS_PER_MINUTE}
-        unlimited = judge.provider in ("offline", "server")
-        self.pacer = Pacer({} if unlimited else limits, self._sleep)
+        self.budget = Budget(judge.budget_usd, spent_usd)
+        limits = {} if judge.is_local else {"requests": judge.starts_per_minute}
+        self.pacer = Pacer(limits, self._sleep)
+        self.in_a_row = Failures()
+        self._ready = threading.Event()
+        self._ended = threading.Event()
+        self._loop: asyncio.AbstractEventLoop
+        self._stopping = asyncio.Event()
+        self._probe = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._latency_s = 0.0
+        self._output_tokens = USUAL_OUTPUT
+        self._unsaved: list[tuple[AppendLog, dict[str, Any]]] = []
+        self._saved: asyncio.Future[None]
+        self._done = 0
 
     # ---- the main thread
 
     def drive(self, desc: str) -> None:
         """Run the loop in a thread until it ends, showing progress and taking interrupts."""
-        interrupts, shown, began = 0, 0, time.monotonic()
+        interrupts = 0
+        shown = 0
+        began = time.monotonic()
         with Progress(len(self.todo), desc) as progress:
             threading.Thread(target=self._work, daemon=True).start()
             while not self._ended.is_set() and interrupts < 2:
@@ -121,8 +85,8 @@ class Run:
             raise JudgingStopped(f"{self.reason} {saved}")
 
     def _note(self, elapsed_s: float) -> str:
-        paused = self.pacer.resume_at - time.monotonic()
-        wait = f", all wait {paused:.0f} s" if paused > 0.5 else ""
+        paused_s = self.pacer.resume_at - time.monotonic()
+        wait = f", all wait {paused_s:.0f} s" if paused_s > 0.5 else ""
         return (f"{len(self.errors)} unscored, {sum(self.faults.values())} faults, "
                 f"{self._done / max(elapsed_s, 1e-9) * 60:.0f}/min, "
                 f"${self.budget.spent_usd:.2f} spent{wait}")
@@ -143,6 +107,7 @@ class Run:
         try:
             with asyncio.Runner() as runner:
                 self._loop = runner.get_loop()
+                self._ready.set()
                 runner.run(self._main())
         except BaseException as error:      # the main thread raises it
             self.crash = self.crash or error
@@ -150,8 +115,6 @@ class Run:
             self._ended.set()
 
     async def _main(self) -> None:
-        self._stopping, self._probe = asyncio.Event(), asyncio.Lock()
-        self._ready.set()
         await self.judge.open()
         try:
             self._widen()       # to one: the first question is the preflight for all others
@@ -175,7 +138,14 @@ class Run:
 
     async def _worker(self) -> None:
         while self.todo and not self._stopping.is_set() and len(self._tasks) <= 2 * self._width():
-            await self._answer(*self.todo.popleft())
+            key, question = self.todo.popleft()
+            paid = Paid()
+            try:
+                await self._answer(key, question, paid)
+            except asyncio.CancelledError:
+                fault = Fault("abandoned", "stop", "interrupted")
+                await self._unscored(key, question, fault, paid)
+                raise
             self._widen()
             await asyncio.sleep(0)
 
@@ -191,108 +161,106 @@ class Run:
             return
         raise Fault("stopped", "stop", self.reason or "stopped")
 
-    async def _answer(self, key: str, question: Question) -> None:
+    async def _answer(self, key: str, question: Question, paid: Paid) -> None:
         """One question to its end: a row in the log, a row in `.errors`, or a stopped run."""
-        paid, failed, unread = Paid(), 0, 0
-        while (fault := await self._attempt(key, question, paid)) is not None:
+        failed = 0
+        unread = 0
+        while fault := await self._attempt(key, question, paid):
             if fault.kind != "stopped":
                 self.faults[fault.kind] += 1
                 paid.faults.append(fault.kind)
             if fault.action == "stop":
                 self._stop(fault.message)
-            unread += fault.kind == "unreadable"
-            failed += fault.action == "retry" and not self._outage()
-            given_up = fault.action == "item" or failed >= ITEM_TRIES or unread >= READ_TRIES
-            if given_up or self._stopping.is_set():
+            unread += fault.action == "reread"
+            # In an outage it is not the question that fails, so it keeps its tries.
+            failed += fault.action == "retry" and not self.in_a_row.are_outage
+            is_given_up = fault.action == "item" or failed >= ITEM_TRIES or unread >= READ_TRIES
+            if is_given_up or self._stopping.is_set():
                 return await self._unscored(key, question, fault, paid)
-            if fault.action == "retry" and fault.kind != "unreadable" and failed:
-                first, longest = BACKOFF_S      # alone; in a pause the pacer holds everybody
+            # This question waits alone; in a pause or an outage the pacer holds everybody.
+            if fault.action == "retry" and failed:
                 with suppress(Fault):           # stopped: the next attempt says so
-                    await self._sleep(min(longest, first * 2 ** (failed - 1)))
+                    await self._sleep(backoff_s(failed))
 
     async def _attempt(self, key: str, question: Question, paid: Paid) -> Fault | None:
-        """One call. None when the verdict is on disk, else what went wrong."""
-        worst, began_usd, sent_at = self.judge.worst_usd(question), paid.at_most_usd, None
+        """One call within the budget. None when the verdict is on disk, else what went wrong."""
+        worst_usd = self.judge.worst_usd(question)
+        before_usd = paid.at_most_usd
         try:
-            await self.budget.hold(worst)
+            await self.budget.hold(worst_usd, self._sleep)
         except Fault as fault:
             return fault
+        sent_at = None
         try:
-            await self._turn(question)
-            async with self._probe if self._outage() else nullcontext():
-                if self._outage():          # one call at a time finds out whether it is over
-                    await self._turn(question)
+            async with self._in_turn(question), asyncio.timeout(self.judge.timeout_s):
                 sent_at = time.monotonic()
-                async with asyncio.timeout(self.judge.timeout_s):
-                    reply = await self.judge.ask(question)
-            self._learn(reply, paid, time.monotonic() - sent_at, worst)
-            row = judgment(self.judge, key, question, reply, paid)
-            await self._append(self.judgments, row)
+                reply = await self.judge.ask(question)
+            self._learn(reply, paid, worst_usd, took_s=time.monotonic() - sent_at)
+            await self._save(self.judgments, judgment(self.judge, key, question, reply, paid))
             return None
         except asyncio.CancelledError:
             if sent_at:
-                paid.add({"calls": 1, "unknown_usd": worst})
-            await self._unscored(key, question, Fault("abandoned", "stop", "interrupted"), paid)
+                paid.add_lost(worst_usd)
             raise
         except Exception as error:
             fault = classify(error)
             if sent_at and fault.unknown_cost:
-                paid.add({"calls": 1, "unknown_usd": worst})
-            if sent_at and fault.action in ("retry", "pause") and fault.kind != "unreadable":
+                paid.add_lost(worst_usd)
+            if sent_at:
                 self._count_failure(key, sent_at, fault)
             return fault
         finally:
-            self.budget.settle(worst, paid.at_most_usd - began_usd)
+            self.budget.settle(worst_usd, paid.at_most_usd - before_usd)
+
+    @asynccontextmanager
+    async def _in_turn(self, question: Question) -> AsyncIterator[None]:
+        """Wait for a turn; in an outage one call at a time finds out whether it is over."""
+        await self._turn(question)
+        async with self._probe if self.in_a_row.are_outage else nullcontext():
+            if self.in_a_row.are_outage:
+                await self._turn(question)
+            yield
 
     async def _turn(self, question: Question) -> None:
         await self.pacer.turn(requests=1, input_tokens=input_tokens(question),
                               output_tokens=self._output_tokens)
 
-    def _learn(self, reply: Reply, paid: Paid, took_s: float, worst: float) -> None:
+    def _learn(self, reply: Reply, paid: Paid, worst_usd: float, *, took_s: float) -> None:
         """What a reply that arrived says about limits, latency and cost."""
-        self._in_a_row = 0
-        self._failing.clear()
+        self.in_a_row.end()
         self._latency_s += 0.2 * (took_s - self._latency_s) if self._latency_s else took_s
-        if reply.limits:
-            self.pacer.limits |= reply.limits
-            if cap := self.judge.requests_per_minute:
-                self.pacer.limits["requests"] = min(cap, reply.limits.get("requests", cap))
+        self.pacer.limits |= reply.limits
+        own_limit = self.judge.requests_per_minute
+        if reply.limits and own_limit:
+            allowed = reply.limits.get("requests", own_limit)
+            self.pacer.limits["requests"] = min(own_limit, allowed)
         if reply.input_tokens is None or reply.output_tokens is None:
-            return paid.add({"calls": 1, "unknown_usd": worst})
-        paid.add({"calls": 1, "usd": self.judge.usd(reply.input_tokens, reply.output_tokens),
-                  "input_tokens": reply.input_tokens, "output_tokens": reply.output_tokens})
+            return paid.add_lost(worst_usd)
+        usd = self.judge.usd(reply.input_tokens, reply.output_tokens)
+        paid.add({"calls": 1, "usd": usd, "input_tokens": reply.input_tokens,
+                  "output_tokens": reply.output_tokens})
         self._output_tokens += 0.1 * (reply.output_tokens - self._output_tokens)
 
     def _count_failure(self, key: str, sent_at: float, fault: Fault) -> None:
-        """Count a failure in a row, and make everybody wait where waiting may help.
-
-        Calls that were under way when the last failure was seen say nothing new: a broken line
-        fails all of them at once.
-        """
-        fresh, first, longest = sent_at >= self._failed_at, *BACKOFF_S
-        if fresh:
-            self._in_a_row, self._failed_at = self._in_a_row + 1, time.monotonic()
-        self._failing.add(key)
-        fuse = BREAKER if fault.wait_s is None else 3 * BREAKER     # told to wait: patient
-        if self._in_a_row >= fuse and len(self._failing) > 1:
-            self._stop(f"{self._in_a_row} calls in a row failed, the last one: {fault.message}.")
+        """Count a failure in a row, and make everybody wait where that may help."""
+        if fault.action not in ("retry", "pause"):
+            return      # a reply that is refused or cannot be read says that the service works
+        is_news = self.in_a_row.add(key, sent_at)
+        if self.in_a_row.are_hopeless(fault):
+            self._stop(f"{self.in_a_row.count} calls in a row failed, the last one: "
+                       f"{fault.message}.")
         if fault.wait_s is not None:
             self.pacer.pause(fault.wait_s)
-        elif fresh and (fault.action == "pause" or self._outage()):
-            self.pacer.pause(min(longest, first * 2 ** min(self._in_a_row - 1, 10)))
-
-    def _outage(self) -> bool:
-        """Whether the service fails, not just one question."""
-        return (self._in_a_row >= OUTAGE and len(self._failing) > 1
-                or len(self._failing) >= 2 * OUTAGE)
+        elif is_news and (fault.action == "pause" or self.in_a_row.are_outage):
+            self.pacer.pause(backoff_s(self.in_a_row.count))
 
     async def _unscored(self, key: str, question: Question, fault: Fault, paid: Paid) -> None:
         """Log that a question has no verdict; the next run asks it again."""
         self.errors[key] = f"{fault.kind}: {fault.message}"
         if paid.calls or not self._stopping.is_set():
-            await self._append(self.failures, failure(self.judge, key, question, fault, paid))
+            await self._save(self.failures, failure(self.judge, key, question, fault, paid))
 
-    async def _append(self, log: AppendLog, row: dict[str, Any]) -> None:
+    async def _save(self, log: AppendLog, row: dict[str, Any]) -> None:
         """Wait until the row is on disk; rows that arrive together share one wait for the disk."""
         if not self._unsaved:
             self._saved = self._loop.create_future()
@@ -303,8 +271,9 @@ class Run:
     def _flush(self) -> None:
         rows, self._unsaved = self._unsaved, []
         try:
-            for log in {id(target): target for target, _ in rows}.values():
-                log.extend([row for target, row in rows if target is log])
+            for log in (self.judgments, self.failures):
+                if own := [row for target, row in rows if target is log]:
+                    log.extend(own)
             self._done += len(rows)
         except PersuasionError as error:        # disk full: no further reply could be kept
             self.crash = self.crash or error

@@ -8,6 +8,7 @@ import pytest
 from persuasion_lib.core.errors import DataError, MissingInput, PersuasionError
 from persuasion_lib.core.store import (
     AppendLog,
+    KeyedLog,
     read_json,
     read_jsonl,
     write_json,
@@ -118,3 +119,35 @@ def test_an_error_of_the_disk_is_a_clear_message_not_an_oserror(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises((PersuasionError, OSError)):
         write_text(tmp_path / "file" / "x.txt", "no folder here")
+
+
+def test_a_row_is_found_by_its_key_as_soon_as_it_is_written_and_after_reopening(tmp_path):
+    with KeyedLog(tmp_path / "log") as log:
+        log.append({"key": "a", "n": 1})
+        assert log.by_key["a"] == {"key": "a", "n": 1}
+        assert log.missing(["b", "a", "c", "b"]) == ["b", "c"]
+    with KeyedLog(tmp_path / "log") as log:
+        assert log.missing(["a"]) == []
+    assert KeyedLog.rows_in(tmp_path / "log") == {"a": {"key": "a", "n": 1}}
+
+
+def test_the_rows_of_a_log_that_is_not_there_are_none_and_it_is_not_made(tmp_path):
+    assert KeyedLog.rows_in(tmp_path / "log") == {}
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_key_with_another_content_is_refused_before_it_is_written(tmp_path):
+    with KeyedLog(tmp_path / "log", agree_on="n") as log:
+        log.extend([{"key": "a", "n": 1}, {"key": "a", "n": 1, "at": "later"}])
+        with pytest.raises(DataError, match="log:3 gives the n of a a second time, differently"):
+            log.append({"key": "a", "n": 2})
+        assert len((tmp_path / "log").read_text().splitlines()) == len(log.rows) == 2
+
+
+@pytest.mark.parametrize("damage", [{"n": 1}, {"key": "a"}, {"key": "b", "n": 3}])
+def test_a_damaged_keyed_log_is_refused_and_left_closed(tmp_path, damage):
+    with AppendLog(tmp_path / "log") as log:
+        log.extend([{"key": "b", "n": 2}, damage])
+    with pytest.raises(DataError, match="log:2"):
+        KeyedLog(tmp_path / "log", agree_on="n")
+    AppendLog(tmp_path / "log").close()

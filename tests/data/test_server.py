@@ -14,8 +14,8 @@ from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, JudgingStopped, LineageError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import write_json
-from persuasion_lib.data.server import sample_from_server
-from persuasion_lib.judging import run as loop
+from persuasion_lib.data.server import Sampled, sample_from_server
+from persuasion_lib.judging import pace
 from persuasion_lib.models.export import export
 from persuasion_lib.models.lineage import weights_hash
 from persuasion_lib.models.loading import load_tokenizer
@@ -38,7 +38,7 @@ class Counts:
 
 @pytest.fixture
 def project_at(project, monkeypatch):
-    monkeypatch.setattr(loop, "BACKOFF_S", (0.01, 0.05))
+    monkeypatch.setattr(pace, "BACKOFF_S", (0.01, 0.05))
 
     def config(server, name="sft"):
         return load_config("smoke", [f"pairs.server={server.url}/v1", f"pairs.server_model={name}"])
@@ -59,6 +59,14 @@ def test_every_request_has_its_reply_and_a_seed_of_its_own(project_at):
     assert {(b["temperature"], b["top_p"], b["max_tokens"]) for b in bodies} == {(0.9, 0.97, 64)}
     assert bodies[0]["messages"] == REQUESTS[0].prompt
     assert {(g.finish, g.tokens) for g in replies.values()} == {("stop", 40)}
+
+
+def test_the_key_of_a_sample_stays_so_that_saved_replies_stay_valid():
+    context = [{"role": "user", "content": "Cats?"}, {"role": "assistant", "content": "Dogs."}]
+    question = Sampled(item_id="r1", text=json.dumps(context), messages=tuple(context), sample=123,
+                       tokens=7)
+    key = "84d4ad357a7c36d004113365079138fcfa59a8e4"
+    assert question.key(("sample", "w", 0.9, 0.97, 64)) == key
 
 
 def test_a_reply_that_hits_the_cap_says_so_and_an_empty_one_is_a_reply(project_at):

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from persuasion_lib.core.errors import ConfigError, JudgingStopped
-from persuasion_lib.judging import LabelOutcome, batch, label_pairs
+from persuasion_lib.judging import batch, pace
+from persuasion_lib.judging.tasks.compare import LabelOutcome, label_pairs
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import judge_at, pairs_of, right_labels
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "BACKOFF_S", (0.01, 0.05))
+    monkeypatch.setattr(pace, "BACKOFF_S", (0.01, 0.05))
     monkeypatch.setattr(batch, "POLL_S", 0.01)
 
 
@@ -75,7 +76,7 @@ def test_an_interrupted_wait_is_resumed_with_the_same_batch(monkeypatch, tmp_pat
 def test_a_kill_between_intent_and_answer_finds_the_batch_again(monkeypatch, tmp_path):
     with FakeServer() as server:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(batch, "_wait", _interrupt)
+            patch.setattr(batch, "wait", _interrupt)
             server.batch_faults = ["lost"]
             label(server, monkeypatch, tmp_path)
         outcome = label(server, monkeypatch, tmp_path)

@@ -19,7 +19,8 @@ import pytest
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.records import pair_row, parse_labeled
 from persuasion_lib.core.store import read_jsonl, write_jsonl
-from persuasion_lib.judging import label_pairs, make_judge
+from persuasion_lib.judging.roles import make_judge
+from persuasion_lib.judging.tasks.compare import label_pairs
 from worlds.fakeserver import CHAOS, FakeServer
 from worlds.judging_world import child_environment, pairs_of, right_labels
 
@@ -93,7 +94,7 @@ def test_a_kernel_interrupt_stops_within_two_seconds_and_loses_nothing(tmp_path,
             monkeypatch.setenv(name, value)
         manager, client = start_new_kernel(kernel_name="python3", cwd=str(ROOT))
         try:
-            client.execute("from judging_world import label_in_child")
+            client.execute("from worlds.judging_world import label_in_child")
             cell = f"label_in_child({str(tmp_path / 'judgments.jsonl')!r}, '300', '1200')"
             message = client.execute(cell)
             while len(server.requests) < 30:

@@ -9,17 +9,16 @@ import pytest
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import DataError, JudgingStopped
-from persuasion_lib.judging import embed, embedding_ledger, embedding_plan
+from persuasion_lib.core.store import KeyedLog
+from persuasion_lib.judging import pace
+from persuasion_lib.judging.embed import embed, embedding_plan
 from worlds.fakeserver import FakeServer, vector_for
 from worlds.judging_world import judge_at
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    import sys
-    module = sys.modules["persuasion_lib.judging.embed"]
-    monkeypatch.setattr(module, "BACKOFF_S", (0.01, 0.02))
-    return module
+    monkeypatch.setattr(pace, "BACKOFF_S", (0.01, 0.02))
 
 
 def config_at(server: FakeServer, monkeypatch: Any, *overrides: str) -> Config:
@@ -55,8 +54,8 @@ def test_what_the_cache_holds_is_not_asked_again(quick, monkeypatch, tmp_path):
         embed([*TEXTS, "new"], config, cache=tmp_path / "cache")
     assert [request["body"]["input"] for request in server.requests] == [
         ["a b", "c d", "e f"], ["new"]]
-    assert embedding_ledger(tmp_path / "cache").calls == 2
-    assert embedding_ledger(tmp_path / "cache").usd == pytest.approx(14 * 0.13 / 1e6)
+    with KeyedLog(tmp_path / "cache") as log:
+        assert sum(row.get("usd", 0) for row in log.rows) == pytest.approx(14 * 0.13 / 1e6)
 
 
 def test_many_texts_go_in_chunks(quick, monkeypatch, tmp_path):

@@ -14,15 +14,11 @@ import pytest
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, JudgingStopped
 from persuasion_lib.core.keys import api_key
-from persuasion_lib.judging import (
-    LabelOutcome,
-    errors_path,
-    faults,
-    label_pairs,
-    make_judge,
-    run,
-)
+from persuasion_lib.judging import faults, pace
 from persuasion_lib.judging.faults import retry_after, scrub
+from persuasion_lib.judging.roles import make_judge
+from persuasion_lib.judging.rows import errors_path
+from persuasion_lib.judging.tasks.compare import LabelOutcome, label_pairs
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import MARKED_KEY, judge_at, pairs_of, right_labels
 
@@ -39,7 +35,7 @@ STOPS = {"401": "API key", "402": "credit", "403": "may not use", "404": "model 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "BACKOFF_S", (0.01, 0.05))
+    monkeypatch.setattr(pace, "BACKOFF_S", (0.01, 0.05))
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +110,7 @@ def test_one_question_that_always_fails_does_not_hold_up_the_others(monkeypatch,
     with FakeServer(poison) as server:
         outcome = label(server, monkeypatch, tmp_path, count=60)
     assert (outcome.done, list(outcome.errors)) == (59, ["pair-7"])
-    assert len(server.requests) <= 59 + run.ITEM_TRIES + run.BREAKER
+    assert len(server.requests) <= 59 + pace.ITEM_TRIES + pace.BREAKER
 
 
 def test_an_outage_stops_the_run_and_keeps_what_was_answered(monkeypatch, tmp_path):
@@ -124,7 +120,7 @@ def test_an_outage_stops_the_run_and_keeps_what_was_answered(monkeypatch, tmp_pa
         stopped_at = len(server.requests)
         server.faults = ()
         outcome = label(server, monkeypatch, tmp_path, count=200)
-    assert stopped_at < 10 + 200 + run.BREAKER + 20     # all in flight once, then one at a time
+    assert stopped_at < 10 + 200 + pace.BREAKER + 20     # all in flight once, then one at a time
     assert outcome.done == 200
     assert len(server.requests) - stopped_at == 190
 

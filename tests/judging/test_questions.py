@@ -12,9 +12,11 @@ import pytest
 
 from persuasion_lib.core.errors import ConfigError, JudgeReplyError
 from persuasion_lib.core.records import Pair
-from persuasion_lib.judging import compose, label_of
 from persuasion_lib.judging.questions import Question, hashed_order, template
-from persuasion_lib.judging.tasks import turns
+from persuasion_lib.judging.tasks.compare import Compare, label_of
+from persuasion_lib.judging.tasks.oracle import Oracle
+from persuasion_lib.judging.tasks.rank import Rank, turns
+from persuasion_lib.judging.tasks.tactics import Tactics
 from worlds.fakeserver import candidates_in
 
 PROMPTS = Path(__file__).parents[2] / "configs" / "prompts"
@@ -53,7 +55,7 @@ ATTACKS = [
 
 def ask(first: str = "aaa", second: str = "bb", *, context: str = "THEM: cats?",
         order: tuple[int, ...] = (0, 1)) -> Question:
-    return compose("compare", "p", context, (first, second), order=order, prompts=PROMPTS)
+    return Compare.compose("p", context, (first, second), order=order, prompts=PROMPTS.joinpath)
 
 
 def shown(text: str) -> str:
@@ -128,8 +130,8 @@ def test_the_error_shows_the_start_of_the_reply():
 
 
 def test_a_ranking_names_each_letter_once():
-    question = compose("rank", "e", "THEM: cats?", ("x", "y", "z"), order=(2, 0, 1),
-                       prompts=PROMPTS)
+    question = Rank.compose("e", "THEM: cats?", ("x", "y", "z"), order=(2, 0, 1),
+                            prompts=PROMPTS.joinpath)
     assert question.read('{"reasoning": "r", "ranking": ["B", "A", "C"]}')["ranking"] == [1, 0, 2]
     assert question.read("So:\nRanking: B > A > C")["ranking"] == [1, 0, 2]
     for bad in ('["A", "B"]', '["A", "B", "B"]', '["A", "B", "C", "D"]', '"ABC"', "null", "7"):
@@ -138,7 +140,7 @@ def test_a_ranking_names_each_letter_once():
 
 
 def test_an_empty_oracle_reply_is_unreadable():
-    question = compose("oracle", "e", "THEM: cats?", prompts=PROMPTS)
+    question = Oracle.compose("e", "THEM: cats?", prompts=PROMPTS.joinpath)
     assert question.read(" A reply. ") == {"text": "A reply."}
     with pytest.raises(JudgeReplyError):
         question.read(" \n ")
@@ -167,11 +169,27 @@ def test_the_key_is_of_everything_that_the_reply_may_depend_on():
     base = ask().key(judge)
     others = [ask("aa").key(judge), ask(second="b").key(judge), ask(context="dogs?").key(judge),
               ask(order=(1, 0)).key(judge), ask().key((*judge[:1], "m2", *judge[2:])),
-              compose("compare", "p", "THEM: cats?", ("aaa", "bb"), order=(0, 1), sample=1,
-                      prompts=PROMPTS).key(judge)]
+              Compare.compose("p", "THEM: cats?", ("aaa", "bb"), order=(0, 1), sample=1,
+                              prompts=PROMPTS.joinpath).key(judge)]
     assert len({base, *others}) == 7
     assert base == ask().key(judge)
     assert re.fullmatch(r"[0-9a-f]{40}", base)
+
+
+@pytest.mark.parametrize("kind, texts, order, sample, key", [
+    (Compare, ("aaa", "bb"), (1, 0), 1, "22f99b863fa2cffec3d10e6b399985c0d044e7b9"),
+    (Rank, ("x", "y", "z"), (2, 0, 1), 0, "bba86dda40871f60edc900a3bb7b9d9ed6500b5d"),
+    (Oracle, (), (), 0, "0a4fb72815ffc133526ed7188af9feeaf6bd1b4a"),
+    (Tactics, ("You should be ashamed.",), (0,), 0, "24916124fc4e95fce5b7f623921bba941e4b465f")])
+def test_the_key_of_a_question_stays_so_that_paid_logs_stay_valid(kind, texts, order, sample, key,
+                                                                  tmp_path):
+    """The keys were computed before the kinds of questions became classes."""
+    (tmp_path / f"{kind.task}.txt").write_text(
+        "You judge.\n=====\nThe mark is {mark}.\n\n{material}\n\nAnswer about {slots}.")
+    context = [{"role": "user", "content": "Cats?"}, {"role": "assistant", "content": "Dogs."}]
+    question = kind.compose("e1", context, texts, order=order, sample=sample,
+                            prompts=tmp_path.joinpath)
+    assert question.key(("anthropic", "m", "low", None, 2000, None)) == key
 
 
 def test_two_equal_responses_still_make_two_questions():

@@ -15,24 +15,20 @@ import pytest
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, DataError, JudgingStopped, PersuasionError
 from persuasion_lib.core.store import AppendLog
-from persuasion_lib.judging import (
-    LabelOutcome,
-    RankItem,
-    check,
-    errors_path,
-    label_pairs,
-    make_judge,
-    oracle_replies,
-    pair_questions,
-    plan,
-    rank,
-)
-from persuasion_lib.judging.clients import check_model
+from persuasion_lib.judging.ask import ask_all
+from persuasion_lib.judging.check import check
 from persuasion_lib.judging.pace import Budget, Pacer
+from persuasion_lib.judging.plan import plan
+from persuasion_lib.judging.roles import check_model, make_judge
+from persuasion_lib.judging.rows import errors_path
+from persuasion_lib.judging.tasks.compare import LabelOutcome, label_pairs, pair_questions
+from persuasion_lib.judging.tasks.oracle import oracle_questions
+from persuasion_lib.judging.tasks.rank import rank
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import MARKED_KEY, child_environment, judge_at, pairs_of, right_labels
 
 ROOT = Path(__file__).parents[2]
+CATS = [{"role": "user", "content": "cats?"}]
 WORLD = ROOT / "tests" / "worlds" / "judging_world.py"
 
 
@@ -109,7 +105,7 @@ def test_added_pairs_and_a_changed_prompt_ask_only_what_changed(monkeypatch, tmp
         label_pairs(pairs_of(10), judge, log=tmp_path / "log")
         label_pairs(pairs_of(14), judge, log=tmp_path / "log")
         assert len(server.requests) == 28
-        judge.prompts = tmp_path
+        judge.prompts = tmp_path.joinpath
         text = (ROOT / "configs/prompts/compare.txt").read_text()
         (tmp_path / "compare.txt").write_text(text.replace("persuasive", "convincing"))
         label_pairs(pairs_of(14), judge, log=tmp_path / "log")
@@ -160,23 +156,23 @@ def test_repeats_measure_the_judges_own_noise(monkeypatch, tmp_path):
 
 def test_a_ranking_names_models_in_whatever_slot_they_stood(monkeypatch, tmp_path):
     sizes = {"base": 2, "sft": 9, "rlhf": 5}
-    items = [RankItem(f"e{i}", "THEM: cats?", {name: f"{i}" * n for name, n in sizes.items()})
-             for i in range(20)]
+    replies = {f"e{i}": {name: f"{i}" * n for name, n in sizes.items()} for i in range(20)}
+    prompts = dict.fromkeys(replies, CATS)
     with FakeServer() as server:
         judge = judge_at(server, monkeypatch, role="evaluate")
-        verdicts = rank(items, judge, log=tmp_path / "log", orders=3, seed=0)
+        verdicts = rank(prompts, replies, judge, log=tmp_path / "log", orders=3, seed=0)
         sent = json.dumps([request["body"] for request in server.requests])
     assert {verdict.ranking for group in verdicts.values() for verdict in group} == {
         ("sft", "rlhf", "base")}
     for group in verdicts.values():
         assert {verdict.position_map["A"] for verdict in group} == {"base", "sft", "rlhf"}
     assert not {"sft", "rlhf"} & set(sent.replace('"', " ").split())
-    assert verdicts.ledger.calls == 60
+    assert len(server.requests) == 60
 
 
 def test_an_unreadable_ranking_is_unscored_with_its_reason(monkeypatch, tmp_path):
     with FakeServer(reply=lambda _: "They are all fine.") as server:
-        verdicts = rank([RankItem("e", "THEM: cats?", {"base": "x", "sft": "yy"})],
+        verdicts = rank({"e": CATS}, {"e": {"base": "x", "sft": "yy"}},
                         judge_at(server, monkeypatch, role="evaluate"), log=tmp_path / "log")
     verdict, = verdicts["e"]
     assert (verdict.ranking, verdict.error[:10]) == ((), "unreadable")
@@ -188,7 +184,7 @@ def test_one_response_or_six_cannot_be_ranked(monkeypatch, tmp_path):
         judge = judge_at(server, monkeypatch, role="evaluate")
         for k in (1, 6):
             with pytest.raises(DataError, match="2 to 5"):
-                rank([RankItem("e", "THEM: ?", {str(i): "x" for i in range(k)})], judge,
+                rank({"e": CATS}, {"e": {str(i): "x" for i in range(k)}}, judge,
                      log=tmp_path / "log")
 
 
@@ -196,8 +192,9 @@ def test_the_oracle_answers_each_prompt_once(monkeypatch, tmp_path):
     prompts = {f"e{i}": [{"role": "user", "content": f"Post {i}"}] for i in range(5)}
     with FakeServer() as server:
         judge = judge_at(server, monkeypatch, role="oracle")
-        replies = oracle_replies(prompts, judge, log=tmp_path / "log")
-        again = oracle_replies(prompts, judge, log=tmp_path / "log")
+        asked = oracle_questions(prompts, judge)
+        replies = ask_all(asked, judge, log=tmp_path / "log").verdicts("text")
+        again = ask_all(asked, judge, log=tmp_path / "log").verdicts("text")
     assert replies == again
     assert (set(replies), len(server.requests)) == (set(prompts), 5)
 
@@ -207,8 +204,7 @@ def test_the_oracle_answers_each_prompt_once(monkeypatch, tmp_path):
 def test_the_plan_counts_what_is_open_and_learns_from_replies(monkeypatch, tmp_path):
     with FakeServer() as server:
         judge = judge_at(server, monkeypatch)
-        asked = pair_questions(pairs_of(20), judge, both_orders=True, seed=0)
-        questions = [question for group in asked.values() for question in group]
+        questions = pair_questions(pairs_of(20), judge, both_orders=True, seed=0)
         before = plan(questions, judge, log=tmp_path / "log")
         label_pairs(pairs_of(5), judge, log=tmp_path / "log")
         after = plan(questions, judge, log=tmp_path / "log")
@@ -261,10 +257,10 @@ def test_held_money_is_waited_for_before_the_run_gives_up():
     import asyncio
 
     async def two() -> float:
-        budget = Budget(1.0, 0.0, asyncio.sleep)
-        await budget.hold(0.8)
+        budget = Budget(1.0, 0.0)
+        await budget.hold(0.8, asyncio.sleep)
         asyncio.get_running_loop().call_later(0.1, budget.settle, 0.8, 0.1)
-        await budget.hold(0.8)
+        await budget.hold(0.8, asyncio.sleep)
         return budget.spent_usd + budget.held_usd
 
     assert asyncio.run(two()) == pytest.approx(0.9)
@@ -376,7 +372,7 @@ def test_a_torn_last_line_is_set_aside_and_asked_again(monkeypatch, tmp_path):
         whole = (tmp_path / "log").read_bytes()
         (tmp_path / "log").write_bytes(whole[:-25])
         asked = pair_questions(pairs_of(3), judge, both_orders=True, seed=0)
-        before = plan([q for group in asked.values() for q in group], judge, log=tmp_path / "log")
+        before = plan(asked, judge, log=tmp_path / "log")
         outcome = label_pairs(pairs_of(3), judge, log=tmp_path / "log")
     assert outcome.done == 3
     assert len(server.requests) == 7

@@ -5,11 +5,12 @@ from functools import cache
 import pytest
 
 from persuasion_lib.core.config import load_config
-from persuasion_lib.core.pipeline import STAGES, path_of
+from persuasion_lib.core.pipeline import POOLS, STAGES, path_of
 from persuasion_lib.core.records import LabeledPair, labeled_row
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
-from persuasion_lib.judging import safety
+from persuasion_lib.judging.roles import make_judge
+from persuasion_lib.judging.tasks import tactics
 from persuasion_lib.reporting import report
 from worlds.labeling_pool import make_pairs
 from worlds.synthetic_evaluation import MODELS, analysed, make_evaluation, planted
@@ -104,30 +105,31 @@ def test_a_pair_with_one_unscored_side_is_left_out_and_counted():
 @pytest.fixture
 def run(project):
     labels = ["a", "b", "tie"] * 10
-    for name in safety.POOLS.values():
-        write_jsonl(path_of(load_config("demo"), name), [
+    for files in POOLS.values():
+        write_jsonl(path_of(load_config("demo"), files.labels), [
             labeled_row(LabeledPair(pair, x, "me"))
             for pair, x in zip(make_pairs(30), labels, strict=True)])
     return lambda *overrides: StageRun(STAGES["evaluate"], load_config("demo", overrides), {})
 
 
 def test_the_sample_is_decided_pairs_drawn_by_a_hash_and_no_more_than_asked(run):
-    sample = safety.sampled_labels(run("safety.label_pairs=8"))
+    sample = tactics.sampled_labels(run("safety.label_pairs=8"))
     assert {pool: len(pairs) for pool, pairs in sample.items()} == {"ai": 8, "human": 8}
     assert all(pair.label != "tie" for pairs in sample.values() for pair in pairs)
-    more = safety.sampled_labels(run("safety.label_pairs=12"))["ai"]
+    more = tactics.sampled_labels(run("safety.label_pairs=12"))["ai"]
     assert [p.pair.pair_id for p in more[:8]] == [p.pair.pair_id for p in sample["ai"]]
 
 
 def test_no_label_is_searched_if_none_is_wanted_and_few_in_a_trial(run):
-    assert safety.sampled_labels(run("safety.label_pairs=0")) == {}
-    trial = safety.sampled_labels(run("evaluation.max_examples=3"))
+    assert tactics.sampled_labels(run("safety.label_pairs=0")) == {}
+    trial = tactics.sampled_labels(run("evaluation.max_examples=3"))
     assert len(trial["ai"]) == 3
 
 
 def test_both_replies_of_a_pair_are_asked_about_each_alone(run):
-    sample = safety.sampled_labels(run("safety.label_pairs=2"))
-    asked = safety.items([], {}, sample)
-    assert len(asked) == 8 and len({item.item_id for item in asked}) == 8
+    sample = tactics.sampled_labels(run("safety.label_pairs=2"))
+    judge = make_judge(load_config("demo"), "safety")
+    asked = list(tactics.tactics_questions({}, {}, sample, judge).values())
+    assert len(asked) == 8 and len({question.item_id for question in asked}) == 8
     pair = sample["ai"][0]
-    assert [asked[0].reply, asked[1].reply] == [pair.chosen, pair.rejected]
+    assert [*asked[0].candidates, *asked[1].candidates] == [pair.chosen, pair.rejected]

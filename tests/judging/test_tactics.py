@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from persuasion_lib.core.errors import JudgeReplyError
-from persuasion_lib.judging import TacticsItem, compose, find_tactics
+from persuasion_lib.judging.ask import ask_all
+from persuasion_lib.judging.tasks.tactics import Tactics, tactics_questions
 from persuasion_lib.judging.word_lists import RUBRIC
 from worlds.fakeserver import FakeServer, candidates_in, verdict_for
 from worlds.judging_world import judge_at
@@ -19,7 +20,7 @@ GUILTY = "You should be ashamed."
 
 
 def question(reply="Parks help.", context="THEM: No parks!"):
-    return compose("tactics", "e1/rlhf", context, (reply,), order=(0,), prompts=PROMPTS)
+    return Tactics.compose("e1/rlhf", context, (reply,), order=(0,), prompts=PROMPTS.joinpath)
 
 
 def answer(*present, **changes):
@@ -62,20 +63,20 @@ def test_the_judge_is_told_neither_model_nor_label():
     assert candidates_in(asked.text) == {"A": "Parks help."}
 
 
-def items(*replies):
-    return [TacticsItem(f"e{i}/sft", [{"role": "user", "content": "No parks!"}], reply)
-            for i, reply in enumerate(replies)]
+def ask(judge, log, *replies):
+    texts = {f"e{i}": {"sft": reply} for i, reply in enumerate(replies)}
+    prompts = dict.fromkeys(texts, [{"role": "user", "content": "No parks!"}])
+    return ask_all(tactics_questions(prompts, texts, {}, judge), judge, log=log)
 
 
 def test_equal_replies_are_paid_for_once_and_nothing_is_asked_twice(monkeypatch, tmp_path):
-    replies = items(GUILTY, "Parks help.", GUILTY)
     with FakeServer() as server:
         judge = judge_at(server, monkeypatch, role="safety")
-        found = find_tactics(replies, judge, log=tmp_path / "log")
-        again = find_tactics(replies, judge, log=tmp_path / "log")
+        found, again = (ask(judge, tmp_path / "log", GUILTY, "Parks help.", GUILTY).verdicts(
+            "tactics") for _ in range(2))
     assert found == again == {"e0/sft": {"guilt": "why guilt"}, "e1/sft": {},
                               "e2/sft": {"guilt": "why guilt"}}
-    assert len(server.requests) == 2 and found.ledger.purpose == "tactics"
+    assert len(server.requests) == 2
 
 
 def test_an_unreadable_answer_leaves_its_reply_unscored_with_the_reason(monkeypatch, tmp_path):
@@ -84,5 +85,5 @@ def test_an_unreadable_answer_leaves_its_reply_unscored_with_the_reason(monkeypa
 
     with FakeServer(reply=half) as server:
         judge = judge_at(server, monkeypatch, role="safety")
-        found = find_tactics(items("Parks help.", GUILTY), judge, log=tmp_path / "log")
-    assert found == {"e0/sft": {}} and "unreadable" in found.errors["e1/sft"]
+        found = ask(judge, tmp_path / "log", "Parks help.", GUILTY)
+    assert found.verdicts("tactics") == {"e0/sft": {}} and "unreadable" in found.errors["e1/sft"]

@@ -12,6 +12,7 @@ from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_json
 from persuasion_lib.models.lineage import check_lineage
+from persuasion_lib.training.history import LOG
 
 
 def test_an_own_sft_checkpoint_is_adopted_with_a_lineage(smoke_copy):

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from persuasion_lib.core.config import load_config
-from persuasion_lib.core.records import Pair, labeled_row
+from persuasion_lib.core.records import Pair
 from persuasion_lib.core.store import write_jsonl
-from persuasion_lib.judging import label_pairs, make_judge, run
+from persuasion_lib.judging import pace
 from persuasion_lib.judging.clients import Judge
+from persuasion_lib.judging.roles import make_judge
+from persuasion_lib.judging.tasks.compare import label_pairs
 from worlds.fakeserver import FakeServer
 
 MARKED_KEY = "sk-ant-api03-MARKEDKEY-0123456789abcdef"
@@ -51,18 +53,17 @@ def label_in_child(log: str, count: str, per_minute: str = "60000") -> None:
     """What a child process runs: label pairs at the server of the environment, write the file."""
     judge = make_judge(load_config("full"), "label_ai")
     judge.timeout_s, judge.requests_per_minute = 2.0, float(per_minute)
-    run.BACKOFF_S = (0.05, 0.5)
+    pace.BACKOFF_S = (0.05, 0.5)
     outcome = label_pairs(pairs_of(int(count)), judge, log=Path(log), repeat_fraction=0.1, seed=3)
-    write_jsonl(Path(log).with_name("labeled.jsonl"),
-                (labeled_row(item, **outcome.extras[item.pair.pair_id])
-                 for item in outcome.labeled))
+    write_jsonl(Path(log).with_name("labeled.jsonl"), outcome.rows())
     print(json.dumps(outcome.counts))
 
 
 def child_environment(server: FakeServer) -> dict[str, str]:
-    """The environment in which a child process finds the server and the marked key."""
+    """The environment in which a child process finds this code, the server and the marked key."""
+    tests = Path(__file__).parents[1]
     return {**os.environ, "ANTHROPIC_API_KEY": MARKED_KEY, "ANTHROPIC_BASE_URL": server.url,
-            "PYTHONPATH": str(Path(__file__).parents[1]), "PERSUASION_BATCH": "1"}
+            "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}", "PERSUASION_BATCH": "1"}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""Ask a judge: what its log holds already is not asked again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.store import AppendLog, KeyedLog
+from persuasion_lib.judging.clients import Judge
+from persuasion_lib.judging.questions import Question
+from persuasion_lib.judging.rows import Ledger, cost_of, errors_path
+from persuasion_lib.judging.run import Run
+
+N = TypeVar("N", bound=Hashable)
+
+
+def check_unique(ids: Iterable[str]) -> None:
+    """Refuse two things with one id: their answers could not be told apart."""
+    for item_id, count in Counter(ids).items():
+        if count > 1:
+            raise DataError(f"the id {item_id!r} occurs {count} times; ids must be unique")
+
+
+@dataclass
+class Answers(Generic[N]):
+    """Rows of the log by the question's name, the reason where there is none, and the cost."""
+
+    rows: dict[N, dict[str, Any]]
+    errors: dict[N, str]
+    ledger: Ledger
+    faults: Counter[str]
+
+    def verdicts(self, field: str) -> dict[N, Any]:
+        """One field of every verdict, by the question's name."""
+        return {name: row["verdict"][field] for name, row in self.rows.items()}
+
+
+def ask_all(asked: Mapping[N, Question], judge: Judge, *, log: Path,
+            given_up: Mapping[str, str] | None = None) -> Answers[N]:
+    """Ask what the log does not hold yet and return all verdicts; equal questions are asked once.
+
+    `given_up` has the reason by key of questions that will not be asked.
+
+    Raises:
+        JudgingStopped: no further call can succeed or be paid; the message says why.
+        KeyboardInterrupt: after what was paid has been saved.
+    """
+    keys = {name: question.key(judge.identity) for name, question in asked.items()}
+    by_key = dict(zip(keys.values(), asked.values(), strict=True))
+    with (KeyedLog(log, agree_on="verdict") as judgments,
+          AppendLog(errors_path(log)) as failures):
+        before = cost_of([*judgments.rows, *failures.rows])
+        run = Run(judge, judgments, failures, before.at_most_usd)
+        run.errors |= given_up or {}
+        run.todo.extend((key, by_key[key]) for key in judgments.missing(by_key)
+                        if key not in run.errors)
+        if run.todo:
+            run.drive(f"asking {judge.name}")
+        total = cost_of([*judgments.rows, *failures.rows])
+        found = judgments.by_key
+    ledger = Ledger(**asdict(total), run_calls=total.calls - before.calls,
+                    run_usd=total.usd - before.usd)
+    return Answers({name: found[key] for name, key in keys.items() if key in found},
+                   {name: run.errors[key] for name, key in keys.items() if key not in found},
+                   ledger, run.faults)

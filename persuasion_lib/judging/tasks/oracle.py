@@ -1,0 +1,28 @@
+"""A strong reply to a prompt, as a yardstick."""
+
+from __future__ import annotations
+
+from persuasion_lib.core.errors import JudgeReplyError
+from persuasion_lib.demo.standins import OfflineJudge
+from persuasion_lib.judging.clients import Judge
+from persuasion_lib.judging.questions import Prompts, Question
+
+
+class Oracle(Question):
+    """A conversation whose next message is to be written, as plain text."""
+
+    task = "oracle"
+
+    def read(self, reply: str) -> dict[str, str]:
+        if not reply.strip():
+            raise JudgeReplyError("the reply is empty")
+        return {"text": reply.strip()}
+
+    def stand_in(self, judge: OfflineJudge) -> str:
+        return judge.reply(self.messages)
+
+
+def oracle_questions(prompts: Prompts, judge: Judge) -> dict[str, Oracle]:
+    """The question per example id."""
+    return {example_id: Oracle.compose(example_id, prompt, prompts=judge.prompts)
+            for example_id, prompt in prompts.items()}
