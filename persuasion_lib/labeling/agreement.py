@@ -153,7 +153,7 @@ def _alarms(result: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def agreement_sentences(result: Mapping[str, Any] | None) -> list[str]:
+def sentences(result: Mapping[str, Any] | None) -> list[str]:
     """What the figures say, for reports and notebooks; what is unknown is said as well."""
     if result is None or result["status"] == "none":
         return ["How far the judge agrees with the annotator is not known: no pair of the human "
@@ -215,7 +215,7 @@ def smoothing_note(result: Mapping[str, Any] | None) -> str:
     return text
 
 
-def confusion_table(result: Mapping[str, Any]) -> pd.DataFrame:
+def confusion(result: Mapping[str, Any]) -> pd.DataFrame:
     """Pairs by the annotator's label (rows) and the judge's (columns), by response."""
     names = {"a": "response 1", "b": "response 2", "tie": "tie"}
     counts = result["with_ties"]["confusion"] if result["status"] != "none" else {}
