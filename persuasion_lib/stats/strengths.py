@@ -178,9 +178,11 @@ class _RankedLogit(GenericLikelihoodModel):
         return gradient
 
     def score(self, theta: np.ndarray) -> np.ndarray:
+        """Gradient of the log-likelihood, shape (terms,)."""
         return self.score_obs(theta).sum(axis=0)
 
     def hessian(self, theta: np.ndarray) -> np.ndarray:
+        """Its derivative, shape (terms, terms)."""
         numeric = approx_fprime(theta, self.score, centered=True)
         return (numeric + numeric.T) / 2
 
@@ -201,8 +203,9 @@ def _fit(design: _Design, ridge: float) -> Any:
         warnings.simplefilter("ignore")  # of what runs away, which `_fitted` recognises
         return _RankedLogit(design.terms, ridge).fit(
             np.zeros(design.terms.shape[2]), method="minimize", min_method="trust-exact",
-            gtol=1e-8, disp=0, cov_type="cluster", cov_kwds={"groups": design.prompt,
-                                                      "use_correction": False})
+            gtol=1e-8, disp=0, cov_type="cluster",
+            # the correction for few prompts divides by calls less terms, which may be none
+            cov_kwds={"groups": design.prompt, "use_correction": False})
 
 
 def _strongly_connected(ranks: np.ndarray) -> bool:

@@ -197,7 +197,7 @@ def test_intervals_of_win_rates_and_worths_cover_the_truth():
 
     def experiment(rng):
         ranks = frame(rankings(rng))
-        wins, fit = win_matrix(ranks), plackett_luce(ranks, n_resamples=299)["table"]
+        wins, fit = win_matrix(ranks), plackett_luce(ranks, n_resamples=1_999)["table"]
         cell = (slice(2, 3), slice(3, 4))
         return [*covered(wins["ci_low"].iloc[cell], wins["ci_high"].iloc[cell],
                          worth[2] / (worth[2] + worth[3])).ravel(),
@@ -212,7 +212,7 @@ def test_intervals_of_worths_allow_for_two_related_rankings_of_a_prompt():
     truth = plackett_luce(two_orders(np.random.default_rng(1), lambda _: slots)[0])["table"]
 
     def experiment(rng):
-        fit = plackett_luce(two_orders(rng, rotated_slots)[0], n_resamples=999)["table"]
+        fit = plackett_luce(two_orders(rng, rotated_slots)[0], n_resamples=1_999)["table"]
         return covered(fit["worth_low"], fit["worth_high"], truth["worth"])
 
     assert ((share := np.mean(simulate(experiment, 300), axis=0)) > 0.91).all(), share
@@ -224,7 +224,7 @@ def test_intervals_of_a_position_coefficient_cover_the_truth():
         slots = random_slots(rng)
         ranks = rank(rng.gumbel(size=(N, K)) + QUALITY - 0.2 * slots)
         fit = plackett_luce(frame(ranks), covariates={"position": frame(slots)},
-                                  n_resamples=999)["covariates"].loc["position"]
+                            n_resamples=1_999)["covariates"].loc["position"]
         return covered(fit["ci_low"], fit["ci_high"], -0.2)
 
     assert 0.90 < np.mean(simulate(experiment, 300)) < 0.985
@@ -265,7 +265,7 @@ def test_intervals_of_length_adjusted_scores_cover_the_truth():
         log_length = rng.normal(6, 0.3, (N, K)) + np.array([0, 0, 0, 0.3])
         ranks = frame(rank(rng.gumbel(size=(N, K)) + QUALITY + 1.5 * log_length))
         fit = plackett_luce(ranks, covariates={"log_length": frame(log_length)},
-                                  n_resamples=299)["table"]
+                            n_resamples=1_999)["table"]
         return covered(fit["score_low"], fit["score_high"], truth)
 
     share = np.mean(simulate(experiment, 300), axis=0)
