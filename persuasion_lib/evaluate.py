@@ -191,7 +191,7 @@ def judge_agreement(run: StageRun) -> dict[str, Any]:
     judge = make_judge(run.config, "evaluate")
     outcome = label_pairs([h.pair for h in human], judge, seed=run.config.seed,
                           log=run.path("human_pool_judgments"))
-    return agreement.compare([parse_labeled(row) for row in outcome.rows()], human,
+    return agreement.judge_against_annotator([parse_labeled(row) for row in outcome.rows()], human,
                              seed=run.config.seed)
 
 

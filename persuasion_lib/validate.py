@@ -95,7 +95,7 @@ def read_judged(run: StageRun) -> list[LabeledPair]:
 def compare_with_judge(run: StageRun, labels: Labels,
                        judged: Sequence[LabeledPair]) -> dict[str, Any]:
     """Write `judge_agreement.json` and return it: the judge against the annotator."""
-    result = agreement.compare(judged, labels["rlhf"], seed=run.config.seed)
+    result = agreement.judge_against_annotator(judged, labels["rlhf"], seed=run.config.seed)
     run.warnings += [f"Judge against annotator: {text}" for text in result["alarms"]]
     if result["status"] == "none":
         run.warnings += agreement.sentences(result)

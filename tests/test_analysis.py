@@ -124,7 +124,7 @@ def test_similarities_are_read_against_texts_that_share_no_prompt():
 def test_the_agreement_of_the_judge_travels_in_the_evaluation_and_its_alarms_are_cautions():
     judge = [LabeledPair(pair, "a", "judge") for pair in make_pairs(40)]
     human = [LabeledPair(pair, "ab"[i % 2], "human") for i, pair in enumerate(make_pairs(40))]
-    found = agreement.compare(judge, human)
+    found = agreement.judge_against_annotator(judge, human)
     result = analysed(make_evaluation(24) | {"judge_agreement": found})
     assert result["agreement"] == found
     assert found["alarms"] and set(found["alarms"]) <= set(result["cautions"])

@@ -12,18 +12,19 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib import stats
-from persuasion_lib.core.records import Label, LabeledPair
+from persuasion_lib.core.records import LABEL_OF_CODE, Label, LabeledPair
 from persuasion_lib.core.show import TextTable
+from persuasion_lib.stats.agreement import agreement
 from persuasion_lib.stats.plain import plain
+from persuasion_lib.stats.position import pair_position_bias
 
 FEW = 20                  # pairs below which nothing is concluded
+MIN_REPEATS = 30          # pairs labelled twice before the annotator is a ceiling for the judge
 _FOLLOWS_SLOT = 0.8       # share of verdicts for one slot from which the slot is the verdict
-_SLOTS: dict[str, Label] = {"1": "a", "2": "b", "EQUAL": "tie"}
 
 
-def compare(judged: Sequence[LabeledPair], human: Sequence[LabeledPair], *,
-            seed: int = 0) -> dict[str, Any]:
+def judge_against_annotator(judged: Sequence[LabeledPair], human: Sequence[LabeledPair], *,
+                            seed: int = 0) -> dict[str, Any]:
     """Agreement of a judge with the annotator, and of the annotator with themselves, as plain JSON.
 
     Args:
@@ -32,26 +33,35 @@ def compare(judged: Sequence[LabeledPair], human: Sequence[LabeledPair], *,
     Returns:
         `status` ("ok", "few", or "none" where no pair has both labels); with_ties, decided (what
         `stats.agreement` says, the annotator first); self (the same of the repeats, or None);
-        acceptable (see `stats.human_pool`), flips, slot, smoothing, alarms.
+        acceptable (does the judge reach the annotator's agreement with themselves? None without
+        `MIN_REPEATS`), flips, slot, smoothing, alarms.
     """
     judge = labels_on(human, judged)
     person = pd.Series({p.pair.pair_id: p.label for p in human}, dtype=object)
     again = pd.Series({p.pair.pair_id: p.again for p in human}, dtype=object)
     both = int((judge.notna() & person.notna()).sum())
-    slot = stats.pair_position_bias([_SLOTS[choice] for p in judged for choice in
-                                     p.pair.metadata.get("verdicts", {}).values()])
-    result = {
-        "status": "none" if not both else "few" if both < FEW else "ok",
-        "judge": _names(judged), "annotator": _names(human), "pairs": len(human), "both": both,
-        **_agreement(person, judge, seed),
-        "self": _agreement(person, again, seed) if again.notna().any() else None,
-        "acceptable": stats.human_pool(judge, person.to_frame("annotator"), relabelled=again,
-                                       seed=seed)["acceptable"],
-        "flips": sum(bool(p.pair.metadata.get("flip")) for p in judged), "slot": slot}
-    result = plain(result)
-    result["smoothing"] = smoothing(result)
+    result = plain({
+        "status": _status(both), "judge": _names(judged), "annotator": _names(human),
+        "pairs": len(human), "both": both, **_with_and_without_ties(person, judge, seed),
+        "self": _with_and_without_ties(person, again, seed) if again.notna().any() else None,
+        "flips": sum(bool(p.pair.metadata.get("flip")) for p in judged),
+        "slot": pair_position_bias(_slots_chosen(judged)),
+    })
+    result["acceptable"] = acceptable(result["with_ties"], (result["self"] or {}).get("with_ties"))
+    result["smoothing"] = implied_smoothing(result)
     result["alarms"] = _alarms(result)
     return result
+
+
+def _status(both: int) -> str:
+    if not both:
+        return "none"
+    return "few" if both < FEW else "ok"
+
+
+def _slots_chosen(judged: Sequence[LabeledPair]) -> list[Label]:
+    verdicts = (p.pair.metadata.get("verdicts", {}) for p in judged)
+    return [LABEL_OF_CODE[choice] for given in verdicts for choice in given.values()]
 
 
 def labels_on(human: Sequence[LabeledPair], judged: Sequence[LabeledPair]) -> pd.Series:
@@ -73,14 +83,31 @@ def _names(labels: Sequence[LabeledPair]) -> str:
     return ", ".join(sorted({p.labeled_by for p in labels}))
 
 
-def _agreement(first: pd.Series, second: pd.Series, seed: int) -> dict[str, Any]:
-    found = {name: stats.agreement(first, second, ties=ties, seed=seed)
-             for name, ties in (("with_ties", "class"), ("decided", "drop"))}
+def _with_and_without_ties(first: pd.Series, second: pd.Series, seed: int) -> dict[str, Any]:
+    found = {"with_ties": agreement(first, second, ties="class", seed=seed),
+             "decided": agreement(first, second, ties="drop", seed=seed)}
     return {name: {**one, "confusion": one["confusion"].to_dict("index")}
             for name, one in found.items()}
 
 
-def smoothing(result: Mapping[str, Any]) -> dict[str, Any]:
+def acceptable(judge: Mapping[str, Any], own: Mapping[str, Any] | None) -> bool | None:
+    """Whether the judge's kappa may be as high as the annotator's with themselves.
+
+    Args:
+        judge: agreement of judge and annotator, ties as a label of their own.
+        own: the same of the annotator's repeats, if there are any.
+
+    Returns:
+        True if the two intervals overlap or the judge's is higher; None if undecided.
+    """
+    if own is None or own["n"] < MIN_REPEATS:
+        return None
+    if judge["kappa_high"] is None or own["kappa_low"] is None:
+        return None
+    return judge["kappa_high"] >= own["kappa_low"]
+
+
+def implied_smoothing(result: Mapping[str, Any]) -> dict[str, Any]:
     """How many of the judge's decided labels may be wrong: what `dpo.label_smoothing` assumes.
 
     `rate` is the judge's disagreement with the annotator on pairs that both decided, so it takes
@@ -88,32 +115,39 @@ def smoothing(result: Mapping[str, Any]) -> dict[str, Any]:
     d = h + j - 2hj, and one with themselves at 2h(1 - h); from the repeats h follows, and
     `judge_error` is j. `suggestion` is None where the data do not support one.
     """
-    decided, own = result["decided"], (result["self"] or {}).get("decided")
+    decided = result["decided"]
     n = decided["n"]
+    found = {"n": n, **dict.fromkeys(("rate", "low", "high", "annotator_error", "judge_error",
+                                      "suggestion"))}
     if not n:
-        return {"n": 0, "rate": None, "low": None, "high": None, "annotator_error": None,
-                "judge_error": None, "suggestion": None}
-    rate, low, high = 1 - decided["raw"], 1 - decided["ci_high"], 1 - decided["ci_low"]
-    person = judge = None
-    if own and own["n"] and (unsteady := 1 - own["raw"]) < 0.5:
+        return found
+    rate = 1 - decided["raw"]
+    found |= {"rate": rate, "low": 1 - decided["ci_high"], "high": 1 - decided["ci_low"]}
+    own = (result["self"] or {}).get("decided")
+    unsteady = 1 - own["raw"] if own and own["n"] else 1.0
+    if unsteady < 0.5:
         person = (1 - math.sqrt(1 - 2 * unsteady)) / 2
-        judge = max(0.0, (rate - person) / (1 - 2 * person))
-    usable = n >= FEW and high < 0.5
-    return {"n": n, "rate": rate, "low": low, "high": high, "annotator_error": person,
-            "judge_error": judge, "suggestion": round(rate, 2) if usable else None}
+        found["annotator_error"] = person
+        found["judge_error"] = max(0.0, (rate - person) / (1 - 2 * person))
+    if n >= FEW and found["high"] < 0.5:
+        found["suggestion"] = round(rate, 2)
+    return found
 
 
 def _alarms(result: Mapping[str, Any]) -> list[str]:
-    found, ties = [], result["with_ties"]
+    found = []
     slot = result["slot"]["p_first"]
     if slot is not None and not 1 - _FOLLOWS_SLOT < slot < _FOLLOWS_SLOT:
         found.append(f"The judge chose the reply shown {'first' if slot > 0.5 else 'second'} in "
                      f"{max(slot, 1 - slot):.0%} of its decided verdicts: it goes by the place and "
                      "not by the text.")
-    if result["status"] == "ok" and (ties["kappa"] is None or (ties["kappa_low"] or 0) <= 0):
+    if result["status"] != "ok":
+        return found
+    ties = result["with_ties"]
+    if ties["kappa"] is None or (ties["kappa_low"] or 0) <= 0:
         found.append("The judge agrees with the annotator no better than chance would (the "
                      "interval of kappa reaches 0, or there is none).")
-    elif result["status"] == "ok" and ties["ci_high"] < ties["majority_baseline"]:
+    elif ties["ci_high"] < ties["majority_baseline"]:
         found.append("Always giving the annotator's commonest label would agree more often.")
     return found
 
@@ -131,8 +165,9 @@ def sentences(result: Mapping[str, Any] | None) -> list[str]:
     if result["decided"]["n"]:
         lines.append(f"The same reply, on the {result['decided']['n']} pairs that both decided: "
                      f"{_share(result['decided'])}.")
-    lines += [_ceiling(result), f"The judge contradicted itself on {result['flips']} pairs when "
-              "the two replies were exchanged; those count as ties."]
+    lines.append(_ceiling(result))
+    lines.append(f"The judge contradicted itself on {result['flips']} pairs when the two replies "
+                 "were exchanged; those count as ties.")
     if result["status"] == "few":
         lines.append(f"With fewer than {FEW} pairs these figures decide nothing.")
     return lines + [f"ALARM: {text}" for text in result["alarms"]]
@@ -145,7 +180,7 @@ def _ceiling(result: Mapping[str, Any]) -> str:
                 "is unknown (label_human.repeat_fraction).")
     verdict = {True: "the judge's kappa reaches that: it is as good a labeller as this person is "
                      "steady", False: "the judge's kappa stays below that",
-               None: f"fewer than {stats.MIN_RELABELLED} repeats, so no judgement is made of it"}
+               None: f"fewer than {MIN_REPEATS} repeats, so no judgement is made of it"}
     return (f"The ceiling, the annotator against themselves: {_share(own['with_ties'])} on "
             f"{own['with_ties']['n']} repeats; {verdict[result['acceptable']]}.")
 
@@ -182,13 +217,13 @@ def smoothing_note(result: Mapping[str, Any] | None) -> str:
 def confusion(result: Mapping[str, Any]) -> pd.DataFrame:
     """Pairs by the annotator's label (rows) and the judge's (columns), by response."""
     names = {"a": "response 1", "b": "response 2", "tie": "tie"}
-    counts = (result["with_ties"]["confusion"] if result["status"] != "none" else {})
+    counts = result["with_ties"]["confusion"] if result["status"] != "none" else {}
     table = pd.DataFrame(counts, dtype=int).T.rename(index=names, columns=names)
     return table.rename_axis(index="annotator", columns="judge")
 
 
-def disagreements(judged: Sequence[LabeledPair], human: Sequence[LabeledPair], *,
-                  count: int = 3) -> TextTable:
+def disagreement_examples(judged: Sequence[LabeledPair], human: Sequence[LabeledPair], *,
+                          count: int = 3) -> TextTable:
     """The first pairs on which the two decided for different replies, with the judge's reason."""
     judge = labels_on(human, judged)
     reasons = {p.pair.pair_id: p.reasoning for p in judged}

@@ -6,7 +6,7 @@
     ranks        Friedman, Page's trend, consistency of two rankings, similarity against ranking
     position     does the slot decide? does the same pair get the same verdict when swapped?
     strengths    Plackett-Luce worths, with covariates such as position and length
-    agreement    kappa, Krippendorff's alpha, judge against the pool of humans
+    agreement    how far two raters agree, beyond chance
     length       do longer responses win?
     power        smallest detectable difference, prompts needed
     plain        results as JSON can hold them
@@ -17,20 +17,10 @@ every other function refuses a table that has them. An undefined result is NaN a
 `status`; it is never 0 and never an exception.
 """
 
-from persuasion_lib.stats.agreement import (
-    MIN_RELABELLED,
-    agreement,
-    human_pool,
-    krippendorff_alpha,
-)
+from persuasion_lib.stats.agreement import agreement
 from persuasion_lib.stats.blocks import complete_blocks, normalised_scores
 from persuasion_lib.stats.length import length_bias
-from persuasion_lib.stats.position import (
-    combine_orders,
-    consistency_pairs,
-    pair_position_bias,
-    position_bias,
-)
+from persuasion_lib.stats.position import consistency_pairs, pair_position_bias, position_bias
 from persuasion_lib.stats.power import n_for, power
 from persuasion_lib.stats.ranks import (
     consistency_rankings,
@@ -42,15 +32,11 @@ from persuasion_lib.stats.scores import paired_tests, summarise, win_matrix
 from persuasion_lib.stats.strengths import plackett_luce
 
 __all__ = [
-    "MIN_RELABELLED",
     "agreement",
-    "combine_orders",
     "complete_blocks",
     "consistency_pairs",
     "consistency_rankings",
     "friedman",
-    "human_pool",
-    "krippendorff_alpha",
     "length_bias",
     "n_for",
     "normalised_scores",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.records import Label
 
 TOO_FEW = 20  # below this many prompts no verdict on significance is given
 
@@ -27,26 +28,23 @@ def complete_blocks(
 
     Returns:
         (complete table, counts): `n_total`, `n_used`, `n_dropped`, `reasons` {text: prompts},
-        `removed_models` (no value anywhere), `warnings`.
+        `warnings` (of models without any value, which are left out).
 
     Raises:
         DataError: fewer than two models are left, a prompt occurs twice, or a value is infinite.
     """
-    absent = [model for model in table.columns if table[model].isna().all()]
-    present = table.drop(columns=absent) if len(table) else table
+    absent = table.columns[table.isna().all() & (len(table) > 0)]
+    present = table.drop(columns=absent)
     _check_shape(present, repeated=False)
     missing = present.isna()
     dropped = missing.any(axis=1)
     known = reasons or {}
-    why = Counter(
-        known.get(prompt_id) or _name_missing(row)
-        for prompt_id, row in missing[dropped].iterrows()
-    )
+    why = Counter(known.get(prompt_id) or _name_missing(row)
+                  for prompt_id, row in missing[dropped].iterrows())
     counts = {
         "n_total": len(table), "n_used": int((~dropped).sum()), "n_dropped": int(dropped.sum()),
-        "reasons": dict(why), "removed_models": absent if len(table) else [],
-        "warnings": [f"{model} has no value for any prompt and is left out" for model in absent
-                     if len(table)],
+        "reasons": dict(why),
+        "warnings": [f"{model} has no value for any prompt and is left out" for model in absent],
     }
     return check_table(present[~dropped]), counts
 
@@ -90,13 +88,15 @@ def check_table(table: pd.DataFrame, *, repeated: bool = False) -> pd.DataFrame:
 def check_ranks(ranks: pd.DataFrame, *, repeated: bool = False) -> pd.DataFrame:
     """`check_table`, and every row lies in 1..K and sums to K(K+1)/2 (ties as average ranks)."""
     checked = check_table(ranks, repeated=repeated)
-    values, n_models = checked.to_numpy(), checked.shape[1]
-    bad = (values < 1 - _TOLERANCE).any(axis=1) | (values > n_models + _TOLERANCE).any(axis=1)
-    bad |= np.abs(values.sum(axis=1) - n_models * (n_models + 1) / 2) > _TOLERANCE
+    values = checked.to_numpy()
+    n_models = checked.shape[1]
+    total = n_models * (n_models + 1) / 2
+    outside = ((values < 1 - _TOLERANCE) | (values > n_models + _TOLERANCE)).any(axis=1)
+    bad = outside | (np.abs(values.sum(axis=1) - total) > _TOLERANCE)
     if bad.any():
         raise DataError(
             f"prompt_id {checked.index[bad][0]!r} has ranks {values[bad][0].tolist()}: not within "
-            f"1..{n_models} with sum {n_models * (n_models + 1) / 2:g}. Give ties average ranks."
+            f"1..{n_models} with sum {total:g}. Give ties average ranks."
         )
     return checked
 
@@ -122,11 +122,21 @@ def check_positions(positions: pd.DataFrame, ranks: pd.DataFrame) -> pd.DataFram
 def same_prompts(first: pd.DataFrame, second: pd.DataFrame, names: str) -> pd.DataFrame:
     """`second` in the row and column order of `first`; both must hold the same ones."""
     if set(first.index) != set(second.index) or set(first.columns) != set(second.columns):
-        only = set(first.index) ^ set(second.index)
-        raise DataError(f"{names} differ in their prompts or models"
-                        f"{f' (for example prompt_id {min(only, key=str)!r})' if only else ''}. "
+        only = sorted(set(first.index) ^ set(second.index), key=str)
+        example = f" (for example prompt_id {only[0]!r})" if only else ""
+        raise DataError(f"{names} differ in their prompts or models{example}. "
                         "Keep the prompts that both have.")
     return second.loc[first.index, first.columns]
+
+
+def clean_labels(labels: Iterable[Label | None]) -> pd.Series:
+    """Labels "a", "b", "tie", missing where None or NaN; anything else is an error."""
+    values = labels if isinstance(labels, pd.Series) else pd.Series(list(labels), dtype=object)
+    strange = ~(values.isin(["a", "b", "tie"]) | values.isna())
+    if strange.any():
+        raise DataError(f"item {values.index[strange][0]!r} has the label "
+                        f"{values[strange].iloc[0]!r}; use 'a', 'b', 'tie', or None for unscored.")
+    return values
 
 
 def _check_shape(table: pd.DataFrame, *, repeated: bool) -> None:

@@ -1,22 +1,16 @@
-"""Do longer responses win, and what is left of the models' strengths when length is allowed for?"""
+"""Do longer responses win?"""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
-from scipy.linalg import helmert
 from statsmodels.stats.proportion import proportion_confint
-from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
 
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.stats.position import clean_labels
-from persuasion_lib.stats.resample import binomial_p
-
-_DIVERGED = 15.0
+from persuasion_lib.stats.blocks import clean_labels
 
 
 def length_bias(
@@ -26,30 +20,26 @@ def length_bias(
 
     Args:
         pairs: one row per pair: label ("a", "b", "tie" or None), length_a, length_b (characters);
-            prompt_id if pairs share prompts, so that every interval allows for it; model_a and
-            model_b if strengths are wanted.
+            prompt_id if pairs share prompts, so that every interval allows for it.
         min_difference: pairs whose lengths differ by no more are left out of `p_prefer_longer`.
 
     Returns:
-        n (scored), n_null, ties, n_considered, prefer_longer, p_prefer_longer, ci_low, ci_high
-        (Wilson, of the effective number of pairs), p (exact binomial, or the test of clusters);
-        mean_difference (winner - loser, characters), difference_se, difference_low,
-        difference_high, difference_p (paired t); sd, beta_length (log-odds per
-        tanh(difference / sd)), beta_low, beta_high, status ("ok", "n<2", "constant": all pairs
-        equally long, "separable": length decides every verdict); strengths (per model: raw,
-        length_adjusted; log-odds summing to 0) or None.
+        n (scored), n_null, ties, n_considered, p_prefer_longer, ci_low, ci_high (Wilson, of the
+        effective number of pairs); mean_difference (winner - loser, characters), difference_se,
+        difference_low, difference_high, difference_p (paired t, prompts as clusters); status
+        ("ok", "n<2", "constant": lengths that never vary).
     """
     table, n_null = _checked(pairs)
     gap = (table["length_a"] - table["length_b"]).to_numpy(dtype=float)
-    y = table["label"].map({"a": 1.0, "tie": 0.5, "b": 0.0}).to_numpy(dtype=float)
-    decided = y != 0.5
-    considered = decided & (np.abs(gap) > min_difference)
+    won = table["label"].map({"a": 1.0, "tie": 0.0, "b": -1.0}).to_numpy(dtype=float)
     prompts = table["prompt_id"].to_numpy() if "prompt_id" in table else np.arange(len(table))
+    decided = won != 0
+    considered = decided & (np.abs(gap) > min_difference)
     return {
         "n": len(table), "n_null": n_null, "ties": int((~decided).sum()),
-        **_longer(((gap > 0) == (y == 1))[considered], prompts[considered], confidence),
-        **_difference((gap * np.sign(y - 0.5))[decided], prompts[decided], confidence),
-        **_length_terms(table, gap, y, confidence),
+        **_longer((gap * won > 0)[considered], prompts[considered], confidence),
+        **_difference((gap * won)[decided], prompts[decided], confidence),
+        "status": _status(gap),
     }
 
 
@@ -65,22 +55,30 @@ def _checked(pairs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return pairs[scored], int((~scored).sum())
 
 
+def _status(gap: np.ndarray) -> str:
+    if len(gap) < 2:
+        return "n<2"
+    return "ok" if np.ptp(gap) > 0 else "constant"
+
+
 def _longer(hits: np.ndarray, prompts: np.ndarray, confidence: float) -> dict[str, Any]:
     """Share of verdicts for the longer response; related pairs count for fewer than they are."""
-    n, longer = len(hits), int(hits.sum())
-    share = longer / n if n else np.nan
+    n = len(hits)
+    if n == 0:
+        nothing = dict.fromkeys(("p_prefer_longer", "ci_low", "ci_high"), np.nan)
+        return {"n_considered": 0, **nothing}
+    share = float(hits.mean())
+    n_prompts = len(np.unique(prompts))
     related = _related_mean(hits - 0.5, prompts, confidence)
-    if n and len(np.unique(prompts)) == n:
-        effective, p = float(n), binomial_p(longer, n)
+    if n_prompts == n:
+        effective = n
     elif related is None:       # all alike: a prompt is one observation
-        effective = float(len(np.unique(prompts)))
-        p = binomial_p(round(share * effective), round(effective)) if n else np.nan
+        effective = n_prompts
     else:
-        effective, p = min(n, share * (1 - share) / related["se"] ** 2), related["p"]
-    low, high = proportion_confint(share * effective, effective, 1 - confidence, "wilson"
-                                   ) if n else (np.nan, np.nan)
-    return {"n_considered": n, "prefer_longer": longer, "p_prefer_longer": share,
-            "ci_low": float(low), "ci_high": float(high), "p": p}
+        effective = min(n, share * (1 - share) / related["se"] ** 2)
+    low, high = proportion_confint(share * effective, effective, 1 - confidence, "wilson")
+    return {"n_considered": n, "p_prefer_longer": share, "ci_low": float(low),
+            "ci_high": float(high)}
 
 
 def _difference(values: np.ndarray, prompts: np.ndarray, confidence: float) -> dict[str, float]:
@@ -105,58 +103,3 @@ def _related_mean(values: np.ndarray, prompts: np.ndarray,
     low, high = fit.conf_int(1 - confidence)[0]
     return {"se": float(fit.bse[0]), "low": float(low), "high": float(high),
             "p": float(fit.pvalues[0])}
-
-
-def _length_terms(
-    table: pd.DataFrame, gap: np.ndarray, y: np.ndarray, confidence: float
-) -> dict[str, Any]:
-    sd = float(gap.std(ddof=1)) if len(gap) > 1 else np.nan
-    out = {"sd": sd, "beta_length": np.nan, "beta_low": np.nan, "beta_high": np.nan,
-           "strengths": None, "status": "n<2" if len(gap) < 2 else "ok"}
-    if len(gap) < 2 or not np.any(gap) or sd == 0:
-        return {**out, "status": out["status"] if len(gap) < 2 else "constant"}
-    length = np.tanh(gap / sd)[:, None]
-    clusters = pd.factorize(table["prompt_id"])[0] if "prompt_id" in table else None
-    if clusters is not None and clusters.max() == 0:
-        clusters = None     # one prompt: nothing to cluster over
-    fit = _logistic(y, length, clusters, confidence)
-    if fit is None:
-        out["status"] = "separable"
-    else:
-        out |= {"beta_length": float(fit[0][0]), "beta_low": float(fit[1][0, 0]),
-                "beta_high": float(fit[1][0, 1])}
-    if {"model_a", "model_b"} <= set(table.columns):
-        out["strengths"] = _strengths(table, length, y, confidence)
-    return out
-
-
-def _strengths(
-    table: pd.DataFrame, length: np.ndarray, y: np.ndarray, confidence: float
-) -> pd.DataFrame:
-    """Bradley-Terry log-strengths without and with the length term, a tie half a win."""
-    models = pd.unique(table[["model_a", "model_b"]].to_numpy().ravel())
-    contrasts = helmert(len(models)).T
-    place = pd.Index(models).get_indexer
-    x = contrasts[place(table["model_a"])] - contrasts[place(table["model_b"])]
-    out = pd.DataFrame(np.nan, pd.Index(models, name="model"), ["raw", "length_adjusted"])
-    for name, design in (("raw", x), ("length_adjusted", np.hstack([x, length]))):
-        fit = _logistic(y, design, None, confidence)
-        if fit is not None:
-            out[name] = contrasts @ fit[0][: len(models) - 1]
-    return out
-
-
-def _logistic(
-    y: np.ndarray, x: np.ndarray, clusters: np.ndarray | None, confidence: float
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """(coefficients, intervals) without an intercept, or None where no finite estimate exists."""
-    model = sm.GLM(y, x, family=sm.families.Binomial())
-    robust = {"cov_type": "HC0"} if clusters is None else {
-        "cov_type": "cluster", "cov_kwds": {"groups": clusters}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PerfectSeparationWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        fit = model.fit(**robust)
-    if not fit.converged or not np.abs(fit.params).max() < _DIVERGED:
-        return None
-    return fit.params, fit.conf_int(1 - confidence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from itertools import combinations, permutations
+from itertools import permutations
 from math import factorial
 from typing import Any
 
@@ -14,9 +14,7 @@ from scipy import stats
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.stats.blocks import check_ranks, check_table, same_prompts
-from persuasion_lib.stats.resample import LARGE_N, mean_intervals
-
-_CHUNK = 2_000_000
+from persuasion_lib.stats.resample import CHUNK, LARGE_N, Resampling, mean_interval, share
 
 
 def friedman(ranks: pd.DataFrame) -> dict[str, Any]:
@@ -31,15 +29,22 @@ def friedman(ranks: pd.DataFrame) -> dict[str, Any]:
 def friedman_test(values: np.ndarray) -> dict[str, Any]:
     """`friedman` on an array of shape (n_prompts, K); only the order within a row matters."""
     n, k = values.shape
-    empty = {"chi2": np.nan, "df": k - 1, "p": np.nan, "kendall_w": np.nan, "n": n}
-    if n < 2 or k < 3:
-        return {**empty, "status": "n<2" if n < 2 else "K<3"}
-    if (np.ptp(values, axis=1) == 0).all():
-        return {**empty, "status": "constant"}
-    result = stats.friedmanchisquare(*values.T)
-    chi2 = float(result.statistic)
-    return {**empty, "chi2": chi2, "p": float(result.pvalue), "kendall_w": chi2 / (n * (k - 1)),
-            "status": "ok"}
+    result = {"chi2": np.nan, "df": k - 1, "p": np.nan, "kendall_w": np.nan, "n": n,
+              "status": _testable(values)}
+    if result["status"] == "ok":
+        test = stats.friedmanchisquare(*values.T)
+        chi2 = float(test.statistic)
+        result |= {"chi2": chi2, "p": float(test.pvalue), "kendall_w": chi2 / (n * (k - 1))}
+    return result
+
+
+def _testable(values: np.ndarray) -> str:
+    n, k = values.shape
+    if n < 2:
+        return "n<2"
+    if k < 3:
+        return "K<3"
+    return "constant" if (np.ptp(values, axis=1) == 0).all() else "ok"
 
 
 def page_trend(ranks: pd.DataFrame, best_first: Sequence[str]) -> dict[str, Any]:
@@ -50,64 +55,50 @@ def page_trend(ranks: pd.DataFrame, best_first: Sequence[str]) -> dict[str, Any]
         best_first: three or more of the models, the predicted best first.
 
     Returns:
-        order, L, p, method ("exact" or "asymptotic"), n, status.
+        order, p, n, status.
     """
     unknown = [model for model in best_first if model not in ranks.columns]
     if unknown:
         raise DataError(f"the predicted order names {unknown}, which have no ranks.")
     values = check_table(ranks)[list(best_first)].to_numpy()
-    n, k = values.shape
-    empty = {"order": list(best_first), "L": np.nan, "p": np.nan, "method": "", "n": n}
-    if n < 2 or k < 3:
-        return {**empty, "status": "n<2" if n < 2 else "K<3"}
-    if (np.ptp(values, axis=1) == 0).all():
-        return {**empty, "status": "constant"}
-    result = stats.page_trend_test(values)
-    return {**empty, "L": float(result.statistic), "p": float(result.pvalue),
-            "method": result.method, "status": "ok"}
+    status = _testable(values)
+    p = float(stats.page_trend_test(values).pvalue) if status == "ok" else np.nan
+    return {"order": list(best_first), "p": p, "n": len(values), "status": status}
 
 
 def consistency_rankings(
-    first: pd.DataFrame, second: pd.DataFrame, *, confidence: float = 0.95,
-    n_resamples: int = 9_999, seed: int = 0,
+    first: pd.DataFrame, second: pd.DataFrame, **options: Any
 ) -> dict[str, Any]:
     """Does the judge rank the same responses alike in two orders of presentation?
 
     Args:
         first, second: ranks by model (not by slot) for the same prompts.
+        options: fields of `Resampling`.
 
     Returns:
         tau (mean within-prompt Kendall tau-b), ci_low, ci_high, ci_method, identical (share of
         prompts with equal rankings), top1_same (share with the same best; tied firsts must tie in
         both), n_total, n_used, n_constant (a ranking all tied: no tau, left out), status.
     """
-    one = check_ranks(first)
-    two = same_prompts(one, check_ranks(second), "the two rankings")
-    tau = kendall_tau_rows(one.to_numpy(), two.to_numpy())
+    table = check_ranks(first)
+    one = table.to_numpy()
+    two = same_prompts(table, check_ranks(second), "the two rankings").to_numpy()
+    tau = kendall_tau_rows(one, two)
     used = tau[np.isfinite(tau)]
-    tops = [values == values.min(axis=1, keepdims=True) for values in (one.values, two.values)]
-    same_top = (tops[0] == tops[1]).all(axis=1)
+    best_one = one == one.min(axis=1, keepdims=True)
+    best_two = two == two.min(axis=1, keepdims=True)
     return {
-        **_mean_with_interval(used, "tau", confidence, n_resamples, seed),
-        "identical": _share((one.to_numpy() == two.to_numpy()).all(axis=1)),
-        "top1_same": _share(same_top),
+        "tau": share(used), **_interval(used, Resampling(**options)),
+        "identical": share((one == two).all(axis=1)),
+        "top1_same": share((best_one == best_two).all(axis=1)),
         "n_total": len(one), "n_used": len(used), "n_constant": len(one) - len(used),
     }
 
 
-def _share(hits: np.ndarray) -> float:
-    return float(hits.mean()) if len(hits) else np.nan
-
-
-def _mean_with_interval(
-    values: np.ndarray, name: str, confidence: float, n_resamples: int, seed: int
-) -> dict[str, Any]:
-    interval = mean_intervals(values[:, None], confidence=confidence, n_resamples=n_resamples,
-                              seed=seed)
-    status = "n<2" if len(values) < 2 else "constant" if np.ptp(values) == 0 else "ok"
-    return {name: float(values.mean()) if len(values) else np.nan,
-            "ci_low": float(interval.low[0]), "ci_high": float(interval.high[0]),
-            "ci_method": interval.method[0], "status": status}
+def _interval(values: np.ndarray, how: Resampling) -> dict[str, Any]:
+    low, high, method = mean_interval(values, how)
+    status = {"n<2": "n<2", "degenerate": "constant"}.get(method, "ok")
+    return {"ci_low": low, "ci_high": high, "ci_method": method, "status": status}
 
 
 def kendall_tau_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -115,40 +106,46 @@ def kendall_tau_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     `scipy.stats.kendalltau` takes one pair of vectors at a time: 30 s for 100,000 prompts.
     """
-    left, right = (np.column_stack([np.sign(v[:, i] - v[:, j])
-                                    for i, j in combinations(range(v.shape[1]), 2)])
-                   for v in (x, y))
+    left = _signs(x)
+    right = _signs(y)
     scale = np.sqrt((left**2).sum(axis=1) * (right**2).sum(axis=1))
     with np.errstate(invalid="ignore"):
         return (left * right).sum(axis=1) / scale
 
 
+def _signs(values: np.ndarray) -> np.ndarray:
+    """Which of each two columns is larger: 1 the first, -1 the second, 0 neither."""
+    first, second = np.triu_indices(values.shape[1], 1)
+    return np.sign(values[:, first] - values[:, second])
+
+
 def similarity_vs_rank(
-    similarity: pd.DataFrame, scores: pd.DataFrame, *, confidence: float = 0.95,
-    n_resamples: int = 9_999, seed: int = 0,
+    similarity: pd.DataFrame, scores: pd.DataFrame, **options: Any
 ) -> dict[str, Any]:
     """Within a prompt, does the response more similar to the oracle score higher?
 
     Args:
         similarity: prompts x models, cosine.
         scores: prompts x models, higher is better (never pooled over prompts).
+        options: fields of `Resampling`.
 
     Returns:
         rho (mean within-prompt Spearman), ci_low, ci_high, ci_method, p (model labels permuted
         within prompts), p_method, n_total, n_used, n_constant, status; `system`: the correlation
         of the models' means, described without a test.
     """
+    how = Resampling(**options)
     cosine = _cosine(check_table(similarity))
     judged = same_prompts(cosine, check_table(scores), "similarities and scores")
     ranked = [stats.rankdata(t.to_numpy(), axis=1) for t in (cosine, judged)]
     usable = np.all([np.ptp(r, axis=1) > 0 for r in ranked], axis=0)
     x, y = (_standardise(r[usable]) for r in ranked)
     rho = (x * y).sum(axis=1)
-    p, method = _label_permutation_p(x, y, n_resamples, seed)
+    p, method = _label_permutation_p(x, y, how)
     return {
-        **_mean_with_interval(rho, "rho", confidence, n_resamples, seed), "p": p,
-        "p_method": method, "n_total": len(cosine), "n_used": len(rho),
-        "n_constant": len(cosine) - len(rho), "system": _system_correlation(cosine, judged),
+        "rho": share(rho), **_interval(rho, how), "p": p, "p_method": method,
+        "n_total": len(cosine), "n_used": len(rho), "n_constant": len(cosine) - len(rho),
+        "system": _system_correlation(cosine, judged),
     }
 
 
@@ -166,9 +163,7 @@ def _standardise(ranked: np.ndarray) -> np.ndarray:
     return centred / np.linalg.norm(centred, axis=1, keepdims=True)
 
 
-def _label_permutation_p(
-    x: np.ndarray, y: np.ndarray, n_resamples: int, seed: int
-) -> tuple[float, str]:
+def _label_permutation_p(x: np.ndarray, y: np.ndarray, how: Resampling) -> tuple[float, str]:
     """Two-sided p of the mean row correlation when models are relabelled within each prompt.
 
     scipy's permutation_test would move all prompts together; here each moves on its own. Above
@@ -180,21 +175,25 @@ def _label_permutation_p(
     observed = abs((x * y).sum())
     if n > LARGE_N:
         return float(2 * stats.norm.sf(observed / np.sqrt(n / (k - 1)))), "normal"
-    rng, size = np.random.default_rng(seed), max(1, _CHUNK // n)
+    # every relabelling of every prompt is computed once, and then only looked up
     relabelled = np.stack([(x * y[:, list(p)]).sum(axis=1) for p in permutations(range(k))])
+    rng = np.random.default_rng(how.seed)
+    size = max(1, CHUNK // n)
     beyond = 0
-    for start in range(0, n_resamples, size):
-        draws = rng.integers(len(relabelled), size=(min(size, n_resamples - start), n))
+    for start in range(0, how.n_resamples, size):
+        draws = rng.integers(len(relabelled), size=(min(size, how.n_resamples - start), n))
         totals = relabelled[draws, np.arange(n)].sum(axis=1)
         beyond += int((np.abs(totals) >= observed - 1e-9).sum())
-    return (beyond + 1) / (n_resamples + 1), "permutation"
+    return (beyond + 1) / (how.n_resamples + 1), "permutation"
 
 
 def _system_correlation(cosine: pd.DataFrame, judged: pd.DataFrame) -> dict[str, Any]:
-    k, means = cosine.shape[1], (cosine.mean(), judged.mean())
+    k = cosine.shape[1]
+    rho = np.nan
+    if len(cosine) and k > 2:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", stats.ConstantInputWarning)
+            rho = float(stats.spearmanr(cosine.mean(), judged.mean()).statistic)
     smallest = 2 / factorial(k)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)
-        rho = float(stats.spearmanr(*means).statistic) if len(cosine) and k > 2 else np.nan
     reach = "cannot reach p<.05" if smallest >= 0.05 else f"smallest possible p is {smallest:.3f}"
     return {"rho": rho, "n": k, "p": None, "note": f"n={k}: {reach}"}

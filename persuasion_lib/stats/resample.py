@@ -13,8 +13,16 @@ import numpy as np
 from scipy import stats
 
 LARGE_N = 2_000
+CHUNK = 2_000_000  # numbers held at a time while resampling: 16 MB
 
-_CHUNK = 2_000_000  # numbers held at a time while resampling: 16 MB
+
+@dataclass(frozen=True)
+class Resampling:
+    """How uncertainty is computed; every public function takes these fields as keywords."""
+
+    confidence: float = 0.95  # coverage of an interval, a fraction
+    n_resamples: int = 9_999
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -31,9 +39,7 @@ class MeanIntervals:
     means: np.ndarray
 
 
-def mean_intervals(
-    values: np.ndarray, *, confidence: float, n_resamples: int, seed: int
-) -> MeanIntervals:
+def mean_intervals(values: np.ndarray, how: Resampling) -> MeanIntervals:
     """Intervals for the column means of `values`, shape (n_prompts, k), resampling whole rows.
 
     BCa; percentile where BCa is undefined; (c, c) "degenerate" for a constant; Student's t above
@@ -42,54 +48,73 @@ def mean_intervals(
     n, k = values.shape
     if n < 2:
         nothing = np.full(k, np.nan)
-        return MeanIntervals(nothing, nothing.copy(), ["n<2"] * k, np.full((0, k), np.nan))
-    rng = np.random.default_rng(seed)
-    if n > LARGE_N:
-        centre, covariance = values.mean(axis=0), np.atleast_2d(np.cov(values.T)) / n
-        half = stats.t.ppf((1 + confidence) / 2, n - 1) * np.sqrt(np.diag(covariance))
-        means = rng.multivariate_normal(centre, covariance, n_resamples, method="eigh")
-        low, high, method = centre - half, centre + half, ["t"] * k
-    else:
-        low, high, method, means = _bca(values, confidence, n_resamples, rng)
+        return MeanIntervals(nothing, nothing, ["n<2"] * k, np.empty((0, k)))
+    found = _student_t(values, how) if n > LARGE_N else _bca(values, how)
     for column in np.flatnonzero(np.ptp(values, axis=0) == 0):
-        low[column] = high[column] = values[0, column]
-        method[column] = "degenerate"
-    return MeanIntervals(low, high, method, means)
+        found.low[column] = found.high[column] = values[0, column]
+        found.method[column] = "degenerate"
+    return found
 
 
-def _bca(
-    values: np.ndarray, confidence: float, n_resamples: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
+def mean_interval(values: np.ndarray, how: Resampling) -> tuple[float, float, str]:
+    """(low, high, method) of `mean_intervals` for one measure, shape (n_prompts,)."""
+    found = mean_intervals(values[:, None], how)
+    return float(found.low[0]), float(found.high[0]), found.method[0]
+
+
+def _student_t(values: np.ndarray, how: Resampling) -> MeanIntervals:
+    n, k = values.shape
+    centre = values.mean(axis=0)
+    covariance = np.atleast_2d(np.cov(values.T)) / n
+    half = stats.t.ppf((1 + how.confidence) / 2, n - 1) * np.sqrt(np.diag(covariance))
+    means = np.random.default_rng(how.seed).multivariate_normal(
+        centre, covariance, how.n_resamples, method="eigh")
+    return MeanIntervals(centre - half, centre + half, ["t"] * k, means)
+
+
+def _bca(values: np.ndarray, how: Resampling) -> MeanIntervals:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # a degenerate column comes back as NaN, handled below
         result = stats.bootstrap(
-            (values,), np.mean, axis=0, vectorized=True, method="BCa", rng=rng,
-            confidence_level=confidence, n_resamples=n_resamples,
-            batch=max(1, _CHUNK // values.size),
+            (values,), np.mean, axis=0, vectorized=True, method="BCa",
+            rng=np.random.default_rng(how.seed), confidence_level=how.confidence,
+            n_resamples=how.n_resamples, batch=max(1, CHUNK // values.size),
         )
     means = result.bootstrap_distribution.T
-    tails = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-    low, high = np.array(result.confidence_interval.low), np.array(result.confidence_interval.high)
-    undefined = np.isnan(low) | np.isnan(high)
-    low, high = np.where(undefined, tails[0], low), np.where(undefined, tails[1], high)
-    return low, high, ["percentile" if bad else "bca" for bad in undefined], means
+    bca = np.array(result.confidence_interval)
+    undefined = np.isnan(bca).any(axis=0)
+    low, high = np.where(undefined, percentiles(means, how.confidence), bca)
+    return MeanIntervals(low, high, np.where(undefined, "percentile", "bca").tolist(), means)
 
 
-def sign_flip_p(differences: np.ndarray, *, n_resamples: int, seed: int) -> tuple[np.ndarray, str]:
+def percentiles(
+    samples: np.ndarray, confidence: float, *, method: str = "linear"
+) -> np.ndarray:
+    """Percentile interval of each column of `samples`: an array of (low, high), NaN of nothing."""
+    if not len(samples):
+        return np.full((2, *samples.shape[1:]), np.nan)
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    return np.quantile(samples, tails, axis=0, method=method)
+
+
+def sign_flip_p(differences: np.ndarray, how: Resampling) -> tuple[np.ndarray, str]:
     """Two-sided p of each column mean being 0; `differences` has shape (n_prompts, k).
 
     Signs are flipped prompt by prompt (`scipy.stats.permutation_test`): p = (b+1)/(B+1), or exact
     when 2**n_prompts <= n_resamples. Above `LARGE_N` prompts the paired t-test.
 
     Returns:
-        (p of shape (k,), "permutation" or "t").
+        (p of shape (k,), "permutation", "t" or "n<2").
     """
-    if len(differences) > LARGE_N:
+    n, k = differences.shape
+    if n < 2:
+        return np.full(k, np.nan), "n<2"
+    if n > LARGE_N:
         return _t_p(differences), "t"
     result = stats.permutation_test(
         (differences,), lambda x, axis: np.abs(x.mean(axis=axis)), permutation_type="samples",
-        vectorized=True, n_resamples=n_resamples, alternative="greater", axis=0,
-        rng=np.random.default_rng(seed), batch=max(1, _CHUNK // differences.size),
+        vectorized=True, n_resamples=how.n_resamples, alternative="greater", axis=0,
+        rng=np.random.default_rng(how.seed), batch=max(1, CHUNK // differences.size),
     )
     return np.atleast_1d(result.pvalue), "permutation"
 
@@ -109,6 +134,11 @@ def spread(values: np.ndarray) -> np.ndarray:
     if len(values) < 2:
         return np.full(values.shape[1], np.nan)
     return np.where(np.ptp(values, axis=0) == 0, 0.0, values.std(axis=0, ddof=1))
+
+
+def share(hits: np.ndarray) -> float:
+    """Share of True; NaN of nothing."""
+    return float(np.mean(hits)) if len(hits) else np.nan
 
 
 def wilson(successes: int, n: int, *, confidence: float) -> tuple[float, float]:

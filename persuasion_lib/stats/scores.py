@@ -13,34 +13,45 @@ from statsmodels.stats.multitest import multipletests
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.stats.blocks import TOO_FEW, check_ranks, check_table
 from persuasion_lib.stats.power import power
-from persuasion_lib.stats.resample import mean_intervals, sign_flip_p, spread, wilson
+from persuasion_lib.stats.resample import (
+    Resampling,
+    mean_interval,
+    mean_intervals,
+    percentiles,
+    share,
+    sign_flip_p,
+    spread,
+    wilson,
+)
 
 
-def summarise(
-    scores: pd.DataFrame, *, confidence: float = 0.95, n_resamples: int = 9_999, seed: int = 0
-) -> pd.DataFrame:
+def summarise(scores: pd.DataFrame, **options: Any) -> pd.DataFrame:
     """One row per model: how high it scores, and how sure we are over prompts.
 
     Args:
         scores: prompts x models, higher is better.
+        options: fields of `Resampling`.
 
     Returns:
         n, mean, sd (ddof 1), se, ci_low, ci_high, ci_method, first_rate (share of prompts where it
         is best, ties split), mean_rank (1 best), prob_best (share of resamples where its mean is
         highest), rank_low, rank_high (interval of its place among the models), status.
     """
+    how = Resampling(**options)
     table = check_table(scores)
-    values, n = table.to_numpy(), len(table)
-    interval = mean_intervals(values, confidence=confidence, n_resamples=n_resamples, seed=seed)
+    values = table.to_numpy()
+    n = len(table)
+    interval = mean_intervals(values, how)
+    places = stats.rankdata(-interval.means, axis=1)
+    rank_low, rank_high = percentiles(places, how.confidence, method="inverted_cdf")
     sd = spread(values)
-    low, high = _place_interval(interval.means, confidence)
     return pd.DataFrame({
-        "n": n, "mean": _mean(values), "sd": sd, "se": sd / np.sqrt(max(n, 1)),
+        "n": n, "mean": column_means(values), "sd": sd, "se": sd / np.sqrt(max(n, 1)),
         "ci_low": interval.low, "ci_high": interval.high, "ci_method": interval.method,
-        "first_rate": _mean(best_share(values)),
-        "mean_rank": _mean(stats.rankdata(-values, axis=1)),
-        "prob_best": _mean(best_share(interval.means)), "rank_low": low, "rank_high": high,
-        "status": [_status(n, spread) for spread in sd],
+        "first_rate": column_means(best_share(values)),
+        "mean_rank": column_means(stats.rankdata(-values, axis=1)),
+        "prob_best": column_means(best_share(interval.means)),
+        "rank_low": rank_low, "rank_high": rank_high, "status": [_status(n, s) for s in sd],
     }, index=pd.Index(table.columns, name="model"))
 
 
@@ -50,15 +61,9 @@ def best_share(values: np.ndarray) -> np.ndarray:
     return top / top.sum(axis=1, keepdims=True)
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
+def column_means(values: np.ndarray) -> np.ndarray:
+    """Mean of each column; NaN without rows."""
     return values.mean(axis=0) if len(values) else np.full(values.shape[1], np.nan)
-
-
-def _place_interval(means: np.ndarray, confidence: float) -> np.ndarray:
-    if not len(means):
-        return np.full((2, means.shape[1]), np.nan)
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    return np.quantile(stats.rankdata(-means, axis=1), tails, axis=0, method="inverted_cdf")
 
 
 def _status(n: int, sd: float) -> str:
@@ -69,11 +74,14 @@ def _status(n: int, sd: float) -> str:
 
 def paired_tests(
     scores: pd.DataFrame, *, primary: tuple[str, str] | None = None, alpha: float = 0.05,
-    confidence: float = 0.95, n_resamples: int = 9_999, seed: int = 0,
+    **options: Any,
 ) -> pd.DataFrame:
     """One row per pair of models (a before b in column order), compared within prompts.
 
     The declared `primary` pair is tested once, unadjusted; all others form one Holm family.
+
+    Args:
+        options: fields of `Resampling`.
 
     Returns:
         a, b, family ("primary" or "holm"), n, mean_diff (a - b), se, ci_low, ci_high, ci_method,
@@ -82,24 +90,21 @@ def paired_tests(
         prompts), mde80, mde80_holm (smallest detectable difference, at alpha and at alpha/m),
         status ("ok", "too_few", "constant", "n<2").
     """
+    how = Resampling(**options)
     table = check_table(scores)
     pairs = list(combinations(table.columns, 2))
-    is_primary = _primary_mask(pairs, primary)
-    first, second = (table[[pair[side] for pair in pairs]].to_numpy() for side in (0, 1))
-    # multiples of 1/(K-1) are not exact in floating point: without rounding, equal steps differ
-    differences = np.round(first - second, 12)
-    options = {"n_resamples": n_resamples, "seed": seed}
-    interval = mean_intervals(differences, confidence=confidence, **options)
-    result = pd.DataFrame([
-        {"a": a, "b": b, "family": "primary" if chosen else "holm", **_effect(column)}
-        for (a, b), chosen, column in zip(pairs, is_primary, differences.T, strict=True)
-    ])
-    for place, name in enumerate(("low", "high", "method"), start=6):
-        result.insert(place, f"ci_{name}", getattr(interval, name))
-    return _add_tests(result, differences, is_primary, alpha=alpha, **options)
+    declared = _declared(pairs, primary)
+    differences = _differences(table, pairs)
+    interval = mean_intervals(differences, how)
+    result = pd.DataFrame(pairs, columns=["a", "b"])
+    result["family"] = np.where(declared, "primary", "holm")
+    result = result.join(pd.DataFrame([_effect(column) for column in differences.T]))
+    result = result.assign(ci_low=interval.low, ci_high=interval.high, ci_method=interval.method)
+    return _add_tests(result, differences, declared, alpha, how)
 
 
-def _primary_mask(pairs: list[tuple], primary: tuple[str, str] | None) -> np.ndarray:
+def _declared(pairs: list[tuple], primary: tuple[str, str] | None) -> np.ndarray:
+    """Which of the pairs is the primary one, shape (n_pairs,)."""
     mask = np.array([primary is not None and set(pair) == set(primary) for pair in pairs])
     if primary is not None and not mask.any():
         raise DataError(f"the primary comparison {tuple(primary)} is not among the models "
@@ -108,53 +113,61 @@ def _primary_mask(pairs: list[tuple], primary: tuple[str, str] | None) -> np.nda
     return mask
 
 
+def _differences(table: pd.DataFrame, pairs: list[tuple]) -> np.ndarray:
+    """First minus second of each pair, shape (n_prompts, n_pairs)."""
+    first = table[[a for a, _ in pairs]].to_numpy()
+    second = table[[b for _, b in pairs]].to_numpy()
+    # multiples of 1/(K-1) are not exact in floating point: without rounding, equal steps differ
+    return np.round(first - second, 12)
+
+
 def _effect(difference: np.ndarray) -> dict[str, Any]:
     n = len(difference)
     sd = float(spread(difference[:, None])[0])
-    win, loss = int((difference > 0).sum()), int((difference < 0).sum())
     mean = difference.mean() if n else np.nan
+    win = int((difference > 0).sum())
+    loss = int((difference < 0).sum())
+    tie = n - win - loss
     return {
         "n": n, "mean_diff": mean, "se": sd / np.sqrt(max(n, 1)),
-        "win": win, "tie": n - win - loss, "loss": loss,
-        "win_rate": (win + (n - win - loss) / 2) / n if n else np.nan,
+        "win": win, "tie": tie, "loss": loss, "win_rate": (win + tie / 2) / n if n else np.nan,
         "rank_biserial": _rank_biserial(difference), "d_z": mean / sd if sd > 0 else np.nan,
     }
 
 
 def _rank_biserial(difference: np.ndarray) -> float:
     """(R+ - R-) / (R+ + R-), zero differences left out; 0 if none remain (Kerby 2014)."""
+    if not len(difference):
+        return np.nan
     moved = difference[difference != 0]
-    if not len(moved):
-        return 0.0 if len(difference) else np.nan
     ranks = stats.rankdata(np.abs(moved))
-    return float((ranks * np.sign(moved)).sum() / ranks.sum())
+    return float((ranks * np.sign(moved)).sum() / max(ranks.sum(), 1))
 
 
 def _add_tests(
-    result: pd.DataFrame, differences: np.ndarray, is_primary: np.ndarray, *, alpha: float,
-    n_resamples: int, seed: int,
+    result: pd.DataFrame, differences: np.ndarray, declared: np.ndarray, alpha: float,
+    how: Resampling,
 ) -> pd.DataFrame:
-    n, k = differences.shape
-    p_perm, method = np.full(k, np.nan), "n<2"
-    if n > 1:
-        p_perm, method = sign_flip_p(differences, n_resamples=n_resamples, seed=seed)
-    p_holm, m = holm(p_perm, ~is_primary)
+    n = len(differences)
+    p_perm, method = sign_flip_p(differences, how)
+    p_holm, m = holm(p_perm, ~declared)
     sd = result["se"] * np.sqrt(max(n, 1))
-    decided = n >= TOO_FEW
+    tests = np.where(declared, 1, max(m, 1))
+    verdicts = [bool(p < alpha) if n >= TOO_FEW else None for p in p_holm]
     return result.assign(
         p_perm=p_perm, p_method=method, p_wilcoxon=[_wilcoxon_p(c) for c in differences.T],
         p_t=[_paired_t_p(c) for c in differences.T], p_holm=p_holm,
-        significant=pd.Series([bool(p < alpha) if decided else None for p in p_holm], dtype=object),
+        significant=pd.Series(verdicts, dtype=object),
         mde80=[power(n, s, alpha=alpha) for s in sd],
-        mde80_holm=[power(n, s, alpha=alpha, m=1 if own else max(m, 1))
-                    for s, own in zip(sd, is_primary, strict=True)],
+        mde80_holm=[power(n, s, alpha=alpha, m=k) for s, k in zip(sd, tests, strict=True)],
         status=[_test_status(n, s) for s in sd],
     )
 
 
 def holm(p: np.ndarray, family: np.ndarray) -> tuple[np.ndarray, int]:
     """Holm-adjusted p inside the family (finite p only), raw p outside; and the family's size."""
-    adjusted, inside = p.copy(), family & np.isfinite(p)
+    adjusted = p.copy()
+    inside = family & np.isfinite(p)
     if inside.any():
         adjusted[inside] = multipletests(p[inside], method="holm")[1]
     return adjusted, int(inside.sum())
@@ -177,33 +190,35 @@ def _test_status(n: int, sd: float) -> str:
     return "too_few" if status == "ok" and n < TOO_FEW else status
 
 
-def win_matrix(
-    ranks: pd.DataFrame, *, confidence: float = 0.95, n_resamples: int = 9_999, seed: int = 0
-) -> dict[str, Any]:
+def win_matrix(ranks: pd.DataFrame, **options: Any) -> dict[str, Any]:
     """P(row beats column), a tie counting half; cells (a, b) and (b, a) sum to 1.
+
+    Args:
+        options: fields of `Resampling`.
 
     Returns:
         win_rate, ci_low, ci_high, ci_method: K x K tables with an empty diagonal; and n. Wilson's
         interval for a pair without ties, otherwise an interval for the mean over prompts.
     """
+    how = Resampling(**options)
     table = check_ranks(ranks)
-    models, n = table.columns, len(table)
-    names = ["win_rate", "ci_low", "ci_high"]
-    out: dict[str, Any] = {name: pd.DataFrame(np.nan, models, models) for name in names}
-    out["ci_method"] = pd.DataFrame("", models, models)
+    models = table.columns
     pairs = list(combinations(models, 2))
     wins = np.column_stack([(np.sign(table[b] - table[a]) + 1) / 2 for a, b in pairs])
-    options = {"confidence": confidence, "n_resamples": n_resamples, "seed": seed}
-    interval = mean_intervals(wins, **options)
-    for i, (a, b) in enumerate(pairs):
-        low, high, method = interval.low[i], interval.high[i], interval.method[i]
-        if n and not (wins[:, i] == 0.5).any():
-            low, high = wilson(wins[:, i].sum(), n, confidence=confidence)
-            method = "wilson"
-        rate = wins[:, i].mean() if n else np.nan
-        for name, forward, back in zip(
-            [*names, "ci_method"], [rate, low, high, method], [1 - rate, 1 - high, 1 - low, method],
-            strict=True,
-        ):
-            out[name].loc[a, b], out[name].loc[b, a] = forward, back
-    return {**out, "n": n}
+    cells = {}
+    for (a, b), column in zip(pairs, wins.T, strict=True):
+        rate = share(column)
+        low, high, method = _win_interval(column, how)
+        cells[a, b] = (rate, low, high, method)
+        cells[b, a] = (1 - rate, 1 - high, 1 - low, method)
+    long = pd.DataFrame(list(cells.values()), pd.MultiIndex.from_tuples(cells),
+                        ["win_rate", "ci_low", "ci_high", "ci_method"])
+    square = {name: long[name].unstack().loc[models, models] for name in long}
+    return {**square, "n": len(table)}
+
+
+def _win_interval(wins: np.ndarray, how: Resampling) -> tuple[float, float, str]:
+    """(low, high, method) of one pair's share of wins: 1 won, 1/2 tied, 0 lost."""
+    if len(wins) and not (wins == 0.5).any():
+        return (*wilson(wins.sum(), len(wins), confidence=how.confidence), "wilson")
+    return mean_interval(wins, how)

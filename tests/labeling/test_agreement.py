@@ -7,6 +7,7 @@ import pytest
 
 from persuasion_lib.core.records import LabeledPair, labeled_row, parse_labeled
 from persuasion_lib.labeling import agreement
+from persuasion_lib.labeling.agreement import judge_against_annotator
 from worlds.labeling_pool import make_pairs
 
 N = 200
@@ -21,8 +22,8 @@ def labeled(labels, by="human", *, again=None, verdicts=None, flip=()):
             for i, (pair, label) in enumerate(zip(make_pairs(len(labels)), labels, strict=True))]
 
 
-def compared(judge, human=ANNOTATOR, **options):
-    return agreement.compare(labeled(judge, "judge", **options), labeled(human))
+def compared(judge, human=ANNOTATOR, *, again=None, **options):
+    return judge_against_annotator(labeled(judge, "judge", **options), labeled(human, again=again))
 
 
 def coin(values, seed=0):
@@ -55,17 +56,17 @@ def test_a_judge_that_always_says_first_agrees_by_chance_and_is_called_so():
 def test_labels_are_matched_by_response_and_not_by_slot():
     swapped = [p.swapped() for p in labeled(ANNOTATOR, "judge")]
     assert [p.label for p in swapped] != ANNOTATOR
-    assert agreement.compare(swapped, labeled(ANNOTATOR))["with_ties"]["kappa"] == 1
+    assert judge_against_annotator(swapped, labeled(ANNOTATOR))["with_ties"]["kappa"] == 1
 
 
 def test_a_label_of_another_text_with_the_same_id_does_not_count():
     judge = labeled(ANNOTATOR, "judge")
     judge[0] = replace(judge[0], pair=replace(judge[0].pair, response_a="edited since"))
-    assert agreement.compare(judge, labeled(ANNOTATOR))["both"] == N - 1
+    assert judge_against_annotator(judge, labeled(ANNOTATOR))["both"] == N - 1
 
 
 def test_pairs_that_one_of_them_did_not_label_are_missing_never_a_tie():
-    result = agreement.compare(labeled(ANNOTATOR[:50], "judge"), labeled(ANNOTATOR))
+    result = judge_against_annotator(labeled(ANNOTATOR[:50], "judge"), labeled(ANNOTATOR))
     assert (result["pairs"], result["both"], result["with_ties"]["n_null"]) == (N, 50, 150)
     assert result["with_ties"]["kappa"] == 1
 
@@ -89,7 +90,7 @@ def test_two_raters_who_err_independently_share_the_disagreement():
     """Both wrong on 10 %: they disagree at .1 + .1 - 2(.01) = .18, each with themselves as well."""
     row = {"decided": {"n": 100, "raw": 0.82, "ci_low": 0.73, "ci_high": 0.88},
            "self": {"decided": {"n": 100, "raw": 0.82}}}
-    found = agreement.smoothing(row)
+    found = agreement.implied_smoothing(row)
     assert found["annotator_error"] == pytest.approx(0.1)
     assert found["judge_error"] == pytest.approx(0.1) and found["suggestion"] == 0.18
 
@@ -100,27 +101,33 @@ def test_no_smoothing_is_suggested_where_the_judge_may_be_a_coin():
 
 def test_the_ceiling_is_the_annotator_against_themselves():
     again = {i: ANNOTATOR[i] if i % 5 else "b" for i in range(40)}
-    result = agreement.compare(labeled(ANNOTATOR, "judge"), labeled(ANNOTATOR, again=again))
+    result = compared(ANNOTATOR, again=again)
     assert result["self"]["with_ties"]["n"] == 40 and result["self"]["with_ties"]["raw"] == 0.8
     assert result["acceptable"] is True
     assert "on 40 repeats" in " ".join(agreement.sentences(result))
 
 
+def test_a_coin_is_not_acceptable_beside_a_steady_annotator():
+    result = compared(coin(["a", "b"]), again=dict(enumerate(ANNOTATOR)))
+    assert result["acceptable"] is False
+    assert "stays below that" in " ".join(agreement.sentences(result))
+
+
 def test_fewer_than_30_repeats_are_reported_and_judge_nothing():
-    result = agreement.compare(labeled(ANNOTATOR, "judge"), labeled(ANNOTATOR, again={0: "a"}))
+    result = compared(ANNOTATOR, again={0: "a"})
     assert result["self"]["with_ties"]["n"] == 1 and result["acceptable"] is None
 
 
 @pytest.mark.parametrize("judge", [[], ["a"] * 5])
 def test_too_little_to_compare_says_so_and_alarms_nobody(judge):
-    result = agreement.compare(labeled(judge, "judge"), labeled(ANNOTATOR))
+    result = compared(judge)
     assert result["alarms"] == [] and result["smoothing"]["suggestion"] is None
     assert "not known" in agreement.sentences(result)[0] or "decide nothing" in " ".join(
         agreement.sentences(result))
 
 
 def test_disagreements_show_both_choices():
-    table = agreement.disagreements(labeled(["b"] * 10, "judge"), labeled(["a"] * 10)).table
+    table = agreement.disagreement_examples(labeled(["b"] * 10, "judge"), labeled(["a"] * 10)).table
     assert len(table) == 3 and table["annotator's choice"][0] == make_pairs(1)[0].response_a
 
 

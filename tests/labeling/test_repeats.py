@@ -42,7 +42,7 @@ def measured():
     both = [(p.label, j.label) for p, j in zip(person, judge, strict=True)
             if "tie" not in (p.label, j.label)]
     wrong = sum(given != true for given, true in both) / len(both)
-    return agreement.compare(judge, person), wrong
+    return agreement.judge_against_annotator(judge, person), wrong
 
 
 def test_the_repeats_find_how_often_the_annotator_errs(measured):
