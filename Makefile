@@ -21,7 +21,7 @@ run: .venv/installed            ## the whole experiment, offline, in minutes
 	$(BIN)/persuasion run $(ARGS)
 
 test: .venv/installed-tests     ## the quick tests, including the notebooks on a small profile
-	$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 slow: .venv/installed-tests     ## simulations and chaos runs, minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -59,17 +59,16 @@ class TestSource:
                 assert (path.parent / name).exists()
 
 
-def test_every_notebook_runs_cell_by_cell_on_finished_inputs(smoke_run, tmp_path):
+def test_every_notebook_runs_cell_by_cell_on_finished_inputs(smoke_copy):
     """nbval (lax): each cell runs; the asserts are in the cells."""
-    folder = smoke_run[0]
     for path in NOTEBOOKS:
-        papermill.execute_notebook(str(path), str(folder / "notebooks" / path.name),
+        papermill.execute_notebook(str(path), str(smoke_copy / "notebooks" / path.name),
                                    parameters={"profile": "smoke"}, prepare_only=True,
                                    progress_bar=False)
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q", "-p",
          "no:cacheprovider", "-o", "addopts=", "-W", "ignore", *sorted(
-             str(p) for p in (folder / "notebooks").glob("*.ipynb"))],
-        cwd=folder / "notebooks", env=clean_environment() | {"PERSUASION_BATCH": "1"},
+             str(p) for p in (smoke_copy / "notebooks").glob("*.ipynb"))],
+        cwd=smoke_copy / "notebooks", env=clean_environment() | {"PERSUASION_BATCH": "1"},
         capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout[-3000:]
