@@ -107,6 +107,18 @@ def test_every_make_target_of_the_readme_exists():
         assert re.search(rf"^{target}:", makefile, re.M), target
 
 
+def test_make_help_lists_every_target():
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M).group(1).split()
+    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert re.findall(r"^make (\w+) +\S", told, re.M) == targets
+
+
+def test_the_tests_that_readme_and_ci_name_exist():
+    for text in (README, (ROOT / ".ci" / "run").read_text()):
+        for path in re.findall(r"ARGS=(tests/\S+?)[`\s]", text):
+            assert (ROOT / path).exists(), path
+
+
 def test_every_persuasion_command_of_the_readme_is_understood():
     verbs = "run|status|label|check"
     commands = re.findall(rf"^\s*persuasion ((?:{verbs}).*)$", README, re.M)
