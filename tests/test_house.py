@@ -97,7 +97,7 @@ def tree_in_readme():
     A line is names with one space between them, then two spaces or more, then their purpose.
     """
     text = (ROOT / "README.md").read_text()
-    block = re.search(r"^## Files\n+```\n(.*?)^```", text, re.M | re.S).group(1)
+    block = re.search(r"^## Files\n+```\w*\n(.*?)^```", text, re.M | re.S).group(1)
     paths, folders = [], []
     for line in block.splitlines():
         depth = (len(line) - len(line.lstrip())) // 2

@@ -62,6 +62,13 @@ def test_conda_users_and_ci_get_the_same_versions():
     assert "grep '^torch==' constraints.txt" in workflow and "bash .ci/run" in workflow
 
 
+def test_the_hooks_before_a_commit_are_the_pinned_tools():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    revisions = {hook["repo"].split("/")[-1]: hook["rev"].removeprefix("v") for hook in hooks}
+    assert revisions["ruff-pre-commit"] == pins()["ruff"]
+    assert revisions["nbstripout"] == pins()["nbstripout"]
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """A wheel of this library, unpacked into an empty folder, as `pip install` would lay it."""
