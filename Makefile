@@ -1,26 +1,27 @@
 # Two commands on a fresh machine: `make run` and `make test`. Python 3.11 or newer is all they need.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: run test slow browser lint bench lab clean
+.PHONY: run test slow browser lint bench lab help clean
 .DEFAULT_GOAL := run
 
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make run PYTHON=python3.12"'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --editable .
+	$(INSTALL) torch
+	$(INSTALL) --editable .
 	touch $@
 
 .venv/installed-tests: .venv/installed
-	$(BIN)/pip install --quiet --editable '.[test]'
+	$(INSTALL) --editable '.[test]'
 	touch $@
 
 run: .venv/installed            ## the whole experiment, offline, in minutes
 	$(BIN)/persuasion run $(ARGS)
 
 test: .venv/installed-tests     ## the quick tests, including the notebooks on a small profile
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 slow: .venv/installed-tests     ## simulations and chaos runs, minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -28,7 +29,7 @@ slow: .venv/installed-tests     ## simulations and chaos runs, minutes
 browser: .venv/installed-tests  ## the labelling widget in JupyterLab; needs chromium
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
-lint: .venv/installed-tests
+lint: .venv/installed-tests     ## style of the code; notebooks without outputs
 	$(BIN)/ruff check .
 	$(BIN)/nbstripout --verify --keep-id --extra-keys "metadata.papermill metadata.widgets cell.metadata.papermill" notebooks/*.ipynb
 
@@ -37,6 +38,9 @@ bench: .venv/installed-tests    ## speed and memory; one part: make bench PART=l
 
 lab: .venv/installed            ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+help:                           ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s%s\n", $$1, $$2}' Makefile
 
 clean:                          ## remove the environment and what the demo and smoke runs wrote
 	rm -rf .venv data/demo data/smoke models/demo models/smoke results/demo results/smoke

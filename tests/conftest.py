@@ -1,11 +1,16 @@
 """One smoke run of a scratch copy of the project, which many tests look at."""
 
+import os
 import shutil
 import signal
 
 import pytest
+from filelock import FileLock
 
 from worlds.scratch import copy_project, persuasion
+
+# One thread each, as several workers share the cores. Before anything imports numpy or torch.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # A shell ignores Ctrl-C for what it starts in the background, and so would the tests about it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -24,11 +29,20 @@ def project(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory):
-    """(project folder, output) of a finished run of all seven notebooks on the smoke profile."""
-    folder = copy_project(tmp_path_factory.mktemp("smoke"))
-    result = persuasion(folder, "run", "--profile", "smoke")
-    assert result.returncode == 0, result.stdout + result.stderr
-    return folder, result.stdout
+    """(project folder, output) of a finished run of all seven notebooks on the smoke profile.
+
+    The workers of pytest-xdist share one, which nobody may change (see `smoke_copy`).
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "smoke"
+    output = shared / "smoke.txt"
+    with FileLock(shared / "smoke.lock"):
+        if not output.exists():
+            result = persuasion(copy_project(folder), "run", "--profile", "smoke")
+            assert result.returncode == 0, result.stdout + result.stderr
+            output.write_text(result.stdout)
+    return folder, output.read_text()
 
 
 @pytest.fixture
@@ -39,3 +53,10 @@ def smoke_copy(smoke_run, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PERSUASION_BATCH", "1")
     return folder
+
+
+def pytest_collection_modifyitems(items):
+    """One test of the smoke run first, the others last: a worker prepares it while others test."""
+    waiting = [item for item in items if "smoke_run" in item.fixturenames]
+    others = [item for item in items if "smoke_run" not in item.fixturenames]
+    items[:] = [*waiting[:1], *others, *waiting[1:]]

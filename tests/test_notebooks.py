@@ -51,7 +51,7 @@ class TestSource:
 
     def test_the_last_code_cell_checks_something_and_leaves_the_manifest(self, path):
         last = cells(path, "code")[-1].source
-        assert "run.finish(" in last or "stage.finish(" in last
+        assert "run.finish(" in last
 
     def test_links_between_notebooks_lead_somewhere(self, path):
         import re
@@ -60,23 +60,22 @@ class TestSource:
                 assert (path.parent / name).exists()
 
 
-def test_every_notebook_runs_cell_by_cell_on_finished_inputs(smoke_run, tmp_path):
+def test_every_notebook_runs_cell_by_cell_on_finished_inputs(smoke_copy):
     """nbval (lax): each cell runs; the asserts are in the cells."""
-    folder = smoke_run[0]
-    before = recorded_settings(folder)
+    before = recorded_settings(smoke_copy)
     for path in NOTEBOOKS:
-        papermill.execute_notebook(str(path), str(folder / "notebooks" / path.name),
+        papermill.execute_notebook(str(path), str(smoke_copy / "notebooks" / path.name),
                                    parameters={"profile": "smoke"}, prepare_only=True,
                                    progress_bar=False)
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q", "-p",
          "no:cacheprovider", "-o", "addopts=", "-W", "ignore", *sorted(
-             str(p) for p in (folder / "notebooks").glob("*.ipynb"))],
-        cwd=folder / "notebooks", env=clean_environment() | {"PERSUASION_BATCH": "1"},
+             str(p) for p in (smoke_copy / "notebooks").glob("*.ipynb"))],
+        cwd=smoke_copy / "notebooks", env=clean_environment() | {"PERSUASION_BATCH": "1"},
         capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout[-3000:]
     # What was trained and paid before is not done again, and yet counts with what it depends on.
-    assert recorded_settings(folder) == before
+    assert recorded_settings(smoke_copy) == before
 
 
 def recorded_settings(folder):
