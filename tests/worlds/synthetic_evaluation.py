@@ -11,6 +11,8 @@ import numpy as np
 
 from persuasion_lib import analysis
 from persuasion_lib.core.config import load_config
+from persuasion_lib.reporting.evaluated import Evaluated, tabulated
+from persuasion_lib.reporting.evaluation_file import parse
 
 MODELS = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")
 EFFECT = {"base": -1.5, "sft": -0.5, "rlhf": 0.3, "rlaif": 0.8, "rlaif_rlhf": 1.4}
@@ -149,4 +151,9 @@ def analysed(evaluation: dict[str, Any], **options: Any) -> dict[str, Any]:
     """The analysis with few resamples: the least p is 0.0033."""
     gc.freeze()     # statsmodels' Holm collects garbage at every call, and pytest's heap is large
     config = load_config("demo", ["analysis.resamples=299"], root=Path(__file__).parents[2])
-    return analysis.statistics(evaluation, config.analysis, seed=0, **options)
+    return analysis.statistics(evaluated(evaluation), config.analysis, seed=0, **options)
+
+
+def evaluated(evaluation: dict[str, Any]) -> Evaluated:
+    """The evaluation as notebook 06 reads it."""
+    return tabulated(parse(evaluation))
