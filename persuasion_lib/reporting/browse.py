@@ -53,8 +53,8 @@ def _facts(row: ExampleRow, ranks: pd.Series, closest: str | None) -> dict[str, 
 def _order_changed(data: Evaluated) -> pd.Series:
     """Share of model pairs per example whose order is not the same in all its rankings."""
     calls = data.calls
-    before = pd.DataFrame({f"{a}<{b}": calls[a] < calls[b] for a, b in combinations(data.models, 2)},
-                          index=calls.index)
+    pairs = combinations(data.models, 2)
+    before = pd.DataFrame({f"{a}<{b}": calls[a] < calls[b] for a, b in pairs}, index=calls.index)
     share = before.groupby(level=0).mean()
     changed = ((share > 0) & (share < 1)).mean(axis=1)
     repeated = calls.groupby(level=0).size() > 1

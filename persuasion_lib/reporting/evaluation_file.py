@@ -9,11 +9,10 @@ missing number, is None where it is something else.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import numpy as np
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -23,7 +22,6 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-from scipy.stats import rankdata
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.show import ORDER
@@ -247,47 +245,3 @@ def read(path: Path, *, made_by: str) -> EvaluationFile:
 def write(path: Path, file: EvaluationFile) -> Path:
     """Write what was set, and nothing that is only a default of a field."""
     return write_json(path, file.model_dump(exclude_unset=True))
-
-
-def graded(judgments: Sequence[Judgment], models: Sequence[str]) -> dict[str, Any]:
-    """The fields of a row that follow from its judgments."""
-    scores = mean_scores(judgments, models)
-    ranks = rankdata([-score for score in scores.values()]).tolist()
-    return {"grader_ranking": sorted(scores, key=lambda model: -scores[model]),
-            "grader_ranks": dict(zip(scores, ranks, strict=True)), "grader_scores": scores,
-            "grader_explanation": judgments[0].explanation if judgments else "",
-            "position_map": judgments[0].position_map if judgments else {},
-            "judgments": list(judgments)}
-
-
-def mean_scores(judgments: Sequence[Judgment], models: Sequence[str]) -> dict[str, float]:
-    """Normalised score (K - rank) / (K - 1) per model, averaged over the orders that were read.
-
-    Empty if no judgment of the example could be read: unscored, never zero.
-    """
-    most = len(models) - 1
-    rankings = [judgment.ranking for judgment in judgments if judgment.ranking]
-    if not rankings:
-        return {}
-    return {model: float(np.mean([(most - ranking.index(model)) / most for ranking in rankings]))
-            for model in models}
-
-
-def summed_up(rows: Sequence[ExampleRow], models: Sequence[str], **rest: Any) -> EvaluationFile:
-    """The document of these rows, with the lists and means that the format repeats from them."""
-    scores = {model: [row.grader_scores.get(model) for row in rows] for model in models}
-    similar = {model: [row.similarity_scores[model] for row in rows] for model in models}
-    summary = Summary(
-        num_examples=len(rows), models_evaluated=list(models),
-        num_unscored=sum(not row.grader_scores for row in rows),
-        grader_normalized_scores={model: _mean(values) for model, values in scores.items()},
-        average_similarity_scores={model: _mean(values) for model, values in similar.items()},
-        truncated_share={model: _mean([row.finish[model] == "length" for row in rows])
-                         for model in models})
-    return EvaluationFile(grader_scores=scores, similarity_scores=similar, per_example=list(rows),
-                          summary=summary, **rest)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    present = [value for value in values if value is not None]
-    return float(np.mean(present)) if present else None
