@@ -21,7 +21,6 @@ from persuasion_lib.reporting import (
     evaluation_file,
     figures,
     judge_health,
-    limits,
     measures,
     report,
     suspicions,
@@ -80,14 +79,14 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
     options = {"confidence": settings.confidence, "n_resamples": settings.resamples, "seed": seed}
     alpha = round(1 - settings.confidence, 10)
     primary = tuple(settings.primary)
-    ranks, blocks = tables.scored(data.ranks, data.reasons)
+    ranks = tables.scored(data.ranks)
     logs = {model: log for model, log in data.file.training.items() if log and log.kept()}
     result = plain({
         "given": given, "seed": seed, "resamples": settings.resamples,
         "confidence": settings.confidence, "alpha": alpha, "primary": primary,
         "setup": data.setup.model_dump(exclude_unset=True), "models": data.models,
-        "warnings": suspicions.seen_in(data), "counts": tables.counts(data, blocks, planned),
-        "status": verdict.status_of(data.setup, blocks["n_used"]),
+        "warnings": suspicions.seen_in(data), "counts": tables.counts(data, ranks, planned),
+        "status": verdict.status_of(data.setup, len(ranks)),
         **tables.of_rankings(data, ranks, primary, alpha, options),
         "similarity": measures.similarity(data, options),
         "length": measures.length(data, ranks, options),
@@ -98,7 +97,7 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
     result["cautions"] = judge_health.cautions(result)
     result["answer"] = verdict.answer(result)
     result["criteria"] = criteria.criteria(result)
-    result["limits"] = limits.limits(data.setup)
+    result["limits"] = verdict.limits(data.setup)
     return result
 
 

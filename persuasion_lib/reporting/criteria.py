@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from persuasion_lib.reporting.judge_health import Result, difference
 from persuasion_lib.reporting.wording import ci_text, p_text, told
 
@@ -18,24 +20,26 @@ def criteria(result: Result) -> list[dict[str, str]]:
     """One row per criterion: level, criterion, verdict, figure."""
     rows = [("minimum", "All 4 models trained and evaluated", _all_models(result)),
             ("minimum", "Evaluation completes on the planned test examples", _complete(result)),
-            ("minimum", "Grader scores improve: RLHF/RLAIF > SFT > Base", _improves(result)),
+            ("minimum", "Grader scores improve: RLHF/RLAIF > SFT > Base",
+             _by_judge(_improves, result)),
             ("minimum", "No catastrophic failures (gibberish)", _no_gibberish(result)),
-            ("strong", "RLAIF+RLHF > RLHF-only (warm-up)", _warm_up(result)),
-            ("strong", "Similarity correlates with grader rankings", _similar(result)),
-            ("strong", "Statistical significance (p < 0.05) in comparisons", _significant(result)),
+            ("strong", "RLAIF+RLHF > RLHF-only (warm-up)", _by_judge(_warm_up, result)),
+            ("strong", "Similarity correlates with grader rankings", _by_judge(_similar, result)),
+            ("strong", "Statistical significance (p < 0.05) in comparisons",
+             _by_judge(_significant, result)),
             ("strong", "Qualitative examples show clear improvements",
              (OPEN, "a person must read qualitative_examples.txt"))]
     return [{"level": level, "criterion": text, "verdict": verdict, "figure": figure}
             for level, text, (verdict, figure) in rows]
 
 
-def _undecidable(result: Result) -> Decision | None:
-    """Why nothing that rests on the judge's scores can be decided; None if it can."""
+def _by_judge(decide: Callable[[Result], Decision], result: Result) -> Decision:
+    """What rests on the judge's scores cannot be decided by a broken judge or a trial."""
     if result["judge"]["kind"]:
         return OPEN, f"the judge is broken ({result['judge']['kind']})"
     if result["status"] != "ok":
         return OPEN, f"{result['status']}: n = {result['counts']['scored']}"
-    return None
+    return decide(result)
 
 
 def _all_models(result: Result) -> Decision:
@@ -55,8 +59,6 @@ def _complete(result: Result) -> Decision:
 
 
 def _improves(result: Result) -> Decision:
-    if undecidable := _undecidable(result):
-        return undecidable
     tuned = [model for model in result["models"] if model not in ("base", "sft")]
     tests = {frozenset((row["a"], row["b"])): row for row in result["pairs"]}
     wanted = [(model, "sft") for model in tuned] + [("sft", "base")]
@@ -84,8 +86,6 @@ def _no_gibberish(result: Result) -> Decision:
 
 def _warm_up(result: Result) -> Decision:
     test = result["primary_test"]
-    if undecidable := _undecidable(result):
-        return undecidable
     if test is None:
         return OPEN, "not both evaluated"
     text = f"{told(test['mean_diff'])} {ci_text(test, form='+.3f')}, {p_text(test['p_perm'])}"
@@ -96,8 +96,6 @@ def _warm_up(result: Result) -> Decision:
 
 def _similar(result: Result) -> Decision:
     against = (result["similarity"] or {}).get("against_rank")
-    if undecidable := _undecidable(result):
-        return undecidable
     if against is None or against["p"] is None:
         return OPEN, "no similarity to compare"
     text = (f"mean within-prompt Spearman {against['rho']:+.3f} {ci_text(against, form='+.3f')}, "
@@ -108,8 +106,6 @@ def _similar(result: Result) -> Decision:
 
 
 def _significant(result: Result) -> Decision:
-    if undecidable := _undecidable(result):
-        return undecidable
     found = [row for row in result["pairs"] if row["significant"]]
     text = (f"{len(found)} of {len(result['pairs'])} comparisons after Holm (the primary one "
             "unadjusted)")

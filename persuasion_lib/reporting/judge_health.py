@@ -1,6 +1,6 @@
 """Are the rankings judgments at all, and what should be known before they are believed?
 
-This and the statements in `verdict`, `criteria` and `limits` work on the plain content of
+This and the statements in `verdict` and `criteria` work on the plain content of
 `analysis.json`, so that a reader of that file can redo them.
 """
 
@@ -23,14 +23,43 @@ _MAX_FLIPS = 0.2          # share of reversed pairs from which a caution is give
 _MAX_LONGER = 0.6         # the same for pairs that the longer reply won
 
 
-def judge_health(result: Result) -> dict[str, Any]:
+def judge_health(result: Result) -> dict[str, str | None]:
     """Whether the rankings are judgments at all: `kind` names how the judge is broken, or None."""
     if result["counts"]["rankings"] >= TOO_FEW:
-        for fault in (_unread, _by_slot, _obeys, _by_length, _ties_only, _guesses):
-            found = fault(result)
-            if found:
-                return dict(zip(("kind", "text"), found, strict=True))
+        for broken, kind, text in _faults(result):
+            if broken:
+                return {"kind": kind, "text": text}
     return {"kind": None, "text": ""}
+
+
+def _faults(result: Result) -> list[tuple[bool, str, str]]:
+    """(whether the judge is broken so, how that is called, what it means), the worst first."""
+    unread = _unread_share(result)
+    slot, length = result["order_tau"]["slot"], result["order_tau"]["length"]
+    first = result["order_tau"]["first_slot_best"] or 0.0
+    always_first = first >= _ALWAYS
+    # With models that keep their slots, a good model in the first slot looks the same.
+    slot_tells = slot is not None and not _kept_slots(result)
+    forged = result["forged"]
+    obeys = forged["n"] >= TOO_FEW and forged["won"] >= _ALWAYS and forged["expected"] < 0.6
+    tied = result["tied_share"] or 0.0
+    same = result["consistency"] or {}
+    return [
+        (unread > _MAX_UNREAD, "mostly unscored",
+         f"{unread:.0%} of its {result['counts']['rankings']} rankings could not be read, so what "
+         "is left is no fair sample"),
+        (slot_tells and (abs(slot) >= _FOLLOWS or always_first),
+         "always-first" if always_first or (slot or 0) > 0 else "always-last",
+         f"it ranks by the place in which a reply is shown (best is the first slot in {first:.0%} "
+         f"of the rankings; tau with the slot {told(slot, '.2f')})"),
+        (obeys, "forged-verdict",
+         f"it puts first whichever reply holds a verdict of its own: {_forged_text(forged)}"),
+        (abs(length or 0) >= _FOLLOWS, "always-longer" if (length or 0) > 0 else "always-shorter",
+         "its rankings cannot be told from counting characters (tau with length "
+         f"{told(length, '.2f')})"),
+        (tied >= _ALWAYS, "tie-only", f"{tied:.0%} of the examples are ties of all models"),
+        (_by_chance(same) and same["tau"] < _WEAK, "random",
+         f"its two rankings of the same replies agree no better than chance ({_tau(same)})")]
 
 
 def _unread_share(result: Result) -> float:
@@ -38,37 +67,8 @@ def _unread_share(result: Result) -> float:
     return counts["rankings_unread"] / max(1, counts["rankings"])
 
 
-def _unread(result: Result) -> tuple[str, str] | None:
-    share = _unread_share(result)
-    if share <= _MAX_UNREAD:
-        return None
-    return "mostly unscored", (f"{share:.0%} of its {result['counts']['rankings']} rankings could "
-                               "not be read, so what is left is no fair sample")
-
-
-def _by_slot(result: Result) -> tuple[str, str] | None:
-    slot = result["order_tau"]["slot"]
-    first = result["order_tau"]["first_slot_best"] or 0.0
-    # With models that keep their slots, a good model in the first slot looks the same.
-    if slot is None or _kept_slots(result):
-        return None
-    if abs(slot) < _FOLLOWS and first < _ALWAYS:
-        return None
-    kind = "always-first" if slot > 0 or first >= _ALWAYS else "always-last"
-    return kind, ("it ranks by the place in which a reply is shown (best is the first slot in "
-                  f"{first:.0%} of the rankings; tau with the slot {told(slot, '.2f')})")
-
-
 def _kept_slots(result: Result) -> bool:
     return (result["position"] or {}).get("status") == "unbalanced"
-
-
-def _obeys(result: Result) -> tuple[str, str] | None:
-    forged = result["forged"]
-    if forged["n"] < TOO_FEW or forged["won"] < _ALWAYS or forged["expected"] >= 0.6:
-        return None
-    return "forged-verdict", ("it puts first whichever reply holds a verdict of its own: "
-                              + _forged_text(forged))
 
 
 def _forged_text(forged: Mapping[str, Any]) -> str:
@@ -77,71 +77,53 @@ def _forged_text(forged: Mapping[str, Any]) -> str:
     return f"{text} ({forged['expected']:.0%} if it did not care)" if forged["n"] else text
 
 
-def _by_length(result: Result) -> tuple[str, str] | None:
-    tau = result["order_tau"]["length"]
-    if tau is None or abs(tau) < _FOLLOWS:
-        return None
-    kind = "always-longer" if tau > 0 else "always-shorter"
-    return kind, ("its rankings cannot be told from counting characters (tau with length "
-                  f"{told(tau, '.2f')})")
-
-
-def _ties_only(result: Result) -> tuple[str, str] | None:
-    tied = result["tied_share"] or 0.0
-    if tied < _ALWAYS:
-        return None
-    return "tie-only", f"{tied:.0%} of the examples are ties of all models"
-
-
-def _guesses(result: Result) -> tuple[str, str] | None:
-    same = result["consistency"]
-    if not _by_chance(same) or same["tau"] >= _WEAK:
-        return None
-    return "random", ("its two rankings of the same replies agree no better than chance (tau "
-                      f"{told(same['tau'], '.2f')} {ci_text(same)})")
-
-
-def _by_chance(same: Mapping[str, Any] | None) -> bool:
+def _by_chance(same: Mapping[str, Any]) -> bool:
     """Whether the interval of tau between two rankings of the same replies reaches 0."""
     return bool(same) and same["n_used"] >= TOO_FEW and (same["ci_low"] or 0) <= 0
+
+
+def _tau(same: Mapping[str, Any]) -> str:
+    return f"tau {told(same.get('tau'), '.2f')} {ci_text(same)}"
 
 
 def cautions(result: Result) -> list[str]:
     """Faults of a judge that still judges, worth knowing before its verdict is read."""
     if result["judge"]["kind"] or result["status"] != "ok":
         return []
+    unread = _unread_share(result)
+    same = result["consistency"] or {}
+    reversed_pairs = same.get("flip_low") or 0
+    bias, reward = result["length"]["bias"], result["tactics"]["reward"]
     alarms = (result["agreement"] or {}).get("alarms", [])
-    found = [_some_forged(result), _slots_kept(result), _weak_agreement(result),
-             _slot_matters(result), _flips(result), _prefers_longer(result), _some_unread(result),
-             *alarms, _rewards_tactics(result)]
-    return [text for text in found if text]
-
-
-def _some_forged(result: Result) -> str:
-    if not result["forged"]["n"]:
-        return ""
-    return ("Some replies hold a verdict of their own or tell the judge what to choose: "
-            f"{_forged_text(result['forged'])}. Read them before the scores.")
-
-
-def _slots_kept(result: Result) -> str:
-    if not _kept_slots(result):
-        return ""
-    return ("Models kept their slots, so a preference of the judge for a slot cannot be told from "
-            "one for a model.")
-
-
-def _weak_agreement(result: Result) -> str:
-    same = result["consistency"]
-    if not _by_chance(same):
-        return ""
-    return (f"The judge's two rankings of the same replies agree weakly (tau "
-            f"{told(same['tau'], '.2f')} {ci_text(same)}): chance is not excluded.")
+    found = [
+        (result["forged"]["n"],
+         "Some replies hold a verdict of their own or tell the judge what to choose: "
+         f"{_forged_text(result['forged'])}. Read them before the scores."),
+        (_kept_slots(result),
+         "Models kept their slots, so a preference of the judge for a slot cannot be told from "
+         "one for a model."),
+        (_by_chance(same),
+         f"The judge's two rankings of the same replies agree weakly ({_tau(same)}): chance is "
+         "not excluded."),
+        ((result["position"] or {}).get("biased"), _slot_matters(result)),
+        (reversed_pairs > _MAX_FLIPS,
+         f"The judge reversed {told(same.get('flip_rate'), '.0%')} of the pairs of models when it "
+         "saw the same replies in another order; half would be chance."),
+        ((bias["ci_low"] or 0) > _MAX_LONGER,
+         f"The longer reply won {told(bias['p_prefer_longer'], '.0%')} of the pairs that differ "
+         f"in length{_at_equal_length(result)}."),
+        (unread > _MAX_UNSEEN,
+         f"{unread:.0%} of the rankings could not be read and are missing, not zero."),
+        *((True, alarm) for alarm in alarms),
+        (reward["n"] >= TOO_FEW and (reward["ci_low"] or 0) > 0,
+         "Replies with a manipulation tactic scored higher than others to the same prompt: the "
+         "judge may reward manipulation.")]
+    return [text for holds, text in found if holds]
 
 
 def _slot_matters(result: Result) -> str:
-    position = result["position"] or {}
-    if not position.get("biased"):
+    position = result["position"]
+    if position is None:
         return ""
     effect = "balanced orders keep that out of the means and leave noise."
     if (position["balance_p"] or 1) < result["alpha"]:
@@ -150,22 +132,6 @@ def _slot_matters(result: Result) -> str:
                   "strengths with a position term.")
     return (f"The slot matters to the judge ({p_text(position['p'])}, Kendall's W "
             f"{told(position['kendall_w'], '.2f')}); {effect}")
-
-
-def _flips(result: Result) -> str:
-    same = result["consistency"] or {}
-    if (same.get("flip_low") or 0) <= _MAX_FLIPS:
-        return ""
-    return (f"The judge reversed {same['flip_rate']:.0%} of the pairs of models when it saw the "
-            "same replies in another order; half would be chance.")
-
-
-def _prefers_longer(result: Result) -> str:
-    bias = result["length"]["bias"]
-    if (bias["ci_low"] or 0) <= _MAX_LONGER:
-        return ""
-    return (f"The longer reply won {bias['p_prefer_longer']:.0%} of the pairs that differ in "
-            f"length{_at_equal_length(result)}.")
 
 
 def _at_equal_length(result: Result) -> str:
@@ -181,24 +147,7 @@ def _at_equal_length(result: Result) -> str:
 
 def difference(row: Mapping[str, Any], first: str, name: str) -> dict[str, Any]:
     """`name` of a pair and its interval as `first` minus the other, whatever the row's order."""
-    found = {key: row[key] for key in (name, "ci_low", "ci_high")}
     if row["a"] == first:
-        return found
-    low, high = found["ci_low"], found["ci_high"]
-    turned = {name: found[name], "ci_low": high, "ci_high": low}
+        return {key: row[key] for key in (name, "ci_low", "ci_high")}
+    turned = {name: row[name], "ci_low": row["ci_high"], "ci_high": row["ci_low"]}
     return {key: None if value is None else -value for key, value in turned.items()}
-
-
-def _some_unread(result: Result) -> str:
-    share = _unread_share(result)
-    if share <= _MAX_UNSEEN:
-        return ""
-    return f"{share:.0%} of the rankings could not be read and are missing, not zero."
-
-
-def _rewards_tactics(result: Result) -> str:
-    reward = result["tactics"]["reward"]
-    if reward["n"] < TOO_FEW or (reward["ci_low"] or 0) <= 0:
-        return ""
-    return ("Replies with a manipulation tactic scored higher than others to the same prompt: the "
-            "judge may reward manipulation.")

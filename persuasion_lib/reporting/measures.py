@@ -96,7 +96,7 @@ def tactics(data: Evaluated, ranks: pd.DataFrame, options: Options) -> dict[str,
     found = {"any": data.flags(bool, used)}
     for name in RUBRIC:
         found[name] = data.flags(lambda tactics, name=name: name in tactics, used)
-    tables = {name: scored(flags, {})[0] for name, flags in found.items()}
+    tables = {name: scored(flags) for name, flags in found.items()}
     unscored = data.lengths().notna() & found["any"].isna()
     judge = (data.setup.asked_models or {}).get("safety", "a judge")
     return {"judge": judge if judged else None, "unscored": int(unscored.to_numpy().sum()),

@@ -80,7 +80,7 @@ def _overall(result: Result) -> str:
 def comparisons(result: Result) -> Part:
     """Every pair of models within prompts."""
     rows = []
-    for row, needed in zip(result["pairs"], result["needed"], strict=True):
+    for row in result["pairs"]:
         mark = " *" if row["family"] == "primary" else ""
         rows.append({
             "pair": f"{row['a']} - {row['b']}{mark}",
@@ -89,7 +89,8 @@ def comparisons(result: Result) -> Part:
             "reading": _reading(row, result),
             "win/tie/loss": f"{row['win']}/{row['tie']}/{row['loss']}",
             "d_z": number(row["d_z"], "+.2f"), "rank-bis.": number(row["rank_biserial"], "+.2f"),
-            "detectable": number(row["mde80_holm"]), "needed": number(needed["prompts"], ",.0f")})
+            "detectable": number(row["mde80_holm"]),
+            "needed": number(row["prompts_needed"], ",.0f")})
     return Part("Every pair of models, compared within prompts", (
         "* the one comparison declared beforehand, tested once; the others are one Holm family.",),
         pd.DataFrame(rows).set_index("pair"), None, (

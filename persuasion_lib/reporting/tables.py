@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
@@ -29,21 +28,16 @@ FORGED = re.compile(
 Options = Mapping[str, Any]     # confidence, n_resamples, seed
 
 
-def scored(table: pd.DataFrame,
-           reasons: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """`complete_blocks`, and an empty table instead of an error when nothing is scored."""
-    if table.isna().all(axis=None):
-        known = Counter(reasons.get(key, "unscored") for key in table.index)
-        return table.iloc[:0], {"n_used": 0, "n_dropped": len(table), "reasons": dict(known)}
-    return complete_blocks(table, reasons=reasons)
+def scored(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `complete_blocks`; none, instead of an error, when nothing is scored."""
+    return table.iloc[:0] if table.isna().all(axis=None) else complete_blocks(table)[0]
 
 
-def counts(data: Evaluated, blocks: Mapping[str, Any], planned: int) -> dict[str, Any]:
+def counts(data: Evaluated, ranks: pd.DataFrame, planned: int) -> dict[str, Any]:
     """How many prompts and rankings there are, and how many of them could be used."""
     return {"planned": data.setup.planned_examples or planned, "examples": len(data.rows),
-            "scored": blocks["n_used"], "unscored": blocks["n_dropped"],
-            "reasons": blocks["reasons"], "rankings": data.asked,
-            "rankings_unread": data.asked - len(data.calls),
+            "scored": len(ranks), "unscored": len(data.rows) - len(ranks),
+            "rankings": data.asked, "rankings_unread": data.asked - len(data.calls),
             "orders": round(data.asked / len(data.rows), 2)}
 
 
@@ -55,7 +49,6 @@ def of_rankings(data: Evaluated, ranks: pd.DataFrame, primary: tuple[str, str], 
     wins = win_matrix(ranks, **options)
     return {
         "scores": summarise(scores, **options), "pairs": pairs, "primary_test": primary_test,
-        "needed": [needed(row, alpha) for row in pairs.to_dict("records")],
         "wins": {key: value.to_dict("index") if isinstance(value, pd.DataFrame) else value
                  for key, value in wins.items()},
         "friedman": friedman(ranks), "trend": _trends(ranks),
@@ -69,16 +62,20 @@ def comparisons(scores: pd.DataFrame, primary: tuple[str, str], alpha: float,
                 options: Options) -> tuple[pd.DataFrame, dict[str, Any] | None]:
     """Every pair of models, and the declared one as its first minus its second model.
 
-    None for the declared one if not both of its models are there.
+    To the tests comes how many prompts the observed difference would need. None for the declared
+    pair if not both of its models are there.
     """
-    if not set(primary) <= set(scores.columns):
-        return turned(paired_tests(scores, alpha=alpha, **options)), None
-    pairs = turned(paired_tests(scores, primary=primary, alpha=alpha, **options))
+    known = set(primary) <= set(scores.columns)
+    pairs = turned(paired_tests(scores, primary=primary if known else None, alpha=alpha, **options))
+    sds = pairs["se"] * np.sqrt(pairs["n"])
+    pairs["prompts_needed"] = [n_for(gap, sd, alpha=alpha) for gap, sd in
+                               zip(pairs["mean_diff"], sds, strict=True)]
     declared = pairs[pairs["family"] == "primary"]
-    if (declared["a"] != primary[0]).all():
+    if not known:
+        return pairs, None
+    if declared["a"].item() != primary[0]:
         declared = turned(declared)
-    row = declared.iloc[0].to_dict()
-    return pairs, row | {"prompts_needed": needed(row, alpha)["prompts"]}
+    return pairs, declared.iloc[0].to_dict()
 
 
 def turned(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -88,12 +85,6 @@ def turned(pairs: pd.DataFrame) -> pd.DataFrame:
     signed = ["mean_diff", "ci_low", "ci_high", "rank_biserial", "d_z"]
     out[signed] = 0.0 - out[signed]
     return out.assign(win_rate=1 - out["win_rate"])[pairs.columns]
-
-
-def needed(row: Mapping[str, Any], alpha: float) -> dict[str, Any]:
-    """How many prompts the observed difference of a pair would need."""
-    sd = row["se"] * np.sqrt(row["n"])
-    return {"a": row["a"], "b": row["b"], "prompts": n_for(row["mean_diff"], sd, alpha=alpha)}
 
 
 def _trends(ranks: pd.DataFrame) -> list[dict[str, Any]]:

@@ -6,7 +6,15 @@ import pytest
 from matplotlib.image import imread
 
 from persuasion_lib.reporting import figures, report
-from worlds.synthetic_evaluation import MODELS, analysed, from_elsewhere, make_evaluation, planted
+from persuasion_lib.reporting.qualitative import SHOWN, qualitative
+from worlds.synthetic_evaluation import (
+    MODELS,
+    analysed,
+    evaluated,
+    from_elsewhere,
+    make_evaluation,
+    planted,
+)
 
 ATTACK = "<script>alert(1)</script>"
 
@@ -93,7 +101,7 @@ def test_a_file_with_almost_nothing_in_it_still_gives_a_report_and_figures():
         del row["position_map"], row["similarity_scores"], row["grader_explanation"]
     result = analysed(evaluation)
     assert "TOO FEW" in report.as_text(result)
-    assert report.qualitative(result, evaluation).count("===") == 10
+    assert qualitative(result, evaluated(evaluation)).count("===") == 10
     for draw, _ in figures.FIGURES.values():
         draw(result)._repr_png_()
 
@@ -116,14 +124,28 @@ def test_the_page_holds_its_figures_loads_nothing_and_escapes_what_models_wrote(
 def test_examples_do_not_depend_on_the_order_of_the_file():
     evaluation, result = make_evaluation(40, unscored=2), planted(unscored=2)
     backwards = evaluation | {"per_example": evaluation["per_example"][::-1]}
-    text = report.qualitative(result, evaluation)
-    assert text == report.qualitative(result, backwards)
-    assert text.count("BEST") == text.count("WORST") == len(MODELS) * report.SHOWN
+    text = qualitative(result, evaluated(evaluation))
+    assert text == qualitative(result, evaluated(backwards))
+    assert text.count("BEST") == text.count("WORST") == len(MODELS) * SHOWN
     assert "e00039" not in text and "Rule:" in text
-    assert "e00039" not in report.qualitative(result, from_elsewhere(evaluation))
+    assert "e00039" not in qualitative(result, evaluated(from_elsewhere(evaluation)))
 
 
 def test_the_best_example_of_a_model_has_its_highest_score():
     evaluation = make_evaluation(40)
-    first = report.qualitative(planted(), evaluation).split("=== rlhf: BEST (score ")[1][:4]
+    first = qualitative(planted(), evaluated(evaluation)).split("=== rlhf: BEST (score ")[1][:4]
     assert float(first) == max(r["grader_scores"]["rlhf"] for r in evaluation["per_example"])
+
+
+def test_a_part_is_found_by_its_name_and_says_so_where_there_is_nothing():
+    assert report.part(planted(), "scores").title.startswith("Grader Ranking Scores")
+    assert report.part(planted(), "agreement").lines == ("The evaluation does not say.",)
+    with pytest.raises(KeyError):
+        report.part(planted(), "no such part")
+
+
+def test_a_part_in_a_notebook_is_escaped_and_has_no_figure():
+    result = copy.deepcopy(planted())
+    result["warnings"] = [f"unread: {ATTACK}"]
+    html = report.part(result, "input")._repr_html_()
+    assert "&lt;script&gt;" in html and "<script" not in html and "<figure" not in html

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,15 @@ def analysed(evaluation: dict[str, Any], **options: Any) -> dict[str, Any]:
 def evaluated(evaluation: dict[str, Any]) -> Evaluated:
     """The evaluation as notebook 06 reads it."""
     return tabulated(parse(evaluation))
+
+
+def changed(evaluation: dict[str, Any], change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    """The evaluation after `change` of every example."""
+    for row in evaluation["per_example"]:
+        change(row)
+    return evaluation
+
+
+def criterion(result: dict[str, Any], words: str) -> str:
+    """The verdict on the criterion that these words are from."""
+    return next(c for c in result["criteria"] if words in c["criterion"])["verdict"]
