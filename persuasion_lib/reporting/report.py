@@ -1,6 +1,6 @@
 """The report: the answer first, then the criteria, the tables, and what limits all of it.
 
-`parts` is the one text; `write_report` prints it plainly and `write_html` with the figures.
+`parts` is the one text; `as_text` prints it plainly and `as_html` with the figures.
 """
 
 from __future__ import annotations
