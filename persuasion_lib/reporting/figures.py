@@ -1,6 +1,6 @@
 """Figures of the report, drawn from `analysis.json` alone.
 
-Every figure has a caption: one sentence with what it shows and its limit.
+Their captions stand in report.html.j2.
 """
 
 from __future__ import annotations
@@ -169,44 +169,18 @@ def _line(axes: Axes, log: Mapping[str, Any], column: str, *, color: str, **opti
                   markeredgecolor=color)
 
 
-FIGURES: dict[str, tuple[Callable[[Mapping[str, Any]], Plot], str]] = {
-    "grader_scores": (grader_scores, "Mean normalised score per model with its {level} interval "
-                      "over {n} prompts; the dotted line is the mean of all models, and overlap "
-                      "of two intervals is no test of their difference."),
-    "similarity_distributions": (similarity_distributions, "Cosine similarity of every reply to "
-                                 "the oracle's reply to the same prompt (broken lines, where the "
-                                 "file has them: what texts reach that share no prompt, or only "
-                                 "the prompt); likeness to one reply by one oracle is not "
-                                 "quality."),
-    "pairwise_win_rates": (pairwise_win_rates, "Share of prompts on which the row's model is "
-                           "ranked above the column's, a tie counting half, with {level} "
-                           "intervals that are not adjusted for the number of pairs."),
-    "position_outcome": (position_outcome, "Mean score by slot with {level} intervals; a slope "
-                         "is the judge's position bias, which balanced orders keep out of the "
-                         "models' scores but not out of the noise."),
-    "length_vs_score": (length_vs_score, "Mean score (bars: two standard errors) in each fifth of "
-                        "a model's reply lengths; a slope within a model can be a judge that "
-                        "likes length or replies that are better when longer."),
-    "training_curves": (training_curves, "What was watched while the models learned (ring: the "
-                        "step that was kept); a lower held-out loss or a wider margin says that "
-                        "a model fits its labels, not that it persuades."),
-}
-
-
-def caption(name: str, result: Mapping[str, Any]) -> str:
-    """What a figure shows, and its limit."""
-    return FIGURES[name][1].format(level=f"{result['confidence']:.0%}",
-                                   n=result["counts"]["scored"])
+FIGURES: dict[str, Callable[[Mapping[str, Any]], Plot]] = {draw.__name__: draw for draw in (
+    grader_scores, similarity_distributions, pairwise_win_rates, position_outcome,
+    length_vs_score, training_curves)}
 
 
 def write_figures(run: StageRun, result: Mapping[str, Any]) -> list[Path]:
     """Draw all figures into `figures/`; the same result gives the same bytes."""
     folder = run.path("figures")
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.png" for name in FIGURES]
-    for path, (draw, _) in zip(paths, FIGURES.values(), strict=True):
-        path.write_bytes(draw(result)._repr_png_())
-    return paths
+    for name, draw in FIGURES.items():
+        (folder / f"{name}.png").write_bytes(draw(result)._repr_png_())
+    return [folder / f"{name}.png" for name in FIGURES]
 
 
 def _canvas(width: float, height: float) -> tuple[Plot, Axes]:

@@ -35,26 +35,23 @@ class Part:
         return _TEMPLATES.get_template("part.html.j2").render(part=self)
 
 
-@dataclass(frozen=True)
-class Image:
-    """A PNG file inside a page: its content in base64, and its width in CSS pixels."""
+def as_page(parts: Mapping[str, Part], folder: Path, **words: str | int) -> str:
+    """One HTML page that loads nothing; figures that are missing in `folder` are left out.
 
-    data: str
-    width: int
-    caption: str
+    `words` are what the template says besides: the `examples`, and for captions the `level` of
+    intervals and the number `n` of prompts.
+    """
+    files = {part.figure: folder / f"{part.figure}.png" for part in parts.values() if part.figure}
+    figures = {name: _embedded(path) for name, path in files.items() if path.exists()}
+    return _TEMPLATES.get_template("report.html.j2").render(parts=parts, figures=figures, **words)
 
 
-def embedded(path: Path, caption: str) -> Image:
-    """A figure as part of a page, so wide that letters have one size in all figures."""
+def _embedded(path: Path) -> dict[str, str | int]:
+    """A figure inside a page, so wide that letters have one size in all figures."""
     content = path.read_bytes()
     pixels = int.from_bytes(content[16:20])     # PNG: the width stands in bytes 16 to 19
-    return Image(base64.b64encode(content).decode(), round(pixels * CSS_PIXELS / DPI), caption)
-
-
-def as_page(parts: Mapping[str, Part], figures: Mapping[str, Image], examples: str) -> str:
-    """One HTML page; it loads nothing."""
-    return _TEMPLATES.get_template("report.html.j2").render(parts=parts, figures=figures,
-                                                            examples=examples)
+    return {"data": base64.b64encode(content).decode(),
+            "width": round(pixels * CSS_PIXELS / DPI)}
 
 
 def _html_table(table: pd.DataFrame) -> Markup:

@@ -14,9 +14,9 @@ import pandas as pd
 
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_text
-from persuasion_lib.reporting import figures, page, parts_rankings, parts_replies
+from persuasion_lib.reporting import parts_rankings, parts_replies
 from persuasion_lib.reporting.evaluated import Evaluated
-from persuasion_lib.reporting.page import Part
+from persuasion_lib.reporting.page import Part, as_page
 from persuasion_lib.reporting.qualitative import qualitative
 
 WIDTH = 100
@@ -69,12 +69,8 @@ def _text_table(table: pd.DataFrame) -> str:
 
 def as_html(result: Mapping[str, Any], folder: Path, examples: str) -> str:
     """The report as one HTML page; figures that are missing in `folder` are left out."""
-    images = {}
-    for name in figures.FIGURES:
-        path = folder / f"{name}.png"
-        if path.exists():
-            images[name] = page.embedded(path, figures.caption(name, result))
-    return page.as_page(parts(result), images, examples)
+    return as_page(parts(result), folder, examples=examples, n=result["counts"]["scored"],
+                   level=f"{result['confidence']:.0%}")
 
 
 def write_report(run: StageRun, result: Mapping[str, Any], data: Evaluated) -> list[Path]:
