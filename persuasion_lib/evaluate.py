@@ -305,20 +305,6 @@ def show_verdict(example: Example,
         for v in verdicts[example.example_id]]))
 
 
-def means_table(evaluation: EvaluationFile) -> pd.DataFrame:
-    """Means per model: judge's score, similarity, length, truncation, and gold in the demo."""
-    summary = evaluation.summary
-    rows = evaluation.per_example
-    table = pd.DataFrame({
-        "score": summary.grader_normalized_scores,
-        "similarity": summary.average_similarity_scores,
-        "tokens": pd.DataFrame([row.tokens for row in rows]).mean(),
-        "truncated": summary.truncated_share})
-    if rows[0].gold_utility:
-        table["gold utility"] = pd.DataFrame([row.gold_utility for row in rows]).mean()
-    return table.loc[summary.models_evaluated]
-
-
 def manifest_counts(evaluation: EvaluationFile) -> dict[str, Any]:
     """Planned and scored examples, and the models."""
     summary = evaluation.summary

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.stats import rankdata
 
 from persuasion_lib.core.records import Example, render_text
@@ -94,3 +95,17 @@ def document(rows: Sequence[ExampleRow], models: Sequence[str], **rest: Any) -> 
 def _mean(values: Sequence[float | None]) -> float | None:
     present = [value for value in values if value is not None]
     return float(np.mean(present)) if present else None
+
+
+def means_table(evaluation: EvaluationFile) -> pd.DataFrame:
+    """Means per model: judge's score, similarity, length, truncation, and gold in the demo."""
+    summary = evaluation.summary
+    rows = evaluation.per_example
+    table = pd.DataFrame({
+        "score": summary.grader_normalized_scores,
+        "similarity": summary.average_similarity_scores,
+        "tokens": pd.DataFrame([row.tokens for row in rows]).mean(),
+        "truncated": summary.truncated_share})
+    if rows[0].gold_utility:
+        table["gold utility"] = pd.DataFrame([row.gold_utility for row in rows]).mean()
+    return table.loc[summary.models_evaluated]
