@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from persuasion_lib.reporting.judge_health import Result, difference
 from persuasion_lib.reporting.wording import ci_text, p_text, told
 
@@ -64,12 +66,13 @@ def _improves(result: Result) -> Decision:
     wanted = [(model, "sft") for model in tuned] + [("sft", "base")]
     if not tuned or any(frozenset(pair) not in tests for pair in wanted):
         return OPEN, "base, sft or the tuned models are missing"
-    texts, signs = [], []
+    texts = []
+    signs = []
     for better, worse in wanted:
         row = tests[frozenset((better, worse))]
         gain = difference(row, better, "mean_diff")["mean_diff"]
         texts.append(f"{better} - {worse}: {told(gain)}, {p_text(row['p_holm'])}")
-        signs.append((gain > 0) - (gain < 0) if row["significant"] else 0)
+        signs.append(np.sign(gain) if row["significant"] else 0)
     if min(signs) > 0:
         return MET, "; ".join(texts)
     return (NOT_MET if min(signs) < 0 else OPEN), "; ".join(texts)
@@ -91,7 +94,9 @@ def _warm_up(result: Result) -> Decision:
     text = f"{told(test['mean_diff'])} {ci_text(test, form='+.3f')}, {p_text(test['p_perm'])}"
     if test["significant"]:
         return (MET if test["mean_diff"] > 0 else NOT_MET), text
-    return OPEN, f"{text}; detectable: {test['mde80']:.3f}" if test["mde80"] else text
+    if test["mde80"]:
+        text += f"; detectable: {test['mde80']:.3f}"
+    return OPEN, text
 
 
 def _similar(result: Result) -> Decision:

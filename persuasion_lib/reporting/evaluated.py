@@ -11,7 +11,13 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from persuasion_lib.judging.word_lists import tactics_in
-from persuasion_lib.reporting.evaluation_file import EvaluationFile, ExampleRow, Setup, Slots
+from persuasion_lib.reporting.evaluation_file import (
+    EvaluationFile,
+    ExampleRow,
+    Judgment,
+    Setup,
+    Slots,
+)
 
 
 @dataclass(frozen=True)
@@ -114,17 +120,16 @@ def _calls(row: ExampleRow, models: Sequence[str]) -> list[_Call]:
     if row.judgments is None:
         ranks, problem = _outside_ranks(row, models)
         return [_Call(ranks, _places(row.position_map, models), problem)]
-    found = []
-    for judgment in row.judgments:
-        ranks, problem = None, None
-        if not judgment.ranking:
-            problem = f"unread: {judgment.error or 'no ranking'}"[:120]
-        elif sorted(judgment.ranking) != sorted(models):
-            problem = "the ranking does not name every model once"
-        else:
-            ranks = _order(judgment.ranking, models)
-        found.append(_Call(ranks, _places(judgment.position_map, models), problem))
-    return found
+    return [_call(judgment, models) for judgment in row.judgments]
+
+
+def _call(judgment: Judgment, models: Sequence[str]) -> _Call:
+    slots = _places(judgment.position_map, models)
+    if not judgment.ranking:
+        return _Call(None, slots, f"unread: {judgment.error or 'no ranking'}"[:120])
+    if sorted(judgment.ranking) != sorted(models):
+        return _Call(None, slots, "the ranking does not name every model once")
+    return _Call(_order(judgment.ranking, models), slots, None)
 
 
 def _order(names: Sequence[str], models: Sequence[str]) -> list[int]:

@@ -81,7 +81,8 @@ def length(data: Evaluated, ranks: pd.DataFrame, options: Options) -> dict[str, 
 def _profile(lengths: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Per model and fifth of its lengths: mean length, mean score, and the score's SE."""
     rows = []
-    for model in lengths.columns if len(lengths) >= 2 * PARTS else []:
+    models = lengths.columns if len(lengths) >= 2 * PARTS else []
+    for model in models:
         part = pd.qcut(lengths[model].rank(method="first"), PARTS, labels=False)
         for number, group in scores[model].groupby(part.to_numpy()):
             rows.append({"model": model, "part": int(number) + 1, "n": len(group),

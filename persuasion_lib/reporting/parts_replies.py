@@ -20,7 +20,8 @@ def similarity(result: Result) -> Part:
     title = "Average Similarity to Oracle"
     if found is None:
         return Part(title, ("No similarity in the evaluation.",))
-    against, baselines = found["against_rank"], found["baselines"]
+    against = found["against_rank"]
+    baselines = found["baselines"]
     table = _means(found["table"]).assign(
         SD={row["model"]: number(row["sd"]) for row in found["table"]})
     lines = [
@@ -108,10 +109,9 @@ def training(result: Result) -> Part | None:
     """From the first validation point of every training to the one that was kept, and alarms."""
     if not result["training"]:
         return None
-    rows, alarms = {}, []
-    for model, log in result["training"].items():
-        rows[model] = _trained(log)
-        alarms += [f"Alarm, {model}: {text}" for text in log["alarms"]]
+    rows = {model: _trained(log) for model, log in result["training"].items()}
+    alarms = [f"Alarm, {model}: {text}" for model, log in result["training"].items()
+              for text in log["alarms"]]
     no_alarm = ("No alarm: loss fell, and neither likelihood, distance from SFT nor length of "
                 "replies moved further than the stated bounds.")
     return Part("How the models were trained", (
@@ -122,9 +122,9 @@ def training(result: Result) -> Part | None:
 
 def _trained(log: Mapping[str, Any]) -> dict[str, Any]:
     points = [point for point in log["points"] if "held_out_loss" in point]
-    first, last = points[0], points[-1]
+    first = points[0]
     kept = next(point for point in points if point["step"] == log["best_step"])
-    row = {"steps": last["step"], "kept": kept["step"]}
+    row = {"steps": points[-1]["step"], "kept": kept["step"]}
     for name, (key, form) in _WATCHED.items():
         row[name] = "-"
         if key in kept:
