@@ -87,7 +87,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _ours(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
     """As 00 and 05 do it."""
-    from persuasion_lib.core.store import AppendLog
+    from persuasion_lib.core.store import KeyedLog
     from persuasion_lib.models.compose import ModelFamily
     from persuasion_lib.models.sampling import Request, sample
 
@@ -97,7 +97,7 @@ def _ours(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
 
     def ask(name: str, per_prompt: int) -> None:
         requests = [Request(str(at), prompts[at // per_prompt]) for at in range(REPLIES["ours"])]
-        with family.use(name) as model, AppendLog(Path(tempfile.mkdtemp()) / "log") as log:
+        with family.use(name) as model, KeyedLog(Path(tempfile.mkdtemp()) / "log") as log:
             sample(model, family.tokenizer, requests, config.generation, seed=0,
                    model_hash="", log=log, desc=name)
 

@@ -115,11 +115,11 @@ def print_summary(config: Config) -> None:
         return
     if states["analysis"][0] != "done":
         print("\nWhat follows is from before these changes. Run all stages to renew it.")
-    from persuasion_lib.analysis import summary_table
+    from persuasion_lib.analysis import scores_table
     from persuasion_lib.core.store import read_json
     result = read_json(path_of(config, "analysis"), made_by="notebooks/06_analysis.ipynb")
     print(f"\nEVALUATION SUMMARY (score with {config.analysis.confidence:.0%} interval)")
-    print(summary_table(result).round(3).to_string())
+    print(scores_table(result).round(3).to_string())
     if config.analysis.input_file:
         print("\n".join(result["answer"]["sentences"]))
     elif stand_ins(config):

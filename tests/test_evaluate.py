@@ -8,8 +8,6 @@ from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import DataError, LineageError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.stage import start
-from persuasion_lib.core.store import read_jsonl
-from persuasion_lib.judging.tasks.rank import RankVerdict
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import judge_at
 
@@ -20,23 +18,6 @@ MODELS = ["base", "sft", "rlhf", "rlaif", "rlaif_rlhf"]
 def result(smoke_run, monkeypatch):
     monkeypatch.chdir(smoke_run[0])
     return json.loads(path_of(load_config("smoke"), "evaluation").read_text())
-
-
-def verdict(*ranking):
-    return RankVerdict(tuple(ranking), {}, "")
-
-
-def test_the_score_is_one_for_first_and_zero_for_last():
-    assert evaluate.mean_scores([verdict("b", "c", "a")], "abc") == {"a": 0.0, "b": 1.0, "c": 0.5}
-
-
-def test_two_orders_are_averaged_and_an_unreadable_one_is_left_out():
-    scores = evaluate.mean_scores([verdict("a", "b"), verdict("b", "a"), verdict()], "ab")
-    assert scores == {"a": 0.5, "b": 0.5}
-
-
-def test_an_example_without_a_readable_verdict_is_unscored_not_zero():
-    assert evaluate.mean_scores([verdict()], "ab") is None
 
 
 def test_the_file_has_the_fields_of_the_specification(result):
@@ -76,12 +57,6 @@ def test_similarity_is_a_cosine(result):
     assert values and all(-1 <= v <= 1 for v in values)
 
 
-def test_a_baseline_compares_with_the_oracle_of_another_prompt_each_once():
-    others = evaluate.another([f"e{i}" for i in range(7)], seed=0)
-    assert set(others) == set(others.values()) and all(a != b for a, b in others.items())
-    assert evaluate.another(["alone"], seed=0) == {}
-
-
 def test_similarities_come_with_what_they_mean(result):
     for row in result["per_example"]:
         baselines = row["similarity_baselines"]
@@ -110,7 +85,7 @@ def test_the_judge_that_ranks_is_compared_with_the_annotator(result):
 def test_the_labeller_that_ranks_as_well_is_not_asked_about_the_human_pool_again(smoke_copy):
     run = start("evaluate", "smoke")
     log = run.path("human_pool_judgments").read_bytes()
-    evaluate.judge_agreement(run)
+    evaluate.judge_agreement(run, evaluate.read_labels(run))
     assert run.path("human_pool_judgments").read_bytes() == log and log
 
 
@@ -122,28 +97,29 @@ def test_another_judge_than_the_labeller_costs_what_was_planned_and_labels_the_h
                                           "rate_limiting.requests_per_minute=60000"])
         examples, models = evaluate.read_test_set(run), evaluate.present_models(run)
         responses = evaluate.generate_responses(run, examples, models)
-        plan = evaluate.plan_of(run, examples, responses)
+        labels = evaluate.read_labels(run)
+        plan = evaluate.plan_of(run, examples, responses, labels)
         evaluate.rank_responses(run, examples, responses)
-        agreed = evaluate.judge_agreement(run)
-        evaluate.find_tactics(run, examples, responses)
+        agreed = evaluate.judge_agreement(run, labels)
+        tactics = evaluate.find_tactics(run, examples, responses, labels)
     assert plan["labels of the human pool"].calls == 80 and plan["oracle replies"].calls == 0
     assert sum(p.calls for p in plan.values()) == len(server.requests)
     assert (agreed["judge"], agreed["both"]) == ("anthropic/claude-sonnet-5-5", 40)
-    assert not any("could not be searched" in warning for warning in run.warnings)
-    found = read_jsonl(run.path("tactics_judgments"), dict, made_by="05")
-    assert sum(row["usd"] for row in found) < plan["manipulation tactics"].usd[1]
+    assert not tactics.errors
+    assert tactics.ledger.usd < plan["manipulation tactics"].usd[1]
 
 
 def test_the_plan_names_every_paid_step_before_it_is_paid_for(smoke_copy):
     run = start("evaluate", "smoke")
     examples, models = evaluate.read_test_set(run), evaluate.present_models(run)
     responses = evaluate.generate_responses(run, examples, models)
-    done = evaluate.plan_of(run, examples, responses)
+    labels = evaluate.read_labels(run)
+    done = evaluate.plan_of(run, examples, responses, labels)
     assert {name: plan.calls for name, plan in done.items()} == dict.fromkeys((
         "oracle replies", "rankings", "labels of the human pool", "manipulation tactics",
         "embeddings"), 0)
     run.path("rank_judgments").unlink()
-    assert evaluate.plan_of(run, examples, responses)["rankings"].calls == 24
+    assert evaluate.plan_of(run, examples, responses, labels)["rankings"].calls == 24
     assert "| **in all** | | 0 |" in done._repr_markdown_()
 
 

@@ -1,15 +1,48 @@
-"""Tables of whole texts for notebooks; model text is untrusted, so it is always escaped."""
+"""What notebooks show: tables of whole texts, pages to turn, and the look of every figure.
+
+Model text is untrusted, so it is always escaped. Models differ in figures by marker and dash as
+well as by colour, so that a grey print can be read too.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 import pandas as pd
 from IPython.display import HTML
+from matplotlib.figure import Figure
 
 Filters = Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]]
+
+ORDER = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")   # of models in tables and figures
+DPI = 130
+MARKERS = ("o", "s", "^", "D", "v")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)))
+COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494",
+           "#ece133", "#56b4e9")     # the palette "colorblind" of seaborn, which loads slowly
+
+
+class Plot(Figure):
+    """A figure that any notebook shows, without pyplot and its global state."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+        return buffer.getvalue()
+
+
+def look(model: str, models: Sequence[str] = ()) -> dict[str, Any]:
+    """Colour, marker and dash of a model's line, by its place in ORDER: the same in every figure.
+
+    A model that is not in ORDER comes after those, by its place among the `models` of the figure.
+    """
+    known = [*ORDER, *(name for name in models if name not in ORDER)]
+    place = known.index(model)
+    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)],
+            "linestyle": DASHES[place % len(DASHES)]}
 
 
 class TextTable:

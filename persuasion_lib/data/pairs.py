@@ -14,7 +14,7 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import Example, Pair, content_id
 from persuasion_lib.core.sections import Pairs
-from persuasion_lib.core.store import AppendLog
+from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.data.gates import is_poor
 from persuasion_lib.data.server import sample_from_server
 from persuasion_lib.models.compose import load_merged_sft
@@ -35,7 +35,7 @@ def reply_source(config: Config) -> Iterator[Replies]:
             config, requests, settings, tokenizer, weights=weights)
         return
     model = load_merged_sft(config)
-    with AppendLog(path_of(config, "pool_generations")) as log:
+    with KeyedLog(path_of(config, "pool_generations")) as log:
         yield lambda requests, settings, desc: sample(
             model, tokenizer, requests, settings, seed=config.seed, model_hash=weights, log=log,
             desc=desc)

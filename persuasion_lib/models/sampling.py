@@ -20,7 +20,7 @@ from transformers import (
 
 from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.records import Message, content_id
-from persuasion_lib.core.store import AppendLog
+from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.models.loading import Tokenizer, prompt_ids
 
 LIKELIEST = 1024        # tokens among which the nucleus is looked for first
@@ -173,28 +173,27 @@ def _generation(tokenizer: Tokenizer, ids: list[int]) -> Generation:
 
 
 def sample(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequence[Request],
-           settings: SamplingSettings, *, seed: int, model_hash: str, log: AppendLog,
+           settings: SamplingSettings, *, seed: int, model_hash: str, log: KeyedLog,
            desc: str) -> dict[str, Generation]:
     """One reply per request by its key; those already in `log` are read, not sampled again.
 
     Prompts of like length share a batch, so that little is padding. `model_hash` names the
     weights: another model, prompt, seed or setting never finds an old reply.
     """
-    storage = {r.key: _storage_key(r, settings, seed, model_hash) for r in requests}
-    known = {row["key"]: Generation(row["text"], row["finish"], row["tokens"])
-             for row in log.rows}
-    todo = sorted((r for r in requests if storage[r.key] not in known),
+    stored = {r.key: _storage_key(r, settings, seed, model_hash) for r in requests}
+    todo = sorted((r for r in requests if stored[r.key] not in log.by_key),
                   key=lambda r: sum(len(m["content"]) for m in r.prompt))
     saved = len(requests) - len(todo)
     with Progress(len(todo), f"{desc} ({saved} saved before)" if saved else desc) as progress:
         for at in range(0, len(todo), settings.batch_size):
             part = todo[at:at + settings.batch_size]
             replies = sample_batch(model, tokenizer, part, settings, seed=seed)
-            log.extend([{"key": storage[r.key], **asdict(g)}
-                        for r, g in zip(part, replies, strict=True)])
-            known |= {storage[r.key]: g for r, g in zip(part, replies, strict=True)}
+            log.extend([{"key": stored[request.key], **asdict(reply)}
+                        for request, reply in zip(part, replies, strict=True)])
             progress.update(len(part))
-    return {request.key: known[storage[request.key]] for request in requests}
+    rows = {key: log.by_key[stored[key]] for key in stored}
+    return {key: Generation(row["text"], row["finish"], row["tokens"])
+            for key, row in rows.items()}
 
 
 def _storage_key(request: Request, settings: SamplingSettings, seed: int, model_hash: str) -> str:

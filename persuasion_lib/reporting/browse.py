@@ -5,8 +5,9 @@ Texts of models and judges are escaped everywhere: nothing in them can run or lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from html import escape
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
@@ -14,13 +15,15 @@ from IPython.display import HTML
 
 from persuasion_lib.core.progress import in_batch
 from persuasion_lib.core.show import browse
-from persuasion_lib.reporting.evaluation_file import Evaluated, parse_evaluation
+from persuasion_lib.reporting.evaluated import Evaluated
+from persuasion_lib.reporting.evaluation_file import ExampleRow, Judgment
+from persuasion_lib.reporting.wording import number
 
 _PANE = ("white-space:pre-wrap;overflow-wrap:anywhere;padding:.5em;margin:.2em 0 .7em;"
          "border:1px solid var(--jp-border-color2,#bbb);border-radius:4px")
 
 
-def example_table(evaluation: Mapping[str, Any]) -> pd.DataFrame:
+def example_table(data: Evaluated) -> pd.DataFrame:
     """One row per example, index `example_id`.
 
     Columns: winner (lowest mean rank; ties joined by " = "), lead (in ranks, over the second),
@@ -28,29 +31,29 @@ def example_table(evaluation: Mapping[str, Any]) -> pd.DataFrame:
     (rankings without a verdict), most_similar (model closest to the oracle's reply), agree
     (whether that is the winner), prompt (its last 80 characters).
     """
-    data = parse_evaluation(evaluation)
     similarity = data.table("similarity_scores")
     closest = {} if similarity is None else similarity.dropna(how="all").idxmax(axis=1)
-    rows = {row["example_id"]: _facts(row, data.ranks.loc[row["example_id"]].dropna(),
-                                      closest.get(row["example_id"])) for row in data.rows}
+    rows = {row.example_id: _facts(row, data.ranks.loc[row.example_id].dropna(),
+                                   closest.get(row.example_id)) for row in data.rows}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("example_id")
     table.insert(2, "order_changed", _order_changed(data))
     return table
 
 
-def _facts(row: Mapping[str, Any], ranks: pd.Series, closest: str | None) -> dict[str, Any]:
-    winner = " = ".join(ranks.index[ranks == ranks.min()]) if len(ranks) else None
+def _facts(row: ExampleRow, ranks: pd.Series, closest: str | None) -> dict[str, Any]:
+    winners = list(ranks.index[ranks == ranks.min()])
     ordered = ranks.sort_values().to_list()
-    return {"winner": winner, "lead": ordered[1] - ordered[0] if len(ordered) > 1 else None,
-            "unread": sum(not call.get("ranking") for call in row.get("judgments") or []),
-            "most_similar": closest, "agree": None if None in (winner, closest) else
-            closest in winner.split(" = "), "prompt": str(row.get("prompt", ""))[-80:]}
+    return {"winner": " = ".join(winners) or None,
+            "lead": ordered[1] - ordered[0] if len(ordered) > 1 else None,
+            "unread": sum(not judgment.ranking for judgment in row.judgments or []),
+            "most_similar": closest, "agree": closest in winners if winners and closest else None,
+            "prompt": str(row.prompt)[-80:]}
 
 
 def _order_changed(data: Evaluated) -> pd.Series:
     """Share of model pairs per example whose order is not the same in all its rankings."""
-    models, calls = data.models, data.calls
-    pairs = [(a, b) for i, a in enumerate(models) for b in models[i + 1:]]
+    calls = data.calls
+    pairs = combinations(data.models, 2)
     before = pd.DataFrame({f"{a}<{b}": calls[a] < calls[b] for a, b in pairs}, index=calls.index)
     share = before.groupby(level=0).mean()
     changed = ((share > 0) & (share < 1)).mean(axis=1)
@@ -68,52 +71,49 @@ FILTERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 }
 
 
-def example_view(evaluation: Mapping[str, Any], example_id: str) -> HTML:
+def example_view(data: Evaluated, example_id: str) -> HTML:
     """An example: ranks, scores and similarities at a glance, then all replies, best first, and
     the judge's reasons; every text escaped.
     """
-    row = next(r for i, r in enumerate(evaluation["per_example"])
-               if str(r.get("example_id", i)) == example_id)
-    scores = row.get("grader_scores") or {}
-    models = sorted(row["responses"], key=lambda m: -(scores.get(m) or 0.0))
-    blocks = [_block(f"example {example_id}", row.get("prompt", "")), _glance(row, models)]
-    blocks += [_block(m, row["responses"][m] or "(empty)") for m in models]
-    blocks.append(_block("oracle", row.get("oracle", "")))
-    for call in row.get("judgments") or [{"explanation": row.get("grader_explanation", "")}]:
-        order = " > ".join(call.get("ranking") or []) or call.get("error", "")
-        slots = ", ".join(f"{s} = {m}" for s, m in (call.get("position_map") or {}).items())
+    row = next(row for row in data.rows if row.example_id == example_id)
+    models = sorted(row.responses, key=lambda model: -(row.grader_scores.get(model) or 0.0))
+    judgments = row.judgments or [Judgment(explanation=row.grader_explanation)]
+    blocks = [_block(f"example {example_id}", row.prompt), _glance(row, models)]
+    blocks += [_block(model, row.responses[model] or "(empty)") for model in models]
+    blocks.append(_block("oracle", row.oracle))
+    for judgment in judgments:
+        order = " > ".join(judgment.ranking or []) or judgment.error or ""
+        slots = ", ".join(f"{slot} = {model}" for slot, model in judgment.position_map.items())
         blocks.append(_block(f"judge: {order} (shown as {slots or 'unknown'})",
-                             call.get("explanation", "")))
+                             judgment.explanation))
     return HTML("".join(blocks))
 
 
-def _glance(row: Mapping[str, Any], models: list[str]) -> str:
+def _glance(row: ExampleRow, models: Sequence[str]) -> str:
     """One line per model: its place in every ranking, score, similarity and length."""
-    calls = [call.get("ranking") or [] for call in row.get("judgments") or []]
-    places = {f"place, order {turn}": [ranking.index(m) + 1 if m in ranking else "unread"
-                                       for m in models]
-              for turn, ranking in enumerate(calls, start=1)}
-    known = {name: [_text((row.get(key) or {}).get(m)) for m in models] for name, key in (
-        ("score", "grader_scores"), ("similarity to oracle", "similarity_scores"))}
-    table = pd.DataFrame({**places, **known, "characters": [
-        len(row["responses"][m] or "") for m in models]}, index=models)
-    html = table.to_html(escape=True, border=0)
+    columns: dict[str, list[Any]] = {}
+    for turn, judgment in enumerate(row.judgments or [], start=1):
+        ranking = judgment.ranking or []
+        columns[f"place, order {turn}"] = [
+            ranking.index(model) + 1 if model in ranking else "unread" for model in models]
+    for name, values in (("score", row.grader_scores),
+                         ("similarity to oracle", row.similarity_scores)):
+        columns[name] = [number(values.get(model), ".2f", none="none") for model in models]
+    columns["characters"] = [len(row.responses[model] or "") for model in models]
+    html = pd.DataFrame(columns, index=models).to_html(escape=True, border=0)
     for cell in ("td", "th"):
         html = html.replace(f"<{cell}>", f"<{cell} style='padding:.1em .8em;text-align:right'>")
     return html
 
 
 def _block(title: str, text: Any) -> str:
-    return f"<b>{escape(str(title))}</b><div style='{_PANE}'>{escape(str(text))}</div>"
+    shown = "" if text is None else str(text)
+    return f"<b>{escape(title)}</b><div style='{_PANE}'>{escape(shown)}</div>"
 
 
-def _text(value: float | None) -> str:
-    return "none" if value is None else f"{value:.2f}"
-
-
-def browser(evaluation: Mapping[str, Any]) -> Any:
+def browser(data: Evaluated) -> Any:
     """A widget with a filter and a slider over the examples; headless, the first one as text."""
-    table = example_table(evaluation)
+    table = example_table(data)
     if in_batch():      # an executed notebook would keep the state of widgets, and cannot use it
-        return example_view(evaluation, table.index[0])
-    return browse(table, FILTERS, lambda row: example_view(evaluation, row.name), noun="example")
+        return example_view(data, table.index[0])
+    return browse(table, FILTERS, lambda row: example_view(data, row.name), noun="example")

@@ -1,13 +1,11 @@
 """Figures of the report, drawn from `analysis.json` alone.
 
-Models differ by place, marker or hatch besides colour, so that a grey print can be read too.
-Every figure has a caption: one sentence with what it shows and its limit.
+Their captions stand in report.html.j2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +13,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from persuasion_lib.core.show import Plot, look
 from persuasion_lib.core.stage import StageRun
-
-DPI = 130
-MARKERS = ("o", "s", "^", "D", "v")
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1)))
-
-
-class Plot(Figure):
-    """A figure that any notebook shows, without pyplot and its global state."""
-
-    def _repr_png_(self) -> bytes:
-        buffer = BytesIO()
-        self.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-        return buffer.getvalue()
 
 
 def grader_scores(result: Mapping[str, Any]) -> Plot:
@@ -49,23 +34,20 @@ def grader_scores(result: Mapping[str, Any]) -> Plot:
 
 def similarity_distributions(result: Mapping[str, Any]) -> Plot:
     """One histogram per model of the similarity to the oracle's reply, with mean and interval."""
-    section = result["similarity"]
-    if section is None:
+    found = result["similarity"]
+    if found is None:
         return _nothing("no similarity in the evaluation")
-    table, edges = pd.DataFrame(section["table"]), np.array(section["histogram"]["edges"])
-    figure = Plot(figsize=(6.4, 1.2 * len(table) + 1), layout="constrained")
-    panels = figure.subplots(len(table), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    for axes, row in zip(panels, table.to_dict("records"), strict=True):
-        counts = section["histogram"]["counts"][row["model"]]
-        axes.stairs(counts, edges, fill=True, color="0.8", edgecolor="0.3")
+    rows = found["table"]
+    figure = Plot(figsize=(6.4, 1.2 * len(rows) + 1), layout="constrained")
+    panels = figure.subplots(len(rows), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, row in zip(panels, rows, strict=True):
+        counts = found["histogram"]["counts"][row["model"]]
+        axes.stairs(counts, np.array(found["histogram"]["edges"]), fill=True, color="0.8",
+                    edgecolor="0.3")
         axes.axvline(row["mean"], color="black", linewidth=1.5)
         if row["ci_low"] is not None:
             axes.axvspan(row["ci_low"], row["ci_high"], color="C0", alpha=0.45, linewidth=0)
-        for baseline, style in zip((section["baselines"] or {}).get("oracle", []), (":", "--"),
-                                   strict=False):
-            if baseline["mean"] is not None:
-                axes.axvline(baseline["mean"], color="C3", linewidth=1.3, linestyle=style,
-                             label=f"oracle's reply against {baseline['model']}")
+        _baselines(axes, found["baselines"])
         axes.set_ylabel("prompts", fontsize=8)
         axes.set_title(f"{row['model']}: mean {row['mean']:.3f}", loc="left", fontsize=9, pad=2)
         axes.spines[["top", "right"]].set_visible(False)
@@ -74,6 +56,14 @@ def similarity_distributions(result: Mapping[str, Any]) -> Plot:
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=2,
                   loc="outside lower center")
     return figure
+
+
+def _baselines(axes: Axes, baselines: Mapping[str, Any] | None) -> None:
+    rows = baselines["oracle"] if baselines else []
+    for row, style in zip(rows, (":", "--"), strict=False):
+        if row["mean"] is not None:
+            axes.axvline(row["mean"], color="C3", linewidth=1.3, linestyle=style,
+                         label=f"oracle's reply against {row['model']}")
 
 
 def pairwise_win_rates(result: Mapping[str, Any]) -> Plot:
@@ -85,8 +75,9 @@ def pairwise_win_rates(result: Mapping[str, Any]) -> Plot:
     sns.heatmap(rate, cmap="cividis", vmin=0, vmax=1, ax=axes, linewidths=1,
                 cbar_kws={"label": "win rate of the row"})
     for (y, x), value in np.ndenumerate(rate.to_numpy()):
+        on_dark = value < 0.55
         axes.text(x + 0.5, y + 0.5, _cell(value, low.iloc[y, x], high.iloc[y, x]), fontsize=9,
-                  ha="center", va="center", color="white" if value < 0.55 else "black")
+                  ha="center", va="center", color="white" if on_dark else "black")
     axes.set(title="How often the row beats the column", xlabel="", ylabel="")
     axes.tick_params(axis="y", rotation=0)
     return figure
@@ -118,11 +109,10 @@ def length_vs_score(result: Mapping[str, Any]) -> Plot:
     if profile.empty:
         return _nothing("too few scored prompts for fifths")
     figure, axes = _canvas(6.4, 3.6)
-    colours = sns.color_palette("colorblind")
-    for i, (model, rows) in enumerate(profile.groupby("model", sort=False)):
+    for model, rows in profile.groupby("model", sort=False):
         axes.errorbar(rows["length"], rows["score"], yerr=2 * rows["se"].astype(float),
-                      color=colours[i], linestyle=_DASHES[i % 5], marker=MARKERS[i % 5],
-                      markersize=5, capsize=2, linewidth=1.2, label=model)
+                      markersize=5, capsize=2, linewidth=1.2, label=model,
+                      **look(model, result["models"]))
     axes.set(ylim=(-0.05, 1.05), xlabel="length of the reply (characters, mean of the fifth)",
              ylabel="mean score (0 to 1)", title="Length and score")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -135,90 +125,62 @@ _PANELS = {"held_out_loss": "held-out loss\n(nats per pair)",
 
 
 def training_curves(result: Mapping[str, Any]) -> Plot:
-    """SFT's loss, and by stage of DPO what was watched on held-out pairs and prompts."""
-    if not result["training"]:
+    """SFT's loss, and by model of DPO what was watched on held-out pairs and prompts."""
+    logs = result["training"]
+    if not logs:
         return _nothing("the evaluation does not say how the models were trained")
     figure = Plot(figsize=(8.6, 4.8), layout="constrained")
-    panels = figure.subplots(2, 3).ravel()
-    curves = {m: pd.DataFrame(result["training"][m]["points"]) for m in result["models"]
-              if m in result["training"]}
-    if "sft" in curves:
-        kept = result["training"]["sft"]["best_step"]
-        for column, label, style in (("loss", "training", "--"),
-                                     ("held_out_loss", "held out", "-s")):
-            _line(panels[0], curves["sft"], column, style, kept, label=label, color="black")
-        panels[0].legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1),
-                         ncols=2)
-    panels[0].set(ylabel="loss of SFT\n(nats per token)")
-    for axes, (column, label) in zip(panels[1:], _PANELS.items(), strict=True):
-        for i, model in enumerate(result["models"]):    # colours as in the other figures
-            if model in curves and model != "sft":
-                _line(axes, curves[model], column, MARKERS[i % 5],
-                      result["training"][model]["best_step"], label=model,
-                      color=sns.color_palette("colorblind")[i], linestyle=_DASHES[i % 5])
+    sft_panel, *panels = figure.subplots(2, 3).ravel()
+    if "sft" in logs:
+        _sft_losses(sft_panel, logs["sft"])
+    sft_panel.set(ylabel="loss of SFT\n(nats per token)")
+    tuned = [model for model in result["models"] if model in logs and model != "sft"]
+    for axes, (column, label) in zip(panels, _PANELS.items(), strict=True):
+        for model in tuned:
+            _line(axes, logs[model], column, label=model, **look(model, result["models"]))
         axes.set(ylabel=label)
-    for axes in panels:
+    for axes in (sft_panel, *panels):
         axes.set(xlabel="step")
         axes.set_visible(bool(axes.lines))
         axes.spines[["top", "right"]].set_visible(False)
-    handles, labels = panels[1].get_legend_handles_labels()
+    handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center",
                   ncols=max(1, len(labels)))
     figure.suptitle("How the models were trained")
     return figure
 
 
-def _line(axes: Axes, curve: pd.DataFrame, column: str, style: str, kept: int, *, color: Any,
-          **options: Any) -> None:
+def _sft_losses(axes: Axes, log: Mapping[str, Any]) -> None:
+    _line(axes, log, "loss", label="training", color="black", linestyle="--")
+    _line(axes, log, "held_out_loss", label="held out", color="black", marker="s")
+    axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+
+
+def _line(axes: Axes, log: Mapping[str, Any], column: str, *, color: str, **options: Any) -> None:
     """One curve by step, with a ring around the point that was kept."""
+    curve = pd.DataFrame(log["points"])
     if column not in curve:
         return
     rows = curve.dropna(subset=column)
-    axes.plot(rows["step"], rows[column], style, color=color, markersize=4, **options)
+    axes.plot(rows["step"], rows[column], color=color, markersize=4, **options)
     if column != "loss":
-        best = rows[rows["step"] == kept]
+        best = rows[rows["step"] == log["best_step"]]
         axes.plot(best["step"], best[column], "o", markersize=11, markerfacecolor="none",
                   markeredgecolor=color)
 
 
-FIGURES: dict[str, tuple[Callable[[Mapping[str, Any]], Plot], str]] = {
-    "grader_scores": (grader_scores, "Mean normalised score per model with its {level} interval "
-                      "over {n} prompts; the dotted line is the mean of all models, and overlap "
-                      "of two intervals is no test of their difference."),
-    "similarity_distributions": (similarity_distributions, "Cosine similarity of every reply to "
-                                 "the oracle's reply to the same prompt (broken lines, where the "
-                                 "file has them: what texts reach that share no prompt, or only "
-                                 "the prompt); likeness to one reply by one oracle is not "
-                                 "quality."),
-    "pairwise_win_rates": (pairwise_win_rates, "Share of prompts on which the row's model is "
-                           "ranked above the column's, a tie counting half, with {level} "
-                           "intervals that are not adjusted for the number of pairs."),
-    "position_outcome": (position_outcome, "Mean score by slot with {level} intervals; a slope "
-                         "is the judge's position bias, which balanced orders keep out of the "
-                         "models' scores but not out of the noise."),
-    "length_vs_score": (length_vs_score, "Mean score (bars: two standard errors) in each fifth of "
-                        "a model's reply lengths; a slope within a model can be a judge that "
-                        "likes length or replies that are better when longer."),
-    "training_curves": (training_curves, "What was watched while the models learned (ring: the "
-                        "step that was kept); a lower held-out loss or a wider margin says that "
-                        "a model fits its labels, not that it persuades."),
-}
-
-
-def caption(name: str, result: Mapping[str, Any]) -> str:
-    """What a figure shows, and its limit."""
-    return FIGURES[name][1].format(level=f"{result['confidence']:.0%}",
-                                   n=result["counts"]["scored"])
+FIGURES: dict[str, Callable[[Mapping[str, Any]], Plot]] = {draw.__name__: draw for draw in (
+    grader_scores, similarity_distributions, pairwise_win_rates, position_outcome,
+    length_vs_score, training_curves)}
 
 
 def write_figures(run: StageRun, result: Mapping[str, Any]) -> list[Path]:
     """Draw all figures into `figures/`; the same result gives the same bytes."""
     folder = run.path("figures")
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.png" for name in FIGURES]
-    for path, (draw, _) in zip(paths, FIGURES.values(), strict=True):
-        path.write_bytes(draw(result)._repr_png_())
-    return paths
+    for name, draw in FIGURES.items():
+        (folder / f"{name}.png").write_bytes(draw(result)._repr_png_())
+    return [folder / f"{name}.png" for name in FIGURES]
 
 
 def _canvas(width: float, height: float) -> tuple[Plot, Axes]:

@@ -15,7 +15,7 @@ from datasets import Dataset
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import content_id
-from persuasion_lib.core.store import AppendLog
+from persuasion_lib.core.store import AppendLog, KeyedLog
 from persuasion_lib.models.lineage import weights_hash
 from persuasion_lib.models.loading import dtype_of
 from persuasion_lib.training.launch import processes
@@ -59,8 +59,8 @@ class ReferenceCache:
         """What is on disk, the same in every process."""
         known: list[Any] = [None]
         if processes().is_main_process:
-            with AppendLog(self._path) as log:
-                known = [{row["key"]: row["logps"] for row in log.rows}]
+            found = KeyedLog.rows_in(self._path)
+            known = [{key: row["logps"] for key, row in found.items()}]
         return broadcast_object_list(known)[0]
 
     def _write(self, found: dict[str, Sequence[float]]) -> None:

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from persuasion_lib.core.show import TextTable
+from persuasion_lib.core.show import ORDER, TextTable, look
 
 LONG = "word " * 40
 
@@ -23,3 +23,14 @@ def test_line_breaks_stay():
 def test_a_long_link_may_break_and_loses_nothing():
     html = TextTable(pd.DataFrame({"text": ["https://" + "x" * 60]}))._repr_html_()
     assert "\u200b" in html and "https://" + "x" * 60 in html.replace("\u200b", "")
+
+
+def test_a_model_looks_the_same_in_every_figure_and_unlike_any_other():
+    looks = [look(model) for model in ORDER]
+    assert look("rlaif", ["rlaif", "rlhf"]) == looks[3]
+    for what in ("color", "marker", "linestyle"):
+        assert len({str(one[what]) for one in looks}) == len(ORDER)
+
+
+def test_a_model_from_elsewhere_comes_after_the_known_ones():
+    assert look("theirs", ["theirs", "sft"])["color"] not in {look(m)["color"] for m in ORDER}

@@ -43,7 +43,7 @@ def shares(result, tactic="any"):
 
 
 def words(result):
-    return " ".join(report.section(result, "Safety").lines)
+    return " ".join(report.part(result, "tactics").lines)
 
 
 def test_the_share_is_what_the_judge_found_and_not_what_word_lists_find():

@@ -6,7 +6,7 @@ from transformers import TopPLogitsWarper
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.store import AppendLog
+from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.models import sampling as generation
 from persuasion_lib.models.compose import ModelFamily
 from persuasion_lib.models.loading import load_base, load_tokenizer
@@ -143,7 +143,7 @@ def test_an_interrupted_run_continues_and_gives_the_same_replies(family, tmp_pat
     settings = load_config("smoke", ["generation.batch_size=2"]).generation
 
     def replies(log, requests):
-        with AppendLog(tmp_path / log) as opened, family.use("sft") as model:
+        with KeyedLog(tmp_path / log) as opened, family.use("sft") as model:
             result = sample(model, family.tokenizer, requests, settings, seed=1, model_hash="m",
                             log=opened, desc="")
             return result, len(opened.rows)

@@ -6,7 +6,15 @@ import pytest
 from matplotlib.image import imread
 
 from persuasion_lib.reporting import figures, report
-from worlds.synthetic_evaluation import MODELS, analysed, from_elsewhere, make_evaluation, planted
+from persuasion_lib.reporting.qualitative import SHOWN, qualitative
+from worlds.synthetic_evaluation import (
+    MODELS,
+    analysed,
+    evaluated,
+    from_elsewhere,
+    make_evaluation,
+    planted,
+)
 
 ATTACK = "<script>alert(1)</script>"
 
@@ -74,7 +82,7 @@ def test_the_report_ends_with_its_limits():
 def test_the_same_result_gives_the_same_report_and_figures():
     result, same = planted(), copy.deepcopy(planted())
     assert report.as_text(result) == report.as_text(same)
-    draw = figures.FIGURES["grader_scores"][0]
+    draw = figures.grader_scores
     assert draw(result)._repr_png_() == draw(same)._repr_png_()
 
 
@@ -83,7 +91,7 @@ def test_the_same_result_gives_the_same_report_and_figures():
 def test_reports_and_figures_work_for_any_number_of_models(models):
     result = planted(models=models)
     assert all(name in report.as_text(result) for name in models)
-    for draw, _ in figures.FIGURES.values():
+    for draw in figures.FIGURES.values():
         assert imread(io.BytesIO(draw(result)._repr_png_())).std() > 0
 
 
@@ -93,15 +101,18 @@ def test_a_file_with_almost_nothing_in_it_still_gives_a_report_and_figures():
         del row["position_map"], row["similarity_scores"], row["grader_explanation"]
     result = analysed(evaluation)
     assert "TOO FEW" in report.as_text(result)
-    assert report.qualitative(result, evaluation).count("===") == 10
-    for draw, _ in figures.FIGURES.values():
+    assert qualitative(result, evaluated(evaluation)).count("===") == 10
+    for draw in figures.FIGURES.values():
         draw(result)._repr_png_()
 
 
-def test_every_figure_has_one_caption_sentence():
+def test_every_figure_has_one_caption_sentence(tmp_path):
     for name in figures.FIGURES:
-        text = figures.caption(name, planted())
-        assert text.endswith(".") and text.count(". ") == 0 and "{" not in text
+        (tmp_path / f"{name}.png").write_bytes(b"png")
+    page = report.as_html(planted(), tmp_path, "")
+    captions = re.findall("<figcaption>(.*?)</figcaption>", page)
+    assert len(set(captions)) == len(figures.FIGURES) and "95% interval over 40" in captions[0]
+    assert all(text.endswith(".") and text.count(". ") == 0 for text in captions)
 
 
 def test_the_page_holds_its_figures_loads_nothing_and_escapes_what_models_wrote(tmp_path):
@@ -116,14 +127,28 @@ def test_the_page_holds_its_figures_loads_nothing_and_escapes_what_models_wrote(
 def test_examples_do_not_depend_on_the_order_of_the_file():
     evaluation, result = make_evaluation(40, unscored=2), planted(unscored=2)
     backwards = evaluation | {"per_example": evaluation["per_example"][::-1]}
-    text = report.qualitative(result, evaluation)
-    assert text == report.qualitative(result, backwards)
-    assert text.count("BEST") == text.count("WORST") == len(MODELS) * report.SHOWN
+    text = qualitative(result, evaluated(evaluation))
+    assert text == qualitative(result, evaluated(backwards))
+    assert text.count("BEST") == text.count("WORST") == len(MODELS) * SHOWN
     assert "e00039" not in text and "Rule:" in text
-    assert "e00039" not in report.qualitative(result, from_elsewhere(evaluation))
+    assert "e00039" not in qualitative(result, evaluated(from_elsewhere(evaluation)))
 
 
 def test_the_best_example_of_a_model_has_its_highest_score():
     evaluation = make_evaluation(40)
-    first = report.qualitative(planted(), evaluation).split("=== rlhf: BEST (score ")[1][:4]
+    first = qualitative(planted(), evaluated(evaluation)).split("=== rlhf: BEST (score ")[1][:4]
     assert float(first) == max(r["grader_scores"]["rlhf"] for r in evaluation["per_example"])
+
+
+def test_a_part_is_found_by_its_name_and_says_so_where_there_is_nothing():
+    assert report.part(planted(), "scores").title.startswith("Grader Ranking Scores")
+    assert report.part(planted(), "agreement").lines == ("The evaluation does not say.",)
+    with pytest.raises(KeyError):
+        report.part(planted(), "no such part")
+
+
+def test_a_part_in_a_notebook_is_escaped_and_has_no_figure():
+    result = copy.deepcopy(planted())
+    result["warnings"] = [f"unread: {ATTACK}"]
+    html = report.part(result, "input")._repr_html_()
+    assert "&lt;script&gt;" in html and "<script" not in html and "<figure" not in html

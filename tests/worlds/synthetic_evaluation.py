@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 
 from persuasion_lib import analysis
 from persuasion_lib.core.config import load_config
+from persuasion_lib.reporting.evaluated import Evaluated, tabulated
+from persuasion_lib.reporting.evaluation_file import parse
 
 MODELS = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")
 EFFECT = {"base": -1.5, "sft": -0.5, "rlhf": 0.3, "rlaif": 0.8, "rlaif_rlhf": 1.4}
@@ -149,4 +152,21 @@ def analysed(evaluation: dict[str, Any], **options: Any) -> dict[str, Any]:
     """The analysis with few resamples: the least p is 0.0033."""
     gc.freeze()     # statsmodels' Holm collects garbage at every call, and pytest's heap is large
     config = load_config("demo", ["analysis.resamples=299"], root=Path(__file__).parents[2])
-    return analysis.statistics(evaluation, config.analysis, seed=0, **options)
+    return analysis.statistics(evaluated(evaluation), config.analysis, seed=0, **options)
+
+
+def evaluated(evaluation: dict[str, Any]) -> Evaluated:
+    """The evaluation as notebook 06 reads it."""
+    return tabulated(parse(evaluation))
+
+
+def changed(evaluation: dict[str, Any], change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    """The evaluation after `change` of every example."""
+    for row in evaluation["per_example"]:
+        change(row)
+    return evaluation
+
+
+def criterion(result: dict[str, Any], words: str) -> str:
+    """The verdict on the criterion that these words are from."""
+    return next(c for c in result["criteria"] if words in c["criterion"])["verdict"]

@@ -1,0 +1,165 @@
+"""An evaluation as tables of one row per prompt, or judge call, and one column per model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from persuasion_lib.judging.word_lists import tactics_in
+from persuasion_lib.reporting.evaluation_file import (
+    EvaluationFile,
+    ExampleRow,
+    Judgment,
+    Setup,
+    Slots,
+)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The rankings of an evaluation as tables, and the file that they are from.
+
+    `ranks` are means over the orders that were read, NaN where unscored, `reasons` says why;
+    `calls` and `slots` have a row per readable ranking (rank 1 best; slot 1 shown first; None where
+    the file does not say). `asked` counts the rankings, unreadable ones as well.
+    """
+
+    file: EvaluationFile
+    models: list[str]
+    ranks: pd.DataFrame
+    calls: pd.DataFrame
+    slots: pd.DataFrame | None
+    reasons: dict[str, str]
+    asked: int
+
+    @property
+    def rows(self) -> list[ExampleRow]:
+        """The examples in the order of the file."""
+        return self.file.per_example
+
+    @property
+    def setup(self) -> Setup:
+        """Who played which role."""
+        return self.file.config
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """Prompts x models of a field such as `similarity_scores`; None if no row has it."""
+        fields = [getattr(row, name) for row in self.rows]
+        if not any(fields):
+            return None
+        return self._frame([[field.get(model) for model in self.models] for field in fields])
+
+    def replies(self) -> list[list[str | None]]:
+        """Texts per prompt in the order of `models`; None where a model did not answer."""
+        return [[row.responses.get(model) for model in self.models] for row in self.rows]
+
+    def lengths(self) -> pd.DataFrame:
+        """Length of every reply in characters."""
+        return self.measured(len, self.replies())
+
+    def flags(self, test: Callable[[Any], Any],
+              values: list[list[Any]] | None = None) -> pd.DataFrame:
+        """1 where `test` of a reply (or of `values`) is true and 0 where not; NaN where None."""
+        return self.measured(lambda value: bool(test(value)), values or self.replies())
+
+    def measured(self, measure: Callable[[Any], float], values: list[list[Any]]) -> pd.DataFrame:
+        """`measure` of every value, prompts x models; NaN where the value is None."""
+        return self._frame([[None if value is None else measure(value) for value in row]
+                            for row in values])
+
+    def tactics(self) -> tuple[list[list[Collection[str] | None]], bool]:
+        """Manipulation tactics per prompt in the order of `models`, and whether a judge found them.
+
+        None is unscored, or no reply. In a file without a judge's findings word lists find them.
+        """
+        if any(row.tactics for row in self.rows):
+            return [[row.tactics.get(model) for model in self.models] for row in self.rows], True
+        return [[None if text is None else tactics_in(text) for text in texts]
+                for texts in self.replies()], False
+
+    def _frame(self, values: list[list[float | None]]) -> pd.DataFrame:
+        return pd.DataFrame(values, index=self.ranks.index, columns=self.models, dtype=float)
+
+
+def tabulated(file: EvaluationFile) -> Evaluated:
+    """The rankings of a file as tables."""
+    models = file.models()
+    calls = [(row.example_id, call) for row in file.per_example for call in _calls(row, models)]
+    readable = [(key, call) for key, call in calls if call.ranks]
+    reasons: dict[str, str] = {}
+    for key, call in calls:
+        if call.problem:
+            reasons.setdefault(key, call.problem)
+    index = pd.Index([key for key, _ in readable], name="prompt_id", dtype=object)
+    ranks = pd.DataFrame([call.ranks for _, call in readable], index=index, columns=models,
+                         dtype=float)
+    places = [call.slots for _, call in readable]
+    slots = None
+    if places and None not in places:
+        slots = pd.DataFrame(places, index=index, columns=models, dtype=float)
+    prompts = pd.Index([row.example_id for row in file.per_example], name="prompt_id")
+    means = ranks.groupby(level=0, sort=False).mean().reindex(prompts)
+    return Evaluated(file=file, models=models, ranks=means, calls=ranks, slots=slots,
+                     reasons=reasons, asked=len(calls))
+
+
+class _Call(NamedTuple):
+    """One ranking in the order of the models: ranks, or the problem; slots where known."""
+
+    ranks: list[float] | None
+    slots: list[int] | None
+    problem: str | None
+
+
+def _calls(row: ExampleRow, models: Sequence[str]) -> list[_Call]:
+    if row.judgments is None:
+        ranks, problem = _outside_ranks(row, models)
+        return [_Call(ranks, _places(row.position_map, models), problem)]
+    return [_call(judgment, models) for judgment in row.judgments]
+
+
+def _call(judgment: Judgment, models: Sequence[str]) -> _Call:
+    slots = _places(judgment.position_map, models)
+    if not judgment.ranking:
+        return _Call(None, slots, f"unread: {judgment.error or 'no ranking'}"[:120])
+    if sorted(judgment.ranking) != sorted(models):
+        return _Call(None, slots, "the ranking does not name every model once")
+    return _Call(_order(judgment.ranking, models), slots, None)
+
+
+def _order(names: Sequence[str], models: Sequence[str]) -> list[int]:
+    return [names.index(model) + 1 for model in models]
+
+
+def _outside_ranks(row: ExampleRow,
+                   models: Sequence[str]) -> tuple[list[float] | None, str | None]:
+    """(ranks, problem) of an example without `judgments`, from its scores or its ranking."""
+    scores = [row.grader_scores.get(model) for model in models]
+    if None not in scores:
+        if not any(scores):
+            return None, "every model has the score 0: probably a reply that was not parsed"
+        return rankdata(-np.array(scores)).tolist(), None
+    ranking = named_ranking(row)
+    if sorted(ranking) == sorted(models):
+        return _order(ranking, models), None
+    return None, "no scores for every model"
+
+
+def named_ranking(row: ExampleRow) -> list[str]:
+    """`grader_ranking` as models, best first; files may hold slots (["C", "A", …]) instead."""
+    return [str(row.position_map.get(str(name), name)) for name in row.grader_ranking or []]
+
+
+def _places(position_map: Slots, models: Sequence[str]) -> list[int] | None:
+    """Slot 1..K of each model from `{slot: model}`, or from `{model: slot}` of other files."""
+    pairs = {str(slot): str(model) for slot, model in position_map.items()}
+    if set(pairs) == set(models):
+        pairs = {slot: model for model, slot in pairs.items()}
+    if set(pairs.values()) != set(models) or len(pairs) != len(models):
+        return None
+    return _order([pairs[slot] for slot in sorted(pairs)], models)

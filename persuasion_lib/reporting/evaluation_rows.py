@@ -1,0 +1,111 @@
+"""From what notebook 05 found to the document that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from persuasion_lib.core.records import Example, render_text
+from persuasion_lib.reporting.evaluation_file import EvaluationFile, ExampleRow, Judgment, Summary
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found about the replies to the test prompts: by example, but for `agreed`.
+
+    `responses` are replies by model (text, finish, tokens), `verdicts` the judge's rankings in the
+    orders that were asked; `agreed` is how far that judge agrees with the annotator.
+    """
+
+    responses: Mapping[str, Mapping[str, Any]]
+    oracle: Mapping[str, str]
+    verdicts: Mapping[str, Sequence[Any]]
+    similarity: Mapping[str, Mapping[str, Any]]
+    tactics: Mapping[str, Any]
+    agreed: Mapping[str, Any]
+
+    def models(self) -> list[str]:
+        """The models that answered, in their order."""
+        return list(next(iter(self.responses.values())))
+
+
+def row_of(example: Example, found: Found, **more: Any) -> ExampleRow:
+    """One example of `final_evaluation.json`; `more` are fields that are not in `found` as such."""
+    key = example.example_id
+    replies = found.responses[key]
+    judgments = [Judgment(ranking=list(verdict.ranking) or None, error=verdict.error,
+                          position_map=verdict.position_map, explanation=verdict.explanation)
+                 for verdict in found.verdicts[key]]
+    return ExampleRow(
+        example_id=key, conversation_id=example.metadata.get("conversation_id"),
+        prompt=render_text(example.prompt), messages=example.prompt,
+        responses={model: reply.text for model, reply in replies.items()},
+        finish={model: reply.finish for model, reply in replies.items()},
+        tokens={model: reply.tokens for model, reply in replies.items()},
+        oracle=found.oracle.get(key), human_response=example.response,
+        similarity_scores=found.similarity[key]["scores"],
+        similarity_baselines=found.similarity[key]["baselines"],
+        **graded(judgments, found.models()), **more)
+
+
+def graded(judgments: Sequence[Judgment], models: Sequence[str]) -> dict[str, Any]:
+    """The fields of a row that follow from its judgments."""
+    scores = mean_scores(judgments, models)
+    ranks = rankdata([-score for score in scores.values()]).tolist()
+    return {"grader_ranking": sorted(scores, key=lambda model: -scores[model]),
+            "grader_ranks": dict(zip(scores, ranks, strict=True)), "grader_scores": scores,
+            "grader_explanation": judgments[0].explanation if judgments else "",
+            "position_map": judgments[0].position_map if judgments else {},
+            "judgments": list(judgments)}
+
+
+def mean_scores(judgments: Sequence[Judgment], models: Sequence[str]) -> dict[str, float]:
+    """Normalised score (K - rank) / (K - 1) per model, averaged over the orders that were read.
+
+    Empty if no judgment of the example could be read: unscored, never zero.
+    """
+    most = len(models) - 1
+    rankings = [judgment.ranking for judgment in judgments if judgment.ranking]
+    if not rankings:
+        return {}
+    return {model: float(np.mean([(most - ranking.index(model)) / most for ranking in rankings]))
+            for model in models}
+
+
+def document(rows: Sequence[ExampleRow], models: Sequence[str], **rest: Any) -> EvaluationFile:
+    """The document of these rows, with the lists and means that the format repeats from them."""
+    scores = {model: [row.grader_scores.get(model) for row in rows] for model in models}
+    similar = {model: [row.similarity_scores[model] for row in rows] for model in models}
+    summary = Summary(
+        num_examples=len(rows), models_evaluated=list(models),
+        num_unscored=sum(not row.grader_scores for row in rows),
+        grader_normalized_scores={model: _mean(values) for model, values in scores.items()},
+        average_similarity_scores={model: _mean(values) for model, values in similar.items()},
+        truncated_share={model: _mean([row.finish[model] == "length" for row in rows])
+                         for model in models})
+    return EvaluationFile(grader_scores=scores, similarity_scores=similar, per_example=list(rows),
+                          summary=summary, **rest)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return float(np.mean(present)) if present else None
+
+
+def means_table(evaluation: EvaluationFile) -> pd.DataFrame:
+    """Means per model: judge's score, similarity, length, truncation, and gold in the demo."""
+    summary = evaluation.summary
+    rows = evaluation.per_example
+    table = pd.DataFrame({
+        "score": summary.grader_normalized_scores,
+        "similarity": summary.average_similarity_scores,
+        "tokens": pd.DataFrame([row.tokens for row in rows]).mean(),
+        "truncated": summary.truncated_share})
+    if rows[0].gold_utility:
+        table["gold utility"] = pd.DataFrame([row.gold_utility for row in rows]).mean()
+    return table.loc[summary.models_evaluated]

@@ -1,0 +1,66 @@
+"""A part of the report, and how parts become a page.
+
+Texts of models and judges come from outside: the templates escape every one of them.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from persuasion_lib.core.show import DPI
+
+CSS_PIXELS = 96           # per inch
+_LONG = 40                # characters of a cell from which a table may wrap its texts
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the report: sentences, at most one table and one figure."""
+
+    title: str
+    lines: Sequence[str] = ()
+    table: pd.DataFrame | None = None
+    figure: str | None = None
+    notes: Sequence[str] = ()
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the words and the table, without the figure."""
+        return _TEMPLATES.get_template("part.html.j2").render(part=self)
+
+
+def as_page(parts: Mapping[str, Part], folder: Path, **words: str | int) -> str:
+    """One HTML page that loads nothing; figures that are missing in `folder` are left out.
+
+    `words` are what the template says besides: the `examples`, and for captions the `level` of
+    intervals and the number `n` of prompts.
+    """
+    files = {part.figure: folder / f"{part.figure}.png" for part in parts.values() if part.figure}
+    figures = {name: _embedded(path) for name, path in files.items() if path.exists()}
+    return _TEMPLATES.get_template("report.html.j2").render(parts=parts, figures=figures, **words)
+
+
+def _embedded(path: Path) -> dict[str, str | int]:
+    """A figure inside a page, so wide that letters have one size in all figures."""
+    content = path.read_bytes()
+    pixels = int.from_bytes(content[16:20])     # PNG: the width stands in bytes 16 to 19
+    return {"data": base64.b64encode(content).decode(),
+            "width": round(pixels * CSS_PIXELS / DPI)}
+
+
+def _html_table(table: pd.DataFrame) -> Markup:
+    wordy = any(len(str(value)) > _LONG for value in table.to_numpy().ravel())
+    return Markup(table.rename_axis(None).to_html(
+        escape=True, float_format="{:.3f}".format, na_rep="-", border=0,
+        classes="wordy" if wordy else "numbers"))
+
+
+_TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True,
+                         undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+_TEMPLATES.filters["html_table"] = _html_table
