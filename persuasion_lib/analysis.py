@@ -3,8 +3,6 @@
 `analyse` computes `analysis.json`, the one source of the report and of every figure.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The command `persuasion`: run the pipeline, see its state, open the labelling app."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ Nothing here treats one model otherwise than another: the judge sees texts in a 
 names come back only through the position map.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 What it says of the human pool trains nothing: 03 compares it with what the annotator says.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 All three become events of one `Session`; `human_pool_labeled.jsonl` is derived from those.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Notebook 00: from a corpus to SFT rows, test prompts, an SFT checkpoint and unlabelled pairs."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Notebook 04: the three preference-trained models, each from its own labels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Notebook 03: are the labels fit to train on? Gates, splits, and a report."""
 
-from __future__ import annotations
-
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 API keys never enter a `Config` (see keys), so they cannot reach a manifest, a notebook or a log.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Sequence
 from pathlib import Path

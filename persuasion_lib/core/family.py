@@ -3,8 +3,6 @@
 Settings, files, trainings and reports all ask here, so it stands in core and imports nothing.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

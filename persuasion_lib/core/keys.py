@@ -1,7 +1,5 @@
 """API keys: where they are looked for, and what is refused. They are in no setting and no log."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -4,8 +4,6 @@ When a stage ends it leaves a manifest: the hashes of what it read, wrote and ra
 values of the settings that it really read. From that alone `state` decides what must run again.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import json

@@ -3,8 +3,6 @@
 Files are the only interface between stages.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

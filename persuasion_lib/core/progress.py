@@ -1,10 +1,9 @@
 """Progress with time left: a bar for people, a line every ten seconds for logs."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time
+from typing import Self
 
 from tqdm.auto import tqdm
 
@@ -61,7 +60,7 @@ class Progress:
         line = f"{self.desc} {self.done}/{self.total} {share}  {timing}  {self.note}"
         print(f"{LINE_MARK}{line.rstrip()}", flush=True)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -4,13 +4,11 @@ In the code the two responses of a pair are `a` and `b` and a label is "a", "b" 
 In the files (data/README.md) they are `response_1`, `response_2` and "1", "2", "EQUAL".
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from persuasion_lib.core.errors import DataError
 
@@ -72,7 +70,7 @@ class LabeledPair:
     reasoning: str = ""
     again: Label | None = None
 
-    def swapped(self) -> LabeledPair:
+    def swapped(self) -> Self:
         """The same judgment with the two responses exchanged."""
         pair = replace(self.pair, response_a=self.pair.response_b, response_b=self.pair.response_a)
         return replace(self, pair=pair, label=_FLIPPED[self.label],

@@ -1,7 +1,5 @@
 """The headless run: seven notebooks, one process, each executed only if its result would change."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

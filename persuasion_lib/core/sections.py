@@ -3,8 +3,6 @@
 The values stand in five YAML files, which `config.load_config` reads.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 

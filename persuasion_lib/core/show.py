@@ -4,8 +4,6 @@ Model text is untrusted, so it is always escaped. Models differ in figures by ma
 well as by colour, so that a grey print can be read too.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO

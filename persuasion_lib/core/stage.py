@@ -1,7 +1,5 @@
 """A stage in progress: what it reads, what it warns of, and the manifest that it leaves."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime

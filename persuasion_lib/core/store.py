@@ -1,7 +1,5 @@
 """Files that survive a kill: atomic writes, JSON lines with line numbers, append-only logs."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -162,7 +160,7 @@ class AppendLog:
         os.close(self._fd)
         self._lock.release()
 
-    def __enter__(self) -> AppendLog:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -220,6 +218,3 @@ class KeyedLog(AppendLog):
         found = self._checked(rows, first=len(self.rows) + 1)
         super().extend(rows)
         self.by_key |= found
-
-    def __enter__(self) -> Self:
-        return self

@@ -5,8 +5,6 @@ tells the outcome, or was written by a bot, must not be in a prompt; what only r
 side must not be in a target.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Callable

@@ -4,8 +4,6 @@ A corpus is a folder or file that the user has; the demo corpus is generated, an
 can be fetched with its own code. Reading them needs no ConvoKit.
 """
 
-from __future__ import annotations
-
 import csv
 import importlib
 import importlib.util

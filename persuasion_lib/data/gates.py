@@ -5,8 +5,6 @@ alike; replies must end by themselves; and a prompt must hold the message it ans
 as a defect of a text (no end mark, repetition, gibberish) is defined here, for every stage.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections import Counter

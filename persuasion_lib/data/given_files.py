@@ -4,8 +4,6 @@ Nothing in them is changed: what the cleaning rules would change is counted and 
 gates find stops notebook 00.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar

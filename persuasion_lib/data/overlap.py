@@ -6,8 +6,6 @@ conversation here). What counts is the share of a held-out prompt's words that s
 one prompt of the other set, as in the decontamination of Tülu 3 (Lambert et al. 2024, 3.2).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations

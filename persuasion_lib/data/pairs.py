@@ -1,7 +1,5 @@
 """Two replies per prompt: how many are sampled, by whom, which two are kept, and on which side."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

@@ -4,8 +4,6 @@ The loop is the one of judging: bounded concurrency, retries, every reply on dis
 A server renders the prompt itself, so the number of prompt tokens that it reports must be ours.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence

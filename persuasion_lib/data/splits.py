@@ -1,7 +1,5 @@
 """From conversations to prompts with replies: who is in which set, and what fits the limits."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

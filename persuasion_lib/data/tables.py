@@ -1,7 +1,5 @@
 """What notebook 00 shows: tables of sets, cleaning, lengths and pairs."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Is the test set still independent of everything that models learned from?"""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from persuasion_lib.core.errors import DataError

@@ -21,8 +21,6 @@ said is worth 0 and the best reply about 3.5. `make_conversations` draws posts a
 chance of changing a mind rises with the gold utility; the phrases stand in `world.yaml`.
 """
 
-from __future__ import annotations
-
 import math
 import random
 import re

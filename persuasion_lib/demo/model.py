@@ -4,8 +4,6 @@ It stands in for a downloaded model, so it is written as a plain torch loop. It 
 conversations it is given, good replies and bad ones, both sides; what is good, it learns later.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import random

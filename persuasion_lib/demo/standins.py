@@ -5,8 +5,6 @@ judge does not see it at all: it weighs surface features that any English text h
 crude, biased and noisy, as judges are. Nothing here knows which model wrote a text.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import re

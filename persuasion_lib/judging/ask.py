@@ -1,7 +1,5 @@
 """Ask a judge: what its log holds already is not asked again."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass

@@ -6,8 +6,6 @@ account's list of batches is searched before anything is sent again. Results com
 are matched by key; they go into the same log as online judgments.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

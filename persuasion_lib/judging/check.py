@@ -1,7 +1,5 @@
 """Whether the judges of the settings could work, found out without spending anything."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 from typing import get_args

@@ -1,7 +1,5 @@
 """The judges: Anthropic Messages, any OpenAI-compatible server, and the offline stand-in."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from contextlib import suppress

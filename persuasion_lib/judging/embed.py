@@ -1,7 +1,5 @@
 """Embeddings: in chunks, checked, cached by content. A few calls, so one at a time."""
 
-from __future__ import annotations
-
 import base64
 import math
 from collections.abc import Iterator, Mapping, Sequence

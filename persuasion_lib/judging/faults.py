@@ -7,8 +7,6 @@
     stop    no call can succeed: key, money, model, settings
 """
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime

@@ -1,7 +1,5 @@
 """How fast, for how much, and how long to wait after a failure: the same for all paid calls."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar

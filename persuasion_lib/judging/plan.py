@@ -1,7 +1,5 @@
 """What a run would cost, before anything is spent."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ between tags with a mark that is derived from the texts and occurs in none of th
 cannot leave its place; and a verdict counts only where the judge's own answer must stand.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

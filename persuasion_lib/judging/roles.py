@@ -1,7 +1,5 @@
 """Which judge the settings name for a role, and whether it may be asked at all."""
 
-from __future__ import annotations
-
 import os
 import re
 from datetime import UTC, datetime

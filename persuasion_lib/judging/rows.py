@@ -1,7 +1,5 @@
 """The rows of a judgment log and of its `.errors`, and what they cost."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime

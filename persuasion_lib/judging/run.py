@@ -5,8 +5,6 @@ papermill. An interrupt stops new calls, waits for the ones that are paid, and s
 interrupt does not wait.
 """
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

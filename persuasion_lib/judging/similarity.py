@@ -1,7 +1,5 @@
 """How close replies come to the oracle's, and what such a number means."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ The count sees a text and nothing else, so it is blind to the model. It finds ph
 an honest "only today" counts, an invented study without a number does not.
 """
 
-from __future__ import annotations
-
 import re
 
 RUBRIC = {

@@ -4,8 +4,6 @@ Used by 03 (the judge that labelled for training) and by 05 (the judge that rank
 matched by pair and by text, never by the slot in which somebody saw a reply.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

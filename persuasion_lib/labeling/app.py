@@ -1,7 +1,5 @@
 """`persuasion label`: the labelling cells of notebook 02 as a page, served on this machine only."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

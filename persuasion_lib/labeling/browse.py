@@ -3,8 +3,6 @@
 Texts of people and models are escaped everywhere: nothing in them can run or load anything.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any

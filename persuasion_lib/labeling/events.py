@@ -1,7 +1,5 @@
 """The event log of one annotator: append-only, fsync per event, the newest opener owns it."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager

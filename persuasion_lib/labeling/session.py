@@ -1,13 +1,11 @@
 """A labelling session without a screen: what to show next, what was answered, what it says."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
-from typing import Literal
+from typing import Literal, Self
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import Label, Pair, content_id, unswap
@@ -53,7 +51,7 @@ class Item:
         """The choice that means `label`, a label in stored order: `preferred` the other way."""
         return next(choice for choice in ON_SCREEN if self.preferred(choice) == label)
 
-    def second_look(self) -> Item:
+    def second_look(self) -> Self:
         """The same pair once more, with the sides exchanged."""
         return Item(f"{self.key}/repeat", "repeat", self.pair, not self.swapped)
 

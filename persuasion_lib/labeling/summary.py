@@ -1,7 +1,5 @@
 """What a labelling session says about its labels, as a table and in words."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations
 from statistics import median

@@ -1,7 +1,5 @@
 """The screen of a `Session`: what is sent to the browser, and what its keys do."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ Adapters add up, so one loaded base with named adapters is every model: base = n
 rlhf = [sft, rlhf], and so on.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Merged exports: one model as a folder that plain transformers or vLLM loads, without adapters."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -5,8 +5,6 @@ bfloat16 weights copies inputs and outputs to float32 and back. `fuse_adapters` 
 forward pass of a model's plain LoRA layers; all others stay peft's.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

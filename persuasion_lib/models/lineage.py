@@ -4,8 +4,6 @@ Checkpoints are LoRA adapters. `rlhf` and `rlaif` were trained on base + SFT mer
 continued `rlaif` (see core/family).
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

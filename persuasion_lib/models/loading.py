@@ -1,7 +1,5 @@
 """The base model: where it is, its number format, its tokenizer and the one prompt builder."""
 
-from __future__ import annotations
-
 import importlib.util
 import warnings
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Sampling replies: batched, resumable, and the same for a prompt whatever is in its batch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol

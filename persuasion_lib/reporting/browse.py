@@ -3,8 +3,6 @@
 Texts of models and judges are escaped everywhere: nothing in them can run or load anything.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from html import escape
 from itertools import combinations

@@ -1,7 +1,5 @@
 """The success criteria of the specification, each met, not met, or cannot be decided."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """An evaluation as tables of one row per prompt, or judge call, and one column per model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple

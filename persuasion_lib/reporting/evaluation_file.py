@@ -6,12 +6,10 @@ from must be what they are called, or the file is refused; what only describes t
 missing number, is None where it is something else.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -179,7 +177,7 @@ class EvaluationFile(_Open):
     summary: OrEmpty[Summary] = Summary()
 
     @model_validator(mode="after")
-    def _name_examples(self) -> EvaluationFile:
+    def _name_examples(self) -> Self:
         for number, row in enumerate(self.per_example):
             row.example_id = row.example_id or str(number)
         return self

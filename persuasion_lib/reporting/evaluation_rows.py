@@ -1,7 +1,5 @@
 """From what notebook 05 found to the document that it writes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 Their captions stand in report.html.j2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

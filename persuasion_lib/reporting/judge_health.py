@@ -4,8 +4,6 @@ This and the statements in `verdict` and `criteria` work on the plain content of
 `analysis.json`, so that a reader of that file can redo them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The tables of `analysis.json` about the replies: similarity, length, tactics, faults, truth."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from itertools import combinations

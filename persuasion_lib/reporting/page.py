@@ -3,8 +3,6 @@
 Texts of models and judges come from outside: the templates escape every one of them.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

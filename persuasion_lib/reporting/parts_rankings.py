@@ -1,7 +1,5 @@
 """The parts of the report about the answer and the rankings, read from `analysis.json`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

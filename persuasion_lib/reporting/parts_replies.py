@@ -1,7 +1,5 @@
 """The parts of the report about the replies and the models, read from `analysis.json`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Best and worst replies of every model, chosen by a stated rule."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping
 from typing import Any

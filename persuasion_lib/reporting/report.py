@@ -3,8 +3,6 @@
 `parts` is the one text; `as_text` prints it plainly and `as_html` with the figures.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What is suspicious about an evaluation file, whoever made it; none of it stops an analysis."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence

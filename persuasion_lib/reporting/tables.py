@@ -1,7 +1,5 @@
 """The tables of `analysis.json` that follow from the rankings: scores, comparisons, the judge."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from itertools import combinations

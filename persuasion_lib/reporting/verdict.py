@@ -1,7 +1,5 @@
 """Did the warm-up help? The answer that a reader sees first, and what no figure can say."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How numbers are worded in every sentence and table of the report."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Agreement of two raters who label the same items."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Hashable, Iterable
 from typing import Any, Literal

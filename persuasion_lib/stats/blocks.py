@@ -1,7 +1,5 @@
 """One gate for missing values, and checks that name the prompt at fault."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Do longer responses win?"""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Results as JSON can hold them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

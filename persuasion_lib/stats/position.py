@@ -1,7 +1,5 @@
 """Does the slot decide, and does the same pair get the same verdict when it is swapped?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any

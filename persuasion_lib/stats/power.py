@@ -1,7 +1,5 @@
 """What a design of this size could have seen."""
 
-from __future__ import annotations
-
 import math
 
 from scipy.stats import norm

@@ -1,7 +1,5 @@
 """Tests on rankings: is there any difference, is there a trend, do two rankings agree?"""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from itertools import permutations

@@ -4,8 +4,6 @@
 of bounded values the bootstrap and Student's t agree closely. Every result names its method.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Score per model, every pair of models, and the matrix of win rates."""
 
-from __future__ import annotations
-
 from itertools import combinations
 from typing import Any
 

@@ -5,8 +5,6 @@ proportion to exp(utility), and utility = log-worth + sum of beta * covariate (P
 with covariates the exploded logit of Beggs, Cardell & Hausman 1981).
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from typing import Any

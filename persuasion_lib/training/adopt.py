@@ -1,7 +1,5 @@
 """Somebody's own SFT adapter in the place of one that is trained here."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

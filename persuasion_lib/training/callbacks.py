@@ -1,7 +1,5 @@
 """What a trainer calls while it trains: progress, validation at the end, live curves, a check."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from accelerate.utils import gather_object

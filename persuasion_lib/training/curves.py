@@ -1,7 +1,5 @@
 """Figures that notebooks 00, 03 and 04 show while they work; those of the report are in figures."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import pandas as pd

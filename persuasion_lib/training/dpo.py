@@ -4,8 +4,6 @@ The reference of DPO is SFT in every stage. SFT is merged into the base, so the 
 adapter switched off *is* the reference and no second model is held.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

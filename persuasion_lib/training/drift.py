@@ -1,7 +1,5 @@
 """How far a policy has moved from its reference, and alarms with advice."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a training logged, kept beside its checkpoint; the one home of trl's names for it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ From a shell, the same for one machine or many (see torchrun's own options for t
         --set training.processes=2
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

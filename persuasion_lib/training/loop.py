@@ -4,8 +4,6 @@ A training writes checkpoints at its validation points into `training-<fingerpri
 `final`. Killed and started again it goes on from the last one and ends with the same weights.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import json

@@ -1,7 +1,5 @@
 """An estimate of the peak memory of a training step, told before hours are spent on it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 

@@ -4,8 +4,6 @@ A value is found again by what it depends on: the weights of base and SFT, the n
 the token ids. So `rlhf` and `rlaif_rlhf`, which learn from the same pairs, share them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

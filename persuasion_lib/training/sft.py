@@ -1,7 +1,5 @@
 """Supervised fine-tuning by trl's SFTTrainer, checked on the batch that the trainer really gets."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

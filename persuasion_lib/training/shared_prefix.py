@@ -11,8 +11,6 @@ It rests on how trl 1.16 calls the model (`fused_lm_head=True`); the version is 
 `dpo.engine: trl` is the stock path, against which the tests compare.
 """
 
-from __future__ import annotations
-
 import functools
 import types
 from dataclasses import dataclass

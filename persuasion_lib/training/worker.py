@@ -5,8 +5,6 @@
 Reads the rows that the notebooks wrote and trains one model; see launch.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 

@@ -1,7 +1,5 @@
 """Which of two replies persuades better: labels of pairs, in both orders, never guessed."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """A strong reply to a prompt, as a yardstick."""
 
-from __future__ import annotations
-
 from persuasion_lib.core.errors import JudgeReplyError
 from persuasion_lib.demo.standins import OfflineJudge
 from persuasion_lib.judging.clients import Judge

@@ -1,7 +1,5 @@
 """Two to five replies, ranked by how well they persuade; no judge ever sees a model's name."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

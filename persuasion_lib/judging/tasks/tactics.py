@@ -4,8 +4,6 @@ A judge with a rubric (`configs/prompts/tactics.txt`) reads one reply with what 
 not told who wrote the reply, nor whether somebody preferred it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any
