@@ -7,10 +7,9 @@ are matched by key; they go into the same log as online judgments.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +30,6 @@ T = TypeVar("T")
 POLL_S = 60.0
 ROUNDS = 2                  # batches for the same questions before the online loop takes the rest
 LARGEST = 10_000            # questions a batch; the API takes 100,000 and 256 MB
-PORTION = 200               # results that are put on disk together
 READ_TRIES = 10             # of a call that costs nothing
 CLOCK_SLACK = timedelta(minutes=10)
 
@@ -172,17 +170,16 @@ class Batches:
             if batch.results_url is None:
                 raise JudgingStopped(f"the results of batch {name} are not kept any more (29 days)."
                                      f" Delete {self.state.path} to ask its questions again.")
-            _read(lambda: self._save(self.client.messages.batches.results(name), progress))
+            self._save(_read(lambda: list(self.client.messages.batches.results(name))))
+            progress.update(len(intent["keys"]))
         self._note("ended", intent)
 
-    def _save(self, results: Iterable[Any], progress: Progress) -> None:
-        for part in _portions(results, PORTION):
-            wanted = {result.custom_id: result for result in part
-                      if result.custom_id in self.by_key and result.custom_id not in self.final}
-            rows = [self._row(wanted[key]) for key in self.judgments.missing(wanted)]
-            self.judgments.extend([row for row in rows if "verdict" in row])
-            self.failures.extend([row for row in rows if "verdict" not in row])
-            progress.update(len(part))
+    def _save(self, results: Sequence[Any]) -> None:
+        by_key = {result.custom_id: result for result in results
+                  if result.custom_id in self.by_key and result.custom_id not in self.final}
+        rows = [self._row(by_key[key]) for key in self.judgments.missing(by_key)]
+        self.judgments.extend([row for row in rows if "verdict" in row])
+        self.failures.extend([row for row in rows if "verdict" not in row])
 
     def _row(self, result: Any) -> dict[str, Any]:
         """One result as a row of the log, or of `.errors`."""
@@ -202,12 +199,6 @@ class Batches:
             if fault.action == "item":
                 self.final[key] = f"{fault.kind}: {fault.message}"
             return failure(self.judge, key, question, fault, paid)
-
-
-def _portions(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while part := list(islice(iterator, size)):
-        yield part
 
 
 def _read(call: Callable[[], T]) -> T:

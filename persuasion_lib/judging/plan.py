@@ -51,11 +51,6 @@ class Plan:
 class Plans(dict[str, Plan]):
     """The plans of one notebook by what they are for; shown as one table with a sum."""
 
-    @property
-    def usd(self) -> tuple[float, float]:
-        """Dollars in all, (low, high)."""
-        return sum(p.usd[0] for p in self.values()), sum(p.usd[1] for p in self.values())
-
     def _repr_markdown_(self) -> str:
         lines = ["| plan | who answers | calls to make | answered already | dollars | stops at | "
                  "time |", "|---|---|---|---|---|---|---|"]
@@ -66,7 +61,8 @@ class Plans(dict[str, Plan]):
             notes.setdefault(p.note, []).append(name)
         calls = sum(p.calls for p in self.values())
         known = sum(p.known for p in self.values())
-        lines.append(f"| **in all** | | {calls:,} | {known:,} | {_range(self.usd)} | | |")
+        usd = (sum(p.usd[0] for p in self.values()), sum(p.usd[1] for p in self.values()))
+        lines.append(f"| **in all** | | {calls:,} | {known:,} | {_range(usd)} | | |")
         return "\n".join(lines) + "".join(f"\n\n**Note** ({', '.join(names)}): {note}"
                                           for note, names in notes.items() if note)
 
