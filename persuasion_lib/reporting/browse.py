@@ -22,30 +22,26 @@ _PANE = ("white-space:pre-wrap;overflow-wrap:anywhere;padding:.5em;margin:.2em 0
 
 
 def example_table(data: Evaluated) -> pd.DataFrame:
-    """One row per example, index `example_id`.
+    """What the filters go by: one row per example, index `example_id`.
 
-    Columns: winner (lowest mean rank; ties joined by " = "), lead (in ranks, over the second),
-    order_changed (pairs of models that the judge's orders rank differently, a share), unread
-    (rankings without a verdict), most_similar (model closest to the oracle's reply), agree
-    (whether that is the winner), prompt (its last 80 characters).
+    Columns: lead (in mean ranks, of the best over the second), unread (rankings without a verdict),
+    agree (whether the model closest to the oracle's reply is the best, or one of them),
+    order_changed (pairs of models that the judge's orders rank differently, a share).
     """
     similarity = data.table("similarity_scores")
     closest = {} if similarity is None else similarity.dropna(how="all").idxmax(axis=1)
     rows = {row.example_id: _facts(row, data.ranks.loc[row.example_id].dropna(),
                                    closest.get(row.example_id)) for row in data.rows}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("example_id")
-    table.insert(2, "order_changed", _order_changed(data))
-    return table
+    return table.assign(order_changed=_order_changed(data))
 
 
 def _facts(row: ExampleRow, ranks: pd.Series, closest: str | None) -> dict[str, Any]:
     winners = list(ranks.index[ranks == ranks.min()])
     ordered = ranks.sort_values().to_list()
-    return {"winner": " = ".join(winners) or None,
-            "lead": ordered[1] - ordered[0] if len(ordered) > 1 else None,
+    return {"lead": ordered[1] - ordered[0] if len(ordered) > 1 else None,
             "unread": sum(not judgment.ranking for judgment in row.judgments or []),
-            "most_similar": closest, "agree": closest in winners if winners and closest else None,
-            "prompt": str(row.prompt)[-80:]}
+            "agree": closest in winners if winners and closest else None}
 
 
 def _order_changed(data: Evaluated) -> pd.Series:
