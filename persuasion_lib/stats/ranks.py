@@ -12,7 +12,15 @@ from scipy import stats
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.stats.blocks import check_ranks, check_table, same_prompts
-from persuasion_lib.stats.resample import CHUNK, LARGE_N, Resampling, mean_interval, share
+from persuasion_lib.stats.resample import (
+    CHUNK,
+    LARGE_N,
+    Resampling,
+    constant,
+    mean_interval,
+    share,
+    snapped,
+)
 
 
 def friedman(ranks: pd.DataFrame) -> dict[str, Any]:
@@ -30,7 +38,7 @@ def friedman_test(values: np.ndarray) -> dict[str, Any]:
     result = {"chi2": np.nan, "df": k - 1, "p": np.nan, "kendall_w": np.nan, "n": n,
               "status": _testable(values)}
     if result["status"] == "ok":
-        test = stats.friedmanchisquare(*values.T)
+        test = stats.friedmanchisquare(*snapped(values).T)
         chi2 = float(test.statistic)
         result |= {"chi2": chi2, "p": float(test.pvalue), "kendall_w": chi2 / (n * (k - 1))}
     return result
@@ -42,7 +50,7 @@ def _testable(values: np.ndarray) -> str:
         return "n<2"
     if k < 3:
         return "K<3"
-    return "constant" if (np.ptp(values, axis=1) == 0).all() else "ok"
+    return "constant" if constant(values.T).all() else "ok"
 
 
 def page_trend(ranks: pd.DataFrame, best_first: Sequence[str]) -> dict[str, Any]:
@@ -60,7 +68,7 @@ def page_trend(ranks: pd.DataFrame, best_first: Sequence[str]) -> dict[str, Any]
         raise DataError(f"the predicted order names {unknown}, which have no ranks.")
     values = check_table(ranks)[list(best_first)].to_numpy()
     status = _testable(values)
-    p = float(stats.page_trend_test(values).pvalue) if status == "ok" else np.nan
+    p = float(stats.page_trend_test(snapped(values)).pvalue) if status == "ok" else np.nan
     return {"order": list(best_first), "p": p, "n": len(values), "status": status}
 
 
@@ -83,11 +91,11 @@ def consistency_rankings(
     two = same_prompts(table, check_ranks(second), "the two rankings").to_numpy()
     tau = kendall_tau_rows(one, two)
     used = tau[np.isfinite(tau)]
-    best_one = one == one.min(axis=1, keepdims=True)
-    best_two = two == two.min(axis=1, keepdims=True)
+    best_one = np.isclose(one, one.min(axis=1, keepdims=True))
+    best_two = np.isclose(two, two.min(axis=1, keepdims=True))
     return {
         "tau": share(used), **_interval(used, Resampling(**options)),
-        "identical": share((one == two).all(axis=1)),
+        "identical": share(np.isclose(one, two).all(axis=1)),
         "top1_same": share((best_one == best_two).all(axis=1)),
         "n_total": len(one), "n_used": len(used), "n_constant": len(one) - len(used),
     }
@@ -114,7 +122,7 @@ def kendall_tau_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _signs(values: np.ndarray) -> np.ndarray:
     """Which of each two columns is larger: 1 the first, -1 the second, 0 neither."""
     first, second = np.triu_indices(values.shape[1], 1)
-    return np.sign(values[:, first] - values[:, second])
+    return np.sign(snapped(values[:, first] - values[:, second]))
 
 
 def similarity_vs_rank(
@@ -135,7 +143,7 @@ def similarity_vs_rank(
     how = Resampling(**options)
     cosine = _cosine(check_table(similarity))
     judged = same_prompts(cosine, check_table(scores), "similarities and scores")
-    ranked = [stats.rankdata(t.to_numpy(), axis=1) for t in (cosine, judged)]
+    ranked = [stats.rankdata(snapped(t.to_numpy()), axis=1) for t in (cosine, judged)]
     usable = np.all([np.ptp(r, axis=1) > 0 for r in ranked], axis=0)
     x, y = (_standardise(r[usable]) for r in ranked)
     rho = (x * y).sum(axis=1)
@@ -191,7 +199,8 @@ def _system_correlation(cosine: pd.DataFrame, judged: pd.DataFrame) -> dict[str,
     if len(cosine) and k > 2:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", stats.ConstantInputWarning)
-            rho = float(stats.spearmanr(cosine.mean(), judged.mean()).statistic)
+            means = [snapped(table.mean().to_numpy()) for table in (cosine, judged)]
+            rho = float(stats.spearmanr(*means).statistic)
     smallest = 2 / factorial(k)
     reach = "cannot reach p<.05" if smallest >= 0.05 else f"smallest possible p is {smallest:.3f}"
     return {"rho": rho, "n": k, "p": None, "note": f"n={k}: {reach}"}

@@ -13,6 +13,8 @@ from scipy import stats
 LARGE_N = 2_000
 CHUNK = 2_000_000  # numbers held at a time while resampling: 16 MB
 
+_SAME = 2.0**-36  # numbers nearer than this share of the largest differ by rounding alone
+
 
 @dataclass(frozen=True)
 class Resampling:
@@ -37,6 +39,23 @@ class MeanIntervals:
     means: np.ndarray
 
 
+def snapped(values: np.ndarray, step: float | None = None) -> np.ndarray:
+    """`values` on a grid so fine that only rounding errors vanish, for comparisons and ranks.
+
+    In floating point 1/3 + 1/3 + 1/3 - 1/3 is not 2/3, and 1 - 2/3 is not 1/3. Take sums first and
+    snap them afterwards: a sum of snapped values has the same fault.
+
+    Args:
+        step: width of the grid; by default 2**-36 (about 1e-11) of the largest of the values.
+    """
+    step = step or _step(values)
+    return np.rint(values / step) * step
+
+
+def _step(values: np.ndarray) -> float:
+    return _SAME * float(np.abs(values).max(initial=0)) or 1.0
+
+
 def mean_intervals(values: np.ndarray, how: Resampling) -> MeanIntervals:
     """Intervals for the column means of `values`, shape (n_prompts, k), resampling whole rows.
 
@@ -48,10 +67,15 @@ def mean_intervals(values: np.ndarray, how: Resampling) -> MeanIntervals:
         nothing = np.full(k, np.nan)
         return MeanIntervals(nothing, nothing, ["n<2"] * k, np.empty((0, k)))
     found = _student_t(values, how) if n > LARGE_N else _bca(values, how)
-    for column in np.flatnonzero(np.ptp(values, axis=0) == 0):
+    for column in np.flatnonzero(constant(values)):
         found.low[column] = found.high[column] = values[0, column]
         found.method[column] = "degenerate"
     return found
+
+
+def constant(values: np.ndarray) -> np.ndarray:
+    """Which columns hold one value only, shape (k,)."""
+    return np.ptp(snapped(values), axis=0) == 0
 
 
 def mean_interval(values: np.ndarray, how: Resampling) -> tuple[float, float, str]:
@@ -71,10 +95,12 @@ def _student_t(values: np.ndarray, how: Resampling) -> MeanIntervals:
 
 
 def _bca(values: np.ndarray, how: Resampling) -> MeanIntervals:
+    step = _step(values)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # a degenerate column comes back as NaN, handled below
         result = stats.bootstrap(
-            (values,), np.mean, axis=0, vectorized=True, method="BCa",
+            (values,), lambda x, axis: snapped(x.mean(axis=axis), step), axis=0, vectorized=True,
+            method="BCa",
             rng=np.random.default_rng(how.seed), confidence_level=how.confidence,
             n_resamples=how.n_resamples, batch=max(1, CHUNK // values.size),
         )
@@ -99,7 +125,8 @@ def sign_flip_p(differences: np.ndarray, how: Resampling) -> tuple[np.ndarray, s
     """Two-sided p of each column mean being 0; `differences` has shape (n_prompts, k).
 
     Signs are flipped prompt by prompt (`scipy.stats.permutation_test`): p = (b+1)/(B+1), or exact
-    when 2**n_prompts <= n_resamples. Above `LARGE_N` prompts the paired t-test.
+    when 2**n_prompts <= n_resamples. A mean that ties with the observed one counts as reaching it.
+    Above `LARGE_N` prompts the paired t-test.
 
     Returns:
         (p of shape (k,), "permutation", "t" or "n<2").
@@ -109,18 +136,20 @@ def sign_flip_p(differences: np.ndarray, how: Resampling) -> tuple[np.ndarray, s
         return np.full(k, np.nan), "n<2"
     if n > LARGE_N:
         return _t_p(differences), "t"
+    step = _step(differences)
     result = stats.permutation_test(
-        (differences,), lambda x, axis: np.abs(x.mean(axis=axis)), permutation_type="samples",
-        vectorized=True, n_resamples=how.n_resamples, alternative="greater", axis=0,
-        rng=np.random.default_rng(how.seed), batch=max(1, CHUNK // differences.size),
+        (differences,), lambda x, axis: np.abs(snapped(x.mean(axis=axis), step)), axis=0,
+        vectorized=True, permutation_type="samples", alternative="greater",
+        n_resamples=how.n_resamples, rng=np.random.default_rng(how.seed),
+        batch=max(1, CHUNK // differences.size),
     )
     return np.atleast_1d(result.pvalue), "permutation"
 
 
 def _t_p(differences: np.ndarray) -> np.ndarray:
-    constant = np.ptp(differences, axis=0) == 0
-    p = np.where(differences[0] == 0, 1.0, 0.0)
-    p[~constant] = stats.ttest_1samp(differences[:, ~constant], 0, axis=0).pvalue
+    varying = ~constant(differences)
+    p = np.where(snapped(differences)[0] == 0, 1.0, 0.0)
+    p[varying] = stats.ttest_1samp(differences[:, varying], 0, axis=0).pvalue
     return p
 
 
@@ -131,7 +160,7 @@ def spread(values: np.ndarray) -> np.ndarray:
     """
     if len(values) < 2:
         return np.full(values.shape[1], np.nan)
-    return np.where(np.ptp(values, axis=0) == 0, 0.0, values.std(axis=0, ddof=1))
+    return np.where(constant(values), 0.0, values.std(axis=0, ddof=1))
 
 
 def share(hits: np.ndarray) -> float:

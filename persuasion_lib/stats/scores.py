@@ -13,11 +13,13 @@ from persuasion_lib.stats.blocks import TOO_FEW, check_ranks, check_table
 from persuasion_lib.stats.power import power
 from persuasion_lib.stats.resample import (
     Resampling,
+    constant,
     mean_interval,
     mean_intervals,
     percentiles,
     share,
     sign_flip_p,
+    snapped,
     spread,
     wilson,
 )
@@ -40,14 +42,14 @@ def summarise(scores: pd.DataFrame, **options: Any) -> pd.DataFrame:
     values = table.to_numpy()
     n = len(table)
     interval = mean_intervals(values, how)
-    places = stats.rankdata(-interval.means, axis=1)
+    places = stats.rankdata(-snapped(interval.means), axis=1)
     rank_low, rank_high = percentiles(places, how.confidence, method="inverted_cdf")
     sd = spread(values)
     return pd.DataFrame({
         "n": n, "mean": column_means(values), "sd": sd, "se": sd / np.sqrt(max(n, 1)),
         "ci_low": interval.low, "ci_high": interval.high, "ci_method": interval.method,
         "first_rate": column_means(best_share(values)),
-        "mean_rank": column_means(stats.rankdata(-values, axis=1)),
+        "mean_rank": column_means(stats.rankdata(-snapped(values), axis=1)),
         "prob_best": column_means(best_share(interval.means)),
         "rank_low": rank_low, "rank_high": rank_high, "status": [_status(n, s) for s in sd],
     }, index=pd.Index(table.columns, name="model"))
@@ -55,7 +57,8 @@ def summarise(scores: pd.DataFrame, **options: Any) -> pd.DataFrame:
 
 def best_share(values: np.ndarray) -> np.ndarray:
     """1 where a row has its maximum, split evenly among ties; rows sum to 1."""
-    top = values >= values.max(axis=1, keepdims=True) - 1e-12
+    comparable = snapped(values)
+    top = comparable == comparable.max(axis=1, keepdims=True)
     return top / top.sum(axis=1, keepdims=True)
 
 
@@ -115,21 +118,21 @@ def _differences(table: pd.DataFrame, pairs: list[tuple]) -> np.ndarray:
     """First minus second of each pair, shape (n_prompts, n_pairs)."""
     first = table[[a for a, _ in pairs]].to_numpy()
     second = table[[b for _, b in pairs]].to_numpy()
-    # multiples of 1/(K-1) are not exact in floating point: without rounding, equal steps differ
-    return np.round(first - second, 12)
+    return first - second
 
 
 def _effect(difference: np.ndarray) -> dict[str, Any]:
     n = len(difference)
     sd = float(spread(difference[:, None])[0])
     mean = difference.mean() if n else np.nan
-    win = int((difference > 0).sum())
-    loss = int((difference < 0).sum())
+    comparable = snapped(difference)
+    win = int((comparable > 0).sum())
+    loss = int((comparable < 0).sum())
     tie = n - win - loss
     return {
         "n": n, "mean_diff": mean, "se": sd / np.sqrt(max(n, 1)),
         "win": win, "tie": tie, "loss": loss, "win_rate": (win + tie / 2) / n if n else np.nan,
-        "rank_biserial": _rank_biserial(difference), "d_z": mean / sd if sd > 0 else np.nan,
+        "rank_biserial": _rank_biserial(comparable), "d_z": mean / sd if sd > 0 else np.nan,
     }
 
 
@@ -174,11 +177,11 @@ def holm(p: np.ndarray, family: np.ndarray) -> tuple[np.ndarray, int]:
 def _wilcoxon_p(difference: np.ndarray) -> float:
     if len(difference) < 2:
         return np.nan
-    return float(stats.wilcoxon(difference, zero_method="zsplit").pvalue)
+    return float(stats.wilcoxon(snapped(difference), zero_method="zsplit").pvalue)
 
 
 def _paired_t_p(difference: np.ndarray) -> float:
-    if len(difference) < 2 or np.ptp(difference) == 0:
+    if len(difference) < 2 or constant(difference):
         return np.nan
     return float(stats.ttest_1samp(difference, 0).pvalue)
 
@@ -202,7 +205,8 @@ def win_matrix(ranks: pd.DataFrame, **options: Any) -> dict[str, Any]:
     table = check_ranks(ranks)
     models = table.columns
     pairs = list(combinations(models, 2))
-    wins = np.column_stack([(np.sign(table[b] - table[a]) + 1) / 2 for a, b in pairs])
+    lower_is_better = _differences(table, [(b, a) for a, b in pairs])
+    wins = (np.sign(snapped(lower_is_better)) + 1) / 2
     cells = {}
     for (a, b), column in zip(pairs, wins.T, strict=True):
         rate = share(column)

@@ -76,6 +76,18 @@ def test_one_pair_by_hand():
     assert row["p_perm"] == 1  # |sum| of three signs is at least 1 in 8 of 8 cases
 
 
+def test_steps_that_are_equal_but_for_rounding_share_their_rank():
+    up, down = [1 - 2 / 3, 0], [0, 1 / 3]       # 0.33333333333333337 and 0.3333333333333333
+    row = paired_tests(table([up, up, down, down])).iloc[0]
+    assert row["rank_biserial"] == 0 and row["p_wilcoxon"] == 1 and row["p_perm"] == 1
+
+
+def test_a_difference_that_is_constant_but_for_rounding_has_no_effect_size():
+    row = paired_tests(table([[1, 2 / 3], [2 / 3, 1 / 3], [1 / 3, 0]] * 8)).iloc[0]
+    assert row["status"] == "constant" and row["se"] == 0 and isnan(row["d_z"])
+    assert row["ci_method"] == "degenerate" and row["win"] == 24
+
+
 def test_six_wins_of_six_have_the_exact_sign_flip_p():
     assert paired_tests(table([[1, 0]] * 6)).iloc[0]["p_perm"] == 2 / 2**6
 
