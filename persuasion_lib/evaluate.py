@@ -87,7 +87,7 @@ def generate_responses(run: StageRun, examples: Sequence[Example],
     Every model gets the same random numbers for an example, so differences are the models' own.
     """
     config = run.config
-    family = ModelFamily(config, [m for m in models if m not in ("base", "sft")])
+    family = ModelFamily(config, models)
     requests = [Request(e.example_id, e.prompt) for e in examples]
     responses: Responses = {e.example_id: {} for e in examples}
     with KeyedLog(run.path("generations")) as log:

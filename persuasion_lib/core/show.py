@@ -13,9 +13,10 @@ import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
+from persuasion_lib.core.family import MODELS
+
 Filters = Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]]
 
-ORDER = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")   # of models in tables and figures
 DPI = 130
 MARKERS = ("o", "s", "^", "D", "v")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)))
@@ -33,11 +34,11 @@ class Plot(Figure):
 
 
 def look(model: str, models: Sequence[str] = ()) -> dict[str, Any]:
-    """Colour, marker and dash of a model's line, by its place in ORDER: the same in every figure.
+    """Colour, marker and dash of a model's line, by its place in MODELS: the same in every figure.
 
-    A model that is not in ORDER comes after those, by its place among the `models` of the figure.
+    A model that is not in MODELS comes after those, by its place among the `models` of the figure.
     """
-    known = [*ORDER, *(name for name in models if name not in ORDER)]
+    known = [*MODELS, *(name for name in models if name not in MODELS)]
     place = known.index(model)
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)],
             "linestyle": DASHES[place % len(DASHES)]}

@@ -11,6 +11,7 @@
     ask         what the stages call: everything that the log does not hold is asked
     batch       the same questions through Message Batches, at half the price
     embed       embeddings, checked and cached
+    similarity  how close replies come to the oracle's
     plan        what a run would cost; check: what is missing for one
     word_lists  the rubric of manipulation tactics, and phrases that stand for a judge of it
 

@@ -1,1 +1,9 @@
-"""Loading, sampling, merging and the lineage of checkpoints."""
+"""Models: loading, composing, sampling, and the lineage of checkpoints.
+
+    loading     the base model, its tokenizer, the one prompt builder
+    lineage     what a checkpoint was trained on, by hashes
+    compose     adapters side by side on one base, or merged
+    fused_lora  a layer and its adapters as one product
+    sampling    replies: batched, resumable, the same whatever is in the batch
+    export      one model as a folder for plain transformers
+"""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from persuasion_lib.core.family import PREFERENCE_TRAINED
 from persuasion_lib.reporting.judge_health import Result, difference
 from persuasion_lib.reporting.wording import ci_text, p_text, told
 
@@ -13,7 +14,7 @@ OPEN = "cannot be decided"
 Decision = tuple[str, str]      # verdict, figure
 
 _MAX_GIBBERISH = 0.05
-_CORE = ("base", "sft", "rlhf", "rlaif_rlhf")
+SPECIFIED = ("base", "sft", "rlhf", "rlaif_rlhf")     # "all 4 models" of the specification
 
 
 def criteria(result: Result) -> list[dict[str, str]]:
@@ -43,7 +44,7 @@ def _by_judge(decide: Callable[[Result], Decision], result: Result) -> Decision:
 
 
 def _all_models(result: Result) -> Decision:
-    missing = [model for model in _CORE if model not in result["models"]]
+    missing = [model for model in SPECIFIED if model not in result["models"]]
     if missing:
         return NOT_MET, f"missing: {', '.join(missing)}"
     return MET, ", ".join(result["models"])
@@ -59,7 +60,7 @@ def _complete(result: Result) -> Decision:
 
 
 def _improves(result: Result) -> Decision:
-    tuned = [model for model in result["models"] if model not in ("base", "sft")]
+    tuned = [model for model in result["models"] if model in PREFERENCE_TRAINED]
     tests = {frozenset((row["a"], row["b"])): row for row in result["pairs"]}
     wanted = [(model, "sft") for model in tuned] + [("sft", "base")]
     if not tuned or any(frozenset(pair) not in tests for pair in wanted):

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.core.show import ORDER
+from persuasion_lib.core.family import MODELS
 from persuasion_lib.core.store import read_json, write_json
 
 T = TypeVar("T")
@@ -192,7 +192,7 @@ class EvaluationFile(_Open):
         rows = self.per_example
         answered = {model for row in rows for model in row.responses}
         scored = {model for row in rows for model in row.grader_scores} or answered
-        named = self.summary.models_evaluated or [*ORDER, *sorted(answered & scored)]
+        named = self.summary.models_evaluated or [*MODELS, *sorted(answered & scored)]
         return list(dict.fromkeys(model for model in named if model in answered))
 
 

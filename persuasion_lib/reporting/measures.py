@@ -1,6 +1,5 @@
 """The tables of `analysis.json` about the replies: similarity, length, tactics, faults, truth."""
 
-import re
 from collections import Counter
 from itertools import combinations
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from persuasion_lib.data.gates import is_empty, is_gibberish, mostly_repeats
 from persuasion_lib.judging.word_lists import RUBRIC
 from persuasion_lib.reporting.evaluated import Evaluated
 from persuasion_lib.reporting.suspicions import unfinished
@@ -150,25 +150,12 @@ def quality(data: Evaluated) -> dict[str, dict[str, float]]:
     for model in data.models:
         texts = [row.responses.get(model) or "" for row in data.rows]
         commonest = Counter(texts).most_common(1)[0][1]
-        found[model] = {"empty": share([not text.strip() for text in texts]),
+        found[model] = {"empty": share([is_empty(text) for text in texts]),
                         "unfinished": cut[model],
-                        "repetitive": share([_repeats(text) for text in texts]),
+                        "repetitive": share([mostly_repeats(text) for text in texts]),
                         "same_text": commonest / len(texts),
                         "gibberish": share([is_gibberish(text) for text in texts])}
     return found
-
-
-def is_gibberish(text: str) -> bool:
-    """Empty, mostly not words, or saying the same three words over and over."""
-    words = re.findall(r"[^\W\d_]{2,}", text)
-    mostly_signs = sum(map(len, words)) < 0.5 * len(text.strip())
-    return not words or mostly_signs or _repeats(text)
-
-
-def _repeats(text: str) -> bool:
-    words = text.lower().split()
-    triples = list(zip(words, words[1:], words[2:], strict=False))
-    return len(triples) >= 6 and len(set(triples)) < 0.5 * len(triples)
 
 
 def gold(data: Evaluated, primary: tuple[str, str], alpha: float,

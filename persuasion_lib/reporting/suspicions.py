@@ -1,6 +1,5 @@
 """What is suspicious about an evaluation file, whoever made it; none of it stops an analysis."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -11,6 +10,7 @@ import pandas as pd
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import Example, Message, content_id, to_messages
+from persuasion_lib.data.gates import ends_with_mark
 from persuasion_lib.data.overlap import overlap_faults, shared_passages
 from persuasion_lib.reporting.evaluated import Evaluated, named_ranking
 from persuasion_lib.reporting.evaluation_file import ExampleRow
@@ -18,7 +18,6 @@ from persuasion_lib.reporting.evaluation_file import ExampleRow
 MAX_SHARE = 0.05          # of truncated replies or unread rankings that passes without a warning
 _MAX_SAME = 0.2           # share of prompts with the identical text of two models
 _REPLAY = 1e-9            # a run of equal orders less probable than this is a replay, not chance
-_ENDED = re.compile(r"[.!?…][\"'”’)\]*_]*\s*$")
 
 
 def seen_in(data: Evaluated) -> list[str]:
@@ -118,7 +117,7 @@ def unfinished(data: Evaluated) -> dict[str, float]:
         cut = pd.DataFrame([[row.finish.get(model) == "length" for model in data.models]
                             for row in data.rows], columns=data.models, dtype=float)
     else:
-        cut = data.flags(lambda text: not _ENDED.search(text[-20:]))
+        cut = data.flags(lambda text: not ends_with_mark(text))
     return {model: float(share) for model, share in cut.mean().items()}
 
 

@@ -1,1 +1,12 @@
-"""SFT and DPO, checked before the first step, fast, resumable."""
+"""Training: SFT and DPO by trl, checked before the first step, fast, resumable.
+
+    sft, dpo         the two trainings
+    loop             what they share: arguments, resuming, saving
+    shared_prefix    DPO's fast engine; reference_cache: the reference, computed once
+    callbacks        progress, validation at the end, live curves
+    history          what was logged, and trl's names for it; curves: its figures
+    drift            how far the policy moved, and alarms
+    memory           an estimate of the peak
+    launch, worker   training in several processes
+    adopt            somebody's own SFT adapter
+"""

@@ -34,7 +34,7 @@ def test_a_broken_judge_is_named_and_a_sound_one_is_not(judge, kind, models):
 def test_the_agreement_of_the_judge_travels_in_the_evaluation_and_its_alarms_are_cautions():
     judge = [LabeledPair(pair, "a", "judge") for pair in make_pairs(40)]
     human = [LabeledPair(pair, "ab"[i % 2], "human") for i, pair in enumerate(make_pairs(40))]
-    found = agreement.compare(judge, human)
+    found = agreement.judge_against_annotator(judge, human)
     result = analysed(make_evaluation(24) | {"judge_agreement": found})
     assert result["agreement"] == found
     assert found["alarms"] and set(found["alarms"]) <= set(result["cautions"])

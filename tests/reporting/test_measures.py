@@ -1,6 +1,6 @@
 import pytest
 
-from persuasion_lib.reporting.measures import is_gibberish
+from persuasion_lib.data.gates import is_gibberish
 from worlds.synthetic_evaluation import analysed, changed, make_evaluation, planted
 
 
