@@ -11,34 +11,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import PrivateAttr, ValidationError
 
+from persuasion_lib.core import sections
 from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.sections import (
-    DPO,
-    SFT,
-    Analysis,
-    Anthropic,
-    Data,
-    DemoModel,
-    DPOStage,
-    Evaluation,
-    Gates,
-    Generation,
-    Judging,
-    LabelAI,
-    LabelHuman,
-    Lora,
-    Model,
-    OpenAI,
-    Oracle,
-    Pairs,
-    Paths,
-    RateLimiting,
-    Reads,
-    Safety,
-    Section,
-    Similarity,
-    Training,
-)
+from persuasion_lib.core.sections import Reads, Section
 
 FILES = ("data_config", "sft_config", "dpo_config", "eval_config", "api_config")
 RENAMED = {"validate": "gates"}     # sections of earlier versions, still read
@@ -48,31 +23,31 @@ class Config(Section):
     """All settings of one run; `root` is the project folder and `profile` its name."""
 
     seed: int
-    paths: Paths
-    model: Model
-    data: Data
-    demo_model: DemoModel
-    pairs: Pairs
-    label_ai: LabelAI
-    judging: Judging
-    label_human: LabelHuman
-    gates: Gates
-    sft: SFT
-    lora: Lora
-    training: Training
-    dpo: DPO
-    rlaif: DPOStage
-    rlhf: DPOStage
-    rlaif_to_rlhf: DPOStage
-    generation: Generation
-    oracle: Oracle
-    similarity: Similarity
-    safety: Safety
-    evaluation: Evaluation
-    analysis: Analysis
-    anthropic: Anthropic
-    openai: OpenAI
-    rate_limiting: RateLimiting
+    paths: sections.Paths
+    model: sections.Model
+    data: sections.Data
+    demo_model: sections.DemoModel
+    pairs: sections.Pairs
+    label_ai: sections.LabelAI
+    judging: sections.Judging
+    label_human: sections.LabelHuman
+    gates: sections.Gates
+    sft: sections.SFT
+    lora: sections.Lora
+    training: sections.Training
+    dpo: sections.DPO
+    rlaif: sections.DPOStage
+    rlhf: sections.DPOStage
+    rlaif_to_rlhf: sections.DPOStage
+    generation: sections.Generation
+    oracle: sections.Oracle
+    similarity: sections.Similarity
+    safety: sections.Safety
+    evaluation: sections.Evaluation
+    analysis: sections.Analysis
+    anthropic: sections.Anthropic
+    openai: sections.OpenAI
+    rate_limiting: sections.RateLimiting
 
     _root: Path = PrivateAttr()
     _profile: str = PrivateAttr()

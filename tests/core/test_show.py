@@ -1,6 +1,7 @@
 import pandas as pd
 
-from persuasion_lib.core.show import ORDER, TextTable, look
+from persuasion_lib.core.family import MODELS
+from persuasion_lib.core.show import TextTable, look
 
 LONG = "word " * 40
 
@@ -26,11 +27,11 @@ def test_a_long_link_may_break_and_loses_nothing():
 
 
 def test_a_model_looks_the_same_in_every_figure_and_unlike_any_other():
-    looks = [look(model) for model in ORDER]
+    looks = [look(model) for model in MODELS]
     assert look("rlaif", ["rlaif", "rlhf"]) == looks[3]
     for what in ("color", "marker", "linestyle"):
-        assert len({str(one[what]) for one in looks}) == len(ORDER)
+        assert len({str(one[what]) for one in looks}) == len(MODELS)
 
 
 def test_a_model_from_elsewhere_comes_after_the_known_ones():
-    assert look("theirs", ["theirs", "sft"])["color"] not in {look(m)["color"] for m in ORDER}
+    assert look("theirs", ["theirs", "sft"])["color"] not in {look(m)["color"] for m in MODELS}
