@@ -56,7 +56,11 @@ def smoke_copy(smoke_run, tmp_path, monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
-    """One test of the smoke run first, the others last: a worker prepares it while others test."""
+    """One test of the smoke run first, the others last: a worker prepares it while others test.
+
+    The first is the longest, all notebooks cell by cell, so that nobody waits for it at the end.
+    """
     waiting = [item for item in items if "smoke_run" in item.fixturenames]
+    waiting.sort(key=lambda item: item.path.name != "test_notebooks.py")
     others = [item for item in items if "smoke_run" not in item.fixturenames]
     items[:] = [*waiting[:1], *others, *waiting[1:]]
