@@ -14,6 +14,7 @@ from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_json, write_jsonl, write_text
 from persuasion_lib.data.gates import broken_gates, pair_figures
+from persuasion_lib.demo.standins import is_stand_in
 from persuasion_lib.labeling import agreement
 
 Labels = Mapping[str, Sequence[LabeledPair]]
@@ -149,7 +150,7 @@ def _stand_ins(run: StageRun, labels: Labels) -> list[str]:
     """Stand-in labels are for the demo world; beside a real model they would pass for real ones."""
     if run.config.model.base == "demo":
         return []
-    counts = {model: sum("stand-in" in pair.labeled_by for pair in pairs)
+    counts = {model: sum(is_stand_in(pair.labeled_by) for pair in pairs)
               for model, pairs in labels.items()}
     return [f"{model}: {count} labels were made by a stand-in, for a real model. Label the pairs "
             "with a real judge or annotator." for model, count in counts.items() if count]
