@@ -7,8 +7,8 @@ itself, never the other reply (the layout is described in arXiv 2410.20305). The
 positions that predict a completion token alone, and stores no logits. trl gets what it got
 before, so its losses, metrics and evaluation stay as they are; loss and gradients are equal.
 
-It rests on how trl 1.16 calls the model (`fused_lm_head=True`); pyproject allows trl 1.16 alone, and
-`dpo.engine: trl` is the stock path, against which the tests compare.
+It rests on how trl 1.16 calls the model (`fused_lm_head=True`); pyproject allows that version
+alone, and `dpo.engine: trl` is the stock path, against which the tests compare.
 """
 
 import functools
