@@ -8,6 +8,7 @@ from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import DataError, LineageError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.stage import start
+from persuasion_lib.core.store import read_jsonl
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import judge_at
 
@@ -101,12 +102,13 @@ def test_another_judge_than_the_labeller_costs_what_was_planned_and_labels_the_h
         plan = evaluate.plan_of(run, examples, responses, labels)
         evaluate.rank_responses(run, examples, responses)
         agreed = evaluate.judge_agreement(run, labels)
-        tactics = evaluate.find_tactics(run, examples, responses, labels)
+        evaluate.find_tactics(run, examples, responses, labels)
     assert plan["labels of the human pool"].calls == 80 and plan["oracle replies"].calls == 0
     assert sum(p.calls for p in plan.values()) == len(server.requests)
     assert (agreed["judge"], agreed["both"]) == ("anthropic/claude-sonnet-5-5", 40)
-    assert not tactics.errors
-    assert tactics.ledger.usd < plan["manipulation tactics"].usd[1]
+    assert not any("could not be searched" in warning for warning in run.warnings)
+    found = read_jsonl(run.path("tactics_judgments"), dict, made_by="05")
+    assert sum(row["usd"] for row in found) < plan["manipulation tactics"].usd[1]
 
 
 def test_the_plan_names_every_paid_step_before_it_is_paid_for(smoke_copy):

@@ -151,7 +151,8 @@ _PLACES: dict[str, Callable[[Config], Path | str]] = {
     "dpo": lambda config: (
         config.folder("models") / "checkpoints" / apart(config, STAGES["label_ai"])),
     "annotator": lambda config: config.label_human.annotator,
-    "given": lambda config: config.named_file("analysis.input_file"),
+    # Its content is hashed as an input, not as a file that a setting names.
+    "given": lambda config: Path(config.analysis.input_file).expanduser(),
     "test": lambda config: config.evaluation.test_file.format(data=config.folder("data")),
 }
 
@@ -180,7 +181,7 @@ def read_file(config: Config, name: str) -> Any:
 def apart(config: Config, stage: Stage) -> str:
     """The folder below the results for what must not replace the project's own; "" for the own."""
     if stage.name == "analysis" and config.analysis.input_file:
-        given = config.named_file("analysis.input_file").resolve()
+        given = (config.root / Path(config.analysis.input_file).expanduser()).resolve()
         return f"given/{given.stem}-{content_id(str(given), length=8)}"
     return "trial" if is_trial(config, stage) else ""
 

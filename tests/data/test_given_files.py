@@ -153,7 +153,7 @@ def test_the_earlier_runs_pools_are_flagged_with_every_figure(project):
     assert "11 rows of human_pool share a conversation with ai_pool" in message
     for pool in ("ai_pool", "human_pool"):
         faults = [line for line in message.splitlines() if line.startswith(f"{pool}: ")]
-        broken = [re.search(r"validate\.(\w+)", fault).group(1) for fault in faults]
+        broken = [re.search(r"gates\.(\w+)", fault).group(1) for fault in faults]
         assert set(broken) == {"max_truncated_fraction", "max_poor_fraction", "max_opening_gap",
                                "max_unclean_fraction"}
         assert broken.count("max_unclean_fraction") == 3
