@@ -131,3 +131,18 @@ def test_our_own_evaluation_is_analysed_with_the_number_of_prompts_that_was_plan
     assert all(path_of(config, name).exists() for name in STAGES["analysis"].writes)
     assert result["counts"]["examples"] == 8 and run.warnings == result["warnings"]
     assert list(analysis.scores_table(result)["score"]) == [r["mean"] for r in result["scores"]]
+
+
+def test_115_wins_of_115_have_an_interval_with_a_width():
+    best = {model: 500.0 * place for place, model in enumerate(MODELS)}
+    test = analysed(make_evaluation(115, effect=best))["primary_test"]
+    assert test["win"] == test["n"] == 115
+    assert test["ci_low"] < test["mean_diff"] < test["ci_high"]
+
+
+def test_a_missing_reply_that_was_ranked_is_left_out_and_counted():
+    evaluation = make_evaluation(30)
+    evaluation["per_example"][3]["responses"]["rlhf"] = None
+    result = analysed(evaluation)
+    assert (result["counts"]["scored"], result["counts"]["unscored"]) == (29, 1)
+    assert any("no reply of rlhf" in warning for warning in result["warnings"])

@@ -115,6 +115,11 @@ class _Call(NamedTuple):
 
 
 def _calls(row: ExampleRow, models: Sequence[str]) -> list[_Call]:
+    absent = [model for model in models if row.responses.get(model) is None]
+    if absent:
+        # A place in a ranking that no text has earned.
+        asked = len(row.judgments) if row.judgments is not None else 1
+        return [_Call(None, None, f"no reply of {', '.join(absent)}")] * asked
     if row.judgments is None:
         ranks, problem = _outside_ranks(row, models)
         return [_Call(ranks, _places(row.position_map, models), problem)]

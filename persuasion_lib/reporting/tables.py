@@ -16,7 +16,6 @@ from persuasion_lib.stats.ranks import consistency_rankings, friedman, page_tren
 from persuasion_lib.stats.scores import paired_tests, summarise, win_matrix
 from persuasion_lib.stats.strengths import plackett_luce
 
-FIT_RESAMPLES = 1999      # each is a maximum-likelihood fit; enough for 95 % percentile limits
 # A reply that speaks to the judge: a verdict of its own, or an order to choose.
 FORGED = re.compile(
     r"""["'*]*\b(?:ranking|choice|verdict)["'*]*\s*[:=>]\s*["'\[<*\s]*(?:(?-i:[A-E1-5])\b|equal)"""
@@ -43,15 +42,16 @@ def of_rankings(data: Evaluated, ranks: pd.DataFrame, primary: tuple[str, str], 
                 options: Options) -> dict[str, Any]:
     """Everything that follows from the rankings alone."""
     scores = normalised_scores(ranks)
-    pairs, primary_test = comparisons(scores, primary, alpha, options)
-    wins = win_matrix(ranks, **options)
+    scored = {**options, "span": (0.0, 1.0)}
+    pairs, primary_test = comparisons(scores, primary, alpha, scored)
+    wins = win_matrix(ranks, **scored)
     return {
-        "scores": summarise(scores, **options), "pairs": pairs, "primary_test": primary_test,
+        "scores": summarise(scores, **scored), "pairs": pairs, "primary_test": primary_test,
         "wins": {key: value.to_dict("index") if isinstance(value, pd.DataFrame) else value
                  for key, value in wins.items()},
         "friedman": friedman(ranks), "trend": _trends(ranks),
-        "strengths": _strengths(data, ranks, options), "position": _position(data, alpha, options),
-        "consistency": _consistency(data, options),
+        "strengths": _strengths(data, ranks, options), "position": _position(data, alpha, scored),
+        "consistency": _consistency(data, {**options, "span": (-1.0, 1.0)}),
         "tied_share": share((ranks.nunique(axis=1) == 1).to_numpy()),
         "order_tau": _order_tau(data), "forged": _forged(data)}
 
@@ -95,7 +95,6 @@ def _trends(ranks: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _strengths(data: Evaluated, ranks: pd.DataFrame, options: Options) -> dict[str, Any]:
     """Plackett-Luce on every readable ranking, alone and with position and length terms."""
-    options = {**options, "n_resamples": min(options["n_resamples"], FIT_RESAMPLES)}
     used = data.calls.index.isin(ranks.index)
     calls = data.calls[used]
     terms = {"log_length": np.log(data.lengths().reindex(calls.index).clip(lower=1))}

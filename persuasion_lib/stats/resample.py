@@ -18,19 +18,24 @@ _SAME = 2.0**-36  # numbers nearer than this share of the largest differ by roun
 
 @dataclass(frozen=True)
 class Resampling:
-    """How uncertainty is computed; every public function takes these fields as keywords."""
+    """How uncertainty is computed; every public function takes these fields as keywords.
+
+    `span` is the lowest and the highest value that a prompt can have, where that is known: without
+    it an interval of values that are all the same has no width.
+    """
 
     confidence: float = 0.95  # coverage of an interval, a fraction
     n_resamples: int = 9_999
     seed: int = 0
+    span: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class MeanIntervals:
     """Intervals for k means, and the resampled means they come from.
 
-    `low` and `high` have shape (k,); `method` names "bca", "percentile", "t", "degenerate" or
-    "n<2" for each; `means` has shape (n_resamples, k), one set of prompts per row.
+    `low` and `high` have shape (k,); `method` names "bca", "percentile", "t", "unseen",
+    "degenerate" or "n<2" for each; `means` has shape (n_resamples, k), one set of prompts per row.
     """
 
     low: np.ndarray
@@ -59,8 +64,9 @@ def _step(values: np.ndarray) -> float:
 def mean_intervals(values: np.ndarray, how: Resampling) -> MeanIntervals:
     """Intervals for the column means of `values`, shape (n_prompts, k), resampling whole rows.
 
-    BCa; percentile where BCa is undefined; (c, c) "degenerate" for a constant; Student's t above
-    `LARGE_N` rows, where the resampled means are drawn from their joint normal limit.
+    BCa; percentile where BCa is undefined; Student's t above `LARGE_N` rows, where the resampled
+    means are drawn from their joint normal limit. For a constant what `of_constant` says
+    ("unseen"), or (c, c) "degenerate" where no span is known.
     """
     n, k = values.shape
     if n < 2:
@@ -68,9 +74,22 @@ def mean_intervals(values: np.ndarray, how: Resampling) -> MeanIntervals:
         return MeanIntervals(nothing, nothing, ["n<2"] * k, np.empty((0, k)))
     found = _student_t(values, how) if n > LARGE_N else _bca(values, how)
     for column in np.flatnonzero(constant(values)):
-        found.low[column] = found.high[column] = values[0, column]
-        found.method[column] = "degenerate"
+        found.low[column], found.high[column] = of_constant(values[0, column], n, how)
+        found.method[column] = "unseen" if how.span else "degenerate"
     return found
+
+
+def of_constant(value: float, n: int, how: Resampling) -> tuple[float, float]:
+    """Interval for a mean when all `n` prompts have one value, as in 115 wins of 115.
+
+    None of n prompts differed, so at most a share 1 - (alpha/2)^(1/n) of all prompts does (Clopper
+    and Pearson 1934); at worst all of those have the lowest value, or the highest.
+    """
+    if how.span is None:
+        return value, value
+    unseen = 1 - ((1 - how.confidence) / 2) ** (1 / n)
+    lowest, highest = how.span
+    return value - unseen * (value - lowest), value + unseen * (highest - value)
 
 
 def constant(values: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Score per model, every pair of models, and the matrix of win rates."""
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -96,7 +97,7 @@ def paired_tests(
     pairs = list(combinations(table.columns, 2))
     declared = _declared(pairs, primary)
     differences = _differences(table, pairs)
-    interval = mean_intervals(differences, how)
+    interval = mean_intervals(differences, _of_differences(how))
     result = pd.DataFrame(pairs, columns=["a", "b"])
     result["family"] = np.where(declared, "primary", "holm")
     result = result.join(pd.DataFrame([_effect(column) for column in differences.T]))
@@ -119,6 +120,13 @@ def _differences(table: pd.DataFrame, pairs: list[tuple]) -> np.ndarray:
     first = table[[a for a, _ in pairs]].to_numpy()
     second = table[[b for _, b in pairs]].to_numpy()
     return first - second
+
+
+def _of_differences(how: Resampling) -> Resampling:
+    if how.span is None:
+        return how
+    width = how.span[1] - how.span[0]
+    return replace(how, span=(-width, width))
 
 
 def _effect(difference: np.ndarray) -> dict[str, Any]:

@@ -10,7 +10,13 @@ from persuasion_lib.stats.agreement import agreement
 from persuasion_lib.stats.blocks import normalised_scores
 from persuasion_lib.stats.position import position_bias
 from persuasion_lib.stats.ranks import similarity_vs_rank
-from persuasion_lib.stats.resample import Resampling, mean_intervals, sign_flip_p, snapped
+from persuasion_lib.stats.resample import (
+    Resampling,
+    mean_intervals,
+    of_constant,
+    sign_flip_p,
+    snapped,
+)
 from persuasion_lib.stats.scores import paired_tests, summarise
 from persuasion_lib.stats.strengths import plackett_luce
 from worlds.rankings import latin, random_ranks
@@ -80,3 +86,19 @@ def test_a_mean_that_ties_with_a_resampled_one_moves_no_interval():
     whole, thirds = (mean_intervals(x, Resampling()) for x in (steps.astype(float), steps / 3))
     assert 3 * thirds.low == pytest.approx(whole.low)
     assert 3 * thirds.high == pytest.approx(whole.high)
+
+
+def test_a_constant_of_a_known_span_has_an_interval_for_what_was_not_seen():
+    """None of 115 differed: at most 1 - .025^(1/115) = 3.16 % of all prompts do."""
+    low, high = of_constant(1.0, 115, Resampling(span=(-1.0, 1.0)))
+    assert (round(low, 4), high) == (round(1 - 2 * 0.03157, 4), 1.0)
+
+
+def test_a_constant_of_an_unknown_span_is_said_to_be_degenerate():
+    found = mean_intervals(np.full((10, 1), 7.0), Resampling())
+    assert (found.low[0], found.high[0], found.method) == (7.0, 7.0, ["degenerate"])
+
+
+def test_the_interval_for_the_unseen_shrinks_with_the_number_of_prompts():
+    widths = [np.diff(of_constant(0.5, n, Resampling(span=(0.0, 1.0))))[0] for n in (20, 80, 320)]
+    assert widths == sorted(widths, reverse=True) and widths[0] > 0.1
