@@ -18,6 +18,9 @@ from persuasion_lib.stats.position import pair_position_bias
 
 FEW = 20                  # pairs below which nothing is concluded
 MIN_REPEATS = 30          # pairs labelled twice before the annotator is a ceiling for the judge
+# Pairs without one difference that make a copy likely: readers who agree on 95 % of all pairs agree
+# on so many in a row less than once in twenty times.
+COPIED = 60
 _FOLLOWS_SLOT = 0.8       # share of verdicts for one slot from which the slot is the verdict
 
 
@@ -96,13 +99,19 @@ def acceptable(judge: Mapping[str, Any], own: Mapping[str, Any] | None) -> bool 
         own: the same of the annotator's repeats, if there are any.
 
     Returns:
-        True if the two intervals overlap or the judge's is higher; None if undecided.
+        True if the two intervals overlap or the judge's is higher; None if undecided. Somebody
+        who contradicts themselves like a coin is no yardstick: every judge would reach that.
     """
-    if own is None or own["n"] < MIN_REPEATS:
+    if own is None or own["n"] < MIN_REPEATS or _like_chance(own):
         return None
     if judge["kappa_high"] is None or own["kappa_low"] is None:
         return None
     return judge["kappa_high"] >= own["kappa_low"]
+
+
+def _like_chance(row: Mapping[str, Any]) -> bool:
+    """Whether the interval of kappa reaches 0, or there is none."""
+    return row["kappa"] is None or (row["kappa_low"] or 0) <= 0
 
 
 def implied_smoothing(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,10 +148,18 @@ def _alarms(result: Mapping[str, Any]) -> list[str]:
         found.append(f"The judge chose the reply shown {'first' if slot > 0.5 else 'second'} in "
                      f"{max(slot, 1 - slot):.0%} of its decided verdicts: it goes by the place and "
                      "not by the text.")
+    own = (result["self"] or {}).get("with_ties")
+    if own and own["n"] >= MIN_REPEATS and _like_chance(own):
+        found.append(f"The annotator contradicts themselves like a coin ({_share(own)} on "
+                     f"{own['n']} repeats): these labels are no yardstick for any judge, and little "
+                     "to train on.")
     if result["status"] != "ok":
         return found
     ties = result["with_ties"]
-    if ties["kappa"] is None or (ties["kappa_low"] or 0) <= 0:
+    if ties["raw"] == 1 and ties["n"] >= COPIED:
+        found.append(f"Annotator and judge gave the same label to all {ties['n']} pairs, which two "
+                     "readers hardly ever do: were the labels copied?")
+    if _like_chance(ties):
         found.append("The judge agrees with the annotator no better than chance would (the "
                      "interval of kappa reaches 0, or there is none).")
     elif ties["ci_high"] < ties["majority_baseline"]:
@@ -178,7 +195,8 @@ def _ceiling(result: Mapping[str, Any]) -> str:
                 "is unknown (label_human.repeat_fraction).")
     verdict = {True: "the judge's kappa reaches that: it is as good a labeller as this person is "
                      "steady", False: "the judge's kappa stays below that",
-               None: f"fewer than {MIN_REPEATS} repeats, so no judgement is made of it"}
+               None: f"that is too few repeats (fewer than {MIN_REPEATS}), or too near to chance, "
+                     "to judge a judge by"}
     return (f"The ceiling, the annotator against themselves: {_share(own['with_ties'])} on "
             f"{own['with_ties']['n']} repeats; {verdict[result['acceptable']]}.")
 

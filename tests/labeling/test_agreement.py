@@ -30,10 +30,10 @@ def coin(values, seed=0):
     return [str(x) for x in np.random.default_rng(seed).choice(values, N)]
 
 
-def test_a_judge_that_always_agrees_has_kappa_1_and_no_alarm():
+def test_a_judge_that_always_agrees_has_kappa_1():
     result = compared(ANNOTATOR)
     assert result["with_ties"]["raw"] == result["with_ties"]["kappa"] == 1
-    assert result["smoothing"]["rate"] == 0 and result["alarms"] == []
+    assert result["smoothing"]["rate"] == 0
     assert result["with_ties"]["majority_baseline"] == 0.4
 
 
@@ -137,3 +137,17 @@ def test_a_second_label_of_the_annotator_survives_the_file_and_turns_with_the_pa
     assert parse_labeled(labeled_row(one)).again == again
     assert one.swapped().swapped() == one
     assert one.swapped().again == {"a": "b", "b": "a", "tie": "tie"}[again]
+
+
+def test_an_annotator_who_contradicts_themselves_is_no_yardstick_for_a_judge():
+    """Seen: kappa of the repeats -.05 made any judge acceptable."""
+    said = coin(["a", "b"])
+    result = compared(coin(["b", "a"]), again={i: said[i] for i in range(60)})
+    assert result["acceptable"] is None
+    assert any("contradicts themselves like a coin" in alarm for alarm in result["alarms"])
+
+
+def test_labels_that_are_the_judges_one_for_one_raise_the_question_of_a_copy():
+    assert any("were the labels copied?" in alarm for alarm in compared(ANNOTATOR)["alarms"])
+    nearly = ["tie" if i == 0 else label for i, label in enumerate(ANNOTATOR)]
+    assert not any("copied" in alarm for alarm in compared(nearly)["alarms"])
