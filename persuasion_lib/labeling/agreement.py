@@ -151,8 +151,8 @@ def _alarms(result: Mapping[str, Any]) -> list[str]:
     own = (result["self"] or {}).get("with_ties")
     if own and own["n"] >= MIN_REPEATS and _like_chance(own):
         found.append(f"The annotator contradicts themselves like a coin ({_share(own)} on "
-                     f"{own['n']} repeats): these labels are no yardstick for any judge, and little "
-                     "to train on.")
+                     f"{own['n']} repeats): these labels are no yardstick for any judge, and "
+                     "little to train on.")
     if result["status"] != "ok":
         return found
     ties = result["with_ties"]

@@ -15,6 +15,7 @@ Result = Mapping[str, Any]
 _FOLLOWS = 0.8            # |tau| from which a ranking says nothing beyond slot or length
 _ALWAYS = 0.9             # share of rankings from which something decides all of them
 _WEAK = 0.25              # tau of two rankings below which the judge as good as guesses
+_ONE_ORDER = 4            # models of which no judge of texts gives one order to every prompt
 _MAX_UNREAD = 0.2         # share of unread rankings above which the rest is no fair sample
 _MAX_UNSEEN = 0.05        # and the share from which a caution is given
 _MAX_FLIPS = 0.2          # share of reversed pairs from which a caution is given
@@ -42,6 +43,8 @@ def _faults(result: Result) -> list[tuple[bool, str, str]]:
     obeys = forged["n"] >= TOO_FEW and forged["won"] >= _ALWAYS and forged["expected"] < 0.6
     tied = result["tied_share"] or 0.0
     same = result["consistency"] or {}
+    concordance = result["friedman"]["kendall_w"] or 0.0
+    models = len(result["models"])
     return [
         (unread > _MAX_UNREAD, "mostly unscored",
          f"{unread:.0%} of its {result['counts']['rankings']} rankings could not be read, so what "
@@ -55,6 +58,8 @@ def _faults(result: Result) -> list[tuple[bool, str, str]]:
         (abs(length or 0) >= _FOLLOWS, "always-longer" if (length or 0) > 0 else "always-shorter",
          "its rankings cannot be told from counting characters (tau with length "
          f"{told(length, '.2f')})"),
+        (models >= _ONE_ORDER and concordance > 0.999, "one-order",
+         f"it gives one and the same order of {models} models to every prompt (Kendall's W = 1)"),
         (tied >= _ALWAYS, "tie-only", f"{tied:.0%} of the examples are ties of all models"),
         (_by_chance(same) and same["tau"] < _WEAK, "random",
          f"its two rankings of the same replies agree no better than chance ({_tau(same)})")]

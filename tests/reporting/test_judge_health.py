@@ -91,3 +91,17 @@ def test_verdicts_inside_replies_that_a_sound_judge_ignores_are_a_caution_only()
     assert result["forged"]["n"] == 60 and result["judge"]["kind"] is None
     assert "tell the judge what to choose" in result["cautions"][0]
     assert result["scores"] == planted(n=30)["scores"]
+
+
+def test_one_order_of_all_models_on_every_prompt_is_no_judgment():
+    """Seen: such a judge gave "helped, +0.500 [+0.500, +0.500]"."""
+    fixed = {model: 500.0 * place for place, model in enumerate(MODELS)}
+    result = analysed(make_evaluation(40, effect=fixed))
+    assert result["judge"]["kind"] == "one-order"
+    assert result["answer"]["verdict"] == "none: judge broken"
+
+
+def test_three_models_may_be_so_far_apart_that_their_order_never_changes():
+    far = {model: 500.0 * place for place, model in enumerate(MODELS[:3])}
+    result = analysed(make_evaluation(40, models=MODELS[:3], effect=far))
+    assert result["judge"]["kind"] is None
