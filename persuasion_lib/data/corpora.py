@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
+from persuasion_lib.core.fields import identity, is_absent, yes_or_no
 from persuasion_lib.core.records import Conversation, Turn, content_id
 from persuasion_lib.core.store import read_json, read_jsonl
 from persuasion_lib.data.cleaning import clean, rules_that_fire
@@ -31,7 +32,6 @@ BOTS = ("AutoModerator", "DeltaBot")
 NOBODY = ("[deleted]", "[missing]")     # speakers that stand for many people
 GONE = ("", "[deleted]", "[removed]")
 ROLES: dict[str, Literal["user", "assistant"]] = {"0": "assistant", "1": "user"}  # as they code it
-WON = {1: True, 0: False}               # meta.success of winning-args; it is null elsewhere
 
 
 def read_corpus(config: Config) -> list[Conversation]:
@@ -168,12 +168,17 @@ def _utterances_of_list(file: Path, source: str) -> list[_Utterance]:
 
 
 def _utterance(row: dict[str, Any]) -> _Utterance:
-    root = row.get("conversation_id", row.get("root"))
-    if "id" not in row or root is None or "text" not in row:
+    name = identity(row.get("id"))
+    root = identity(row.get("conversation_id", row.get("root")))
+    if name is None or root is None or "text" not in row:
         raise DataError("an utterance needs id, conversation_id and text")
-    text = row["text"] if isinstance(row["text"], str) else ""      # null, or NaN of pandas
-    return _Utterance(str(row["id"]), str(root), row.get("reply-to", row.get("reply_to")),
-                      str(row.get("speaker", row.get("user"))), text, row.get("meta") or {})
+    text = "" if is_absent(row["text"]) else row["text"]
+    meta = row.get("meta") or {}
+    if not isinstance(text, str) or not isinstance(meta, dict):
+        raise DataError("the text of an utterance is text, and its meta an object")
+    speaker = row.get("speaker", row.get("user"))
+    return _Utterance(name, root, identity(row.get("reply-to", row.get("reply_to"))),
+                      NOBODY[1] if is_absent(speaker) else str(speaker), text, meta)
 
 
 def _persuasionforgood_of_convokit(path: Path) -> list[Conversation]:
@@ -201,7 +206,10 @@ def read_winning_args(path: Path) -> list[Conversation]:
     about, threads = _read_convokit(path)
     conversations = []
     for root, utterances in threads.items():
-        conversations += _arguments(about.get(root, {}).get("op-title", ""), root, utterances)
+        try:
+            conversations += _arguments(about.get(root, {}).get("op-title", ""), root, utterances)
+        except DataError as error:
+            raise DataError(f"{path / 'utterances.jsonl'}: {error}. Mend this line.") from None
     return conversations
 
 
@@ -220,16 +228,20 @@ def _arguments(title: str, root: str, utterances: Sequence[_Utterance]) -> Itera
 def _exchange(first: _Utterance, poster: str,
               replies: Mapping[str | None, Sequence[_Utterance]]) -> Iterator[Turn]:
     at: _Utterance | None = first
+    seen: set[str] = set()      # an id that occurs twice may lead back to itself
     while at is not None and at.text.strip() not in GONE:
+        seen.add(at.id)
         if at.speaker == poster:
             if "delta that tells the outcome" in rules_that_fire(at.text):
                 return          # won: nobody is left to be persuaded
             yield Turn("user", at.text)
         else:
-            yield Turn("assistant", at.text, WON.get(at.meta.get("success")))
+            success = yes_or_no(f"meta.success of utterance {at.id}", at.meta.get("success"))
+            yield Turn("assistant", at.text, success)
         other = first.speaker if at.speaker == poster else poster
         known = other not in NOBODY     # or the same name may be another person
-        at = next((u for u in replies[at.id] if known and u.speaker == other), None)
+        at = next((u for u in replies[at.id]
+                   if known and u.speaker == other and u.id not in seen), None)
 
 
 def read_conversations_jsonl(path: Path) -> list[Conversation]:
@@ -247,6 +259,6 @@ def _own_conversation(row: dict[str, Any]) -> Conversation:
             raise DataError(f'a turn needs the role "user" or "assistant", got {turn!r:.60}')
         if not isinstance(turn.get("text"), str):
             raise DataError(f"a turn needs text, got {turn!r:.60}")
-        parsed.append(Turn(turn["role"], turn["text"], turn.get("won")))
-    identity = str(row.get("conversation_id") or content_id(turns))
-    return Conversation(identity, "jsonl", merged_turns(parsed))
+        parsed.append(Turn(turn["role"], turn["text"], yes_or_no("won", turn.get("won"))))
+    name = identity(row.get("conversation_id")) or content_id(turns)
+    return Conversation(name, "jsonl", merged_turns(parsed))

@@ -59,13 +59,14 @@ def split_by_conversation(conversations: Sequence[Conversation], config: Config)
             group = groups[left.pop(0)]
             found += min(prompts_in(group), _cap(config, name))
             sets[name] += group
-    n_val = round(len(left) * config.data.sft_val_fraction)
+    n_val = max(1, round(len(left) * config.data.sft_val_fraction))
     for at, name in enumerate(left):
         sets["sft_val" if at < n_val else "sft_train"] += groups[name]
     if not sets["sft_train"]:
         raise DataError(
-            f"the corpus has {len(groups)} conversations; test, human and AI pool take them all. "
-            "Lower data.ai_pairs, data.human_pairs or data.test_examples.")
+            f"the corpus has {len(groups)} conversations; test, human and AI pool leave "
+            f"{len(left)} of them, and SFT needs two. Lower data.ai_pairs, data.human_pairs or "
+            "data.test_examples.")
     return Corpus(sets)
 
 
