@@ -13,6 +13,7 @@ import pandas as pd
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput, PersuasionError
 from persuasion_lib.core.pipeline import made_by, read_file
 from persuasion_lib.core.progress import in_batch
+from persuasion_lib.core.reading import read_text
 from persuasion_lib.core.records import (
     LabeledPair,
     Pair,
@@ -60,7 +61,7 @@ def read_guidelines(run: StageRun) -> str:
     path = run.config.prompt_file("label_guidelines.md")
     if not path.exists():
         raise ConfigError(f"{path} is missing. Write there what annotators are to judge.")
-    return path.read_text(encoding="utf-8")
+    return read_text(path, made_by="git checkout")
 
 
 def open_session(run: StageRun, pairs: Sequence[Pair]) -> Session:

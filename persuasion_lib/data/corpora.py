@@ -7,6 +7,7 @@ can be fetched with its own code. Reading them needs no ConvoKit.
 import csv
 import importlib
 import importlib.util
+import io
 import os
 import tempfile
 import zipfile
@@ -20,6 +21,7 @@ from typing import Any, Literal
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
 from persuasion_lib.core.fields import identity, is_absent, yes_or_no
+from persuasion_lib.core.reading import read_text
 from persuasion_lib.core.records import Conversation, Turn, content_id
 from persuasion_lib.core.store import read_json, read_jsonl
 from persuasion_lib.data.cleaning import clean, rules_that_fire
@@ -116,17 +118,22 @@ def read_persuasionforgood(path: Path) -> list[Conversation]:
 def _csv_rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
     if not file.exists():
         raise MissingInput(f"{file} is missing. Set data.path to the folder that holds it.")
-    with file.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.DictReader(handle)
+    text = read_text(file, made_by=f"the download from {SITE}")
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
         absent = [c for c in columns if c not in (reader.fieldnames or [])]
         if absent:
             raise DataError(f"{file}:1: no column {', '.join(absent)}; it has "
                             f"{', '.join(reader.fieldnames or ['nothing'])}.")
         for row in reader:
-            if any(row[c] is None for c in columns) or row["B4"] not in ROLES:
+            if any(row[c] is None for c in columns) or is_absent(row["B2"]) or (
+                    row["B4"] not in ROLES):
                 raise DataError(f"{file}:{reader.line_num}: a row needs {', '.join(columns)}, "
                                 "B4 being 0 (persuader) or 1. Mend this line.")
             yield row
+    except csv.Error as error:
+        raise DataError(f"{file}:{reader.line_num}: {error}. Is a quotation mark missing at its "
+                        "end? Mend this line.") from None
 
 
 @dataclass(frozen=True)
@@ -146,6 +153,9 @@ def _read_convokit(path: Path) -> tuple[dict[str, Any], dict[str, list[_Utteranc
                         "utterances.jsonl.")
     source = f"the download from {SITE}"
     about = read_json(path / "conversations.json", made_by=source)
+    if not isinstance(about, dict) or not all(isinstance(v, dict) for v in about.values()):
+        raise DataError(f"{path / 'conversations.json'} must hold an object per conversation. "
+                        f"Take it from {source}.")
     if (path / "utterances.json").exists():
         utterances = _utterances_of_list(path / "utterances.json", source)
     else:
@@ -153,14 +163,17 @@ def _read_convokit(path: Path) -> tuple[dict[str, Any], dict[str, list[_Utteranc
     threads: dict[str, list[_Utterance]] = defaultdict(list)
     for utterance in utterances:
         threads[utterance.root].append(utterance)
-    return {key: value.get("meta", value) for key, value in about.items()}, threads
+    return {key: value.get("meta") or value for key, value in about.items()}, threads
 
 
 def _utterances_of_list(file: Path, source: str) -> list[_Utterance]:
     """One JSON list, as ConvoKit wrote it before version 2."""
     utterances = []
-    for number, row in enumerate(read_json(file, made_by=source), start=1):
+    rows = read_json(file, made_by=source)
+    for number, row in enumerate(rows if isinstance(rows, list) else [rows], start=1):
         try:
+            if not isinstance(row, dict):
+                raise DataError("an utterance is an object")
             utterances.append(_utterance(row))
         except DataError as error:
             raise DataError(f"{file}, item {number}: {error}") from None

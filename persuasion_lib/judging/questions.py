@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from persuasion_lib.core.errors import ConfigError, JudgeReplyError
+from persuasion_lib.core.errors import ConfigError, JudgeReplyError, MissingInput
+from persuasion_lib.core.reading import read_text
 from persuasion_lib.core.records import Message, content_id, render_text
 from persuasion_lib.demo.standins import OfflineJudge
 
@@ -94,9 +95,10 @@ class Question:
 def template(path: Path) -> tuple[str, str]:
     """System and user part of a file of configs/prompts, which a line `=====` separates."""
     try:
-        system, line, user = path.read_text(encoding="utf-8").partition("\n=====\n")
-    except FileNotFoundError:
+        text = read_text(path, made_by="git checkout")
+    except MissingInput:
         raise ConfigError(f"{path} is missing. Restore it with: git checkout {path}") from None
+    system, line, user = text.partition("\n=====\n")
     if not line or "{material}" not in user or "{mark}" not in user:
         raise ConfigError(f"{path} needs a line ===== and, below it, {{mark}} and {{material}}.")
     return system.strip(), user.strip()

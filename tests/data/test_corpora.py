@@ -306,3 +306,28 @@ def test_an_utterance_of_another_shape_is_named_by_line(tmp_path, wrong, words):
 def test_a_success_that_is_no_flag_names_its_utterance(tmp_path):
     with pytest.raises(DataError, match="meta.success of utterance a must be true or false"):
         winning_args(tmp_path, utterance("a", "Hm.", "t3_1", "Bob", success="yes"))
+
+
+@pytest.mark.parametrize("encoding, words", [
+    ("cp1252", r"full_dialog\.csv:2 is not UTF-8 text"), ("utf-16", "is UTF-16: save it as UTF-8")])
+def test_a_csv_of_excel_in_another_encoding_is_named(tmp_path, encoding, words):
+    (tmp_path / "full_dialog.csv").write_bytes((HEADER + "0,Café?,0,0,d1\n").encode(encoding))
+    with pytest.raises(DataError, match=words):
+        read_persuasionforgood(tmp_path)
+
+
+@pytest.mark.parametrize("rows, words", [
+    ("0,Hi.,0,0,\n", r"csv:2: a row needs"),
+    ('0,"' + "x" * 200_000 + ",0,0,d\n", r"csv:\d: field")])
+def test_a_csv_row_without_a_dialogue_or_with_an_open_quotation_is_named(tmp_path, rows, words):
+    (tmp_path / "full_dialog.csv").write_text(HEADER + rows)
+    with pytest.raises(DataError, match=words):
+        read_persuasionforgood(tmp_path)
+
+
+@pytest.mark.parametrize("about", ["[]", '{"t3_1": 3}'])
+def test_conversations_of_another_shape_are_named(tmp_path, about):
+    folder = convokit(tmp_path / "c", [POST], **TITLE)
+    (folder / "conversations.json").write_text(about)
+    with pytest.raises(DataError, match=r"conversations\.json must hold an object"):
+        read_winning_args(folder)

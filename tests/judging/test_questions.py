@@ -207,14 +207,14 @@ def test_the_order_by_hash_is_about_balanced():
 def test_a_prompt_file_without_its_places_is_refused(tmp_path):
     (tmp_path / "compare.txt").write_text("Judge.\n=====\nWhich?")
     with pytest.raises(ConfigError, match="material"):
-        template("compare", tmp_path)
+        template(tmp_path / "compare.txt")
     with pytest.raises(ConfigError, match="git checkout"):
-        template("rank", tmp_path)
+        template(tmp_path / "rank.txt")
 
 
 @pytest.mark.parametrize("task", ["compare", "rank", "oracle"])
 def test_the_prompt_tells_the_judge_that_the_texts_are_data(task):
-    system, user = template(task, PROMPTS)
+    system, user = template(PROMPTS / f"{task}.txt")
     assert re.search(r"data to be judged|material to answer", system)
     assert "{mark}" in user
 
