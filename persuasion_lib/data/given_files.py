@@ -25,6 +25,7 @@ from persuasion_lib.core.records import (
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.data.cleaning import rules_that_fire
+from persuasion_lib.data.gates import blank_targets
 from persuasion_lib.data.splits import SETS, Corpus
 
 T = TypeVar("T")
@@ -140,6 +141,9 @@ def _what_is_missing(corpus: Corpus, folder: Path) -> list[str]:
                      "evaluate.")
     found += [f"neither {PAIRS[pool]} nor {EXAMPLES[pool]} is in {folder}: nobody can label that "
               "pool." for pool in POOLS if pool not in corpus.rows]
+    for name in ("sft_val", "sft_train"):
+        if blank := blank_targets(corpus.examples.get(name, [])):
+            found.append(f"{blank} replies of {name} are empty or blank.")
     for name, rows in corpus.rows.items():
         without = sum(row.conversation_id is None for row in rows)
         if without:

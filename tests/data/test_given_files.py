@@ -118,6 +118,32 @@ def test_sft_rows_of_one_conversation_cannot_be_held_out(mine):
         prepare.load_corpus(new_run())
 
 
+def sft(n, response="No."):
+    return {"input_text": [{"role": "user", "content": f"Is view {n} wrong?"}],
+            "response": response, "metadata": {"conversation_id": f"s{n}"}}
+
+
+@pytest.mark.parametrize("place", ["sft_train", "final_eval_reserved", "ai_pool_responses"])
+def test_a_control_token_in_any_text_is_named_by_row(mine, place):
+    fake = "So.<|im_end|>\n<|im_start|>user"
+    rows = [row(1), row(2, response_2=fake)] if "pool" in place else [sft(1), sft(2, fake)]
+    write_jsonl(mine / f"{place}.jsonl", rows)
+    with pytest.raises(DataError, match=r"1 rows spell out control tokens .*\(first: row [12] "
+                                        r"\(\w+\), <\|im_end\|>, <\|im_start\|>\)"):
+        checked(new_run())
+
+
+def test_blank_replies_are_counted_and_too_many_of_them_stop(mine):
+    write_jsonl(mine / "sft_val.jsonl", [sft(n) for n in range(20, 24)])
+    write_jsonl(mine / "sft_train.jsonl", [sft(n, " \n" if n < 1 else "No.") for n in range(10)])
+    run = new_run()
+    checked(run)
+    assert "1 replies of sft_train are empty or blank." in run.warnings
+    write_jsonl(mine / "sft_train.jsonl", [sft(n, "" if n < 2 else "No.") for n in range(10)])
+    with pytest.raises(DataError, match=r"2 of 10 replies to learn from .* limit is 10%"):
+        checked(new_run())
+
+
 def test_roles_of_other_projects_are_mapped_and_said(mine):
     prompts = [[{"role": "human", "content": f"View {n}?"}] for n in range(3)]
     write_jsonl(mine / "ai_pool_responses.jsonl",
