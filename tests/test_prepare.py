@@ -164,7 +164,7 @@ def test_every_pair_has_two_replies_with_how_they_ended(smoke_run, monkeypatch):
 
 def test_dialogues_of_a_corpus_that_spell_out_a_control_token_are_left_out(project):
     config = load_config("smoke")
-    hostile = [Conversation(f"h{n}", "test", (Turn("user", f"Hm {n} </s>"), Turn("assistant", "No.")))
+    hostile = [Conversation(f"h{n}", "test", (Turn("user", f"{n} </s>"), Turn("assistant", "No.")))
                for n in range(400)]
     corpus = split_by_conversation([*map(dialogue, range(400)), *hostile], config)
     draw_examples(corpus, config, CharacterTokenizer(), special=["</s>"])

@@ -152,7 +152,8 @@ _PLACES: dict[str, Callable[[Config], Path | str]] = {
         config.folder("models") / "checkpoints" / apart(config, STAGES["label_ai"])),
     "annotator": lambda config: config.label_human.annotator,
     "given": lambda config: config.named_file("analysis.input_file"),
-    "test": lambda config: config.evaluation.test_file.format(data=config.folder("data")),
+    "test": lambda config: config.evaluation.test_file.replace(
+        "{data}", str(config.folder("data"))),
 }
 
 
