@@ -190,7 +190,7 @@ def test_a_setting_that_is_text_takes_the_text_as_it_is(project, override, value
     ("judging.prices={m: [.nan, 2]}", "finite number"),
     ("judging.prices={1: [1, 2]}", "must be text"),
     ("data.path=a\x07b", "control character"), ("data.path=\udce9", "control character"),
-    ("=3", "is not of the form"), ("a..b=3", "is not of the form"), ("dpo.=3", "is not of the form")])
+    ("=3", "is not of the form"), ("a..b=3", "is not of the form"), ("dpo.=3", "is not of")])
 def test_a_mistake_on_the_command_line_is_one_sentence_with_its_key(project, override, words):
     with pytest.raises(ConfigError, match=words):
         load_config("demo", [override])
