@@ -7,7 +7,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError
 
@@ -113,14 +113,20 @@ class Config(Section):
         """The path that a setting such as `data.path` names; its content belongs to the run."""
         self.reads.files.add(key)
         section, _, name = key.partition(".")
-        return self.root / Path(getattr(getattr(self, section), name)).expanduser()
+        return self._path(getattr(getattr(self, section), name), key)
 
     def named_files(self, key: str) -> dict[str, Path]:
         """The same for a setting that lists several, by what is written there."""
         self.reads.files.add(key)
         section, _, name = key.partition(".")
-        return {text: self.root / Path(text).expanduser()
-                for text in getattr(getattr(self, section), name)}
+        return {text: self._path(text, key) for text in getattr(getattr(self, section), name)}
+
+    def _path(self, text: str, key: str) -> Path:
+        try:
+            return self.root / Path(text).expanduser()
+        except RuntimeError:
+            raise ConfigError(f"setting {key}: {text!r} begins with the name of a user who is not "
+                              "here. Write the whole path.") from None
 
     def prompt_file(self, name: str) -> Path:
         """A file of configs/prompts, which judges or people are shown; it belongs to the run."""
@@ -201,10 +207,10 @@ def _value_of(key: str, text: str) -> Any:
     section, _, name = key.partition(".")
     known = Config.model_fields.get(section)
     inner = getattr(known.annotation, "model_fields", {}).get(name) if known else None
-    kinds = (get_args(inner.annotation) or [inner.annotation]) if inner else []
-    if type(None) in kinds and text in ("", "null", "~"):
+    kind = inner.annotation if inner else None
+    if kind == str | None and text in ("", "null", "~"):
         return None
-    if kinds and all(kind in (str, type(None)) for kind in kinds):
+    if kind in (str, str | None):
         return text
     try:
         return parse_yaml(text)

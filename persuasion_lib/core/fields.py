@@ -9,6 +9,9 @@ from persuasion_lib.core.errors import DataError
 # Names that other projects give to the sides; those that are not here are refused.
 ROLE_OF_NAME = {"system": "system", "user": "user", "human": "user", "assistant": "assistant",
                 "gpt": "assistant", "bot": "assistant", "model": "assistant"}
+# A field by which one knows the form of a row in other projects.
+_FORMS = {"conversations": "ShareGPT's", "messages": "OpenAI's chat", "instruction": "Alpaca's",
+          "chosen": "trl's", "completion": "trl's"}
 
 
 def is_absent(value: Any) -> bool:
@@ -57,6 +60,18 @@ def role_of(name: Any) -> str:
         raise DataError(f'the role {name!r:.40} of a chat message is not known. Use "system", '
                         '"user" or "assistant", or leave the message out')
     return role
+
+
+def notes_on_roles(file: str, counts: Mapping[str, int]) -> list[str]:
+    """Warnings on roles that have another project's name, by how many prompts have them."""
+    return [f"{file}: the role {name!r} of {count} prompts was read as {role_of(name)!r}."
+            for name, count in counts.items()]
+
+
+def form_of(row: Mapping[str, Any]) -> str:
+    """Whose form of a row this seems to be, as a sentence for an error; "" where nobody knows."""
+    form = next((form for name, form in _FORMS.items() if name in row), None)
+    return f". This looks like {form} form; data/README.md describes ours" if form else ""
 
 
 def foreign_roles(row: Mapping[str, Any]) -> list[str]:

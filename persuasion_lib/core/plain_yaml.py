@@ -54,7 +54,7 @@ def parse_yaml(text: str) -> Any:
         line = 1
         problem = "nested too deeply"
     # What PyYAML lets through for values such as 2026-13-45 or !!bool x.
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError):
         line = 1
         problem = "a value that its type does not have"
     raise ValueError(line, problem)

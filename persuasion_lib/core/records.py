@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.core.fields import identity, is_absent, role_of, yes_or_no
+from persuasion_lib.core.fields import form_of, identity, is_absent, role_of, yes_or_no
 
 Label = Literal["a", "b", "tie"]
 Message = dict[str, str]
@@ -190,16 +190,22 @@ def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:
             if ids.get(name, value) is not None or name not in _IDS}
 
 
+def _prompt(row: Mapping[str, Any], name: str) -> list[Message]:
+    if is_absent(row.get(name)):
+        raise DataError(f"the row has no {name}{form_of(row)}")
+    return to_messages(row[name])
+
+
 def _text(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str):
-        raise DataError(f"field {name!r} must be text, got {value!r:.60}")
+        raise DataError(f"field {name!r} must be text, got {value!r:.60}{form_of(row)}")
     return value
 
 
 def parse_pair(row: Mapping[str, Any]) -> Pair:
     """A row of `*_pool_responses.jsonl`: `{prompt, response_1, response_2, metadata}`."""
-    prompt = to_messages(row.get("prompt"))
+    prompt = _prompt(row, "prompt")
     first = _text(row, "response_1")
     second = _text(row, "response_2")
     metadata = _metadata(row)
@@ -229,7 +235,7 @@ def parse_labeled(row: Mapping[str, Any]) -> LabeledPair:
     for name, given in (("preference", code), ("relabelled", again or "EQUAL")):
         if given not in LABEL_OF_CODE:
             raise DataError(f'metadata.{name} must be "1", "2" or "EQUAL", got {given!r}')
-    prompt = to_messages(row.get("prompt"))
+    prompt = _prompt(row, "prompt")
     chosen = _text(row, "chosen")
     rejected = _text(row, "rejected")
     first, second = (rejected, chosen) if code == "2" else (chosen, rejected)
@@ -254,7 +260,7 @@ def labeled_row(labeled: LabeledPair, **extra: Any) -> dict[str, Any]:
 
 def parse_example(row: Mapping[str, Any]) -> Example:
     """A row of an SFT or evaluation file: `{input_text, response, metadata}`."""
-    prompt = to_messages(row.get("input_text"))
+    prompt = _prompt(row, "input_text")
     response = _text(row, "response")
     metadata = _metadata(row)
     example_id = metadata.get("example_id", content_id(prompt, response))

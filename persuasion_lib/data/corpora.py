@@ -163,7 +163,8 @@ def _read_convokit(path: Path) -> tuple[dict[str, Any], dict[str, list[_Utteranc
     threads: dict[str, list[_Utterance]] = defaultdict(list)
     for utterance in utterances:
         threads[utterance.root].append(utterance)
-    return {key: value.get("meta") or value for key, value in about.items()}, threads
+    metas = {key: value.get("meta", value) for key, value in about.items()}
+    return {key: meta if isinstance(meta, dict) else {} for key, meta in metas.items()}, threads
 
 
 def _utterances_of_list(file: Path, source: str) -> list[_Utterance]:
@@ -203,8 +204,8 @@ def _persuasionforgood_of_convokit(path: Path) -> list[Conversation]:
             raise DataError(f"{path}: utterance {odd[0]} has no meta.role of 0 (persuader) or 1. "
                             "Is this persuasionforgood-corpus?")
         turns = [Turn(ROLES[str(u.meta["role"])], u.text) for u in utterances]
-        name = about.get(root, {}).get("dialogue_id", root)
-        conversations.append(Conversation(str(name), "persuasionforgood", merged_turns(turns)))
+        name = identity(about.get(root, {}).get("dialogue_id")) or root
+        conversations.append(Conversation(name, "persuasionforgood", merged_turns(turns)))
     return conversations
 
 
@@ -219,8 +220,9 @@ def read_winning_args(path: Path) -> list[Conversation]:
     about, threads = _read_convokit(path)
     conversations = []
     for root, utterances in threads.items():
+        title = about.get(root, {}).get("op-title")
         try:
-            conversations += _arguments(about.get(root, {}).get("op-title", ""), root, utterances)
+            conversations += _arguments("" if is_absent(title) else title, root, utterances)
         except DataError as error:
             raise DataError(f"{path / 'utterances.jsonl'}: {error}. Mend this line.") from None
     return conversations

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
-from persuasion_lib.core.fields import foreign_roles, role_of
+from persuasion_lib.core.fields import foreign_roles, notes_on_roles
 from persuasion_lib.core.pipeline import POOLS
 from persuasion_lib.core.records import (
     Conversation,
@@ -87,8 +87,7 @@ def _read(path: Path, parse: Callable[[dict[str, Any]], T], run: StageRun) -> li
     rows = read_jsonl(path, counted, made_by="the program that wrote it")
     if not rows:
         raise DataError(f"{path} is empty. Remove it, or fill it.")
-    run.warnings += [f"{path.name}: the role {name!r} of {count} prompts was read as "
-                     f"{role_of(name)!r}." for name, count in roles.items()]
+    run.warnings += notes_on_roles(path.name, roles)
     return rows
 
 

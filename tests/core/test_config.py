@@ -174,11 +174,17 @@ def test_a_setting_that_is_text_takes_the_text_as_it_is(project, override, value
     assert getattr(getattr(load_config("demo", [override]), section), name) == value
 
 
+def test_a_list_of_texts_is_a_list(project):
+    analysis = load_config("demo", ["analysis.training_files=[a.jsonl, b]"]).analysis
+    assert analysis.training_files == ["a.jsonl", "b"]
+
+
 @pytest.mark.parametrize("override, words", [
     ("evaluation.models=[base", "override evaluation.models is not YAML"),
     ('dpo.beta="0.2', "override dpo.beta is not YAML"), ("dpo.beta=@x", "override dpo.beta"),
     ("dpo.beta=%x", "override dpo.beta"), ("dpo.beta={a: 1, a: 2}", "second time"),
     ("dpo.beta=2026-13-45", "override dpo.beta"), ("dpo.beta=!!bool x", "override dpo.beta"),
+    ("dpo.beta=!!int", "override dpo.beta"),
     ("dpo.beta=&a [*a]", "override dpo.beta"), ("dpo.beta=" + "[" * 3000, "nested too deeply"),
     ("data=3", "data is a section"), ("paths=x", "paths is a section"),
     ("validate=3", "gates is a section"), ("seed=-1", "setting seed"),
@@ -270,3 +276,12 @@ def test_random_overrides_load_or_end_in_one_sentence(project):
             load_config("demo", [f"{key}={value}"])
         except PersuasionError as error:
             assert "\n" in str(error) or len(str(error)) < 1000
+
+
+def test_the_home_of_a_user_who_is_not_here_is_one_sentence(project):
+    config = load_config("demo", ["data.path=~nobody-here/x",
+                                  "analysis.training_files=[~nobody-here]"])
+    for read in (lambda: config.named_file("data.path"),
+                 lambda: config.named_files("analysis.training_files")):
+        with pytest.raises(ConfigError, match="user who is not here"):
+            read()

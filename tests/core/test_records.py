@@ -182,3 +182,15 @@ def test_a_role_that_nobody_would_see_is_refused(role):
 def test_a_prompt_has_a_user_and_its_system_message_first(roles):
     with pytest.raises(DataError, match="a system message only as its first"):
         to_messages([{"role": role, "content": "x"} for role in roles])
+
+
+@pytest.mark.parametrize("row, form", [
+    ({"conversations": [{"from": "human", "value": "Hi."}]}, "ShareGPT's"),
+    ({"messages": PROMPT}, "OpenAI's chat"), ({"prompt": PROMPT, "completion": "x"}, "trl's"),
+    ({"prompt": PROMPT, "chosen": [{"role": "assistant", "content": "x"}]}, "trl's")])
+def test_a_row_in_the_form_of_another_project_is_called_by_its_name(row, form):
+    for parse in (parse_pair, parse_labeled, parse_example):
+        with pytest.raises(DataError):
+            parse(row | {"metadata": {"preference": "1"}})
+    with pytest.raises(DataError, match=f"This looks like {form} form; data/README.md"):
+        parse_pair(row)

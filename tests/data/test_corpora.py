@@ -331,3 +331,18 @@ def test_conversations_of_another_shape_are_named(tmp_path, about):
     (folder / "conversations.json").write_text(about)
     with pytest.raises(DataError, match=r"conversations\.json must hold an object"):
         read_winning_args(folder)
+
+
+@pytest.mark.parametrize("title", [None, "", float("nan")])
+def test_a_post_without_a_title_begins_with_its_text(tmp_path, title):
+    rows = [POST, utterance("a", "Coffee wakes.", "t3_1", "Bob")]
+    found, = read_winning_args(convokit(tmp_path / "c", rows, t3_1={"op-title": title}))
+    assert found.turns[0].text == "I like tea."
+
+
+def test_dialogues_without_an_id_of_their_own_stay_apart(tmp_path):
+    rows = [utterance(f"{d}{n}", "Hm.", None, "Ann", root=f"t3_{d}", role=n)
+            for d in (1, 2) for n in (0, 1)]
+    about = {"t3_1": {"dialogue_id": None}, "t3_2": {"dialogue_id": ""}}
+    found = read_persuasionforgood(convokit(tmp_path / "c", rows, **about))
+    assert [c.conversation_id for c in found] == ["t3_1", "t3_2"]
