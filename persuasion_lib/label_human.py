@@ -4,6 +4,7 @@ All three become events of one `Session`; `human_pool_labeled.jsonl` is derived 
 """
 
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import pandas as pd
 
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput, PersuasionError
+from persuasion_lib.core.fields import foreign_roles, notes_on_roles
 from persuasion_lib.core.pipeline import made_by, read_file
 from persuasion_lib.core.progress import in_batch
+from persuasion_lib.core.reading import read_text
 from persuasion_lib.core.records import (
     LabeledPair,
     Pair,
@@ -60,7 +63,7 @@ def read_guidelines(run: StageRun) -> str:
     path = run.config.prompt_file("label_guidelines.md")
     if not path.exists():
         raise ConfigError(f"{path} is missing. Write there what annotators are to judge.")
-    return path.read_text(encoding="utf-8")
+    return read_text(path, made_by="git checkout")
 
 
 def open_session(run: StageRun, pairs: Sequence[Pair]) -> Session:
@@ -123,7 +126,10 @@ def _from_file(run: StageRun, pairs: Sequence[Pair]) -> Session:
     if path.resolve() == run.path("human_pool_labeled"):
         raise ConfigError(f"{path} is the file that this notebook writes. Copy it elsewhere and "
                           "set label_human.path to the copy.")
-    given = read_jsonl(path, _fitting(pairs, demo=_in_demo(run)), made_by="the tool that wrote it")
+    roles: Counter[str] = Counter()
+    given = read_jsonl(path, _fitting(pairs, roles, demo=_in_demo(run)),
+                       made_by="the tool that wrote it")
+    run.warnings += notes_on_roles(path.name, roles)
     asked = _session(run, pairs, settings.annotator)
     # A file brings its own second labels; what we would have shown twice is not its concern.
     items = {item.key: item for item in asked.pool}
@@ -139,14 +145,19 @@ def _as_event(given: LabeledPair, item: Item) -> Event:
             "labeled_by": given.labeled_by, "reasoning": given.reasoning, "again": given.again}
 
 
-def _fitting(pairs: Sequence[Pair], *, demo: bool) -> Callable[[dict[str, Any]], LabeledPair]:
-    """A parser of labelled rows that refuses what does not belong to the pool, or comes twice."""
+def _fitting(pairs: Sequence[Pair], roles: Counter[str], *,
+             demo: bool) -> Callable[[dict[str, Any]], LabeledPair]:
+    """A parser of labelled rows that refuses what does not belong to the pool, or comes twice.
+
+    It counts in `roles` those that have another project's name.
+    """
     pool = {content_id(p.prompt, p.response_a, p.response_b): p for p in pairs}
     pool |= {pair.pair_id: pair for pair in pairs}
     seen: set[str] = set()
 
     def parse(row: dict[str, Any]) -> LabeledPair:
         given = parse_labeled(row)
+        roles.update(foreign_roles(row))
         pair = pool.get(given.pair.pair_id)
         if pair is None:
             raise DataError(f"pair {given.pair.pair_id} is not in the pool")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.pipeline import POOLS, made_by
 from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.records import Pair, content_id, example_row, pair_row
@@ -16,7 +16,7 @@ from persuasion_lib.data import corpora, gates, given_files, overlap, splits, ta
 from persuasion_lib.data.pairs import reply_source, sample_pairs
 from persuasion_lib.data.splits import SETS, Corpus
 from persuasion_lib.demo.model import build_base_model
-from persuasion_lib.models.loading import load_tokenizer, quiet
+from persuasion_lib.models.loading import load_tokenizer, quiet, special_tokens
 from persuasion_lib.training.adopt import adopt_sft, sft_checkpoint
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.sft import train_sft
@@ -64,7 +64,8 @@ def make_examples(run: StageRun, corpus: Corpus) -> None:
     Rows of the user's own files stay as they are.
     """
     if run.config.data.source != "files":
-        splits.draw_examples(corpus, run.config, load_tokenizer(run.config))
+        tokenizer = load_tokenizer(run.config)
+        splits.draw_examples(corpus, run.config, tokenizer, special=special_tokens(tokenizer))
     for name in SETS:
         file = f"{name}_prompts" if name in POOLS else name
         if name in corpus.examples:
@@ -118,7 +119,8 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
 
     Raises:
         DataError: two sets share a conversation, or more than `data.max_shared_passages` of a
-            prompt; the message names the rows. Or a given pool breaks a limit.
+            prompt; the message names the rows. Or a given pool breaks a limit, a row spells out a
+            control token, or too many replies to learn from are blank.
     """
     shared = overlap.shared_passages(corpus.rows)
     faults = overlap.overlap_faults(corpus.rows, shared, run.config.data.max_shared_passages)
@@ -126,10 +128,22 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
         faults.append("Remove these rows from the set that is trained on.")
     for pool, pairs in corpus.pairs.items():
         faults += gates.broken_gates(pool, gates.pair_figures(pairs), run.config)
+    special = _control_tokens(run)
+    for name, rows in corpus.rows.items():
+        faults += gates.control_faults(name, rows, special)
+        if name.startswith("sft"):
+            faults += gates.target_faults(name, rows, run.config)
     if faults:
         raise DataError("the sets are not fit for the experiment:\n" + "\n".join(faults) + "\n"
                         "To go on with pairs all the same, set the named limit.")
     return overlap.overlap_table(corpus.rows, shared)
+
+
+def _control_tokens(run: StageRun) -> list[str]:
+    try:
+        return special_tokens(load_tokenizer(run.config))
+    except MissingInput:        # pairs alone need no model, and what most templates use is known
+        return []
 
 
 def write_report(run: StageRun, corpus: Corpus, pools: tables.Pools) -> Path:
@@ -153,8 +167,9 @@ def check_pools(run: StageRun, pools: tables.Pools) -> pd.DataFrame:
     """
     figures = {pool: gates.pair_figures(pairs) for pool, pairs in pools.items()}
     faults = []
-    for pool in pools:
+    for pool, pairs in pools.items():
         faults += gates.broken_gates(pool, figures[pool], run.config)
+        faults += gates.control_faults(pool, pairs)
     if faults:
         raise DataError("the pairs are not worth labelling:\n" + "\n".join(faults) + "\n"
                         "To go on all the same, set the named limit.")

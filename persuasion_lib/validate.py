@@ -18,6 +18,7 @@ from persuasion_lib.demo.standins import is_stand_in
 from persuasion_lib.labeling import agreement
 
 Labels = Mapping[str, Sequence[LabeledPair]]
+Split = tuple[list[LabeledPair], list[LabeledPair]]     # train, val
 
 
 def read_labels(run: StageRun) -> dict[str, list[LabeledPair]]:
@@ -109,20 +110,35 @@ def write_splits(run: StageRun, labels: Labels, facts: pd.DataFrame,
     Raises:
         DataError: a gate is broken, or a conversation is in both pools; nothing is written.
     """
-    faults = [*faults_of_labels(run, facts), *_shared_conversations(labels),
-              *_stand_ins(run, labels)]
+    splits = {model: split_labels(run, pairs) for model, pairs in labels.items()}
+    faults = [*(faults_of_labels(run, facts) or _faults_of_splits(run, splits)),
+              *_shared_conversations(labels), *_stand_ins(run, labels)]
     if faults:
         raise DataError("the labels are not fit to train on:\n" + "\n".join(faults) + "\n"
                         "To go on all the same, set the named limit.")
     sizes = {}
-    for model, pairs in labels.items():
-        train, val = split_labels(run, pairs)
+    for model, (train, val) in splits.items():
         write_jsonl(run.path(f"{model}_train"), map(labeled_row, train))
         write_jsonl(run.path(f"{model}_val"), map(labeled_row, val))
         sizes[model] = {"train": len(train), "val": len(val)}
     table = pd.DataFrame(sizes).T
     write_text(run.path("validation_report"), _report(facts, table, agreed))
     return table
+
+
+def _faults_of_splits(run: StageRun, splits: Mapping[str, Split]) -> list[str]:
+    """The real sizes: conversations stay whole, and one may hold most of the pairs."""
+    needed = run.config.gates.min_train_pairs
+    faults = []
+    for model, (train, val) in splits.items():
+        if len(train) < needed or not val:
+            threads = {_thread(pair) for pair in [*train, *val]}
+            faults.append(
+                f"{model}: {len(train) + len(val)} decided pairs of {len(threads)} conversations "
+                f"leave {len(train)} pairs for training and {len(val)} for validation, since a "
+                f"conversation stays whole; {needed} (gates.min_train_pairs) and 1 are needed. "
+                "Label pairs of more conversations; does conversation_id tell them apart?")
+    return faults
 
 
 def _report(facts: pd.DataFrame, sizes: pd.DataFrame, agreed: Mapping[str, Any] | None) -> str:
@@ -137,7 +153,7 @@ def _report(facts: pd.DataFrame, sizes: pd.DataFrame, agreed: Mapping[str, Any] 
 
 
 def _shared_conversations(labels: Labels) -> list[str]:
-    sets = [{p.pair.metadata.get("conversation_id") for p in pairs} - {None}
+    sets = [{p.pair.conversation_id for p in pairs} - {None}
             for pairs in labels.values()]
     shared = set.intersection(*sets)
     if not shared:
@@ -156,8 +172,7 @@ def _stand_ins(run: StageRun, labels: Labels) -> list[str]:
             "with a real judge or annotator." for model, count in counts.items() if count]
 
 
-def split_labels(run: StageRun,
-                 pairs: Sequence[LabeledPair]) -> tuple[list[LabeledPair], list[LabeledPair]]:
+def split_labels(run: StageRun, pairs: Sequence[LabeledPair]) -> Split:
     """Decided pairs as (train, val), whole conversations on one side, drawn from the seed."""
     decided = _decided(pairs)
     wanted = max(1, round(len(decided) * run.config.gates.val_fraction))
@@ -172,7 +187,7 @@ def split_labels(run: StageRun,
 
 
 def _thread(pair: LabeledPair) -> str:
-    return str(pair.pair.metadata.get("conversation_id", pair.pair.pair_id))
+    return pair.pair.conversation_id or pair.pair.pair_id
 
 
 def show_label(pairs: Sequence[LabeledPair]) -> TextTable:

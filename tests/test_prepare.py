@@ -160,3 +160,14 @@ def test_every_pair_has_two_replies_with_how_they_ended(smoke_run, monkeypatch):
     for row in rows(load_config("smoke"), "ai_pool_responses"):
         assert set(row["metadata"]["finish"]) <= {"stop", "length"}
         assert row["response_1"] != row["response_2"]
+
+
+def test_dialogues_of_a_corpus_that_spell_out_a_control_token_are_left_out(project):
+    config = load_config("smoke")
+    hostile = [Conversation(f"h{n}", "test", (Turn("user", f"{n} </s>"), Turn("assistant", "No.")))
+               for n in range(400)]
+    corpus = split_by_conversation([*map(dialogue, range(400)), *hostile], config)
+    draw_examples(corpus, config, CharacterTokenizer(), special=["</s>"])
+    texts = [e.prompt[-1]["content"] for rows in corpus.examples.values() for e in rows]
+    assert texts and not any("</s>" in text for text in texts)
+    assert corpus.dropped["test: spells out a control token of the model"] > 0

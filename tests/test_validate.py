@@ -126,3 +126,23 @@ def test_an_empty_file_of_labels_names_the_notebook(run):
 def test_planned_stands_beside_labelled(run):
     table = validate.label_facts(run, labels(n=61))
     assert (table.loc["rlaif", "planned"], table.loc["rlaif", "labelled"]) == (2150, 61)
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_labels_without_a_conversation_are_split_as_ever(run, value):
+    given = labels()
+    for part in given.values():
+        for label in part:
+            label.pair.metadata["conversation_id"] = value
+    table = validate.write_splits(run, given, validate.label_facts(run, given))
+    assert table.loc["rlaif"].tolist() == [90, 10]
+
+
+def test_labels_of_one_conversation_leave_nothing_to_train_on_and_stop(run):
+    given = labels()
+    for label in given["rlaif"]:
+        label.pair.metadata["conversation_id"] = "all"
+    with pytest.raises(DataError, match="rlaif: 100 decided pairs of 1 conversations leave 0 pairs "
+                                        "for training and 100 for validation"):
+        validate.write_splits(run, given, validate.label_facts(run, given))
+    assert not run.path("rlaif_train").exists()

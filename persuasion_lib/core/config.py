@@ -4,15 +4,17 @@ API keys never enter a `Config` (see keys), so they cannot reach a manifest, a n
 """
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from persuasion_lib.core import sections
 from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.core.layers import Layer, layers_of_files, merge, merged
+from persuasion_lib.core.plain_yaml import parse_yaml
 from persuasion_lib.core.sections import Reads, Section
 
 FILES = ("data_config", "sft_config", "dpo_config", "eval_config", "api_config")
@@ -22,7 +24,7 @@ RENAMED = {"validate": "gates"}     # sections of earlier versions, still read
 class Config(Section):
     """All settings of one run; `root` is the project folder and `profile` its name."""
 
-    seed: int
+    seed: int = Field(ge=0, lt=2**32)       # what numpy takes
     paths: sections.Paths
     model: sections.Model
     data: sections.Data
@@ -111,14 +113,20 @@ class Config(Section):
         """The path that a setting such as `data.path` names; its content belongs to the run."""
         self.reads.files.add(key)
         section, _, name = key.partition(".")
-        return self.root / Path(getattr(getattr(self, section), name)).expanduser()
+        return self._path(getattr(getattr(self, section), name), key)
 
     def named_files(self, key: str) -> dict[str, Path]:
         """The same for a setting that lists several, by what is written there."""
         self.reads.files.add(key)
         section, _, name = key.partition(".")
-        return {text: self.root / Path(text).expanduser()
-                for text in getattr(getattr(self, section), name)}
+        return {text: self._path(text, key) for text in getattr(getattr(self, section), name)}
+
+    def _path(self, text: str, key: str) -> Path:
+        try:
+            return self.root / Path(text).expanduser()
+        except RuntimeError:
+            raise ConfigError(f"setting {key}: {text!r} begins with the name of a user who is not "
+                              "here. Write the whole path.") from None
 
     def prompt_file(self, name: str) -> Path:
         """A file of configs/prompts, which judges or people are shown; it belongs to the run."""
@@ -150,82 +158,65 @@ def find_root(start: Path | None = None) -> Path:
                       "Run from inside the project folder.")
 
 
-def load_config(profile: str = "demo", overrides: Sequence[str] = (), *,
+def load_config(profile: str = "demo", overrides: Sequence[str] | str | None = (), *,
                 root: Path | None = None) -> Config:
-    """The settings of a profile with overrides such as `"dpo.beta=0.2"`.
+    """The settings of a profile with overrides such as `"dpo.beta=0.2"`; one may come alone.
 
     Raises:
         ConfigError: an unknown profile or key (the nearest one is suggested), a wrong type or a
-            value out of range; the message names the key and what it may be.
+            value out of range; the message names the key, its file and what it may be.
     """
     root = find_root(root)
-    values: dict[str, Any] = {}
-    for name in FILES:
-        # The example first: a copy of it made by an earlier version may lack newer keys.
-        for path in (root / "configs" / f"{name}{ending}" for ending in (".example.yaml", ".yaml")):
-            if path.exists() or path.name == f"{name}.yaml" and name != "api_config":
-                _merge(values, read_yaml(path))
-    for section in ("anthropic", "openai"):
-        values.get(section, {}).pop("api_key", None)
-    _merge(values, _profile_values(root, profile))
-    source = values["data"].get("source")
-    _merge_overrides(values, overrides)
+    given = _listed(overrides)
+    files = layers_of_files(root, FILES, profile)
+    layers = [*files, *map(_layer_of_override, given)]
+    values = merged(layers)
     notes = _with_new_names(values)
-    _keep_sources_apart(values, source, overrides)
-    config = _checked(values)
+    _keep_sources_apart(values, _source(merged(files)), given)
+    config = _checked(values, layers)
     config._root = root
     config._profile = profile
-    config._overrides = tuple(overrides)
+    config._overrides = given
     config._notes = tuple(notes)
     return config
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A settings file; the message about a malformed one never shows its text."""
+def _listed(overrides: Any) -> tuple[str, ...]:
+    """`papermill -p overrides dpo.beta=0.2` gives one text, an empty field of a notebook None."""
+    given = [overrides] if isinstance(overrides, str) else overrides or []
+    if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
+        raise ConfigError('overrides must be a list of texts such as ["dpo.beta=0.2"], got '
+                          f"{_masked(repr(overrides)[:60])}.")
+    return tuple(text for text in given if text.strip())
+
+
+def _layer_of_override(text: str) -> Layer:
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"{_masked(text)!r} is not of the form section.key=value, "
+                          "for example dpo.beta=0.2")
+    nested: Any = _value_of(key.strip(), value.strip())
+    for part in reversed(parts):
+        nested = {part: nested}
+    return f"override {key.strip()}", nested
+
+
+def _value_of(key: str, text: str) -> Any:
+    """Text where the setting is text ("Be kind #1" is no comment); else what YAML makes of it."""
+    section, _, name = key.partition(".")
+    known = Config.model_fields.get(section)
+    inner = getattr(known.annotation, "model_fields", {}).get(name) if known else None
+    kind = inner.annotation if inner else None
+    if kind == str | None and text in ("", "null", "~"):
+        return None
+    if kind in (str, str | None):
+        return text
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is missing. Restore it with: git checkout {path}") from None
-    except yaml.MarkedYAMLError as error:
-        # Without the text of the line: api_config.yaml may hold a key there.
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path}:{line} is not YAML ({error.problem}). "
-                          "Compare it with the lines around.") from None
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} must hold `section:` lines with `key: value` lines below them.")
-    return value
-
-
-def _profile_values(root: Path, profile: str) -> dict[str, Any]:
-    folder = root / "configs" / "profiles"
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    if profile not in names:
-        raise ConfigError(f"no profile {profile!r}. There are: {', '.join(names)} (in {folder}).")
-    values = read_yaml(folder / f"{profile}.yaml")
-    parent = values.pop("extends", None)
-    merged = _profile_values(root, parent) if parent else {}
-    _merge(merged, values)
-    return merged
-
-
-def _merge(into: dict[str, Any], extra: dict[str, Any]) -> None:
-    for key, value in extra.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value
-
-
-def _merge_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"{text!r} is not of the form section.key=value, "
-                              "for example dpo.beta=0.2")
-        nested: Any = yaml.safe_load(value) if value.strip() else None
-        for part in reversed(key.strip().split(".")):
-            nested = {part: nested}
-        _merge(values, nested)
+        return parse_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"the value of the override {key} is not YAML ({error.args[1]}). Write "
+                          "it as in configs/.") from None
 
 
 def _with_new_names(values: dict[str, Any]) -> list[str]:
@@ -233,20 +224,27 @@ def _with_new_names(values: dict[str, Any]) -> list[str]:
     notes = []
     for old, new in RENAMED.items():
         if old in values:
-            _merge(values.setdefault(new, {}), values.pop(old))
+            merge(values, {new: values.pop(old)}, f"section {old}")
             notes.append(f"The section {old!r} of the settings is now called {new!r}.")
     return notes
 
 
-def _keep_sources_apart(values: dict[str, Any], source: str, overrides: Sequence[str]) -> None:
+def _source(values: dict[str, Any]) -> Any:
+    data = values.get("data")
+    return data.get("source") if isinstance(data, dict) else None
+
+
+def _keep_sources_apart(values: dict[str, Any], source: Any, overrides: Sequence[str]) -> None:
     """A trial on another corpus goes to its own folders: `data/demo` becomes `data/demo-cmv`."""
-    if values["data"].get("source") == source or any(o.startswith("paths.") for o in overrides):
+    paths = values.get("paths")
+    chosen = any(o.strip().startswith("paths.") for o in overrides)
+    if _source(values) == source or chosen or not isinstance(paths, dict):
         return
-    for kind, folder in values["paths"].items():
-        values["paths"][kind] = f"{folder}-{values['data'].get('source')}"
+    for kind, folder in paths.items():
+        paths[kind] = f"{folder}-{_source(values)}"
 
 
-def _checked(values: dict[str, Any]) -> Config:
+def _checked(values: dict[str, Any], layers: Sequence[Layer]) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -254,15 +252,33 @@ def _checked(values: dict[str, Any]) -> Config:
                  ([f"{name}.{k}" for k in field.annotation.model_fields]
                   if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
                   else [name])]
-        raise ConfigError("\n".join(_explain(e, known) for e in error.errors())) from None
+        raise ConfigError("\n".join(_explain(e, known, _place(e["loc"], layers))
+                                    for e in error.errors())) from None
 
 
-def _explain(problem: Any, known: list[str]) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
+def _place(key: Sequence[str | int], layers: Sequence[Layer]) -> str:
+    """Where a setting got its value: the last file or override that gives one."""
+    for place, layer in reversed(layers):
+        value: Any = layer
+        for part in key:
+            value = value.get(part) if isinstance(value, dict) else value
+        if value is not None:
+            return f" ({place})"
+    return ""
+
+
+def _masked(text: str) -> str:
+    """Without all but the beginning of what may be a key: long, and with digits."""
+    return re.sub(r"(?=[\w-]*\d)([\w-]{7})[\w-]{13,}", r"\1…", text)
+
+
+def _explain(problem: Any, known: list[str], place: str) -> str:
+    key = _masked(".".join(str(part) for part in problem["loc"]))
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
         sections = ", ".join(sorted({name.split(".")[0] for name in known}))
         return f"unknown setting {key}. " + (
-            f"Did you mean {near[0]}?" if near else f"Sections are: {sections}.")
-    given = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
-    return f"setting {key}: {problem['msg']}{given}. The comment beside it in configs/ explains it."
+            f"Did you mean {near[0]}?" if near else f"Sections are: {sections}.") + place
+    given = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r:.200}"
+    return (f"setting {key}: {problem['msg']}{_masked(given)}{place}. The comment beside it in "
+            "configs/ explains it.")

@@ -153,7 +153,8 @@ _PLACES: dict[str, Callable[[Config], Path | str]] = {
     "annotator": lambda config: config.label_human.annotator,
     # Its content is hashed as an input, not as a file that a setting names.
     "given": lambda config: Path(config.analysis.input_file).expanduser(),
-    "test": lambda config: config.evaluation.test_file.format(data=config.folder("data")),
+    "test": lambda config: config.evaluation.test_file.replace(
+        "{data}", str(config.folder("data"))),
 }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.fields import form_of, identity, is_absent, role_of, yes_or_no
 
 Label = Literal["a", "b", "tie"]
 Message = dict[str, str]
@@ -18,6 +19,7 @@ Message = dict[str, str]
 _FLIPPED: dict[Label, Label] = {"a": "b", "b": "a", "tie": "tie"}
 CODE_OF_LABEL: dict[Label, str] = {"a": "1", "b": "2", "tie": "EQUAL"}
 LABEL_OF_CODE: dict[str, Label] = {code: label for label, code in CODE_OF_LABEL.items()}
+_IDS = ("pair_id", "example_id", "conversation_id")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Pair:
     response_a: str
     response_b: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def conversation_id(self) -> str | None:
+        """What no two sets may share; None where nobody knows it."""
+        return identity(self.metadata.get("conversation_id"))
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,11 @@ class Example:
     response: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def conversation_id(self) -> str | None:
+        """What no two sets may share; None where nobody knows it."""
+        return identity(self.metadata.get("conversation_id"))
+
 
 def unswap(label: Label, *, swapped: bool) -> Label:
     """The label in stored order, given a label in the order that was presented."""
@@ -115,10 +127,11 @@ def to_messages(prompt: str | list[Message]) -> list[Message]:
     """Chat messages of a prompt in either file form.
 
     A string is the four-block form `[SYSTEM] … [CONTEXT] … [TASK] … [RESPONSE]`; its context and
-    task become one user message. A list must hold `{"role", "content"}` and end with the user.
+    task become one user message. A list must hold `{"role", "content"}`; a system message stands
+    first, as people and judges do not see it. Roles may have other projects' names.
 
     Raises:
-        DataError: the string lacks a block, or a message lacks a role or content.
+        DataError: the string lacks a block, a message lacks its content, or its role is unknown.
     """
     if isinstance(prompt, str):
         return _four_blocks(prompt)
@@ -129,7 +142,12 @@ def to_messages(prompt: str | list[Message]) -> list[Message]:
             raise DataError(f"a chat message needs role and content, got {message!r:.80}")
         if not isinstance(message["content"], str):
             raise DataError(f"the content of a chat message is text, got {message!r:.80}")
-    return [{"role": m["role"], "content": m["content"]} for m in prompt]
+    messages = [{"role": role_of(m["role"]), "content": m["content"]} for m in prompt]
+    roles = [message["role"] for message in messages]
+    if "system" in roles[1:] or "user" not in roles:
+        raise DataError(f"a prompt has a message of the user, and a system message only as its "
+                        f"first; its roles are {', '.join(roles)}")
+    return messages
 
 
 def _four_blocks(prompt: str) -> list[Message]:
@@ -150,34 +168,53 @@ def _four_blocks(prompt: str) -> list[Message]:
 
 
 def render_text(prompt: list[Message]) -> str:
-    """The prompt as plain text for people and judges: one block a message, no system message."""
+    """The prompt as plain text for people and judges: one block a message, no system message.
+
+    Raises:
+        DataError: a role has no name here, so that its message would be lost.
+    """
     speaker = {"user": "THEM", "assistant": "PERSUADER"}
-    return "\n\n".join(f"{speaker[m['role']]}: {m['content']}"
-                       for m in prompt if m["role"] in speaker)
+    return "\n\n".join(f"{speaker[role_of(m['role'])]}: {m['content']}"
+                       for m in prompt if m["role"] != "system")
 
 
 def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = row.get("metadata", {})
+    """What is known about a row; an absent id is not in it, and an id is text."""
+    metadata = row.get("metadata")
+    if is_absent(metadata):
+        return {}
     if not isinstance(metadata, dict):
         raise DataError("metadata must be an object")
-    return metadata
+    ids = {name: identity(metadata.get(name)) for name in _IDS}
+    return {name: ids.get(name, value) for name, value in metadata.items()
+            if ids.get(name, value) is not None or name not in _IDS}
+
+
+def _prompt(row: Mapping[str, Any], name: str) -> list[Message]:
+    if is_absent(row.get(name)):
+        raise DataError(f"the row has no {name}{form_of(row)}")
+    return to_messages(row[name])
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str):
-        raise DataError(f"field {name!r} must be text, got {value!r:.60}")
+        raise DataError(f"field {name!r} must be text, got {value!r:.60}{form_of(row)}")
     return value
 
 
 def parse_pair(row: Mapping[str, Any]) -> Pair:
     """A row of `*_pool_responses.jsonl`: `{prompt, response_1, response_2, metadata}`."""
-    prompt = to_messages(row.get("prompt"))
+    prompt = _prompt(row, "prompt")
     first = _text(row, "response_1")
     second = _text(row, "response_2")
     metadata = _metadata(row)
-    pair_id = metadata.get("pair_id") or content_id(prompt, first, second)
-    return Pair(str(pair_id), prompt, first, second, metadata)
+    return _pair(prompt, first, second, metadata)
+
+
+def _pair(prompt: list[Message], first: str, second: str, metadata: dict[str, Any]) -> Pair:
+    pair_id = metadata.get("pair_id", content_id(prompt, first, second))
+    return Pair(pair_id, prompt, first, second, metadata)
 
 
 def pair_row(pair: Pair) -> dict[str, Any]:
@@ -190,23 +227,25 @@ def parse_labeled(row: Mapping[str, Any]) -> LabeledPair:
     """A row of `*_labeled.jsonl`, also of older files that store a tie as a random "1" or "2".
 
     Raises:
-        DataError: a field is missing, or `preference` is none of "1", "2", "EQUAL".
+        DataError: a field is missing, `preference` is none of "1", "2", "EQUAL", or `is_equal` is
+            neither true nor false.
     """
     metadata = _metadata(row)
-    code = str(metadata.get("preference"))
-    again = metadata.get("relabelled")
-    for name, given in (("preference", code), ("relabelled", again)):
-        if given not in LABEL_OF_CODE and given is not None:
+    code, again = (identity(metadata.get(name)) for name in ("preference", "relabelled"))
+    for name, given in (("preference", code), ("relabelled", again or "EQUAL")):
+        if given not in LABEL_OF_CODE:
             raise DataError(f'metadata.{name} must be "1", "2" or "EQUAL", got {given!r}')
-    prompt = to_messages(row.get("prompt"))
+    prompt = _prompt(row, "prompt")
     chosen = _text(row, "chosen")
     rejected = _text(row, "rejected")
     first, second = (rejected, chosen) if code == "2" else (chosen, rejected)
-    label: Label = "tie" if metadata.get("is_equal") else LABEL_OF_CODE[code]
-    pair_id = metadata.get("pair_id") or content_id(prompt, first, second)
-    pair = Pair(str(pair_id), prompt, first, second, metadata)
-    return LabeledPair(pair, label, str(metadata.get("grader", "unknown")),
-                       str(metadata.get("reasoning", "")), LABEL_OF_CODE[again] if again else None)
+    is_equal = yes_or_no("metadata.is_equal", metadata.get("is_equal"))
+    label: Label = "tie" if is_equal else LABEL_OF_CODE[code]
+    grader, reasoning = (metadata.get(name) for name in ("grader", "reasoning"))
+    return LabeledPair(_pair(prompt, first, second, metadata), label,
+                       "unknown" if is_absent(grader) else str(grader),
+                       "" if is_absent(reasoning) else str(reasoning),
+                       LABEL_OF_CODE[again] if again else None)
 
 
 def labeled_row(labeled: LabeledPair, **extra: Any) -> dict[str, Any]:
@@ -221,11 +260,11 @@ def labeled_row(labeled: LabeledPair, **extra: Any) -> dict[str, Any]:
 
 def parse_example(row: Mapping[str, Any]) -> Example:
     """A row of an SFT or evaluation file: `{input_text, response, metadata}`."""
-    prompt = to_messages(row.get("input_text"))
+    prompt = _prompt(row, "input_text")
     response = _text(row, "response")
     metadata = _metadata(row)
-    example_id = metadata.get("example_id") or content_id(prompt, response)
-    return Example(str(example_id), prompt, response, metadata)
+    example_id = metadata.get("example_id", content_id(prompt, response))
+    return Example(example_id, prompt, response, metadata)
 
 
 def example_row(example: Example) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
             print(f"{stage.notebook:15s} running ({why})", flush=True)
             began = time.monotonic()
             try:
-                _execute(config, stage, overrides)
+                _execute(config, stage)
             finally:
                 if interrupted:     # papermill may report Ctrl-C as an error of the cell
                     raise KeyboardInterrupt
@@ -110,7 +110,7 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
     return executed
 
 
-def _execute(config: Config, stage: Stage, overrides: Sequence[str]) -> None:
+def _execute(config: Config, stage: Stage) -> None:
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     output = path_of(config, "notebooks") / f"{stage.notebook}.ipynb"
@@ -118,7 +118,7 @@ def _execute(config: Config, stage: Stage, overrides: Sequence[str]) -> None:
     try:
         papermill.execute_notebook(
             str(_source(config, stage)), str(output), kernel_name=KERNEL, progress_bar=False,
-            parameters={"profile": config.profile, "overrides": list(overrides)},
+            parameters={"profile": config.profile, "overrides": list(config.overrides)},
             cwd=str(config.root / "notebooks"), execution_timeout=CELL_TIMEOUT_S,
             stdout_file=_Terminal(), coalesce_streams=True)
     except papermill.PapermillExecutionError as error:

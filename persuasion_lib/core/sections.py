@@ -3,17 +3,27 @@
 The values stand in five YAML files, which `config.load_config` reads.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+)
 
 from persuasion_lib.core.family import MODELS
 
 Fraction = Field(ge=0, le=1)
 Positive = Field(gt=0)
+NotNegative = Annotated[float, Field(ge=0)]
 # A setting that changes no outcome: where, how fast, for how much, watched by what.
 ASIDE = "changes no outcome"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")     # not tab and line feed
 
 
 @dataclass
@@ -33,10 +43,21 @@ class Reads:
 class Section(BaseModel):
     """Base of all sections: no unknown keys, no changes after loading, and reading is recorded."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(),
+                              allow_inf_nan=False)
 
     _prefix: str = PrivateAttr("")
     _reads: Reads = PrivateAttr(default_factory=Reads)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+        """What pydantic takes and nobody means: true for 1, and signs that no text has."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("true or false is not what this setting is")
+        if isinstance(value, str) and _CONTROL.search(value):
+            raise ValueError("it holds a control character")
+        return value
 
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)
@@ -109,7 +130,7 @@ class LabelAI(Section):
 class Judging(Section):
     budget_usd: Annotated[float, ASIDE] = Positive
     prices_date: Annotated[str, ASIDE] = Field(pattern=r"^\d{4}-\d\d-\d\d$")
-    prices: Annotated[dict[str, tuple[float, float]], ASIDE]
+    prices: Annotated[dict[str, tuple[NotNegative, NotNegative]], ASIDE]
 
 
 class LabelHuman(Section):

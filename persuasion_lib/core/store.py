@@ -3,13 +3,21 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from filelock import FileLock, Timeout
 
-from persuasion_lib.core.errors import DataError, MissingInput, PersuasionError
+from persuasion_lib.core.errors import DataError, PersuasionError
+from persuasion_lib.core.reading import (
+    decoded,
+    json_value,
+    read_text,
+    refuse_half_characters,
+    whole_characters,
+)
 
 T = TypeVar("T")
 
@@ -25,7 +33,7 @@ def write_text(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace") as handle:
+        with partial.open("w", encoding="utf-8", errors="replace") as handle:
             handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
@@ -44,43 +52,62 @@ def write_json(path: Path, value: Any) -> Path:
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     """Write rows as JSON lines atomically and return how many there were."""
-    lines = [json.dumps(row, ensure_ascii=True, allow_nan=False) for row in rows]
+    lines = [_line(row) for row in rows]
     write_text(path, "".join(line + "\n" for line in lines))
     return len(lines)
 
 
+def _line(row: dict[str, Any]) -> str:
+    line = json.dumps(row, ensure_ascii=True, allow_nan=False)
+    # A reply may have been cut inside a character, and we do not read such a text.
+    return json.dumps(whole_characters(row), ensure_ascii=True) if "\\ud" in line else line
+
+
 def read_json(path: Path, *, made_by: str) -> Any:
     """Read one JSON document; `made_by` names the notebook to run when it is missing."""
+    text = read_text(path, made_by=made_by)
     try:
-        return json.loads(_read(path, made_by=made_by))
+        value = json_value(text)
+        refuse_half_characters(value, text)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno} is not JSON ({error.msg}). Restore the file, or "
                         f"delete it and run {made_by} again.") from error
+    return value
 
 
 def read_jsonl(path: Path, parse: Callable[[dict[str, Any]], T], *, made_by: str) -> list[T]:
     """Read JSON lines, each through `parse`; a bad line raises DataError with file:line."""
-    return list(_parsed(path, _read(path, made_by=made_by), parse, made_by))
+    text = read_text(path, made_by=made_by)
+    _refuse_document(path, text)
+    return list(_parsed(path, text, parse, made_by, refuse_half_characters))
 
 
-def _read(path: Path, *, made_by: str) -> str:
+def _refuse_document(path: Path, text: str) -> None:
+    """JSON that is not in lines would fail at its first line, with words that mislead."""
+    if not re.match(r"\s*(\[|\{\s)", text):
+        return
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise MissingInput(f"{path} is missing. Run {made_by} first.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}). "
-                        "Save it as UTF-8.") from None
+        value = json_value(text)
+    except json.JSONDecodeError:
+        return
+    if isinstance(value, list):
+        raise DataError(f"{path} is one JSON array. Write one object a line "
+                        f"(jq -c '.[]' {path.name} does).")
+    if "\n" in text.strip():
+        raise DataError(f"{path} is one JSON object over several lines. Write one object a line "
+                        f"(jq -c . {path.name} does).")
 
 
 def _parsed(path: Path, text: str, parse: Callable[[dict[str, Any]], T],
-            made_by: str) -> Iterator[T]:
+            made_by: str,
+            check: Callable[[Any, str], None] = lambda row, line: None) -> Iterator[T]:
     # Not str.splitlines(): it also splits at U+2028, which JSON allows inside a string.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json_value(line)
+            check(row, line)
             if not isinstance(row, dict):
                 raise DataError("a line must be a JSON object")
             parsed = parse(row)
@@ -122,13 +149,7 @@ class AppendLog:
             return []
         data = self.path.read_bytes()
         whole, newline, torn = data.rpartition(b"\n")
-        try:
-            text = (whole + newline).decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            raise DataError(f"{self.path}:{line} is damaged (not UTF-8). Mend this line, or "
-                            "restore the file from a copy.") from None
-        rows = list(_parsed(self.path, text, dict, "the stage"))
+        rows = list(_parsed(self.path, decoded(whole + newline, self.path), dict, "the stage"))
         if torn:
             with self.path.with_name(self.path.name + ".torn").open("ab") as aside:
                 aside.write(torn + b"\n")

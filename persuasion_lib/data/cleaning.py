@@ -21,6 +21,7 @@ _DELTA = re.compile(r"^[^\n]*(?:[∆Δ]|!delta\b|\bdelta(?:s)?\s+(?:to|awarded|f
 _GONE = re.compile(r"^[ \t]*\[(?:deleted|removed)\][ \t]*$", re.MULTILINE)
 _QUOTE = re.compile(r"^[ \t]*>(?!\d)[^\n]*$", re.MULTILINE)     # not ">15 dollars"
 _LINK = re.compile(r"\[([^\]\n]+)\]\((?:https?://|/)[^)\s]*\)")
+_ESCAPED = re.compile(r"\\+(['\"])")     # it\'s, as a program had escaped it
 _URL = re.compile(r"\(?\bhttps?://\S+", re.IGNORECASE)
 
 
@@ -33,6 +34,7 @@ def _entities(text: str) -> str:
 # In this order: what an entity hides, the later rules must see.
 RULES: dict[str, Callable[[str], str]] = {
     "HTML entities": _entities,
+    "escaped quotes": lambda text: _ESCAPED.sub(r"\1", text),
     "deleted text": lambda text: _GONE.sub("", text),
     "moderator footnote": lambda text: _FOOTNOTE.sub("", text),
     "edit after the replies": lambda text: _EDIT.sub("", text),

@@ -7,6 +7,7 @@ can be fetched with its own code. Reading them needs no ConvoKit.
 import csv
 import importlib
 import importlib.util
+import io
 import os
 import tempfile
 import zipfile
@@ -19,6 +20,8 @@ from typing import Any, Literal
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
+from persuasion_lib.core.fields import identity, is_absent, yes_or_no
+from persuasion_lib.core.reading import read_text
 from persuasion_lib.core.records import Conversation, Turn, content_id
 from persuasion_lib.core.store import read_json, read_jsonl
 from persuasion_lib.data.cleaning import clean, rules_that_fire
@@ -31,7 +34,6 @@ BOTS = ("AutoModerator", "DeltaBot")
 NOBODY = ("[deleted]", "[missing]")     # speakers that stand for many people
 GONE = ("", "[deleted]", "[removed]")
 ROLES: dict[str, Literal["user", "assistant"]] = {"0": "assistant", "1": "user"}  # as they code it
-WON = {1: True, 0: False}               # meta.success of winning-args; it is null elsewhere
 
 
 def read_corpus(config: Config) -> list[Conversation]:
@@ -116,17 +118,22 @@ def read_persuasionforgood(path: Path) -> list[Conversation]:
 def _csv_rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
     if not file.exists():
         raise MissingInput(f"{file} is missing. Set data.path to the folder that holds it.")
-    with file.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.DictReader(handle)
+    text = read_text(file, made_by=f"the download from {SITE}")
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
         absent = [c for c in columns if c not in (reader.fieldnames or [])]
         if absent:
             raise DataError(f"{file}:1: no column {', '.join(absent)}; it has "
                             f"{', '.join(reader.fieldnames or ['nothing'])}.")
         for row in reader:
-            if any(row[c] is None for c in columns) or row["B4"] not in ROLES:
+            if any(row[c] is None for c in columns) or is_absent(row["B2"]) or (
+                    row["B4"] not in ROLES):
                 raise DataError(f"{file}:{reader.line_num}: a row needs {', '.join(columns)}, "
                                 "B4 being 0 (persuader) or 1. Mend this line.")
             yield row
+    except csv.Error as error:
+        raise DataError(f"{file}:{reader.line_num}: {error}. Is a quotation mark missing at its "
+                        "end? Mend this line.") from None
 
 
 @dataclass(frozen=True)
@@ -146,6 +153,9 @@ def _read_convokit(path: Path) -> tuple[dict[str, Any], dict[str, list[_Utteranc
                         "utterances.jsonl.")
     source = f"the download from {SITE}"
     about = read_json(path / "conversations.json", made_by=source)
+    if not isinstance(about, dict) or not all(isinstance(v, dict) for v in about.values()):
+        raise DataError(f"{path / 'conversations.json'} must hold an object per conversation. "
+                        f"Take it from {source}.")
     if (path / "utterances.json").exists():
         utterances = _utterances_of_list(path / "utterances.json", source)
     else:
@@ -153,14 +163,18 @@ def _read_convokit(path: Path) -> tuple[dict[str, Any], dict[str, list[_Utteranc
     threads: dict[str, list[_Utterance]] = defaultdict(list)
     for utterance in utterances:
         threads[utterance.root].append(utterance)
-    return {key: value.get("meta", value) for key, value in about.items()}, threads
+    metas = {key: value.get("meta", value) for key, value in about.items()}
+    return {key: meta if isinstance(meta, dict) else {} for key, meta in metas.items()}, threads
 
 
 def _utterances_of_list(file: Path, source: str) -> list[_Utterance]:
     """One JSON list, as ConvoKit wrote it before version 2."""
     utterances = []
-    for number, row in enumerate(read_json(file, made_by=source), start=1):
+    rows = read_json(file, made_by=source)
+    for number, row in enumerate(rows if isinstance(rows, list) else [rows], start=1):
         try:
+            if not isinstance(row, dict):
+                raise DataError("an utterance is an object")
             utterances.append(_utterance(row))
         except DataError as error:
             raise DataError(f"{file}, item {number}: {error}") from None
@@ -168,12 +182,17 @@ def _utterances_of_list(file: Path, source: str) -> list[_Utterance]:
 
 
 def _utterance(row: dict[str, Any]) -> _Utterance:
-    root = row.get("conversation_id", row.get("root"))
-    if "id" not in row or root is None or "text" not in row:
+    name = identity(row.get("id"))
+    root = identity(row.get("conversation_id", row.get("root")))
+    if name is None or root is None or "text" not in row:
         raise DataError("an utterance needs id, conversation_id and text")
-    text = row["text"] if isinstance(row["text"], str) else ""      # null, or NaN of pandas
-    return _Utterance(str(row["id"]), str(root), row.get("reply-to", row.get("reply_to")),
-                      str(row.get("speaker", row.get("user"))), text, row.get("meta") or {})
+    text = "" if is_absent(row["text"]) else row["text"]
+    meta = row.get("meta") or {}
+    if not isinstance(text, str) or not isinstance(meta, dict):
+        raise DataError("the text of an utterance is text, and its meta an object")
+    speaker = row.get("speaker", row.get("user"))
+    return _Utterance(name, root, identity(row.get("reply-to", row.get("reply_to"))),
+                      NOBODY[1] if is_absent(speaker) else str(speaker), text, meta)
 
 
 def _persuasionforgood_of_convokit(path: Path) -> list[Conversation]:
@@ -185,8 +204,8 @@ def _persuasionforgood_of_convokit(path: Path) -> list[Conversation]:
             raise DataError(f"{path}: utterance {odd[0]} has no meta.role of 0 (persuader) or 1. "
                             "Is this persuasionforgood-corpus?")
         turns = [Turn(ROLES[str(u.meta["role"])], u.text) for u in utterances]
-        name = about.get(root, {}).get("dialogue_id", root)
-        conversations.append(Conversation(str(name), "persuasionforgood", merged_turns(turns)))
+        name = identity(about.get(root, {}).get("dialogue_id")) or root
+        conversations.append(Conversation(name, "persuasionforgood", merged_turns(turns)))
     return conversations
 
 
@@ -201,7 +220,11 @@ def read_winning_args(path: Path) -> list[Conversation]:
     about, threads = _read_convokit(path)
     conversations = []
     for root, utterances in threads.items():
-        conversations += _arguments(about.get(root, {}).get("op-title", ""), root, utterances)
+        title = about.get(root, {}).get("op-title")
+        try:
+            conversations += _arguments("" if is_absent(title) else title, root, utterances)
+        except DataError as error:
+            raise DataError(f"{path / 'utterances.jsonl'}: {error}. Mend this line.") from None
     return conversations
 
 
@@ -220,16 +243,20 @@ def _arguments(title: str, root: str, utterances: Sequence[_Utterance]) -> Itera
 def _exchange(first: _Utterance, poster: str,
               replies: Mapping[str | None, Sequence[_Utterance]]) -> Iterator[Turn]:
     at: _Utterance | None = first
+    seen: set[str] = set()      # an id that occurs twice may lead back to itself
     while at is not None and at.text.strip() not in GONE:
+        seen.add(at.id)
         if at.speaker == poster:
             if "delta that tells the outcome" in rules_that_fire(at.text):
                 return          # won: nobody is left to be persuaded
             yield Turn("user", at.text)
         else:
-            yield Turn("assistant", at.text, WON.get(at.meta.get("success")))
+            success = yes_or_no(f"meta.success of utterance {at.id}", at.meta.get("success"))
+            yield Turn("assistant", at.text, success)
         other = first.speaker if at.speaker == poster else poster
         known = other not in NOBODY     # or the same name may be another person
-        at = next((u for u in replies[at.id] if known and u.speaker == other), None)
+        at = next((u for u in replies[at.id]
+                   if known and u.speaker == other and u.id not in seen), None)
 
 
 def read_conversations_jsonl(path: Path) -> list[Conversation]:
@@ -247,6 +274,6 @@ def _own_conversation(row: dict[str, Any]) -> Conversation:
             raise DataError(f'a turn needs the role "user" or "assistant", got {turn!r:.60}')
         if not isinstance(turn.get("text"), str):
             raise DataError(f"a turn needs text, got {turn!r:.60}")
-        parsed.append(Turn(turn["role"], turn["text"], turn.get("won")))
-    identity = str(row.get("conversation_id") or content_id(turns))
-    return Conversation(identity, "jsonl", merged_turns(parsed))
+        parsed.append(Turn(turn["role"], turn["text"], yes_or_no("won", turn.get("won"))))
+    name = identity(row.get("conversation_id")) or content_id(turns)
+    return Conversation(name, "jsonl", merged_turns(parsed))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.records import Pair
+from persuasion_lib.core.records import Example, Pair
 from persuasion_lib.data.cleaning import rules_that_fire
 
 NEAR = 0.95             # similarity of characters from which two replies count as one
@@ -21,6 +21,8 @@ NEAR = 0.95             # similarity of characters from which two replies count 
 _END_MARK = re.compile(r"[.!?…][\"'”’)\]*_]*$")
 # "[...context truncated...]", or an omission at the very end; ours stands in the middle.
 _CUT = re.compile(r"\[[^\]\n]*truncated[^\]\n]*\]|\[(?:…|\.\.\.)\]\s*$", re.IGNORECASE)
+# As most chat templates write a control token; a tokenizer names its own.
+_CONTROL = re.compile(r"<\|[^|>\s]{1,40}\|>")
 _CLEAN = "Clean the corpus: notebooks/00_prepare.ipynb does."
 
 # figure: (setting with its limit, what it means, what to do)
@@ -106,6 +108,55 @@ def pair_figures(pairs: Sequence[Pair]) -> dict[str, float]:
         "prompts without their message": _share(map(_lacks_its_message, pairs))}
 
 
+def blank_targets(examples: Sequence[Example]) -> int:
+    """How many SFT rows have a reply that is empty or blank."""
+    return sum(not example.response.strip() for example in examples)
+
+
+def target_faults(name: str, examples: Sequence[Example], config: Config) -> list[str]:
+    """A sentence on replies to learn from that say nothing, if more than the limit do."""
+    blank = blank_targets(examples)
+    limit = config.gates.max_poor_fraction
+    if blank <= limit * len(examples):
+        return []
+    return [f"{name}: {blank} of {len(examples)} replies to learn from are empty or blank, the "
+            f"limit is {limit:.0%} (gates.max_poor_fraction). Remove these rows: SFT would learn "
+            "to say nothing."]
+
+
+def control_tokens(text: str, special: Iterable[str] = ()) -> list[str]:
+    """Control tokens that a text spells out; a tokenizer would read them as such, not as text.
+
+    Args:
+        special: those of the model's tokenizer, such as `</s>`.
+    """
+    found = [*_CONTROL.findall(text), *(token for token in special if token in text)]
+    return list(dict.fromkeys(found))
+
+
+def control_faults(name: str, rows: Sequence[Example | Pair],
+                   special: Iterable[str] = ()) -> list[str]:
+    """A sentence on the rows of a set that spell out a control token; none where no row does."""
+    found = {}
+    for number, row in enumerate(rows, start=1):
+        text = "\n".join([*(m["content"] for m in row.prompt), *_replies(row)])
+        if tokens := control_tokens(text, special):
+            found[f"row {number} ({_id(row)})"] = ", ".join(tokens)
+    if not found:
+        return []
+    place, tokens = next(iter(found.items()))
+    return [f"{name}: {len(found)} rows spell out control tokens of a model, with which a text can "
+            f"fake a turn (first: {place}, {tokens}). Remove these rows, or write them otherwise."]
+
+
+def _replies(row: Example | Pair) -> tuple[str, ...]:
+    return (row.response,) if isinstance(row, Example) else (row.response_a, row.response_b)
+
+
+def _id(row: Example | Pair) -> str:
+    return row.example_id if isinstance(row, Example) else row.pair_id
+
+
 def truncated_share(pairs: Sequence[Pair]) -> float:
     """Share of replies that hit the token cap; that lack an end mark where it is not recorded."""
     cut: list[bool] = []
@@ -145,7 +196,8 @@ def _alike(a: str, b: str) -> bool:
 
 def _lacks_its_message(pair: Pair) -> bool:
     last = pair.prompt[-1]
-    return last["role"] != "user" or bool(_CUT.search(last["content"]))
+    cut = bool(_CUT.search(last["content"]))
+    return last["role"] != "user" or cut or not last["content"].strip()
 
 
 def _share(values: Iterable[bool]) -> float:

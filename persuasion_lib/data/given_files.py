@@ -4,12 +4,14 @@ Nothing in them is changed: what the cleaning rules would change is counted and 
 gates find stops notebook 00.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
+from persuasion_lib.core.fields import foreign_roles, notes_on_roles
 from persuasion_lib.core.pipeline import POOLS
 from persuasion_lib.core.records import (
     Conversation,
@@ -23,6 +25,7 @@ from persuasion_lib.core.records import (
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.data.cleaning import rules_that_fire
+from persuasion_lib.data.gates import blank_targets
 from persuasion_lib.data.splits import SETS, Corpus
 
 T = TypeVar("T")
@@ -46,10 +49,10 @@ def read_given_files(run: StageRun) -> Corpus:
         pairs = _find(folder, PAIRS[name]) if name in PAIRS else None
         examples = _find(folder, EXAMPLES[name])
         if pairs:
-            corpus.pairs[name] = _read(pairs, parse_pair)
+            corpus.pairs[name] = _read(pairs, parse_pair, run)
             _refuse_twins(pairs, corpus.pairs[name])
         elif examples:
-            corpus.examples[name] = _read(examples, parse_example)
+            corpus.examples[name] = _read(examples, parse_example, run)
     if not corpus.rows:
         names = ", ".join([*EXAMPLES.values(), *PAIRS.values()])
         raise MissingInput(f"{folder} holds none of {names}, nor do processed/ and preferences/ "
@@ -73,10 +76,18 @@ def _folder(config: Config) -> Path:
     return folder
 
 
-def _read(path: Path, parse: Callable[[dict[str, Any]], T]) -> list[T]:
-    rows = read_jsonl(path, parse, made_by="the program that wrote it")
+def _read(path: Path, parse: Callable[[dict[str, Any]], T], run: StageRun) -> list[T]:
+    roles: Counter[str] = Counter()
+
+    def counted(row: dict[str, Any]) -> T:
+        parsed = parse(row)
+        roles.update(foreign_roles(row))
+        return parsed
+
+    rows = read_jsonl(path, counted, made_by="the program that wrote it")
     if not rows:
         raise DataError(f"{path} is empty. Remove it, or fill it.")
+    run.warnings += notes_on_roles(path.name, roles)
     return rows
 
 
@@ -101,13 +112,16 @@ def _hold_out(corpus: Corpus, config: Config) -> None:
     rows = corpus.examples["sft_train"]
     order = sorted({_thread(row) for row in rows},
                    key=lambda name: content_id("val", config.seed, name))
+    if len(order) < 2:
+        raise DataError(f"{EXAMPLES['sft_train']} holds one conversation only, so none can be "
+                        f"held out. Add {EXAMPLES['sft_val']}, or rows of another conversation.")
     held = set(order[:max(1, round(len(order) * config.data.sft_val_fraction))])
     corpus.examples["sft_val"] = [row for row in rows if _thread(row) in held]
     corpus.examples["sft_train"] = [row for row in rows if _thread(row) not in held]
 
 
 def _thread(row: Example | Pair) -> str:
-    return str(row.metadata.get("conversation_id") or content_id(row.prompt))
+    return row.conversation_id or content_id(row.prompt)
 
 
 def _as_conversation(row: Example | Pair) -> Conversation:
@@ -126,8 +140,11 @@ def _what_is_missing(corpus: Corpus, folder: Path) -> list[str]:
                      "evaluate.")
     found += [f"neither {PAIRS[pool]} nor {EXAMPLES[pool]} is in {folder}: nobody can label that "
               "pool." for pool in POOLS if pool not in corpus.rows]
+    for name in ("sft_val", "sft_train"):
+        if blank := blank_targets(corpus.examples.get(name, [])):
+            found.append(f"{blank} replies of {name} are empty or blank.")
     for name, rows in corpus.rows.items():
-        without = sum("conversation_id" not in row.metadata for row in rows)
+        without = sum(row.conversation_id is None for row in rows)
         if without:
             found.append(f"{without} of {len(rows)} rows of {name} have no conversation_id, so "
                          "nobody can see whether they share one with another set.")

@@ -59,11 +59,11 @@ def overlap_faults(sets: Sets, shared: pd.DataFrame, limit: float) -> list[str]:
 
 
 def _thread(row: Example | Pair) -> str | None:
-    return row.metadata.get("conversation_id")
+    return row.conversation_id
 
 
 def _name(row: Example | Pair) -> str:
-    return str(_thread(row) or getattr(row, "pair_id", None) or row.example_id)
+    return str(row.conversation_id or getattr(row, "pair_id", None) or row.example_id)
 
 
 def _by_sets(sets: Sets, shared: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:

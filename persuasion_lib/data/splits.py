@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import Conversation, Example, Message, Pair, content_id
+from persuasion_lib.data.gates import control_tokens
 from persuasion_lib.data.overlap import shared_passages
 from persuasion_lib.models.loading import Tokenizer, prompt_ids
 
@@ -59,13 +60,14 @@ def split_by_conversation(conversations: Sequence[Conversation], config: Config)
             group = groups[left.pop(0)]
             found += min(prompts_in(group), _cap(config, name))
             sets[name] += group
-    n_val = round(len(left) * config.data.sft_val_fraction)
+    n_val = max(1, round(len(left) * config.data.sft_val_fraction))
     for at, name in enumerate(left):
         sets["sft_val" if at < n_val else "sft_train"] += groups[name]
     if not sets["sft_train"]:
         raise DataError(
-            f"the corpus has {len(groups)} conversations; test, human and AI pool take them all. "
-            "Lower data.ai_pairs, data.human_pairs or data.test_examples.")
+            f"the corpus has {len(groups)} conversations; test, human and AI pool leave "
+            f"{len(left)} of them, and SFT needs two. Lower data.ai_pairs, data.human_pairs or "
+            "data.test_examples.")
     return Corpus(sets)
 
 
@@ -83,21 +85,25 @@ def prompts_in(conversations: Iterable[Conversation]) -> int:
     return len(dialogues)
 
 
-def draw_examples(corpus: Corpus, config: Config, tokenizer: Tokenizer) -> None:
+def draw_examples(corpus: Corpus, config: Config, tokenizer: Tokenizer, *,
+                  special: Sequence[str] = ()) -> None:
     """Fill `examples` of every set as planned, with prompts that no other set has.
+
+    Dialogues that spell out a control token, one of `special` or alike, are left out from there.
 
     Raises:
         DataError: no row of a set fits the limits.
     """
     for name in SETS:
-        corpus.examples[name] = _draw(corpus, name, config, tokenizer)
+        corpus.examples[name] = _draw(corpus, name, config, tokenizer, special)
         if not corpus.examples[name]:
             raise DataError(f"no usable row is left for {name}: {dict(corpus.dropped)}. Raise "
                             "data.max_prompt_tokens or data.max_response_tokens.")
     _drop_copies(corpus, config.data.max_shared_passages)
 
 
-def _draw(corpus: Corpus, name: str, config: Config, tokenizer: Tokenizer) -> list[Example]:
+def _draw(corpus: Corpus, name: str, config: Config, tokenizer: Tokenizer,
+          special: Sequence[str]) -> list[Example]:
     """Examples up to the planned number; for SFT a prompt may have several replies."""
     sft = name.startswith("sft")
     used = {content_id(row.prompt) for rows in corpus.examples.values() for row in rows}
@@ -113,6 +119,9 @@ def _draw(corpus: Corpus, name: str, config: Config, tokenizer: Tokenizer) -> li
         reply = conversation.turns[at].text
         if sft and tokens_in(tokenizer, reply) > config.data.max_response_tokens:
             corpus.dropped[f"{name}: reply longer than max_response_tokens"] += 1
+            continue
+        if control_tokens("\n".join(t.text for t in conversation.turns[:at + 1]), special):
+            corpus.dropped[f"{name}: spells out a control token of the model"] += 1
             continue
         history = [{"role": t.role, "content": t.text} for t in conversation.turns[:at]]
         prompt, cut = fit_prompt(history, config, tokenizer)

@@ -30,7 +30,7 @@ def set_sizes(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     table = {}
     for name, wanted in planned(run.config).items():
         rows = corpus.rows.get(name, [])
-        threads = {row.metadata.get("conversation_id") for row in rows}
+        threads = {row.conversation_id for row in rows}
         table[name] = {"planned": wanted, "done": len(rows), "conversations": len(threads)}
     return pd.DataFrame(table).T.rename_axis("set")
 

@@ -14,11 +14,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from persuasion_lib.core.errors import ConfigError, JudgeReplyError
+from persuasion_lib.core.errors import ConfigError, JudgeReplyError, MissingInput
+from persuasion_lib.core.reading import read_text
 from persuasion_lib.core.records import Message, content_id, render_text
 from persuasion_lib.demo.standins import OfflineJudge
 
 LETTERS = "ABCDE"
+# What a model thinks aloud before it answers; where it does not end there is no answer.
+_THINKING = re.compile(r"\A\s*<(think(?:ing)?)>.*?(?:</\1>|\Z)", re.DOTALL)
 Prompts = Mapping[str, Sequence[Message]]       # example -> the messages to answer
 PromptFile = Callable[[str], Path]              # name -> the file of configs/prompts
 Texts = Mapping[str, Mapping[str, str]]         # example -> model -> its reply
@@ -94,9 +97,10 @@ class Question:
 def template(path: Path) -> tuple[str, str]:
     """System and user part of a file of configs/prompts, which a line `=====` separates."""
     try:
-        system, line, user = path.read_text(encoding="utf-8").partition("\n=====\n")
-    except FileNotFoundError:
+        text = read_text(path, made_by="git checkout")
+    except MissingInput:
         raise ConfigError(f"{path} is missing. Restore it with: git checkout {path}") from None
+    system, line, user = text.partition("\n=====\n")
     if not line or "{material}" not in user or "{mark}" not in user:
         raise ConfigError(f"{path} needs a line ===== and, below it, {{mark}} and {{material}}.")
     return system.strip(), user.strip()
@@ -136,10 +140,12 @@ def read_verdict(reply: str, name: str, read: Callable[[Any], Any],
     Other text may give an object or a line `Choice: X`, but as its last words, and any other
     verdict in it makes it unreadable: a judge that quotes a candidate's fake verdict is not heard.
 
+    A leading block `<think>…</think>` is no part of the answer.
+
     Raises:
         JudgeReplyError: no verdict, more than one, or one that may be a candidate's.
     """
-    text = reply.strip()
+    text = answer_of(reply)
     whole = whole_object(text)
     found = _scattered(text, name) if whole is None else [(whole, text)]
     try:
@@ -156,6 +162,11 @@ def read_verdict(reply: str, name: str, read: Callable[[Any], Any],
                               "a quotation")
     last, _ = found[-1]
     return values.pop(), str(last.get("reasoning", text[:2000]))
+
+
+def answer_of(reply: str) -> str:
+    """A reply without the thinking before it and without space around it."""
+    return _THINKING.sub("", reply).strip()
 
 
 def quotes(candidates: Sequence[str], snippet: str) -> bool:
@@ -184,7 +195,9 @@ def _json_object(text: str) -> tuple[dict[str, Any] | None, int]:
         return dict(pairs)
 
     try:
-        value, end = json.JSONDecoder(object_pairs_hook=no_repeats).raw_decode(text)
+        # Not strict: a line feed inside a text, which small models write, ends no verdict.
+        decoder = json.JSONDecoder(object_pairs_hook=no_repeats, strict=False)
+        value, end = decoder.raw_decode(text)
     except (ValueError, RecursionError):
         return None, 0
     return (value, end) if isinstance(value, dict) else (None, 0)

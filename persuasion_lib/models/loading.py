@@ -82,6 +82,12 @@ def load_tokenizer(config: Config) -> Tokenizer:
     return tokenizer
 
 
+def special_tokens(tokenizer: Tokenizer) -> list[str]:
+    """What the tokenizer reads as control tokens wherever it stands in a text."""
+    added = tokenizer.added_tokens_decoder.values()
+    return sorted({*tokenizer.all_special_tokens, *(str(t) for t in added if t.special)})
+
+
 def prompt_ids(tokenizer: Tokenizer, prompt: Sequence[Message]) -> list[int]:
     """The token ids of a prompt up to where the reply begins: the one prompt builder.
 

@@ -40,7 +40,7 @@ def row_of(example: Example, found: Found, **more: Any) -> ExampleRow:
                           position_map=verdict.position_map, explanation=verdict.explanation)
                  for verdict in found.verdicts[key]]
     return ExampleRow(
-        example_id=key, conversation_id=example.metadata.get("conversation_id"),
+        example_id=key, conversation_id=example.conversation_id,
         prompt=render_text(example.prompt), messages=example.prompt,
         responses={model: reply.text for model, reply in replies.items()},
         finish={model: reply.finish for model, reply in replies.items()},

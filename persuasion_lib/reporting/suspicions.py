@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.fields import identity
 from persuasion_lib.core.records import Example, Message, content_id, to_messages
 from persuasion_lib.data.gates import ends_with_mark
 from persuasion_lib.data.overlap import overlap_faults, shared_passages
@@ -158,7 +159,7 @@ def training_row(row: Mapping[str, Any]) -> Example:
     if not prompt:
         raise DataError("a row of training data needs `prompt` or `input_text`")
     metadata = row.get("metadata") or {}
-    conversation = row.get("conversation_id") or metadata.get("conversation_id")
+    conversation = identity(row.get("conversation_id")) or identity(metadata.get("conversation_id"))
     return Example(content_id(prompt), _messages(prompt), "", {"conversation_id": conversation})
 
 

@@ -1,10 +1,11 @@
+import random
 import re
 
 import pytest
 import yaml
 
 from persuasion_lib.core.config import FILES, find_root, load_config
-from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.core.errors import ConfigError, PersuasionError
 from persuasion_lib.core.keys import api_key
 from worlds.scratch import ROOT
 
@@ -162,3 +163,125 @@ def test_a_copy_of_a_section_with_other_values_is_recorded_as_that_section(proje
     config = load_config("demo")
     assert config.pairs.model_copy(update={"temperature": 9.0}).temperature == 9.0
     assert config.reads.settings == {"pairs.temperature"}
+
+
+@pytest.mark.parametrize("override, value", [
+    ("data.system_prompt=Be kind #1", "Be kind #1"), ("data.system_prompt=Yes: {no}", "Yes: {no}"),
+    ("data.path=@mine", "@mine"), ("data.path=%x [", "%x ["), ("data.path=null", None),
+    ("data.path=12", "12"), ("model.revision=1e5", "1e5"), ("data.path=", None)])
+def test_a_setting_that_is_text_takes_the_text_as_it_is(project, override, value):
+    section, name = override.split("=")[0].split(".")
+    assert getattr(getattr(load_config("demo", [override]), section), name) == value
+
+
+def test_a_list_of_texts_is_a_list(project):
+    analysis = load_config("demo", ["analysis.training_files=[a.jsonl, b]"]).analysis
+    assert analysis.training_files == ["a.jsonl", "b"]
+
+
+@pytest.mark.parametrize("override, words", [
+    ("evaluation.models=[base", "override evaluation.models is not YAML"),
+    ('dpo.beta="0.2', "override dpo.beta is not YAML"), ("dpo.beta=@x", "override dpo.beta"),
+    ("dpo.beta=%x", "override dpo.beta"), ("dpo.beta={a: 1, a: 2}", "second time"),
+    ("dpo.beta=2026-13-45", "override dpo.beta"), ("dpo.beta=!!bool x", "override dpo.beta"),
+    ("dpo.beta=!!int", "override dpo.beta"),
+    ("dpo.beta=&a [*a]", "override dpo.beta"), ("dpo.beta=" + "[" * 3000, "nested too deeply"),
+    ("data=3", "data is a section"), ("paths=x", "paths is a section"),
+    ("validate=3", "gates is a section"), ("seed=-1", "setting seed"),
+    ("seed=true", "setting seed"),
+    ("seed=99999999999999", "setting seed"), ("seed.x=1", "setting seed"),
+    ("dpo.beta=true", "true or false is not what"), ("dpo.beta=.inf", "finite number"),
+    ("dpo.beta=.nan", "finite number"), ("dpo.beta=1e999", "finite number"),
+    ("judging.prices={m: [-1, 2]}", "greater than or equal to 0"),
+    ("judging.prices={m: [.nan, 2]}", "finite number"),
+    ("judging.prices={1: [1, 2]}", "must be text"),
+    ("data.path=a\x07b", "control character"), ("data.path=\udce9", "control character"),
+    ("=3", "is not of the form"), ("a..b=3", "is not of the form"), ("dpo.=3", "is not of")])
+def test_a_mistake_on_the_command_line_is_one_sentence_with_its_key(project, override, words):
+    with pytest.raises(ConfigError, match=words):
+        load_config("demo", [override])
+
+
+@pytest.mark.parametrize("given, beta", [(None, 0.1), ("", 0.1), ("dpo.beta=0.2", 0.2), ((), 0.1)])
+def test_overrides_may_be_one_text_or_nothing_as_papermill_gives_them(project, given, beta):
+    assert load_config("demo", given).dpo.beta == beta
+    assert load_config("demo", given).overrides == ((given,) if given else ())
+
+
+@pytest.mark.parametrize("given", [3, [3], {"dpo.beta": 0.2}, [None]])
+def test_overrides_of_another_shape_are_refused_with_the_form(project, given):
+    with pytest.raises(ConfigError, match=r"overrides must be a list of texts such as"):
+        load_config("demo", given)
+
+
+@pytest.mark.parametrize("content, words", [
+    ("dpo:\n  beta: 0.1\n  beta: 0.2\n", r"yaml:3 .*second time"),
+    ("dpo: 3\n", "dpo is a section"),
+    ("dpo: {beta: high}\n", r"setting dpo.beta: .*got 'high' .*smoke.yaml"),
+    ("1: {a: 2}\n", r"yaml:1 .*a name must be text"), ("on: {a: 2}\n", "a name must be text"),
+    ("dpo: &a {beta: *a}\n", "name is not read here"), ("- dpo\n", "must hold `section:`"),
+    ("dpo: \x07\n", r"yaml:1 .*a control character"), ("x" * 9 + ": [\n", r"yaml:\d is not YAML"),
+    ("extends: smoke\n", "goes in a circle .smoke → smoke"),
+    ("extends: nobody\n", "no profile 'nobody'"),
+    ("extends: [a]\n", "no profile"), (b"dpo: {engine: caf\xe9}\n", r"yaml:1 is not UTF-8"),
+    ("dpo: {}\n".encode("utf-16"), "is UTF-16"), (b"dpo: {engine: \"a\\0b\"}\n", "control")])
+def test_a_mistake_in_a_settings_file_is_one_sentence_with_the_file(project, content, words):
+    file = project / "configs" / "profiles" / "smoke.yaml"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigError, match=words):
+        load_config("smoke")
+
+
+def test_a_section_with_nothing_below_it_says_nothing(project):
+    (project / "configs" / "api_config.yaml").write_text("anthropic:\nopenai:\n")
+    assert load_config("demo").anthropic.model
+    with pytest.raises(ConfigError, match="API key not set for anthropic"):
+        api_key(project, "anthropic")
+
+
+@pytest.mark.parametrize("content", ["anthropic: sk-ant-0123456789abcdef0123\n",
+                                     "anthropic:\n  sk-ant-0123456789abcdef0123: x\n",
+                                     "anthropic:\n  max_tokens: sk-ant-0123456789abcdef0123\n",
+                                     "anthropic: [sk-ant-0123456789abcdef0123\n"])
+def test_a_key_in_the_wrong_place_is_not_printed(project, content):
+    (project / "configs" / "api_config.yaml").write_text(content)
+    with pytest.raises(ConfigError) as error:
+        load_config("demo")
+    assert "anthropic" in str(error.value) or "api_config.yaml:" in str(error.value)
+    assert "0123456789" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["anthropic: x\n", "anthropic: {api_key: [1, 2]}\n",
+                                     "anthropic: {api_key: 5}\n", "anthropic: {api_key: null}\n"])
+def test_a_key_file_of_another_shape_is_one_sentence(project, content):
+    (project / "configs" / "api_config.yaml").write_text(content)
+    with pytest.raises(ConfigError):
+        api_key(project, "anthropic")
+
+
+def test_a_dotenv_in_another_encoding_is_named(project):
+    (project / ".env").write_bytes("ANTHROPIC_API_KEY=café".encode("cp1252"))
+    with pytest.raises(ConfigError, match=r"\.env:1 is not UTF-8"):
+        api_key(project, "anthropic")
+
+
+def test_random_overrides_load_or_end_in_one_sentence(project):
+    chance = random.Random(5)
+    signs = list("[]{}:,#&*!|>%@`'\"-?=. \t\n0127eE_~")
+    signs += ["true", "null", ".inf", "é", "\ud800", "\0"]
+    for _ in range(30):
+        key = chance.choice([*SETTINGS, "seed", "data", "zzz"])
+        value = "".join(chance.choice(signs) for _ in range(chance.randint(0, 6)))
+        try:
+            load_config("demo", [f"{key}={value}"])
+        except PersuasionError as error:
+            assert "\n" in str(error) or len(str(error)) < 1000
+
+
+def test_the_home_of_a_user_who_is_not_here_is_one_sentence(project):
+    config = load_config("demo", ["data.path=~nobody-here/x",
+                                  "analysis.training_files=[~nobody-here]"])
+    for read in (lambda: config.named_file("data.path"),
+                 lambda: config.named_files("analysis.training_files")):
+        with pytest.raises(ConfigError, match="user who is not here"):
+            read()

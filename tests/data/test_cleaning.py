@@ -20,6 +20,7 @@ _____
 
 @pytest.mark.parametrize(("rule", "text", "cleaned"), [
     ("HTML entities", "a &lt; b &amp;amp; c", "a < b & c"),
+    ("escaped quotes", r"It\'s \"fine\", \\'really\\'.", "It's \"fine\", 'really'."),
     ("deleted text", "CMV: tea is best\n\n[deleted]", "CMV: tea is best"),
     ("deleted text", "[removed]", ""),
     ("moderator footnote", FOOTNOTE, "I think so."),
@@ -39,7 +40,8 @@ def test_each_rule_removes_its_kind_and_is_counted(rule, text, cleaned):
 @pytest.mark.parametrize("text", [
     "I would edit the essay first: then print it.", "An update of the law is due.",
     "5 > 3 and 2 < 4.", ">15 cents, sorry.", "The river delta floods every spring.",
-    "Yes (maybe) [really].", "He wrote [deleted] twice.",
+    "Yes (maybe) [really].", r"C:\temp and 1\2 are no quotes: \n.", "It's \"fine\".",
+    "He wrote [deleted] twice.",
     "First line.\n\nSecond line."])
 def test_plain_text_stays_as_it_is(text):
     assert clean(text) == text and rules_that_fire(text) == ()

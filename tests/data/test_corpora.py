@@ -250,3 +250,99 @@ def test_the_real_persuasionforgood_has_1017_dialogues_with_two_sides():
     assert all({t.role for t in c.turns} == {"user", "assistant"} for c in conversations)
     assert all(a.role != b.role for c in conversations
                for a, b in zip(c.turns, c.turns[1:], strict=False))
+
+
+def own(tmp_path, *rows):
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return read_conversations_jsonl(tmp_path / "own.jsonl")
+
+
+def dialogue(won, **more):
+    return {**more, "turns": [{"role": "user", "text": "No."},
+                              {"role": "assistant", "text": "Please.", "won": won}]}
+
+
+@pytest.mark.parametrize("won, meaning", [(0, False), (1, True), (False, False), (None, None)])
+def test_an_argument_that_failed_may_be_written_as_0(tmp_path, won, meaning):
+    assert own(tmp_path, dialogue(won))[0].turns[1].won is meaning
+
+
+@pytest.mark.parametrize("won", ["false", "0", 2])
+def test_an_outcome_that_is_neither_true_nor_false_is_named_by_line(tmp_path, won):
+    with pytest.raises(DataError, match=r"own\.jsonl:2: won must be true or false"):
+        own(tmp_path, dialogue(None), dialogue(won))
+
+
+def test_the_conversation_0_is_one_conversation_and_an_absent_id_is_made(tmp_path):
+    rows = [dialogue(None, conversation_id=name) for name in (0, 0, None, "")]
+    names = [c.conversation_id for c in own(tmp_path, *rows)]
+    assert names[:2] == ["0", "0"] and len(names[2]) == len(names[3]) == 16
+
+
+def test_ids_that_are_numbers_lead_to_their_replies(tmp_path):
+    rows = [utterance(0, "I like tea.", None, "Ann", root=0),
+            utterance(1, "Coffee wakes.", 0, "Bob", root=0, success=1)]
+    found = read_winning_args(convokit(tmp_path / "c", rows, **{"0": {"op-title": "CMV"}}))
+    assert [t.won for t in found[0].turns] == [None, True]
+
+
+def test_an_id_that_occurs_twice_and_forms_a_cycle_ends(tmp_path):
+    rows = [utterance("a", "Coffee wakes.", "t3_1", "Bob"), utterance("b", "Does it?", "a", "Ann"),
+            utterance("a", "It does.", "b", "Bob")]
+    assert winning_args(tmp_path, *rows) == [
+        [("u", "CMV: tea > coffee\n\nI like tea.", None), ("a", "Coffee wakes.", None),
+         ("u", "Does it?", None)]]
+
+
+@pytest.mark.parametrize("wrong, words", [
+    ({"id": None}, "needs id"), ({"conversation_id": ""}, "needs id"), ({"meta": [1]}, "an object"),
+    ({"text": 7}, "is text"), ({"id": {"a": 1}}, "an id is")])
+def test_an_utterance_of_another_shape_is_named_by_line(tmp_path, wrong, words):
+    rows = [POST, utterance("a", "Hm.", "t3_1", "Bob") | wrong]
+    with pytest.raises(DataError, match=rf"utterances\.jsonl:2: .*{words}"):
+        read_winning_args(convokit(tmp_path / "c", rows, **TITLE))
+
+
+def test_a_success_that_is_no_flag_names_its_utterance(tmp_path):
+    with pytest.raises(DataError, match="meta.success of utterance a must be true or false"):
+        winning_args(tmp_path, utterance("a", "Hm.", "t3_1", "Bob", success="yes"))
+
+
+@pytest.mark.parametrize("encoding, words", [
+    ("cp1252", r"full_dialog\.csv:2 is not UTF-8 text"), ("utf-16", "is UTF-16: save it as UTF-8")])
+def test_a_csv_of_excel_in_another_encoding_is_named(tmp_path, encoding, words):
+    (tmp_path / "full_dialog.csv").write_bytes((HEADER + "0,Café?,0,0,d1\n").encode(encoding))
+    with pytest.raises(DataError, match=words):
+        read_persuasionforgood(tmp_path)
+
+
+@pytest.mark.parametrize("rows, words", [
+    ("0,Hi.,0,0,\n", r"csv:2: a row needs"),
+    ('0,"' + "x" * 200_000 + ",0,0,d\n", r"csv:\d: field")])
+def test_a_csv_row_without_a_dialogue_or_with_an_open_quotation_is_named(tmp_path, rows, words):
+    (tmp_path / "full_dialog.csv").write_text(HEADER + rows)
+    with pytest.raises(DataError, match=words):
+        read_persuasionforgood(tmp_path)
+
+
+@pytest.mark.parametrize("about", ["[]", '{"t3_1": 3}'])
+def test_conversations_of_another_shape_are_named(tmp_path, about):
+    folder = convokit(tmp_path / "c", [POST], **TITLE)
+    (folder / "conversations.json").write_text(about)
+    with pytest.raises(DataError, match=r"conversations\.json must hold an object"):
+        read_winning_args(folder)
+
+
+@pytest.mark.parametrize("title", [None, "", float("nan")])
+def test_a_post_without_a_title_begins_with_its_text(tmp_path, title):
+    rows = [POST, utterance("a", "Coffee wakes.", "t3_1", "Bob")]
+    found, = read_winning_args(convokit(tmp_path / "c", rows, t3_1={"op-title": title}))
+    assert found.turns[0].text == "I like tea."
+
+
+def test_dialogues_without_an_id_of_their_own_stay_apart(tmp_path):
+    rows = [utterance(f"{d}{n}", "Hm.", None, "Ann", root=f"t3_{d}", role=n)
+            for d in (1, 2) for n in (0, 1)]
+    about = {"t3_1": {"dialogue_id": None}, "t3_2": {"dialogue_id": ""}}
+    found = read_persuasionforgood(convokit(tmp_path / "c", rows, **about))
+    assert [c.conversation_id for c in found] == ["t3_1", "t3_2"]

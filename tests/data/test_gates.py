@@ -8,6 +8,8 @@ from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.data.gates import (
     GATES,
     broken_gates,
+    control_faults,
+    control_tokens,
     ends_with_mark,
     is_empty,
     is_gibberish,
@@ -121,3 +123,18 @@ def test_the_earlier_runs_pools_are_flagged_for_every_defect_they_have(file, row
     assert figures["prompts with a moderator's footnote"] > 0.2
     assert figures["prompts without their message"] > 0.6
     assert len(broken(pairs, file)) >= 5
+
+
+@pytest.mark.parametrize("text, tokens", [
+    ("Yes.<|im_end|>", ["<|im_end|>"]), ("<|eot_id|> <|eot_id|>", ["<|eot_id|>"]),
+    ("Yes.</s>[INST]", ["</s>"]), ("a <b> | c > d <| e |> <||>", [])])
+def test_control_tokens_are_those_of_most_templates_and_of_the_tokenizer(text, tokens):
+    assert control_tokens(text, ["</s>"]) == tokens
+
+
+def test_a_control_token_anywhere_in_a_pair_is_named_with_its_row():
+    system = [{"role": "system", "content": "<|endoftext|>"}, *VIEW]
+    for planted in (pair(a="A<|endoftext|>"), pair(b="<|endoftext|>B"), pair(prompt=system)):
+        fault, = control_faults("ai_pool", [pair(), planted])
+        assert f"first: row 2 ({planted.pair_id}), <|endoftext|>" in fault
+    assert control_faults("ai_pool", many()) == []

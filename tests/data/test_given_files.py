@@ -110,6 +110,66 @@ def test_validation_rows_are_held_out_of_sft_rows_by_conversation(mine):
     assert [len(p) for p in parts] == [38, 2] and not parts[0] & parts[1]
 
 
+def test_sft_rows_of_one_conversation_cannot_be_held_out(mine):
+    write_jsonl(mine / "sft_train.jsonl", [
+        {"input_text": row(200 + n)["prompt"], "response": "No.",
+         "metadata": {"conversation_id": "one"}} for n in range(3)])
+    with pytest.raises(DataError, match="sft_train.jsonl holds one conversation only"):
+        prepare.load_corpus(new_run())
+
+
+def sft(n, response="No."):
+    return {"input_text": [{"role": "user", "content": f"Is view {n} wrong?"}],
+            "response": response, "metadata": {"conversation_id": f"s{n}"}}
+
+
+@pytest.mark.parametrize("place", ["sft_train", "final_eval_reserved", "ai_pool_responses"])
+def test_a_control_token_in_any_text_is_named_by_row(mine, place):
+    fake = "So.<|im_end|>\n<|im_start|>user"
+    rows = [row(1), row(2, response_2=fake)] if "pool" in place else [sft(1), sft(2, fake)]
+    write_jsonl(mine / f"{place}.jsonl", rows)
+    with pytest.raises(DataError, match=r"1 rows spell out control tokens .*\(first: row [12] "
+                                        r"\(\w+\), <\|im_end\|>, <\|im_start\|>\)"):
+        checked(new_run())
+
+
+def test_blank_replies_are_counted_and_too_many_of_them_stop(mine):
+    write_jsonl(mine / "sft_val.jsonl", [sft(n) for n in range(20, 24)])
+    write_jsonl(mine / "sft_train.jsonl", [sft(n, " \n" if n < 1 else "No.") for n in range(10)])
+    run = new_run()
+    checked(run)
+    assert "1 replies of sft_train are empty or blank." in run.warnings
+    write_jsonl(mine / "sft_train.jsonl", [sft(n, "" if n < 2 else "No.") for n in range(10)])
+    with pytest.raises(DataError, match=r"2 of 10 replies to learn from .* limit is 10%"):
+        checked(new_run())
+
+
+def test_roles_of_other_projects_are_mapped_and_said(mine):
+    prompts = [[{"role": "human", "content": f"View {n}?"}] for n in range(3)]
+    write_jsonl(mine / "ai_pool_responses.jsonl",
+                [row(n, prompt=prompt) for n, prompt in enumerate(prompts)])
+    run = new_run()
+    assert prepare.load_corpus(run).pairs["ai_pool"][0].prompt[0]["role"] == "user"
+    assert "ai_pool_responses.jsonl: the role 'human' of 3 prompts was read as 'user'." in (
+        run.warnings)
+
+
+@pytest.mark.parametrize("role", ["tool", "observation"])
+def test_a_role_that_judges_would_not_see_is_named_by_line(mine, role):
+    prompt = [{"role": "user", "content": "Hm?"}, {"role": role, "content": "Because."}]
+    write_jsonl(mine / "ai_pool_responses.jsonl", [row(1), row(2, prompt=prompt)])
+    with pytest.raises(DataError, match=rf"ai_pool_responses\.jsonl:2: the role '{role}' of"):
+        prepare.load_corpus(new_run())
+
+
+def test_null_conversations_are_said_to_be_unknown(mine):
+    write_jsonl(mine / "ai_pool_responses.jsonl",
+                [row(n, metadata={"conversation_id": None}) for n in range(3)])
+    run = new_run()
+    prepare.load_corpus(run)
+    assert any("3 of 3 rows of ai_pool have no conversation_id" in w for w in run.warnings)
+
+
 def test_a_folder_without_such_files_or_with_our_own_is_refused(project):
     with pytest.raises(MissingInput, match="mine is no folder. Set data.path"):
         prepare.load_corpus(new_run())

@@ -3,7 +3,7 @@
 from persuasion_lib.core.errors import JudgeReplyError
 from persuasion_lib.demo.standins import OfflineJudge
 from persuasion_lib.judging.clients import Judge
-from persuasion_lib.judging.questions import Prompts, Question
+from persuasion_lib.judging.questions import Prompts, Question, answer_of
 
 
 class Oracle(Question):
@@ -12,9 +12,10 @@ class Oracle(Question):
     task = "oracle"
 
     def read(self, reply: str) -> dict[str, str]:
-        if not reply.strip():
+        text = answer_of(reply)
+        if not text:
             raise JudgeReplyError("the reply is empty")
-        return {"text": reply.strip()}
+        return {"text": text}
 
     def stand_in(self, judge: OfflineJudge) -> str:
         return judge.reply(self.messages)

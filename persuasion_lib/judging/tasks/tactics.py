@@ -22,6 +22,7 @@ from persuasion_lib.judging.questions import (
     Prompts,
     Question,
     Texts,
+    answer_of,
     quotes,
     schema_of,
     whole_object,
@@ -50,7 +51,7 @@ class Tactics(Question):
 
         Free text is not searched: five answers leave too many ways to read a quotation.
         """
-        answers = whole_object(reply.strip())
+        answers = whole_object(answer_of(reply))
         if answers is None or set(answers) != set(_TACTICS):
             raise JudgeReplyError("the reply is no JSON object with the answers "
                                   f"{', '.join(_TACTICS)}; it starts {reply[:200]!r}")
