@@ -9,12 +9,15 @@ from persuasion_lib.core import runner
 from persuasion_lib.core.config import Config, load_config, stand_ins
 from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.family import MODELS
-from persuasion_lib.core.manifest import conditions, read_manifest
+from persuasion_lib.core.manifest import conditions, open_items, read_manifest, will_change
 from persuasion_lib.core.pipeline import STAGES, path_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    """Run one command; returns the exit status.
+
+    0 done, 1 failed or something is open, 2 wrong usage, 128 and a signal's number: stopped by it.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -65,13 +68,21 @@ def _run(options: argparse.Namespace) -> int:
     if not executed:
         print("Nothing changed: no notebook was executed.")
     print_summary(config)
-    return 0
+    stages = runner.chosen_stages(options.first, options.last, options.only)
+    left = [f"{stage.notebook}: {text}" for stage in stages
+            for text in open_items(read_manifest(config, stage.name) or {})]
+    if left:
+        print(f"\nopen: {'; '.join(left)}. The same command asks once more; the other stages used "
+              "what is there.", file=sys.stderr)
+    return 1 if left else 0
 
 
 def _status(options: argparse.Namespace) -> int:
-    found = conditions(load_config(options.profile, options.overrides))
+    config = load_config(options.profile, options.overrides)
+    found = conditions(config)
     for name, (condition, reasons) in found.items():
         print(f"{STAGES[name].notebook:15s} {condition:8s}{'; '.join(map(str, reasons))}")
+        runner.show_notes(config, STAGES[name])
     return 0
 
 
@@ -107,7 +118,8 @@ def print_summary(config: Config) -> None:
         if manifest:
             planned, done = (manifest["counts"].get(key) for key in ("planned", "done"))
             condition, reasons = states[name]
-            old = "" if condition == "done" else f"   OUT OF DATE: {reasons[0]}"
+            what = "OUT OF DATE" if will_change(states[name]) else "OPEN"
+            old = "" if condition == "done" else f"   {what}: {reasons[0]}"
             print(f"{STAGES[name].notebook:15s} planned {planned}, done {done}{old}")
     if manifests["analysis"] is None or not path_of(config, "analysis").exists():
         return

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError
-from persuasion_lib.core.manifest import state
+from persuasion_lib.core.manifest import notes_of, read_manifest, state
 from persuasion_lib.core.pipeline import STAGES, Stage, path_of
 from persuasion_lib.core.progress import LINE_MARK, duration
 
@@ -94,6 +95,7 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
             condition, reasons = state(config, stage.name)
             if condition == "done" and not force:
                 print(f"{stage.notebook:15s} unchanged, not run", flush=True)
+                show_notes(config, stage)
                 continue
             if not executed:
                 check_parameters(config, stages)
@@ -107,7 +109,17 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
                     raise KeyboardInterrupt
             executed.append(stage.name)
             print(f"{stage.notebook:15s} done in {duration(time.monotonic() - began)}", flush=True)
+            show_notes(config, stage)
     return executed
+
+
+def show_notes(config: Config, stage: Stage) -> None:
+    """Print what the last run of a stage left open and warned of."""
+    for note in notes_of(read_manifest(config, stage.name) or {}):
+        # A note may quote names from elsewhere, which must not steer the terminal.
+        plain = "".join(c if c.isprintable() else " " for c in note)
+        print(textwrap.fill(plain, 100, initial_indent="    ! ", subsequent_indent="      ",
+                            break_long_words=False, break_on_hyphens=False), flush=True)
 
 
 def _execute(config: Config, stage: Stage, overrides: Sequence[str]) -> None:
