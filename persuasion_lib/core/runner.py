@@ -16,6 +16,7 @@ from pathlib import Path
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError
+from persuasion_lib.core.locks import StageLock
 from persuasion_lib.core.manifest import notes_of, read_manifest, state
 from persuasion_lib.core.pipeline import STAGES, Stage, path_of
 from persuasion_lib.core.progress import LINE_MARK, duration
@@ -99,6 +100,9 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
                 continue
             if not executed:
                 check_parameters(config, stages)
+            lock = StageLock(config, stage)
+            lock.take()             # or refuse here, before the other's notebook is overwritten
+            lock.give_back()        # the notebook's kernel holds it
             why = "forced" if condition == "done" else "; ".join(map(str, reasons[:2]))
             print(f"{stage.notebook:15s} running ({why})", flush=True)
             began = time.monotonic()

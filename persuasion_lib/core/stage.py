@@ -8,6 +8,7 @@ from typing import Any
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError, MissingInput, StaleInput
+from persuasion_lib.core.locks import StageLock
 from persuasion_lib.core.manifest import (
     FORMAT,
     code_of,
@@ -48,6 +49,7 @@ class StageRun:
     without: set[str] = field(default_factory=set)
     open: dict[str, dict[str, Any]] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    lock: StageLock | None = None
 
     def path(self, name: str) -> Path:
         """The absolute path of a file of the pipeline."""
@@ -105,6 +107,8 @@ class StageRun:
             "revision": revision(self.config.root), "versions": versions(),
         }
         write_json(manifest_path(self.config, self.stage), manifest)
+        if self.lock:
+            self.lock.give_back()
         return manifest
 
     def _repr_markdown_(self) -> str:
@@ -123,6 +127,7 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
         ConfigError: unknown stage, profile or setting.
         MissingInput: an input is missing; the message names the notebook that writes it.
         StaleInput: an input was made with other settings, or changed after it was made.
+        PersuasionError: another process is at this stage.
     """
     if name not in STAGES:
         raise ConfigError(f"no stage {name!r}. There are: {', '.join(STAGES)}.")
@@ -140,6 +145,8 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
                                f"(profile {profile}).")
         else:
             run.warnings.append(f"{key} is missing and left out; {made_by(key)} makes it.")
+    run.lock = StageLock(config, stage)
+    run.lock.take()
     run.inputs = hashes(config, inputs_of(config, stage))
     return run
 
