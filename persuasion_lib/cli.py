@@ -1,8 +1,11 @@
 """The command `persuasion`: run the pipeline, see its state, open the labelling app."""
 
 import argparse
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from persuasion_lib.core import runner
@@ -20,15 +23,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    with _signals() as came:
+        try:
+            return options.command(options)
+        except PersuasionError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            with suppress(OSError):     # the terminal may be what has gone
+                print("\nstopped. What was finished is saved; the same command goes on from "
+                      "there.", file=sys.stderr)
+            return 128 + (came[0] if came else signal.SIGINT)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The end of a session or a machine is like Ctrl-C; the list says which signal it was."""
+    came: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    names = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))
+    taken = [number for number in names if number and signal.getsignal(number) is signal.SIG_DFL
+             and threading.current_thread() is threading.main_thread()]     # not under nohup
+    for number in taken:
+        signal.signal(number, stop)
     try:
-        return options.command(options)
-    except PersuasionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nstopped. What was finished is saved; the same command goes on from there.",
-              file=sys.stderr)
-        return 130
+        yield came
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _parser() -> argparse.ArgumentParser:
