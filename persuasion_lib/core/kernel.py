@@ -8,14 +8,12 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 KERNEL = "persuasion"
-GENTLE_S = 10.0         # between two interrupts: the first lets paid calls end, the second does not
-GRACE_S = 20.0          # before a kernel that does not end is killed
+GENTLE_S = 10.0     # from one interrupt to the next (paid calls may end), and from that to a kill
 
 
 class Kernel:
@@ -36,7 +34,7 @@ class Kernel:
             # Not a file: a kill would leave it behind.
             kernel_spec = KernelSpec(
                 argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
-                      "--log-level=ERROR"],
+                      "--log-level=CRITICAL"],
                 display_name=KERNEL, language="python",
                 env={"PERSUASION_BATCH": "1", "PYTHONUNBUFFERED": "1"})
 
@@ -57,34 +55,37 @@ class Kernel:
             KeyboardInterrupt: a signal came; what `execute` says of it is not told.
         """
         errors: list[BaseException] = []
+        ended = threading.Event()       # not join(): an interrupted join forgets a live thread
 
         def work() -> None:
             try:
                 execute()
             except BaseException as error:      # the main thread raises it
                 errors.append(error)
+            finally:
+                ended.set()
 
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
+        threading.Thread(target=work, daemon=True).start()
         try:
-            while thread.is_alive():
-                thread.join(0.2)
+            while not ended.wait(0.2):
+                pass
         except KeyboardInterrupt:
-            self._end(thread)
+            self._end(ended)
             raise
         if errors:
             raise errors[0]
 
-    def _end(self, thread: threading.Thread) -> None:
+    def _end(self, ended: threading.Event) -> None:
         """Interrupt the cell so that it can save its work; kill what does not end in time."""
         try:
-            for _ in range(int(GRACE_S / GENTLE_S) if self._is_running else 0):
+            for _ in range(2 if self._is_running else 0):
                 self._signal(signal.SIGINT)
-                _join(thread, GENTLE_S)
+                if ended.wait(GENTLE_S):
+                    return
         finally:                    # a second Ctrl-C comes here at once
-            if thread.is_alive():
+            if not ended.is_set():
                 self._signal(signal.SIGKILL)
-                _join(thread, 5.0)
+                ended.wait(5)
 
     def _signal(self, number: int) -> None:
         for manager in self._managers:
@@ -92,9 +93,3 @@ class Kernel:
             if process is not None and process.poll() is None:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, number)      # it leads its own group
-
-
-def _join(thread: threading.Thread, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while thread.is_alive() and time.monotonic() < end:
-        thread.join(0.1)

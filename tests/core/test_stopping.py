@@ -36,8 +36,7 @@ def begun(project, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "persuasion_lib.cli", "run", "--only", "prepare"],
         cwd=project, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=clean_environment() | {"TMPDIR": str(temporary), "JUPYTER_RUNTIME_DIR": str(
-            tmp_path / "runtime")})
+        env=clean_environment() | {"TMPDIR": str(temporary)})
     wait_for(project / "notebooks" / "begun")
     yield process
     process.kill()
@@ -58,7 +57,6 @@ def test_a_signal_ends_the_cell_and_the_run_with_one_sentence(how, begun, projec
                                           "same command goes on from there.\n")
     assert (project / "notebooks" / "saved").exists()
     assert not list((project / "tmp").iterdir())
-    assert not list((project / "runtime").iterdir())
 
 
 def test_a_kill_leaves_nothing_in_the_temporary_directory(begun, project):
