@@ -1,31 +1,60 @@
 """The command `persuasion`: run the pipeline, see its state, open the labelling app."""
 
 import argparse
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from persuasion_lib.core import runner
 from persuasion_lib.core.config import Config, load_config, stand_ins
 from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.family import MODELS
-from persuasion_lib.core.manifest import conditions, read_manifest
+from persuasion_lib.core.manifest import conditions, open_items, read_manifest, will_change
 from persuasion_lib.core.pipeline import STAGES, path_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    """Run one command; returns the exit status.
+
+    0 done, 1 failed or something is open, 2 wrong usage, 128 and a signal's number: stopped by it.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
+    with _signals() as came:
+        try:
+            return options.command(options)
+        except PersuasionError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            with suppress(OSError):     # the terminal may be what has gone
+                print("\nstopped. What was finished is saved; the same command goes on from "
+                      "there.", file=sys.stderr)
+            return 128 + (came[0] if came else signal.SIGINT)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The end of a session or a machine is like Ctrl-C; the list says which signal it was."""
+    came: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    names = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))
+    taken = [number for number in names if number and signal.getsignal(number) is signal.SIG_DFL
+             and threading.current_thread() is threading.main_thread()]     # not under nohup
+    for number in taken:
+        signal.signal(number, stop)
     try:
-        return options.command(options)
-    except PersuasionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nstopped. What was finished is saved; the same command goes on from there.",
-              file=sys.stderr)
-        return 130
+        yield came
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,13 +94,21 @@ def _run(options: argparse.Namespace) -> int:
     if not executed:
         print("Nothing changed: no notebook was executed.")
     print_summary(config)
-    return 0
+    stages = runner.chosen_stages(options.first, options.last, options.only)
+    left = [f"{stage.notebook}: {text}" for stage in stages
+            for text in open_items(read_manifest(config, stage.name) or {})]
+    if left:
+        print(f"\nopen: {'; '.join(left)}. The same command asks once more; the other stages used "
+              "what is there.", file=sys.stderr)
+    return 1 if left else 0
 
 
 def _status(options: argparse.Namespace) -> int:
-    found = conditions(load_config(options.profile, options.overrides))
+    config = load_config(options.profile, options.overrides)
+    found = conditions(config)
     for name, (condition, reasons) in found.items():
         print(f"{STAGES[name].notebook:15s} {condition:8s}{'; '.join(map(str, reasons))}")
+        runner.show_notes(config, STAGES[name])
     return 0
 
 
@@ -107,7 +144,8 @@ def print_summary(config: Config) -> None:
         if manifest:
             planned, done = (manifest["counts"].get(key) for key in ("planned", "done"))
             condition, reasons = states[name]
-            old = "" if condition == "done" else f"   OUT OF DATE: {reasons[0]}"
+            what = "OUT OF DATE" if will_change(states[name]) else "OPEN"
+            old = "" if condition == "done" else f"   {what}: {reasons[0]}"
             print(f"{STAGES[name].notebook:15s} planned {planned}, done {done}{old}")
     if manifests["analysis"] is None or not path_of(config, "analysis").exists():
         return

@@ -19,7 +19,7 @@ from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.data.untouched import check_untouched
 from persuasion_lib.demo.corpus import gold_utility
 from persuasion_lib.judging import roles
-from persuasion_lib.judging.ask import ask_all, check_unique
+from persuasion_lib.judging.ask import ask_for, check_unique, note_open
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.embed import embedding_plan
 from persuasion_lib.judging.plan import Plans, plan
@@ -111,16 +111,20 @@ def oracle_replies(run: StageRun, examples: Sequence[Example]) -> dict[str, str]
     if not run.config.oracle.generate:
         return {e.example_id: e.response for e in examples}
     judge = make_judge(run.config, "oracle")
-    questions = oracle_questions(_prompts(examples), judge)
-    return ask_all(questions, judge, log=run.path("oracle_judgments")).verdicts("text")
+    return ask_for(run, oracle_questions(_prompts(examples), judge), judge, log="oracle_judgments",
+                   lacking="test prompts have no oracle reply yet").verdicts("text")
 
 
 def rank_responses(run: StageRun, examples: Sequence[Example],
                    responses: Responses) -> dict[str, list[RankVerdict]]:
     """The judge's rankings, `evaluation.orders` per example; an unreadable reply is no ranking."""
     judge = make_judge(run.config, "evaluate")
-    return rank(_prompts(examples), _reply_texts(responses), judge,
-                log=run.path("rank_judgments"), **_rank_how(run))
+    verdicts = rank(_prompts(examples), _reply_texts(responses), judge,
+                    log=run.path("rank_judgments"), **_rank_how(run))
+    shown = sum(verdicts.values(), [])
+    note_open(run, "rankings are missing", [v.error for v in shown if v.error], asked=len(shown),
+              log="rank_judgments")
+    return verdicts
 
 
 def _prompts(examples: Sequence[Example]) -> dict[str, list[Message]]:
@@ -161,6 +165,8 @@ def judge_agreement(run: StageRun, labels: Labels) -> dict[str, Any]:
     judge = make_judge(run.config, "evaluate")
     outcome = label_pairs([h.pair for h in labels.human], judge, seed=run.config.seed,
                           log=run.path("human_pool_judgments"))
+    note_open(run, "pairs of the human_pool are not judged yet", outcome.errors.values(),
+              asked=outcome.planned, log="human_pool_judgments")
     judged = [parse_labeled(row) for row in outcome.rows()]
     return agreement.judge_against_annotator(judged, labels.human, seed=run.config.seed)
 
@@ -169,12 +175,9 @@ def find_tactics(run: StageRun, examples: Sequence[Example], responses: Response
                  labels: Labels) -> tactics.TacticsFound:
     """The manipulation tactics in every reply and in a sample of the labelled pairs."""
     judge = make_judge(run.config, "safety")
-    answers = ask_all(_tactics_questions(examples, responses, labels, judge), judge,
-                      log=run.path("tactics_judgments"))
-    if answers.errors:
-        run.warnings.append(f"{len(answers.errors)} replies could not be searched for tactics; "
-                            "they are missing, not clean.")
-    return answers.verdicts("tactics")
+    return ask_for(run, _tactics_questions(examples, responses, labels, judge), judge,
+                   log="tactics_judgments",
+                   lacking="replies are not searched for tactics yet").verdicts("tactics")
 
 
 def _tactics_questions(examples: Sequence[Example], responses: Responses, labels: Labels,

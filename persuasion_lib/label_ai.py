@@ -17,10 +17,10 @@ from persuasion_lib.core.pipeline import POOLS
 from persuasion_lib.core.records import Pair
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
+from persuasion_lib.judging.ask import kinds_of, note_open
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.plan import Plan, plan
 from persuasion_lib.judging.roles import make_judge
-from persuasion_lib.judging.rows import errors_path
 from persuasion_lib.judging.tasks.compare import LabelOutcome, label_pairs, pair_questions
 
 
@@ -69,10 +69,8 @@ def write_labels(run: StageRun, outcome: LabelOutcome, pool: str = "ai_pool") ->
     """Write a pool's labels in the order of the pool; unscored pairs are not in them."""
     files = POOLS[pool]
     write_jsonl(run.path(files.judged), outcome.rows())
-    if outcome.errors:
-        reasons = errors_path(run.path(files.judgments))
-        run.warnings.append(f"{len(outcome.errors)} pairs of the {pool} have no label; the reasons "
-                            f"are in {reasons}. Run again to ask them again.")
+    note_open(run, f"pairs of the {pool} have no label yet", outcome.errors.values(),
+              asked=outcome.planned, log=files.judgments)
     return run.path(files.judged)
 
 
@@ -97,8 +95,8 @@ def summary(outcome: LabelOutcome) -> pd.DataFrame:
 
 
 def _reasons(outcome: LabelOutcome) -> str:
-    kinds = Counter(reason.partition(":")[0] for reason in outcome.errors.values())
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    kinds = kinds_of(outcome.errors.values())
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
 
 
 def _share(part: int, whole: int) -> str:

@@ -113,15 +113,16 @@ class Config(Section):
         """The path that a setting such as `data.path` names; its content belongs to the run."""
         self.reads.files.add(key)
         section, _, name = key.partition(".")
-        return self._path(getattr(getattr(self, section), name), key)
+        return self.user_path(getattr(getattr(self, section), name), key)
 
     def named_files(self, key: str) -> dict[str, Path]:
         """The same for a setting that lists several, by what is written there."""
         self.reads.files.add(key)
         section, _, name = key.partition(".")
-        return {text: self._path(text, key) for text in getattr(getattr(self, section), name)}
+        return {text: self.user_path(text, key) for text in getattr(getattr(self, section), name)}
 
-    def _path(self, text: str, key: str) -> Path:
+    def user_path(self, text: str, key: str) -> Path:
+        """Where the path leads that somebody wrote as the setting `key`; nothing is recorded."""
         try:
             return self.root / Path(text).expanduser()
         except RuntimeError:

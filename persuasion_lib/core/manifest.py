@@ -34,7 +34,7 @@ class Reason:
     """Why a stage's result is not what a run now would give."""
 
     kind: Literal["missing", "format", "setting", "prompt", "file", "input", "output", "code",
-                  "before"]
+                  "before", "open"]
     text: str
 
     def __str__(self) -> str:
@@ -55,6 +55,22 @@ def read_manifest(config: Config, name: str) -> dict[str, Any] | None:
     stage = STAGES[name]
     path = manifest_path(config, stage)
     return read_json(path, made_by=f"{stage.notebook}.ipynb") if path.exists() else None
+
+
+def open_items(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What a stage asked for and did not get, such as "3 pairs have no label", and more of it."""
+    return {f"{found['count']} {what}": f"{found['count']} of {found['of']} {what} "
+            f"({_counted(found['why'])}; see {found['see']}). Run again to ask once more."
+            for what, found in manifest.get("open", {}).items()}
+
+
+def notes_of(manifest: Mapping[str, Any]) -> list[str]:
+    """All that a stage's last run has to say of itself: what is open, and its warnings, once."""
+    return list(dict.fromkeys([*open_items(manifest).values(), *manifest.get("warnings", ())]))
+
+
+def _counted(why: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in why.items())
 
 
 def what_was_read(config: Config) -> dict[str, Any]:
@@ -78,8 +94,8 @@ def _hash_of_named(config: Config, key: str) -> Any:
     """The content of the file or folder that a setting names; of a list, by what is written."""
     value = config.peek(key)
     if isinstance(value, list):
-        return {text: hash_if_there(config.root / Path(text).expanduser()) for text in value}
-    return hash_if_there(config.root / Path(value).expanduser()) if value else None
+        return {text: hash_if_there(config.user_path(text, key)) for text in value}
+    return hash_if_there(config.user_path(value, key)) if value else None
 
 
 def content_hash(path: Path) -> str:
@@ -155,6 +171,7 @@ def state(config: Config, name: str) -> State:
     reasons = [*changed_reads(config, manifest), *_changed_files(config, stage, manifest)]
     reasons += [Reason("code", f"code of {key} changed")
                 for key, _, _ in _differences(manifest["code"], code_of(config, stage))]
+    reasons += [Reason("open", text) for text in open_items(manifest)]
     return ("stale", reasons) if reasons else ("done", [])
 
 
@@ -181,17 +198,26 @@ def _changed_files(config: Config, stage: Stage, manifest: Mapping[str, Any]) ->
 
 
 def conditions(config: Config) -> dict[str, State]:
-    """`state` of every stage; one that is done is stale if a stage that it reads from is not."""
+    """`state` of every stage; one that is done is stale if a stage that it reads from is not.
+
+    What is open elsewhere makes no stage stale: it used what was there.
+    """
     found: dict[str, State] = {}
     for name, stage in STAGES.items():
         condition, reasons = state(config, name)
         makers = {maker_of(key) for key in inputs_of(config, stage)} - {None}
-        before = sorted(m.notebook for m in makers if found[m.name][0] != "done")
+        before = sorted(m.notebook for m in makers if will_change(found[m.name]))
         if condition == "done" and before:
             condition = "stale"
             reasons = [Reason("before", f"{', '.join(before)} will run again")]
         found[name] = condition, reasons
     return found
+
+
+def will_change(found: State) -> bool:
+    """Whether a stage is more than open: what was made of its results is out of date, too."""
+    condition, reasons = found
+    return condition != "done" and any(reason.kind != "open" for reason in reasons)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -152,7 +152,7 @@ _PLACES: dict[str, Callable[[Config], Path | str]] = {
         config.folder("models") / "checkpoints" / apart(config, STAGES["label_ai"])),
     "annotator": lambda config: config.label_human.annotator,
     # Its content is hashed as an input, not as a file that a setting names.
-    "given": lambda config: Path(config.analysis.input_file).expanduser(),
+    "given": lambda config: config.user_path(config.analysis.input_file, "analysis.input_file"),
     "test": lambda config: config.evaluation.test_file.replace(
         "{data}", str(config.folder("data"))),
 }
@@ -182,7 +182,7 @@ def read_file(config: Config, name: str) -> Any:
 def apart(config: Config, stage: Stage) -> str:
     """The folder below the results for what must not replace the project's own; "" for the own."""
     if stage.name == "analysis" and config.analysis.input_file:
-        given = (config.root / Path(config.analysis.input_file).expanduser()).resolve()
+        given = config.user_path(config.analysis.input_file, "analysis.input_file").resolve()
         return f"given/{given.stem}-{content_id(str(given), length=8)}"
     return "trial" if is_trial(config, stage) else ""
 

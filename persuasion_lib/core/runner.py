@@ -1,25 +1,19 @@
 """The headless run: seven notebooks, one process, each executed only if its result would change."""
 
-import json
-import os
 import re
-import shutil
-import signal
-import sys
-import tempfile
-import threading
+import textwrap
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError
-from persuasion_lib.core.manifest import state
+from persuasion_lib.core.kernel import Kernel
+from persuasion_lib.core.locks import StageLock
+from persuasion_lib.core.manifest import notes_of, read_manifest, state
 from persuasion_lib.core.pipeline import STAGES, Stage, path_of
 from persuasion_lib.core.progress import LINE_MARK, duration
 
-KERNEL = "persuasion"
 CELL_TIMEOUT_S = 12 * 3600      # a hang must end some day; no honest cell of ours takes half a day
 PARAMETERS = {"profile", "overrides"}
 
@@ -89,25 +83,34 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
     config = load_config(profile, overrides)
     stages = chosen_stages(first, last, only)
     executed = []
-    with _kernel(), _interrupts() as interrupted:
-        for stage in stages:
-            condition, reasons = state(config, stage.name)
-            if condition == "done" and not force:
-                print(f"{stage.notebook:15s} unchanged, not run", flush=True)
-                continue
-            if not executed:
-                check_parameters(config, stages)
-            why = "forced" if condition == "done" else "; ".join(map(str, reasons[:2]))
-            print(f"{stage.notebook:15s} running ({why})", flush=True)
-            began = time.monotonic()
-            try:
-                _execute(config, stage)
-            finally:
-                if interrupted:     # papermill may report Ctrl-C as an error of the cell
-                    raise KeyboardInterrupt
-            executed.append(stage.name)
-            print(f"{stage.notebook:15s} done in {duration(time.monotonic() - began)}", flush=True)
+    for stage in stages:
+        condition, reasons = state(config, stage.name)
+        if condition == "done" and not force:
+            print(f"{stage.notebook:15s} unchanged, not run", flush=True)
+            show_notes(config, stage)
+            continue
+        if not executed:
+            check_parameters(config, stages)
+        lock = StageLock(config, stage)
+        lock.take()             # or refuse here, before the other's notebook is overwritten
+        lock.give_back()        # the notebook's kernel holds it
+        why = "forced" if condition == "done" else "; ".join(map(str, reasons[:2]))
+        print(f"{stage.notebook:15s} running ({why})", flush=True)
+        began = time.monotonic()
+        _execute(config, stage)
+        executed.append(stage.name)
+        print(f"{stage.notebook:15s} done in {duration(time.monotonic() - began)}", flush=True)
+        show_notes(config, stage)
     return executed
+
+
+def show_notes(config: Config, stage: Stage) -> None:
+    """Print what the last run of a stage left open and warned of."""
+    for note in notes_of(read_manifest(config, stage.name) or {}):
+        # A note may quote names from elsewhere, which must not steer the terminal.
+        plain = "".join(c if c.isprintable() else " " for c in note)
+        print(textwrap.fill(plain, 100, initial_indent="    ! ", subsequent_indent="      ",
+                            break_long_words=False, break_on_hyphens=False), flush=True)
 
 
 def _execute(config: Config, stage: Stage) -> None:
@@ -115,12 +118,13 @@ def _execute(config: Config, stage: Stage) -> None:
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     output = path_of(config, "notebooks") / f"{stage.notebook}.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
+    kernel = Kernel()
     try:
-        papermill.execute_notebook(
-            str(_source(config, stage)), str(output), kernel_name=KERNEL, progress_bar=False,
+        kernel.drive(lambda: papermill.execute_notebook(
+            str(_source(config, stage)), str(output), progress_bar=False,
             parameters={"profile": config.profile, "overrides": list(config.overrides)},
             cwd=str(config.root / "notebooks"), execution_timeout=CELL_TIMEOUT_S,
-            stdout_file=_Terminal(), coalesce_streams=True)
+            stdout_file=_Terminal(), coalesce_streams=True, **kernel.arguments()))
     except papermill.PapermillExecutionError as error:
         known = re.match(r"\w*(Error|Input)$", error.ename) and error.evalue
         raise NotebookError(f"{stage.notebook}, cell {error.exec_count}: {error.ename}: "
@@ -137,46 +141,3 @@ def _execute(config: Config, stage: Stage) -> None:
 
 def _plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
-
-
-@contextmanager
-def _kernel() -> Iterator[None]:
-    """A private kernel spec for this very Python, whatever else is registered on the machine."""
-    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
-                     "--log-level=ERROR"],
-            "display_name": "persuasion", "language": "python",
-            "env": {"PERSUASION_BATCH": "1", "PYTHONUNBUFFERED": "1"}}
-    folder = Path(tempfile.mkdtemp(prefix="persuasion-kernel-"))
-    (folder / "kernels" / KERNEL).mkdir(parents=True)
-    (folder / "kernels" / KERNEL / "kernel.json").write_text(json.dumps(spec))
-    before = os.environ.get("JUPYTER_PATH")
-    os.environ["JUPYTER_PATH"] = f"{folder}{os.pathsep}{before}" if before else str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["JUPYTER_PATH"]
-        else:
-            os.environ["JUPYTER_PATH"] = before
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """A list that Ctrl-C makes non-empty, whatever the code that it interrupts makes of it."""
-    seen: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield seen      # only the main thread may set handlers
-        return
-
-    def note(number: int, frame: object) -> None:
-        seen.append(number)
-        before(number, frame)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGINT, before)
-

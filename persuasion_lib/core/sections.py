@@ -20,7 +20,7 @@ from persuasion_lib.core.family import MODELS
 
 Fraction = Field(ge=0, le=1)
 Positive = Field(gt=0)
-NotNegative = Annotated[float, Field(ge=0)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]      # with another, no budget holds
 # A setting that changes no outcome: where, how fast, for how much, watched by what.
 ASIDE = "changes no outcome"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")     # not tab and line feed
@@ -130,7 +130,7 @@ class LabelAI(Section):
 class Judging(Section):
     budget_usd: Annotated[float, ASIDE] = Positive
     prices_date: Annotated[str, ASIDE] = Field(pattern=r"^\d{4}-\d\d-\d\d$")
-    prices: Annotated[dict[str, tuple[NotNegative, NotNegative]], ASIDE]
+    prices: Annotated[dict[str, tuple[Price, Price]], ASIDE]
 
 
 class LabelHuman(Section):

@@ -1,6 +1,6 @@
 """A stage in progress: what it reads, what it warns of, and the manifest that it leaves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError, MissingInput, StaleInput
+from persuasion_lib.core.locks import StageLock
 from persuasion_lib.core.manifest import (
     FORMAT,
     code_of,
@@ -38,6 +39,7 @@ class StageRun:
     """A stage in progress: its settings, and the inputs it read, by content hash.
 
     `without` are outputs that it does not make this time, because the user has no use for them.
+    `open` is what it asked for and did not get, by what that is; see `note_open`.
     """
 
     stage: Stage
@@ -45,7 +47,9 @@ class StageRun:
     inputs: dict[str, str | None]
     warnings: list[str] = field(default_factory=list)
     without: set[str] = field(default_factory=set)
+    open: dict[str, dict[str, Any]] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    lock: StageLock | None = None
 
     def path(self, name: str) -> Path:
         """The absolute path of a file of the pipeline."""
@@ -70,6 +74,17 @@ class StageRun:
         if name not in self.stage.writes and name not in self.inputs:
             self.inputs[name] = hash_if_there(self.path(name))
 
+    def note_open(self, what: str, why: Mapping[str, int], *, of: int, see: Path) -> None:
+        """Record that some of `of` things stay open, so that the next run asks for them again.
+
+        `what` follows their number in a sentence ("pairs have no label yet"), `why` counts them by
+        reason, `see` is a file that says more.
+        """
+        self.open.pop(what, None)       # a cell that runs again has counted again
+        if why:
+            self.open[what] = {"count": sum(why.values()), "of": of, "why": dict(why),
+                               "see": str(see)}
+
     def finish(self, **counts: Any) -> dict[str, Any]:
         """Write the manifest; `counts` are what the stage did, with `planned` and `done`.
 
@@ -85,12 +100,15 @@ class StageRun:
             "format": FORMAT, "stage": self.stage.name, "profile": self.config.profile,
             "started": self.started.isoformat(timespec="seconds"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "counts": counts, "warnings": self.warnings, "inputs": self.inputs,
+            "counts": counts, "warnings": list(dict.fromkeys(self.warnings)), "open": self.open,
+            "inputs": self.inputs,
             "outputs": hashes(self.config, self.stage.writes), **what_was_read(self.config),
             "code": code_of(self.config, self.stage),
             "revision": revision(self.config.root), "versions": versions(),
         }
         write_json(manifest_path(self.config, self.stage), manifest)
+        if self.lock:
+            self.lock.give_back()
         return manifest
 
     def _repr_markdown_(self) -> str:
@@ -109,6 +127,7 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
         ConfigError: unknown stage, profile or setting.
         MissingInput: an input is missing; the message names the notebook that writes it.
         StaleInput: an input was made with other settings, or changed after it was made.
+        PersuasionError: another process is at this stage.
     """
     if name not in STAGES:
         raise ConfigError(f"no stage {name!r}. There are: {', '.join(STAGES)}.")
@@ -126,6 +145,8 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
                                f"(profile {profile}).")
         else:
             run.warnings.append(f"{key} is missing and left out; {made_by(key)} makes it.")
+    run.lock = StageLock(config, stage)
+    run.lock.take()
     run.inputs = hashes(config, inputs_of(config, stage))
     return run
 
@@ -141,10 +162,12 @@ def _check_origin(run: StageRun, key: str) -> None:
         run.warnings.append(f"{key} was not made by this project's notebooks; used as it is.")
         return
     reasons = [r for r in state(run.config, maker.name)[1] if r.kind != "output"]
-    changed = [r.text for r in reasons if r.kind != "code"]
+    changed = [r.text for r in reasons if r.kind not in ("code", "open")]
     if content_hash(path_of(run.config, key)) != manifest["outputs"].get(key):
         changed.append(f"{key} was changed after it was made")
     if changed:
         raise StaleInput(f"{path_of(run.config, key)} is not what {made_by(key)} would make now: "
                          f"{'; '.join(changed)}. Run that notebook again, or undo the change.")
-    run.warnings += [f"{maker.notebook} ran with other code: {r.text}." for r in reasons]
+    found = {"code": f"{maker.notebook} ran with other code", "open": f"{maker.notebook} is not "
+             "complete, and what is there is used"}
+    run.warnings += [f"{found[r.kind]}: {r.text}." for r in reasons]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import AppendLog, KeyedLog
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.questions import Question
@@ -65,3 +66,21 @@ def ask_all(asked: Mapping[N, Question], judge: Judge, *, log: Path,
     return Answers({name: found[key] for name, key in keys.items() if key in found},
                    {name: run.errors[key] for name, key in keys.items() if key not in found},
                    ledger, run.faults)
+
+
+def ask_for(run: StageRun, asked: Mapping[N, Question], judge: Judge, *, log: str,
+            lacking: str) -> Answers[N]:
+    """`ask_all` for a stage; what stays open is in its manifest as "3 " and `lacking`."""
+    answers = ask_all(asked, judge, log=run.path(log))
+    note_open(run, lacking, answers.errors.values(), asked=len(asked), log=log)
+    return answers
+
+
+def kinds_of(errors: Iterable[str]) -> dict[str, int]:
+    """Why questions have no answer, the most frequent reason first."""
+    return dict(Counter(reason.partition(":")[0] for reason in errors).most_common())
+
+
+def note_open(run: StageRun, what: str, errors: Iterable[str], *, asked: int, log: str) -> None:
+    """Record in a stage's manifest what has no answer; `log` names the file of the answers."""
+    run.note_open(what, kinds_of(errors), of=asked, see=errors_path(run.path(log)))

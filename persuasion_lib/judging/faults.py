@@ -7,6 +7,7 @@
     stop    no call can succeed: key, money, model, settings
 """
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -23,7 +24,10 @@ _HINTS = {401: "Check the API key.", 402: "Add credit to the account.",
 
 
 class Fault(Exception):
-    """A classified failure of one call; `unknown_cost`: it may have been paid for."""
+    """A classified failure of one call; `unknown_cost`: it may have been paid for.
+
+    `reply` is the text that came all the same.
+    """
 
     def __init__(self, kind: str, action: Action, message: str, *, wait_s: float | None = None,
                  unknown_cost: bool = False) -> None:
@@ -33,6 +37,7 @@ class Fault(Exception):
         self.message = scrub(message)
         self.wait_s = wait_s
         self.unknown_cost = unknown_cost
+        self.reply = ""
 
 
 def broken_reply(message: str) -> Fault:
@@ -73,9 +78,9 @@ def _http_fault(error: Any, status: int) -> Fault:
     if is_too_long:
         return Fault("too long", "item", message)
     if status == 429:
-        return _rate_limit(headers, message)
+        return _come_back("rate limit", headers, message)
     if status in (503, 529):
-        return Fault("overloaded", "pause", message, wait_s=retry_after(headers))
+        return _come_back("overloaded", headers, message)
     if status >= 500 or status in (408, 409):
         return Fault(f"status {status}", "retry", message, unknown_cost=True)
     return Fault(f"status {status}", "stop", f"{message}. {_HINTS.get(status, '')}".strip())
@@ -92,27 +97,29 @@ def _said(error: Any) -> str:
     return " ".join(str(w) for w in (*words, code) if w)[:200] or str(error)[:200]
 
 
-def _rate_limit(headers: Any, message: str) -> Fault:
+def _come_back(kind: str, headers: Any, message: str) -> Fault:
+    """The service is there and asks to be asked later."""
     wait_s = retry_after(headers)
-    if headers.get("x-should-retry") == "false":
-        return Fault("rate limit", "stop", f"{message}. The server asks not to try again.")
+    if kind == "rate limit" and headers.get("x-should-retry") == "false":
+        return Fault(kind, "stop", f"{message}. The server asks not to try again.")
     if wait_s is not None and wait_s > LONGEST_WAIT_S:
         at = datetime.now(UTC) + timedelta(seconds=min(wait_s, 10**9))
-        return Fault("rate limit", "stop", f"{message}. The server asks to wait "
+        return Fault(kind, "stop", f"{message}. The server asks to wait "
                      f"{wait_s:.0f} s: run again after {at:%Y-%m-%d %H:%M} UTC.")
-    return Fault("rate limit", "pause", message, wait_s=wait_s)
+    return Fault(kind, "pause", message, wait_s=wait_s)
 
 
 def retry_after(headers: Any) -> float | None:
-    """Seconds that a reply asks to wait, None where it does not say.
+    """Seconds that a reply asks to wait, None where it does not say or says no real time.
 
     A date is compared with the reply's own `date`, so a wrong clock here does not matter.
     """
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
-            return max(0.0, float(headers.get(name)) / unit)
+            seconds = float(headers.get(name)) / unit
         except (TypeError, ValueError):
             continue
+        return seconds if math.isfinite(seconds) and seconds > 0 else None
     try:
         until = parsedate_to_datetime(headers["retry-after"])
         now = parsedate_to_datetime(headers["date"]) if "date" in headers else datetime.now(UTC)

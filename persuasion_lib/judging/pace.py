@@ -1,7 +1,8 @@
 """How fast, for how much, and how long to wait after a failure: the same for all paid calls."""
 
+import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from persuasion_lib.core.errors import JudgingStopped, PersuasionError
@@ -15,6 +16,8 @@ BACKOFF_S = (0.5, 30.0)     # the first wait after a failure, doubled each time,
 ITEM_TRIES = 6              # failures of one question before it stays unscored
 OUTAGE = 5                  # failures in a row, over several questions, that make everybody wait
 BREAKER = 20                # failures in a row that stop the run
+LONGEST_OUTAGE_S = 1800.0   # of failures in a row, however long the service asks to wait
+LEAST_LIMITS = {"requests": 1.0, "input_tokens": 1000.0, "output_tokens": 1000.0}   # a minute
 
 
 def backoff_s(failures: int) -> float:
@@ -24,9 +27,14 @@ def backoff_s(failures: int) -> float:
     return min(longest, first * 2**doublings)
 
 
+def wait_s(fault: Fault, failures: int) -> float:
+    """Seconds that the service asks for, but no fewer than so many failures in a row suggest."""
+    return max(fault.wait_s or 0.0, backoff_s(failures))
+
+
 def wait(fault: Fault, failures: int) -> None:
-    """Wait as long as the service asks, else as long as so many failures suggest."""
-    time.sleep(backoff_s(failures) if fault.wait_s is None else fault.wait_s)
+    """Wait as long as `wait_s` says."""
+    time.sleep(wait_s(fault, failures))
 
 
 def patiently(call: Callable[[], T], what: str, *, tries: int = ITEM_TRIES) -> T:
@@ -83,6 +91,17 @@ class Pacer:
                 start = max(start, free)
         return start
 
+    def learn(self, limits: Mapping[str, float], own_requests: float | None) -> None:
+        """Take over what a reply says of the account, but never more than `own_requests`.
+
+        A limit that nobody can mean (0.000001, infinite) would stop the run or break it.
+        """
+        said = {name: limit for name, limit in limits.items()
+                if math.isfinite(limit) and limit >= LEAST_LIMITS[name]}
+        self.limits |= said
+        if said and own_requests:
+            self.limits["requests"] = min(own_requests, said.get("requests", own_requests))
+
     def pause(self, seconds: float) -> None:
         """Nobody starts a call for this long; then calls start evenly again."""
         self.resume_at = max(self.resume_at, time.monotonic() + seconds)
@@ -92,7 +111,7 @@ class Pacer:
         """Calls in flight that keep the pace at this latency (Little's law), with a reserve."""
         if "requests" not in self.limits:
             return 64
-        return max(2, min(256, int(self.limits["requests"] / 60 * latency_s * 1.2) + 2))
+        return 2 + int(min(254.0, self.limits["requests"] / 60 * latency_s * 1.2))
 
 
 class Budget:
@@ -137,7 +156,9 @@ class Failures:
 
     def __init__(self) -> None:
         self.count = 0
+        self.has_ended_before = False
         self._questions: set[str] = set()
+        self._began_at = 0.0
         self._last_seen_at = 0.0
 
     def add(self, key: str, sent_at: float) -> bool:
@@ -149,13 +170,15 @@ class Failures:
         self._questions.add(key)
         is_news = sent_at >= self._last_seen_at
         if is_news:
-            self.count += 1
             self._last_seen_at = time.monotonic()
+            self._began_at = self._began_at if self.count else self._last_seen_at
+            self.count += 1
         return is_news
 
     def end(self) -> None:
         """A reply has come: the service works."""
         self.count = 0
+        self.has_ended_before = True
         self._questions.clear()
 
     @property
@@ -165,7 +188,13 @@ class Failures:
         many_at_once = len(self._questions) >= 2 * OUTAGE
         return one_after_another or many_at_once
 
+    @property
+    def are_of_one_question(self) -> bool:
+        """Whether the service has answered others, so that it may be this question that fails."""
+        return self.has_ended_before and len(self._questions) == 1
+
     def are_hopeless(self, last: Fault) -> bool:
         """Whether to give up; a service that says how long to wait gets more patience."""
         most = BREAKER if last.wait_s is None else 3 * BREAKER
-        return self.count >= most and len(self._questions) > 1
+        lasts_s = self._last_seen_at - self._began_at
+        return self.count >= most or (self.count >= OUTAGE and lasts_s > LONGEST_OUTAGE_S)

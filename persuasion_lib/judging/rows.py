@@ -92,7 +92,8 @@ def judgment(judge: Judge, key: str, question: Question, reply: Reply,
 def failure(judge: Judge, key: str, question: Question, fault: Fault,
             paid: Paid) -> dict[str, Any]:
     """The row in `.errors` of a question without a verdict."""
-    return _row(judge, key, question, paid) | {"kind": fault.kind, "reason": fault.message}
+    return _row(judge, key, question, paid) | {
+        "kind": fault.kind, "reason": fault.message, "reply": fault.reply}
 
 
 def _row(judge: Judge, key: str, question: Question, paid: Paid) -> dict[str, Any]:

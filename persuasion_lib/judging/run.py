@@ -6,6 +6,7 @@ interrupt does not wait.
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -13,12 +14,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 
-from persuasion_lib.core.errors import JudgingStopped, PersuasionError
+from persuasion_lib.core.errors import JudgingStopped
 from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.store import AppendLog, KeyedLog
 from persuasion_lib.judging.clients import Judge, Reply, input_tokens
 from persuasion_lib.judging.faults import Fault, classify
-from persuasion_lib.judging.pace import ITEM_TRIES, Budget, Failures, Pacer, backoff_s
+from persuasion_lib.judging.pace import ITEM_TRIES, Budget, Failures, Pacer, backoff_s, wait_s
 from persuasion_lib.judging.questions import Question
 from persuasion_lib.judging.rows import Paid, failure, judgment
 
@@ -121,8 +122,9 @@ class Run:
                     self._tasks, return_when=asyncio.FIRST_COMPLETED)
                 self._tasks -= finished         # workers have added others meanwhile
                 for task in finished:
-                    if not task.cancelled():
-                        task.result()
+                    if not task.cancelled() and (error := task.exception()):
+                        self.crash = self.crash or error
+                        self._stop("a call crashed.")   # the others are paid and end first
         finally:
             await self.judge.close()
 
@@ -189,6 +191,7 @@ class Run:
         except Fault as fault:
             return fault
         sent_at = None
+        reply = None
         try:
             async with self._in_turn(question), asyncio.timeout(self.judge.timeout_s):
                 sent_at = time.monotonic()
@@ -201,7 +204,8 @@ class Run:
                 paid.add_lost(worst_usd)
             raise
         except Exception as error:
-            fault = classify(error)
+            fault = self._fault_of(error)
+            fault.reply = reply.text if reply else ""
             if sent_at and fault.unknown_cost:
                 paid.add_lost(worst_usd)
             if sent_at:
@@ -209,6 +213,14 @@ class Run:
             return fault
         finally:
             self.budget.settle(worst_usd, paid.at_most_usd - before_usd)
+
+    def _fault_of(self, error: Exception) -> Fault:
+        """`classify`; a bug of ours stops the run, which still saves what the others pay for."""
+        try:
+            return classify(error)
+        except Exception as bug:
+            self.crash = self.crash or bug
+            return Fault("crash", "stop", f"{type(bug).__name__}: {bug}", unknown_cost=True)
 
     @asynccontextmanager
     async def _in_turn(self, question: Question) -> AsyncIterator[None]:
@@ -227,17 +239,12 @@ class Run:
         """What a reply that arrived says about limits, latency and cost."""
         self.in_a_row.end()
         self._latency_s += 0.2 * (took_s - self._latency_s) if self._latency_s else took_s
-        self.pacer.limits |= reply.limits
-        own_limit = self.judge.requests_per_minute
-        if reply.limits and own_limit:
-            allowed = reply.limits.get("requests", own_limit)
-            self.pacer.limits["requests"] = min(own_limit, allowed)
-        if reply.input_tokens is None or reply.output_tokens is None:
+        self.pacer.learn(reply.limits, self.judge.requests_per_minute)
+        tokens = {"input_tokens": reply.input_tokens, "output_tokens": reply.output_tokens}
+        if not all(map(_is_count, tokens.values())):
             return paid.add_lost(worst_usd)
-        usd = self.judge.usd(reply.input_tokens, reply.output_tokens)
-        paid.add({"calls": 1, "usd": usd, "input_tokens": reply.input_tokens,
-                  "output_tokens": reply.output_tokens})
-        self._output_tokens += 0.1 * (reply.output_tokens - self._output_tokens)
+        paid.add({"calls": 1, "usd": self.judge.usd(*tokens.values()), **tokens})
+        self._output_tokens += 0.1 * (tokens["output_tokens"] - self._output_tokens)
 
     def _count_failure(self, key: str, sent_at: float, fault: Fault) -> None:
         """Count a failure in a row, and make everybody wait where that may help."""
@@ -245,12 +252,14 @@ class Run:
             return      # a reply that is refused or cannot be read says that the service works
         is_news = self.in_a_row.add(key, sent_at)
         if self.in_a_row.are_hopeless(fault):
+            if self.in_a_row.are_of_one_question:
+                fault.action = "item"
+                return
             self._stop(f"{self.in_a_row.count} calls in a row failed, the last one: "
                        f"{fault.message}.")
-        if fault.wait_s is not None:
-            self.pacer.pause(fault.wait_s)
-        elif is_news and (fault.action == "pause" or self.in_a_row.are_outage):
-            self.pacer.pause(backoff_s(self.in_a_row.count))
+        may_help = is_news and (fault.action == "pause" or self.in_a_row.are_outage)
+        if may_help or fault.wait_s is not None:
+            self.pacer.pause(wait_s(fault, self.in_a_row.count))
 
     async def _unscored(self, key: str, question: Question, fault: Fault, paid: Paid) -> None:
         """Log that a question has no verdict; the next run asks it again."""
@@ -273,7 +282,13 @@ class Run:
                 if own := [row for target, row in rows if target is log]:
                     log.extend(own)
             self._done += len(rows)
-        except PersuasionError as error:        # disk full: no further reply could be kept
+        except Exception as error:      # disk full, say: no further reply could be kept
             self.crash = self.crash or error
             self._stop("the judgments could not be saved.")
-        self._saved.set_result(None)
+        finally:
+            self._saved.set_result(None)
+
+
+def _is_count(value: Any) -> bool:
+    """Whether a server's number of tokens can be one: not NaN, negative or astronomic."""
+    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value < 1e9

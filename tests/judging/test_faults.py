@@ -14,11 +14,12 @@ import pytest
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, JudgingStopped
 from persuasion_lib.core.keys import api_key
+from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.judging import faults, pace
 from persuasion_lib.judging.faults import retry_after, scrub
 from persuasion_lib.judging.roles import make_judge
 from persuasion_lib.judging.rows import errors_path
-from persuasion_lib.judging.tasks.compare import LabelOutcome, label_pairs
+from persuasion_lib.judging.tasks.compare import Compare, LabelOutcome, label_pairs
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import MARKED_KEY, judge_at, pairs_of, right_labels
 
@@ -30,7 +31,8 @@ UNSCORED = {"refusal": "refusal: the judge refused: cyber", "max-tokens": "cut: 
 STOPS = {"401": "API key", "402": "credit", "403": "may not use", "404": "model name",
          "422": "unprocessable", "400-credit": "credit", "400-schema": "schema",
          "429-3600": "wait 3600 s: run again after", "429-never": "not to try again",
-         "429-spend": "spend_limit", "429-quota": "quota"}
+         "503-3600": "wait 3600 s: run again after", "429-spend": "spend_limit",
+         "429-quota": "quota"}
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +143,100 @@ def test_a_429_makes_all_workers_wait_and_is_no_failure_of_the_question(monkeypa
     assert outcome.done == 100
     assert resumed_at - times[30] > 1.0     # it was refused a little later, with "wait 1 s"
     assert sum(gap > 0.5 for gap in gaps[5:]) == 1
+
+
+@pytest.mark.parametrize("count", [1, 30])
+@pytest.mark.parametrize("fault", ["429-bare", "503", "529", "429-0", "429-nan", "429-inf",
+                                   "429-minus"])
+def test_an_outage_from_the_first_question_on_ends_after_20_calls(
+        fault, count, monkeypatch, tmp_path):
+    failed = pytest.raises(JudgingStopped, match="20 calls in a row failed")
+    with FakeServer(lambda *_: fault) as server, failed:
+        label(server, monkeypatch, tmp_path, count=count)
+    assert len(server.requests) == pace.BREAKER
+
+
+def test_a_service_that_says_how_long_to_wait_gets_three_times_the_patience():
+    failures = pace.Failures()
+    last = faults.Fault("rate limit", "pause", "slow down", wait_s=1.0)
+    for _ in range(59):
+        failures.add("the only question", pace.time.monotonic())
+    assert not failures.are_hopeless(last)
+    failures.add("the only question", pace.time.monotonic())
+    assert failures.are_hopeless(last)
+
+
+def test_one_question_that_is_always_put_off_stays_unscored(monkeypatch, tmp_path):
+    def poison(number: int, body: dict[str, Any]) -> str | None:
+        return "529" if "Post 7:" in str(body) else None
+
+    with FakeServer(poison) as server:
+        outcome = label(server, monkeypatch, tmp_path, count=30)
+    assert (outcome.done, list(outcome.errors)) == (29, ["pair-7"])
+
+
+def test_an_outage_ends_by_time_as_well():
+    failures = pace.Failures()
+    last = faults.Fault("rate limit", "pause", "slow down", wait_s=100.0)
+    for _ in range(5):
+        failures.add("the only question", pace.time.monotonic())
+    assert not failures.are_hopeless(last)
+    failures._began_at -= 1801
+    assert failures.are_hopeless(last)
+
+
+def test_no_wait_is_shorter_than_the_failures_before_it_suggest(monkeypatch):
+    monkeypatch.setattr(pace, "BACKOFF_S", (0.5, 30.0))
+    soon = faults.Fault("rate limit", "pause", "slow down", wait_s=0.001)
+    late = faults.Fault("rate limit", "pause", "slow down", wait_s=9.0)
+    assert [pace.wait_s(soon, n) for n in (1, 2, 3, 20)] == [0.5, 1.0, 2.0, 30.0]
+    assert pace.wait_s(late, 1) == 9.0
+
+
+@pytest.mark.parametrize("limit", ["inf", "nan", "-5", "0", "0.000001", "many", "1e400"])
+def test_a_limit_that_nobody_can_mean_is_ignored(limit, monkeypatch, tmp_path):
+    names = ("anthropic-ratelimit-requests-limit", "anthropic-ratelimit-input-tokens-limit")
+    with FakeServer(headers=dict.fromkeys(names, limit)) as server:
+        assert label(server, monkeypatch, tmp_path, count=5).done == 5
+    assert len(server.requests) == 5
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "openai"])
+@pytest.mark.parametrize("tokens", [float("nan"), float("inf"), -1e9, 1e12])
+def test_an_absurd_usage_is_an_unknown_cost_and_the_label_is_kept(
+        tokens, provider, monkeypatch, tmp_path):
+    with FakeServer(tokens=tokens) as server:
+        outcome = label(server, monkeypatch, tmp_path, count=3, provider=provider)
+    assert (outcome.done, len(server.requests)) == (3, 3)
+    assert outcome.ledger.usd == 0.0 and outcome.ledger.unknown_usd > 0.02
+
+
+def test_a_bug_of_ours_ends_the_run_with_its_message_and_the_reply_is_on_disk(
+        monkeypatch, tmp_path):
+    def broken(self: Compare, reply: str) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(Compare, "read", broken)
+    with FakeServer() as server, pytest.raises(KeyError, match="a bug"):
+        label(server, monkeypatch, tmp_path, count=9)
+    row, = error_rows(tmp_path)
+    assert (row["kind"], row["calls"]) == ("crash", 2) and "The longer one." in row["reply"]
+
+
+def test_a_bug_while_saving_ends_the_run_with_its_message(monkeypatch, tmp_path):
+    def broken(*_: Any) -> None:
+        raise ValueError("not JSON")
+
+    monkeypatch.setattr(KeyedLog, "extend", broken)
+    with FakeServer() as server, pytest.raises(ValueError, match="not JSON"):
+        label(server, monkeypatch, tmp_path, count=9)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("price", ["[.nan, 1]", "[1, .inf]", "[-1, 1]"])
+def test_a_price_that_is_no_amount_of_money_is_refused_with_its_key(price, project):
+    with pytest.raises(ConfigError, match=r"setting judging.prices.m\.[01]"):
+        load_config("demo", [f"judging.prices={{m: {price}}}"])
 
 
 @pytest.mark.parametrize("key", ["", "short", "YOUR_CLAUDE_API_KEY_HERE", "sk-proj-" + "a" * 20,

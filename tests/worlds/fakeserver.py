@@ -49,6 +49,11 @@ STATUS: dict[str, tuple[int, str, str, dict[str, str]]] = {
     "429-never": (429, "rate_limit_error", "no", {"x-should-retry": "false"}),
     "429-spend": (429, "rate_limit_error", "enforced_spend_limit_reached", {}),
     "429-quota": (429, "insufficient_quota", "You exceeded your current quota", {}),
+    "429-0": (429, "rate_limit_error", "slow down", {"retry-after": "0"}),
+    "429-nan": (429, "rate_limit_error", "slow down", {"retry-after": "nan"}),
+    "429-inf": (429, "rate_limit_error", "slow down", {"retry-after": "inf"}),
+    "429-minus": (429, "rate_limit_error", "slow down", {"retry-after": "-5"}),
+    "503-3600": (503, "api_error", "unavailable", {"retry-after": "3600"}),
     "500": (500, "api_error", "internal", {}),
     "503": (503, "api_error", "unavailable", {}),
     "529": (529, "overloaded_error", "overloaded", {}),
@@ -96,14 +101,16 @@ class FakeServer:
         latency_s: time before every reply.
         per_minute: answer 429 above this rate (a bucket of one second).
         reply: what to say instead of `verdict_for`.
+        tokens: how many the prompt had, instead of the truth.
     """
 
     def __init__(self, faults: Faults = (), *, latency_s: float = 0.0,
                  per_minute: float | None = None, headers: dict[str, str] | None = None,
                  reply: Callable[[str], str] = verdict_for, batch_polls: int = 1,
-                 port: int = 0) -> None:
+                 port: int = 0, tokens: Any = None) -> None:
         self.faults, self.latency_s, self.reply = faults, latency_s, reply
         self.per_minute, self.headers = per_minute, headers or {}
+        self.tokens = tokens
         self.requests: list[dict[str, Any]] = []
         self.keys: set[str] = set()
         self.billed, self.refused, self.batch_polls = 0, 0, batch_polls
@@ -251,14 +258,14 @@ class FakeServer:
         text = "\ud800 " + text if fault == "surrogate" else text
         stop = {"refusal": "refusal", "max-tokens": "max_tokens",
                 "thinking-only": "max_tokens"}.get(fault or "", "end_turn")
-        tokens = len(prompt) // 4 + 100
+        tokens = len(prompt) // 4 + 100 if self.tokens is None else self.tokens
         if kind == "openai":
             reason = {"max_tokens": "length", "refusal": "content_filter"}.get(stop, "stop")
             reply = {"id": "c1", "object": "chat.completion", "created": 0, "model": body["model"],
                      "choices": [{"index": 0, "finish_reason": reason,
                                   "message": {"role": "assistant", "content": text}}],
                      "usage": {"prompt_tokens": tokens, "completion_tokens": 40,
-                               "total_tokens": tokens + 40}}
+                               "total_tokens": 40}}
         else:
             block = {"type": "text", "text": text}
             if fault == "thinking-only":
