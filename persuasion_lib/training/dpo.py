@@ -50,7 +50,7 @@ class PreferenceTrainer(DPOTrainer):
         self.watched = watched
         super().__init__(**arguments)
         if config.dpo.engine == "shared_prefix":
-            share_prefixes(self.model.get_base_model())
+            share_prefixes(self.model.get_base_model(), config.dpo.max_length)
             self.reference = ReferenceCache(config)
             # After trl's start: its own cache is keyed on the random start of the adapter as well.
             self.precompute_ref_logps = True
