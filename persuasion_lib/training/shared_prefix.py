@@ -32,7 +32,7 @@ HEAD_ROWS = 256     # rows of logits at a time: 78 MB in bfloat16 with Qwen's vo
 BLOCK_ROWS = 128    # queries at a time in attention on a CPU
 IGNORED = -100      # a label that is no target
 # Of an example's mean log-probability, between this engine and the plain model.
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 4e-2}       # seen: 4e-6, 6e-3
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,12 @@ GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
 FIT = [("Llama", SHARED_KEYS), ("Mistral", SHARED_KEYS), ("Phi3", SHARED_KEYS), ("Olmo2", {}),
        ("Granite", {"logits_scaling": 8.0, "attention_multiplier": 0.3}),
        ("Cohere", {"logit_scale": 0.0625}), ("Gemma", {**SHARED_KEYS, "head_dim": 8}),
-       ("Gemma3Text", {**SHARED_KEYS, "head_dim": 8}), ("Starcoder2", {}), ("GPTNeoX", {}), ("GPT2", GPT2),
+       ("Gemma3Text", {**SHARED_KEYS, "head_dim": 8}), ("Starcoder2", {}), ("GPTNeoX", {}),
+       ("GPT2", GPT2),
        ("OPT", {"ffn_dim": 64, "word_embed_proj_dim": 32, "init_std": 0.2}),
        ("Qwen2", SHARED_KEYS), ("Qwen3", SHARED_KEYS), ("SmolLM3", SHARED_KEYS),
-       ("Qwen2Moe", EXPERTS), ("Mixtral", EXPERTS), ("Mistral", {**SHARED_KEYS, "sliding_window": LONGEST})]
+       ("Qwen2Moe", EXPERTS), ("Mixtral", EXPERTS),
+       ("Mistral", {**SHARED_KEYS, "sliding_window": LONGEST})]
 REFUSED = [
     ("Mistral", {"sliding_window": LONGEST - 1}, "its attention sees 63 tokens"),
     ("Gemma2", {"head_dim": 8}, "its logits are capped"),
