@@ -71,6 +71,15 @@ class PreferenceTrainer(DPOTrainer):
             found += zip(*(values.tolist() for values in pair), strict=True)
         return found
 
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *arguments: Any,
+                        **options: Any) -> Any:
+        """Metrics once for each pair: trl averages over batches, of which the last is smaller."""
+        result = super().prediction_step(model, inputs, *arguments, **options)
+        pairs = len(inputs["input_ids"]) // 2
+        for values in self._metrics["eval"].values():
+            values += values[-1:] * (pairs - 1)
+        return result
+
     def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
         """trl's metrics, then the drift of sampled replies as a log entry of its own."""
         metrics = super().evaluate(*arguments, **options)
@@ -104,7 +113,6 @@ def train_preferences(config: Config, name: str, train: Sequence[LabeledPair],
             raise DataError(f"{name} has {len(train)} training and {len(val)} validation pairs; "
                             "it needs some of both. Label more pairs.")
         trainer = preference_trainer(config, name, train, val, fingerprint)
-        # One batch: trl averages over batches, which weighs an uneven last one wrongly.
         with before_training(trainer):
             self_test = check_step_zero(config, name, trainer,
                                         train[:config.dpo.per_device_train_batch_size])
