@@ -126,7 +126,7 @@ def _trainer(kind: str) -> Any:
         peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear",
                                task_type="CAUSAL_LM"))
     if kind == "shared":
-        share_prefixes(trainer.model.get_base_model())
+        share_prefixes(trainer.model.get_base_model(), arguments.max_length)
     trainer.precompute_ref_logps = kind != "earlier"
     trainer.train_dataset = Dataset.from_list(_rows())
     return trainer

@@ -79,6 +79,7 @@ def load_tokenizer(config: Config) -> Tokenizer:
     if tokenizer.chat_template is None:
         raise LineageError(f"{config.model.base} has no chat template, so it is no instruct model. "
                            "Choose one that has, for example Qwen/Qwen2.5-0.5B-Instruct.")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token    # Llama 3 has none
     return tokenizer
 
 
@@ -86,6 +87,16 @@ def special_tokens(tokenizer: Tokenizer) -> list[str]:
     """What the tokenizer reads as control tokens wherever it stands in a text."""
     added = tokenizer.added_tokens_decoder.values()
     return sorted({*tokenizer.all_special_tokens, *(str(t) for t in added if t.special)})
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: Tokenizer) -> list[int]:
+    """The ids that end a reply: the tokenizer's, and those that the model's folder adds.
+
+    Gemma closes a turn with a token that only its generation settings name; Llama 3 has three.
+    """
+    given = model.generation_config.eos_token_id
+    named = given if isinstance(given, list) else [given]
+    return sorted({tokenizer.eos_token_id, *named} - {None})
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: Sequence[Message]) -> list[int]:

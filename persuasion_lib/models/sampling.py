@@ -19,7 +19,7 @@ from transformers import (
 from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.records import Message, content_id
 from persuasion_lib.core.store import KeyedLog
-from persuasion_lib.models.loading import Tokenizer, prompt_ids
+from persuasion_lib.models.loading import Tokenizer, end_tokens, prompt_ids
 
 LIKELIEST = 1024        # tokens among which the nucleus is looked for first
 DROP_EVERY = 32         # tokens after which replies that have ended leave the batch
@@ -118,25 +118,27 @@ def sample_batch(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequenc
     ids, mask, cache = _prefill(model, tokenizer, requests)
     length = ids.shape[1]
     cap = settings.max_new_tokens
+    ends = end_tokens(model, tokenizer)
     uniforms = _uniforms(requests, seed, cap).to(model.device)
     replies: list[list[int]] = [[] for _ in requests]
     rows = torch.arange(len(requests), device=model.device)     # those that are still at work
     while len(rows) and ids.shape[1] - length < cap:
         options = GenerationConfig(
             do_sample=False, max_new_tokens=min(DROP_EVERY, cap + length - ids.shape[1]),
-            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+            eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
         ids = model.generate(
             input_ids=ids, attention_mask=mask, past_key_values=cache, generation_config=options,
             logits_processor=_processors(settings, uniforms[rows], length))
         for row, tokens in zip(rows.tolist(), ids[:, length:].tolist(), strict=True):
             replies[row] = tokens
-        going = (ids[:, length:] != tokenizer.eos_token_id).all(1).nonzero()[:, 0]
+        has_ended = torch.isin(ids[:, length:], ids.new_tensor(ends)).any(1)
+        going = has_ended.logical_not().nonzero()[:, 0]
         mask = torch.nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)
         rows = rows[going]
         ids = ids[going]
         mask = mask[going]
         cache.batch_select_indices(going)
-    return [_generation(tokenizer, row) for row in replies]
+    return [_generation(tokenizer, row, ends) for row in replies]
 
 
 def _prefill(model: PreTrainedModel, tokenizer: Tokenizer,
@@ -163,10 +165,10 @@ def _prefill(model: PreTrainedModel, tokenizer: Tokenizer,
     return ids[owner], mask[owner], cache
 
 
-def _generation(tokenizer: Tokenizer, ids: list[int]) -> Generation:
-    finish = "stop" if tokenizer.eos_token_id in ids else "length"
-    if finish == "stop":
-        ids = ids[:ids.index(tokenizer.eos_token_id)]
+def _generation(tokenizer: Tokenizer, ids: list[int], ends: list[int]) -> Generation:
+    length = next((at for at, token in enumerate(ids) if token in ends), None)
+    finish = "length" if length is None else "stop"
+    ids = ids[:length]
     return Generation(tokenizer.decode(ids, skip_special_tokens=True).strip(), finish, len(ids))
 
 

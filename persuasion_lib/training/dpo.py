@@ -50,7 +50,7 @@ class PreferenceTrainer(DPOTrainer):
         self.watched = watched
         super().__init__(**arguments)
         if config.dpo.engine == "shared_prefix":
-            share_prefixes(self.model.get_base_model())
+            share_prefixes(self.model.get_base_model(), config.dpo.max_length)
             self.reference = ReferenceCache(config)
             # After trl's start: its own cache is keyed on the random start of the adapter as well.
             self.precompute_ref_logps = True
@@ -70,6 +70,15 @@ class PreferenceTrainer(DPOTrainer):
                 self.model, batch))
             found += zip(*(values.tolist() for values in pair), strict=True)
         return found
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *arguments: Any,
+                        **options: Any) -> Any:
+        """Metrics once for each pair: trl averages over batches, of which the last is smaller."""
+        result = super().prediction_step(model, inputs, *arguments, **options)
+        pairs = len(inputs["input_ids"]) // 2
+        for values in self._metrics["eval"].values():
+            values += values[-1:] * (pairs - 1)
+        return result
 
     def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
         """trl's metrics, then the drift of sampled replies as a log entry of its own."""
@@ -104,7 +113,6 @@ def train_preferences(config: Config, name: str, train: Sequence[LabeledPair],
             raise DataError(f"{name} has {len(train)} training and {len(val)} validation pairs; "
                             "it needs some of both. Label more pairs.")
         trainer = preference_trainer(config, name, train, val, fingerprint)
-        # One batch: trl averages over batches, which weighs an uneven last one wrongly.
         with before_training(trainer):
             self_test = check_step_zero(config, name, trainer,
                                         train[:config.dpo.per_device_train_batch_size])

@@ -12,7 +12,7 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import SelfTestError
 from persuasion_lib.core.records import Example, example_row
 from persuasion_lib.models.lineage import fingerprint_of, is_current
-from persuasion_lib.models.loading import Tokenizer, load_base, load_tokenizer
+from persuasion_lib.models.loading import Tokenizer, end_tokens, load_base, load_tokenizer
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.launch import launch_if_asked
 from persuasion_lib.training.loop import (
@@ -44,7 +44,8 @@ def train_sft(config: Config, train: Sequence[Example], val: Sequence[Example]) 
                 config, config.sft, config.sft, len(train),
                 scratch_folder(config, "sft", fingerprint))))
         trainer.remove_callback(PrinterCallback)
-        check_sft_batch(next(iter(trainer.get_train_dataloader())), tokenizer)
+        check_sft_batch(next(iter(trainer.get_train_dataloader())), tokenizer,
+                        end_tokens(trainer.model, tokenizer))
         fit(trainer, "SFT")
         save(config, "sft", trainer, fingerprint)
     return training_curve(config, "sft")
@@ -57,21 +58,23 @@ def sft_rows(examples: Sequence[Example]) -> Dataset:
         for e in examples])
 
 
-def check_sft_batch(batch: dict[str, torch.Tensor], tokenizer: Tokenizer) -> None:
+def check_sft_batch(batch: dict[str, torch.Tensor], tokenizer: Tokenizer,
+                    end_ids: Sequence[int]) -> None:
     """Refuse a batch whose targets are not one reply and one end of turn per row.
 
     Raises:
         SelfTestError: a prompt token is a target, or the number of end tokens is not one.
     """
     start = tokenizer.apply_chat_template(
-        [{"role": "user", "content": ""}], add_generation_prompt=True, tokenize=False)
-    opening = start[start.rindex("\n", 0, len(start) - 1) + 1:]
+        [{"role": "user", "content": "@@"}], add_generation_prompt=True, tokenize=False)
+    opening = start.rpartition("@@")[2].strip()     # what stands between a message and the reply
     for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
         target = labels[labels != -100].tolist()
         before = ids[:(labels != -100).nonzero()[0, 0]].tolist()
-        ends = target.count(tokenizer.eos_token_id)
-        if ends != 1 or not tokenizer.decode(before).endswith(opening):
+        ends = sum(token in end_ids for token in target)
+        if ends != 1 or not tokenizer.decode(before).strip().endswith(opening):
             raise SelfTestError(
                 f"an SFT row would teach {tokenizer.decode(target)!r:.200} with {ends} end tokens "
                 f"after {tokenizer.decode(before[-12:])!r}; it must be the reply and one "
-                f"{tokenizer.eos_token}. The chat template of the model may not close a turn.")
+                f"of {tokenizer.convert_ids_to_tokens(end_ids)}. The chat template of the model "
+                "may not close a turn.")

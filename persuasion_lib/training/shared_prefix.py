@@ -7,8 +7,8 @@ itself, never the other reply (the layout is described in arXiv 2410.20305). The
 positions that predict a completion token alone, and stores no logits. trl gets what it got
 before, so its losses, metrics and evaluation stay as they are; loss and gradients are equal.
 
-It rests on how trl 1.16 calls the model (`fused_lm_head=True`); pyproject allows that version
-alone, and `dpo.engine: trl` is the stock path, against which the tests compare.
+It rests on how trl 1.16 calls the model (`fused_lm_head=True`); pyproject allows trl 1.16 alone.
+`dpo.engine: trl` is the stock path, against which the tests compare.
 """
 
 import functools
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch.nn.attention.bias import causal_lower_right
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -31,6 +31,8 @@ NAME = "shared_prefix"
 HEAD_ROWS = 256     # rows of logits at a time: 78 MB in bfloat16 with Qwen's vocabulary
 BLOCK_ROWS = 128    # queries at a time in attention on a CPU
 IGNORED = -100      # a label that is no target
+# Of an example's mean log-probability, between this engine and the plain model.
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 4e-2}       # seen: 4e-6, 6e-3
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _blockwise(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
         mask = query.new_full((rows, last), -torch.inf).triu(last - rows + 1).repeat(heads, 1)
         scores = torch.baddbmm(mask, block.reshape(shared, heads * rows, size),
                                key[0, :, :last].transpose(1, 2), alpha=scaling or size ** -.5)
-        found.append((scores.softmax(-1) @ value[0, :, :last]).view(1, -1, rows, size))
+        found.append((scores.softmax(-1) @ value[0, :, :last]).view(1, -1, rows, value.shape[3]))
     return torch.cat(found, 2)
 
 
@@ -184,21 +186,20 @@ def _softmax_(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor
     return target - total.log(), entropy, mean, target >= 0
 
 
-def share_prefixes(model: PreTrainedModel) -> None:
+def share_prefixes(model: PreTrainedModel, longest: int) -> None:
     """Make a model that trl's DPOTrainer has prepared compute each prompt of a pair once.
 
-    Only the call that trl makes for log-probabilities changes; generation stays as it is.
+    Only the call that trl makes for log-probabilities changes; generation stays as it is. No
+    prompt with one of its replies may be longer than `longest` tokens.
 
     Raises:
-        ConfigError: the architecture has attention that this layout cannot express, or its head
-            is trained.
+        ConfigError: the architecture has attention or a head that this engine cannot express,
+            known from its settings or found by computing an example in both ways.
     """
-    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
-    head = model.get_output_embeddings()
-    if not model._supports_attention_backend or kinds != {"full_attention"} or (
-            head.bias is not None or head.weight.requires_grad):
-        raise ConfigError(f"dpo.engine shared_prefix does not fit {type(model).__name__} (layers: "
-                          f"{', '.join(sorted(kinds))}). Set dpo.engine=trl.")
+    if reasons := _misfits(model, longest):
+        raise _does_not_fit(model, *reasons)
+    example = _example(model)
+    plain = _plain_log_probs(model, **example)
     AttentionInterface.register(NAME, _attend)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
@@ -214,6 +215,53 @@ def share_prefixes(model: PreTrainedModel) -> None:
         return stock(input_ids, attention_mask=attention_mask, labels=labels, **kwargs)
 
     model.forward = types.MethodType(forward, model)
+    with torch.no_grad():
+        error = (_log_probs(model, **example).log_probs - plain).abs().mean()
+    if not error <= TOLERANCE[model.dtype] * plain.abs().mean():    # a NaN is no fit
+        raise _does_not_fit(model, f"log-probabilities differ by {error:.2g} nats a token from "
+                                   "those of the plain model")
+
+
+def _misfits(model: PreTrainedModel, longest: int) -> list[str]:
+    """What the settings of a model have that this layout or `CompletionHead` cannot express."""
+    config = model.config.get_text_config()
+    head = model.get_output_embeddings()
+    window = getattr(config, "sliding_window", None) or longest
+    # A window over all that there is to see is full attention.
+    kinds = {*(getattr(config, "layer_types", None) or [])} - {"full_attention",
+                                                               "sliding_attention"}
+    holds = {
+        "its attention cannot be replaced": not model._supports_attention_backend,
+        f"it has layers of {', '.join(sorted(kinds))}": kinds,
+        f"its attention sees {window} tokens of dpo.max_length={longest}": window < longest,
+        "its head has a bias": getattr(head, "bias", None) is not None,
+        "its head is trained": head.weight.requires_grad,
+        "its logits are capped": getattr(config, "final_logit_softcapping", None),
+        "its loss has a part for routers": getattr(config, "output_router_logits", False)}
+    return [reason for reason, found in holds.items() if found]
+
+
+def _does_not_fit(model: PreTrainedModel, *reasons: str) -> ConfigError:
+    return ConfigError(f"dpo.engine shared_prefix does not fit {type(model).__name__}: "
+                       f"{'; '.join(reasons)}. Set dpo.engine=trl.")
+
+
+def _example(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """One pair of random tokens, a prompt of 8 with replies of 24, as a model takes a batch."""
+    ids = torch.randint(model.config.get_text_config().vocab_size, (2, 32),
+                        generator=torch.Generator().manual_seed(0)).to(model.device)
+    ids[1, :8] = ids[0, :8]
+    labels = ids.clone()
+    labels[:, :8] = IGNORED
+    return {"input_ids": ids, "labels": labels}
+
+
+@torch.no_grad()
+def _plain_log_probs(model: PreTrainedModel, input_ids: torch.Tensor,
+                     labels: torch.Tensor) -> torch.Tensor:
+    """Of every target by the model's own attention and head, (rows, length - 1)."""
+    logits = model(input_ids=input_ids).logits[:, :-1].float()
+    return -cross_entropy(logits.mT, labels[:, 1:], ignore_index=IGNORED, reduction="none")
 
 
 def _log_probs(model: PreTrainedModel, input_ids: torch.Tensor,
@@ -222,10 +270,19 @@ def _log_probs(model: PreTrainedModel, input_ids: torch.Tensor,
     is_target = labels[:, 1:] != IGNORED
     hidden = model.base_model(
         input_ids=layout.tokens, position_ids=layout.positions, use_cache=False,
-        attention_mask={"full_attention": None}, parts=layout.parts).last_hidden_state[0]
-    found = CompletionHead.apply(hidden[layout.predicting], model.get_output_embeddings().weight,
-                                 labels[:, 1:][is_target])
+        # Of four axes, so that it is passed on as it is; `_attend` does not look at it.
+        attention_mask=torch.zeros(1, 1, 1, 1, dtype=model.dtype, device=model.device),
+        parts=layout.parts).last_hidden_state[0, layout.predicting]
+    found = CompletionHead.apply(hidden * _logit_scale(model),
+                                 model.get_output_embeddings().weight, labels[:, 1:][is_target])
     log_probs, entropy, mean_logits, is_top1 = (
         x.new_zeros(is_target.shape).masked_scatter(is_target, x) for x in found)
     return FusedCausalLMOutput(loss=-found[0].mean(), log_probs=log_probs, entropy=entropy,
                                mean_logits=mean_logits, is_top1=is_top1, label_mask=is_target)
+
+
+def _logit_scale(model: PreTrainedModel) -> float:
+    """By what a model multiplies its logits: Cohere's name for it, or Granite's, who divides."""
+    config = model.config.get_text_config()
+    divisor = getattr(config, "logits_scaling", None) or 1.0
+    return getattr(config, "logit_scale", None) or 1 / divisor

@@ -70,6 +70,40 @@ def test_a_policy_that_already_moved_is_stopped(config, trainer):
         preferences.check_step_zero(config, "rlhf", trainer, pairs(config, "rlhf_train")[:16])
 
 
+def test_validation_metrics_are_means_over_pairs_not_over_batches(monkeypatch):
+    """3 of 4 pairs are right in the first batch, 1 of 2 in the second: 4 of 6, not .625."""
+    trainer = preferences.PreferenceTrainer.__new__(preferences.PreferenceTrainer)
+    trainer._metrics = {"eval": {"rewards/accuracies": []}}
+    shares = iter([3 / 4, 1 / 2])
+
+    def as_trl_does(self, model, inputs):
+        self._metrics["eval"]["rewards/accuracies"].append(next(shares))
+
+    monkeypatch.setattr(preferences.DPOTrainer, "prediction_step", as_trl_does)
+    for pairs_in_batch in (4, 2):
+        trainer.prediction_step(None, {"input_ids": [[1]] * 2 * pairs_in_batch})
+    seen = trainer._metrics["eval"]["rewards/accuracies"]
+    assert sum(seen) / len(seen) == pytest.approx(4 / 6)
+
+
+def test_validation_is_the_same_in_even_and_in_uneven_batches(config, trainer):
+    val = preferences.preference_rows(pairs(config, "rlhf_train")[:5])
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, weights in trainer.model.named_parameters():
+            if "lora_B" in name:        # or every loss would be ln 2
+                weights.normal_(std=0.05)
+    found = []
+    for size in (5, 2):
+        trainer.args.per_device_eval_batch_size = size
+        trainer.state.log_history.clear()
+        trainer.evaluate(val)
+        found.append(next(log for log in trainer.state.log_history if "eval_loss" in log))
+    assert abs(found[0]["eval_loss"] - math.log(2)) > 1e-3
+    for metric in ("eval_loss", "eval_logps/chosen", "eval_rewards/margins"):
+        assert found[0][metric] == pytest.approx(found[1][metric], rel=1e-5)
+
+
 def test_a_dpo_batch_is_prompt_then_one_reply_with_one_end_token(config, trainer):
     tokenizer = load_tokenizer(config)
     batch = next(iter(trainer.get_train_dataloader()))

@@ -32,7 +32,7 @@ def sft_batch(config, rows):
 def test_an_sft_batch_teaches_the_reply_and_one_end_token_and_no_prompt(config):
     rows = read_jsonl(path_of(config, "sft_train"), parse_example, made_by="00")[:8]
     batch, tokenizer = sft_batch(config, rows)
-    sft.check_sft_batch(batch, tokenizer)
+    sft.check_sft_batch(batch, tokenizer, [tokenizer.eos_token_id])
     taught = {tokenizer.decode(labels[labels != -100]) for labels in batch["labels"]}
     assert taught == {f"{row.response}<|im_end|>\n" for row in rows}
 
@@ -42,10 +42,10 @@ def test_an_unmasked_prompt_and_a_missing_end_token_are_refused(config):
     batch, tokenizer = sft_batch(config, rows)
     unmasked = {**batch, "labels": batch["input_ids"].clone()}
     with pytest.raises(SelfTestError, match="an SFT row would teach"):
-        sft.check_sft_batch(unmasked, tokenizer)
+        sft.check_sft_batch(unmasked, tokenizer, [tokenizer.eos_token_id])
     endless = batch["labels"].masked_fill(batch["labels"] == tokenizer.eos_token_id, -100)
     with pytest.raises(SelfTestError, match="with 0 end tokens"):
-        sft.check_sft_batch({**batch, "labels": endless}, tokenizer)
+        sft.check_sft_batch({**batch, "labels": endless}, tokenizer, [tokenizer.eos_token_id])
 
 
 def rows(config, part):

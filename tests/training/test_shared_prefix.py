@@ -109,7 +109,7 @@ def test_every_field_and_every_adapter_gradient_equals_trl(pairs, checkpointing,
         model.get_base_model().activation_checkpointing_enable()
         model.train()
     stock, stock_gradients = outputs(model)
-    share_prefixes(model.get_base_model())
+    share_prefixes(model.get_base_model(), 1024)
     ours, gradients = outputs(model)
     for field in FIELDS:
         assert torch.allclose(getattr(stock, field).float(), getattr(ours, field).float(),
@@ -144,7 +144,7 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_trl_is():
         for engine in errors:
             model = in_bfloat16(tiny_model())
             if engine == "ours":
-                share_prefixes(model.get_base_model())
+                share_prefixes(model.get_base_model(), 1024)
             errors[engine] += float((adapter_gradient(model, pairs) - exact).norm() / exact.norm())
     assert 0 < errors["ours"] < 2 * errors["trl"] < 1
 
@@ -152,7 +152,7 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_trl_is():
 def test_the_other_reply_is_invisible():
     """Another rejected reply leaves the chosen one's log-probabilities as they were."""
     model = tiny_model()
-    share_prefixes(model.get_base_model())
+    share_prefixes(model.get_base_model(), 1024)
     ids, attention, labels = random_batch(2)
     other = torch.where(labels[2:] != -100, (ids[2:] + 7) % 199 + 1, ids[2:])
     changed, changed_labels = ids.clone(), labels.clone()
@@ -171,7 +171,7 @@ def test_generation_is_as_before():
     prompt = torch.tensor([[5, 9, 3], [1, 7, 2]])
     options = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
     before = model.generate(prompt, attention_mask=torch.ones_like(prompt), **options)
-    share_prefixes(model.get_base_model())
+    share_prefixes(model.get_base_model(), 1024)
     after = model.generate(prompt, attention_mask=torch.ones_like(prompt), **options)
     assert torch.equal(before, after)
 
@@ -181,7 +181,7 @@ def test_an_architecture_that_does_not_fit_is_refused_with_the_way_out():
                          num_attention_heads=2, num_key_value_heads=1, use_sliding_window=True,
                          max_window_layers=1, sliding_window=8)
     with pytest.raises(ConfigError, match="dpo.engine=trl"):
-        share_prefixes(Qwen2ForCausalLM(config))
+        share_prefixes(Qwen2ForCausalLM(config), 1024)
 
 
 def trained(engine, rate, *overrides):
