@@ -16,6 +16,9 @@ from persuasion_lib.training.history import validation_points
 # An alarm is advice, not a stop. Bounds are those at which replies visibly change, chosen by us.
 MAX_KL_PER_TOKEN = 0.5      # nats
 MAX_LENGTH_RATIO = 1.5      # sampled replies against those before training, either way
+# Adam moves a weight by about a learning rate an update. With rates that fit hundreds of updates,
+# 9 were seen to teach nothing, and the demo's 66 enough at ten times those rates.
+MIN_UPDATES = 20
 MAX_DISPLACEMENT = 0.25     # share of the chosen replies' log-probability lost
 
 
@@ -78,6 +81,10 @@ def alarms(history: Sequence[Mapping[str, Any]]) -> list[str]:
     first = points[0]
     best = min(points[1:], key=lambda point: _or_inf(point.get("eval_loss")))
     found = []
+    if (updates := points[-1]["step"]) < MIN_UPDATES:
+        found.append(f"only {updates} updates, fewer than {MIN_UPDATES}: hardly anything can have "
+                     "been learned. Use more pairs, lower dpo.gradient_accumulation_steps, or "
+                     "raise the learning_rate.")
     if _or_inf(best.get("eval_loss")) >= first["eval_loss"]:
         found.append("validation loss never fell below its value before training: nothing was "
                      "learned that generalises. Check the labels (ties, noise), or lower the "

@@ -1,12 +1,14 @@
 """Log-probabilities of the reference (SFT), computed once for each pair and kept on disk.
 
-A value is found again by what it depends on: the weights of base and SFT, the number format and
-the token ids. So `rlhf` and `rlaif_rlhf`, which learn from the same pairs, share them.
+A value is found again by what it depends on: the weights of base and SFT, the number format, the
+token ids, and in bfloat16 the device and the number of threads. So `rlhf` and `rlaif_rlhf`, which
+learn from the same pairs, share them.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 
@@ -31,6 +33,9 @@ class ReferenceCache:
     def __init__(self, config: Config) -> None:
         self._identity = [weights_hash(config, "base"), weights_hash(config, "sft"),
                           str(dtype_of(config)), config.model.load_in_4bit]
+        if dtype_of(config) == torch.bfloat16:
+            # Sums in another order differ there, by up to .4 nats a reply between 1 and 2 threads.
+            self._identity += [torch.cuda.is_available(), torch.get_num_threads()]
         self._path = path_of(config, "reference_logps")
 
     def add_to(self, rows: Dataset, compute: Compute) -> Dataset:

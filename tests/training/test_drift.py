@@ -6,10 +6,11 @@ from persuasion_lib.training.drift import alarms
 from persuasion_lib.training.history import validation_points
 
 
-def history(*, loss=(0.69, 0.60), chosen=(-100.0, -98.0), kl=(0.0, 2.0), tokens=(20.0, 21.0)):
-    """Two validation points: step 0 before training, step 10 after it."""
+def history(*, last=40, loss=(0.69, 0.60), chosen=(-100.0, -98.0), kl=(0.0, 2.0),
+            tokens=(20.0, 21.0)):
+    """Two validation points: step 0 before training, step `last` after it."""
     logs = []
-    for at, step in enumerate((0, 10)):
+    for at, step in enumerate((0, last)):
         logs += [{"eval_loss": loss[at], "eval_logps/chosen": chosen[at], "step": step},
                  {"eval_kl": kl[at], "eval_reply_tokens": tokens[at], "step": step}]
     return [*logs[:2], {"loss": 0.65, "step": 5}, *logs[2:]]
@@ -22,13 +23,14 @@ def test_a_healthy_training_raises_no_alarm():
 def test_what_was_logged_at_one_step_is_one_point():
     points = validation_points(history())
     assert [(p["step"], p["eval_loss"], p["eval_kl"]) for p in points] == [
-        (0, 0.69, 0.0), (10, 0.60, 2.0)]
+        (0, 0.69, 0.0), (40, 0.60, 2.0)]
 
 
 @pytest.mark.parametrize(("planted", "said"), [
     ({"loss": (0.69, 0.70)}, "nothing was learned"),
     ({"loss": (0.69, float("nan"))}, "nothing was learned"),
     ({"chosen": (-100.0, -130.0)}, "lost 30 of 100 nats"),
+    ({"last": 19}, "only 19 updates"),
     ({"kl": (0.0, 21.0)}, "1.00 nats per token"),           # 21 nats over 21 tokens
     ({"tokens": (20.0, 31.0)}, "1.55 times as long"),
     ({"tokens": (20.0, 10.0)}, "0.50 times as long"),
@@ -39,7 +41,7 @@ def test_each_fault_raises_its_alarm_and_no_other(planted, said):
 
 
 def test_the_best_point_is_judged_not_the_last():
-    logs = [*history(), {"eval_loss": 0.9, "eval_logps/chosen": -180.0, "step": 20}]
+    logs = [*history(), {"eval_loss": 0.9, "eval_logps/chosen": -180.0, "step": 50}]
     assert alarms(logs) == []
 
 
