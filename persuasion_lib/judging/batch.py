@@ -191,9 +191,8 @@ class Batches:
             if ended != "succeeded":
                 raise Fault(f"batch: {ended}", "retry", f"the batch left this question {ended}")
             reply = self.judge.reply_of(result.result.message)
-            paid.add({"calls": 1, "input_tokens": reply.input_tokens or 0,
-                      "output_tokens": reply.output_tokens or 0})
-            paid.usd = BATCH_PRICE * self.judge.usd(paid.input_tokens, paid.output_tokens)
+            paid.add_reply(reply, self.judge, BATCH_PRICE * self.judge.worst_usd(question),
+                           share=BATCH_PRICE)
             return judgment(self.judge, key, question, reply, paid)
         except Fault as fault:
             if fault.action == "item":

@@ -17,7 +17,7 @@ from persuasion_lib.judging.faults import broken_reply
 from persuasion_lib.judging.pace import Budget, patiently
 from persuasion_lib.judging.plan import Plan
 from persuasion_lib.judging.roles import openai_endpoint, price_of
-from persuasion_lib.judging.rows import cost_of
+from persuasion_lib.judging.rows import cost_of, is_count
 
 CHUNK_TEXTS = 256           # the API takes 2,048 texts and
 CHUNK_TOKENS = 200_000      # 300,000 tokens a request
@@ -99,7 +99,7 @@ def _fetch(missing: Mapping[str, str], config: Config, log: KeyedLog) -> None:
     model = config.openai.embedding_model
     endpoint = openai_endpoint(config)
     price = price_of(config, model)[0] / 1e6
-    budget = Budget(config.judging.budget_usd, cost_of(log.rows).usd)
+    budget = Budget(config.judging.budget_usd, cost_of(log.rows).at_most_usd)
     with OpenAI(api_key=openai_key(config.root, endpoint), base_url=endpoint, max_retries=0,
                 timeout=config.openai.timeout) as client:
         for chunk in _chunks(missing):
@@ -108,15 +108,17 @@ def _fetch(missing: Mapping[str, str], config: Config, log: KeyedLog) -> None:
                 raise JudgingStopped(budget.refusal(worst_usd))
             vectors, tokens = patiently(lambda chunk=chunk: checked(client.embeddings.create(
                 model=model, input=list(chunk.values())), len(chunk)), f"embedding with {model}")
-            budget.settle(worst_usd, tokens * price)
+            cost = {"unknown_usd": worst_usd} if tokens is None else {
+                "usd": tokens * price, "input_tokens": tokens}
+            budget.settle(worst_usd, cost.get("usd", worst_usd))
             rows = [{"key": key, "model": model, "vector": base64.b64encode(vector).decode()}
                     for key, vector in zip(chunk, vectors, strict=True)]
-            rows[0] |= {"calls": 1, "usd": tokens * price, "input_tokens": tokens}
+            rows[0] |= {"calls": 1, **cost}
             log.extend(rows)
 
 
-def checked(reply: Any, count: int) -> tuple[np.ndarray, int]:
-    """The vectors of a reply as float32 in the order asked, norm 1, and its tokens.
+def checked(reply: Any, count: int) -> tuple[np.ndarray, int | None]:
+    """The vectors of a reply as float32 in the order asked, norm 1, and its tokens (None: absurd).
 
     Raises:
         Fault: (retry) rows are missing, doubled, of unequal length, not finite, or zero.
@@ -132,4 +134,5 @@ def checked(reply: Any, count: int) -> tuple[np.ndarray, int]:
     if not np.isfinite(vectors).all() or not (norms > 1e-6).all():
         raise broken_reply("a vector is not finite or zero")
     usage = getattr(reply, "usage", None)
-    return (vectors / norms).astype("<f4"), int(usage.total_tokens if usage else 0)
+    tokens = usage.total_tokens if usage else 0
+    return (vectors / norms).astype("<f4"), int(tokens) if is_count(tokens) else None

@@ -1,5 +1,6 @@
 """The rows of a judgment log and of its `.errors`, and what they cost."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -35,9 +36,28 @@ class Cost:
         for name in ("calls", "usd", "unknown_usd", "input_tokens", "output_tokens"):
             setattr(self, name, getattr(self, name) + row.get(name, 0))
 
+    def add_reply(self, reply: Reply, judge: Judge, worst_usd: float, *,
+                  share: float = 1.0) -> bool:
+        """Add a reply by the provider's own count; False where that is missing or cannot be true.
+
+        `share` is the part of the normal price that is asked; `worst_usd` counts without a count.
+        """
+        tokens = (reply.input_tokens, reply.output_tokens)
+        if not all(map(is_count, tokens)):
+            self.add_lost(worst_usd)
+            return False
+        self.add({"calls": 1, "usd": share * judge.usd(*tokens), "input_tokens": tokens[0],
+                  "output_tokens": tokens[1]})
+        return True
+
     def add_lost(self, worst_usd: float) -> None:
         """Add a call whose reply, or whose cost, did not arrive."""
         self.add({"calls": 1, "unknown_usd": worst_usd})
+
+
+def is_count(value: Any) -> bool:
+    """Whether a server's number of tokens can be one: not NaN, negative or astronomic."""
+    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value < 1e9
 
 
 @dataclass

@@ -6,7 +6,6 @@ interrupt does not wait.
 """
 
 import asyncio
-import math
 import threading
 import time
 from collections import Counter, deque
@@ -240,11 +239,8 @@ class Run:
         self.in_a_row.end()
         self._latency_s += 0.2 * (took_s - self._latency_s) if self._latency_s else took_s
         self.pacer.learn(reply.limits, self.judge.requests_per_minute)
-        tokens = {"input_tokens": reply.input_tokens, "output_tokens": reply.output_tokens}
-        if not all(map(_is_count, tokens.values())):
-            return paid.add_lost(worst_usd)
-        paid.add({"calls": 1, "usd": self.judge.usd(*tokens.values()), **tokens})
-        self._output_tokens += 0.1 * (tokens["output_tokens"] - self._output_tokens)
+        if paid.add_reply(reply, self.judge, worst_usd):
+            self._output_tokens += 0.1 * (reply.output_tokens - self._output_tokens)
 
     def _count_failure(self, key: str, sent_at: float, fault: Fault) -> None:
         """Count a failure in a row, and make everybody wait where that may help."""
@@ -287,8 +283,3 @@ class Run:
             self._stop("the judgments could not be saved.")
         finally:
             self._saved.set_result(None)
-
-
-def _is_count(value: Any) -> bool:
-    """Whether a server's number of tokens can be one: not NaN, negative or astronomic."""
-    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value < 1e9

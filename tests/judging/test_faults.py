@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,9 +17,11 @@ from persuasion_lib.core.errors import ConfigError, JudgingStopped
 from persuasion_lib.core.keys import api_key
 from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.judging import faults, pace
+from persuasion_lib.judging.clients import Reply
+from persuasion_lib.judging.embed import checked
 from persuasion_lib.judging.faults import retry_after, scrub
 from persuasion_lib.judging.roles import make_judge
-from persuasion_lib.judging.rows import errors_path
+from persuasion_lib.judging.rows import Paid, errors_path
 from persuasion_lib.judging.tasks.compare import Compare, LabelOutcome, label_pairs
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import MARKED_KEY, judge_at, pairs_of, right_labels
@@ -209,6 +212,17 @@ def test_an_absurd_usage_is_an_unknown_cost_and_the_label_is_kept(
         outcome = label(server, monkeypatch, tmp_path, count=3, provider=provider)
     assert (outcome.done, len(server.requests)) == (3, 3)
     assert outcome.ledger.usd == 0.0 and outcome.ledger.unknown_usd > 0.02
+
+
+@pytest.mark.parametrize("tokens", [float("nan"), float("inf"), -1e9])
+def test_an_absurd_usage_in_a_batch_or_of_an_embedding_is_an_unknown_cost_as_well(tokens):
+    judge = make_judge(load_config("demo"), "label_ai")
+    paid = Paid()
+    assert not paid.add_reply(Reply("x", "end", "m", None, tokens, 3), judge, 0.5, share=0.5)
+    assert (paid.usd, paid.unknown_usd) == (0.0, 0.5)
+    embedded = SimpleNamespace(data=[SimpleNamespace(index=0, embedding=[3.0, 4.0])],
+                               usage=SimpleNamespace(total_tokens=tokens))
+    assert checked(embedded, 1)[1] is None
 
 
 def test_a_bug_of_ours_ends_the_run_with_its_message_and_the_reply_is_on_disk(
