@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from playwright.sync_api import expect
 
 from persuasion_lib.core.records import pair_row
 from worlds.labeling_pool import make_pairs
@@ -125,9 +126,10 @@ def test_focus_is_always_shown_roles_have_names_and_nothing_is_a_trap(desk):
     desk = desk(POOL)
     desk.run_all()
     desk.page.locator(".jp-MarkdownCell").first.click()
-    assert desk.page.locator(".plab-focus").inner_text() == "Keyboard is off: click here"
+    # `expect` waits: JupyterLab lays the page out again after a click.
+    expect(desk.page.locator(".plab-focus")).to_have_text("Keyboard is off: click here")
     desk.page.locator(".plab-second .plab-text").click()
-    assert desk.page.locator(".plab-focus").inner_text() == "Keyboard is on"
+    expect(desk.page.locator(".plab-focus")).to_have_text("Keyboard is on")
     desk.press("1")
     assert len(desk.choices()) == 1
     tree = desk.page.locator(".plab").aria_snapshot()
