@@ -74,6 +74,8 @@ def json_value(text: str) -> Any:
     Raises:
         JSONDecodeError: it is not JSON, holds an infinite number, or is nested too deeply.
     """
+    if not text.strip():
+        raise json.JSONDecodeError("nothing is in it", text, 0)
     _refuse_depth(text)
     try:
         return _DECODER.decode(text)

@@ -38,8 +38,10 @@ def chosen_stages(first: str | None, last: str | None, only: str | None) -> list
     """The stages from `first` to `last` in order, or `only` one.
 
     Raises:
-        ConfigError: an unknown stage, or the first after the last.
+        ConfigError: an unknown stage, the first after the last, or `only` beside one of them.
     """
+    if only and (first or last):
+        raise ConfigError("--only names one stage, --from and --to a range: give one or the other.")
     for name in (first, last, only):
         if name is not None and name not in STAGES:
             raise ConfigError(f"no stage {name!r}. There are: {', '.join(STAGES)}.")

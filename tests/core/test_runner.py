@@ -134,3 +134,10 @@ def test_the_executed_notebooks_hold_outputs_and_no_widget_state(smoke_run):
         notebook = json.loads(path.read_text())
         assert any(c.get("outputs") for c in notebook["cells"]), path.name
         assert "widgets" not in notebook["metadata"], path.name
+
+
+def test_one_stage_and_a_range_of_stages_are_not_asked_for_at_once():
+    with pytest.raises(ConfigError, match="one or the other"):
+        chosen_stages("evaluate", None, "train_dpo")
+    with pytest.raises(ConfigError, match="one or the other"):
+        chosen_stages(None, "evaluate", "train_dpo")

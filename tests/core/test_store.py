@@ -151,3 +151,10 @@ def test_a_damaged_keyed_log_is_refused_and_left_closed(tmp_path, damage):
     with pytest.raises(DataError, match="log:2"):
         KeyedLog(tmp_path / "log", agree_on="n")
     AppendLog(tmp_path / "log").close()
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_json_file_is_said_to_be_empty(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DataError, match="nothing is in it"):
+        read_json(tmp_path / "a.json", made_by="somebody")
