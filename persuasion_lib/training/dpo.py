@@ -25,18 +25,10 @@ from persuasion_lib.core.records import LabeledPair, Message, labeled_row
 from persuasion_lib.models.compose import ModelFamily, load_merged_sft
 from persuasion_lib.models.lineage import check_lineage, fingerprint_of, is_current
 from persuasion_lib.models.loading import Tokenizer, dtype_of, load_tokenizer, prompt_ids
+from persuasion_lib.training import loop
 from persuasion_lib.training.drift import alarms, drift
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.launch import launch_if_asked, processes
-from persuasion_lib.training.loop import (
-    before_training,
-    common_arguments,
-    fit,
-    lora,
-    outcome_settings,
-    save,
-    scratch_folder,
-)
 from persuasion_lib.training.memory import advice, estimate, free_bytes, step_of
 from persuasion_lib.training.reference_cache import ReferenceCache
 from persuasion_lib.training.shared_prefix import share_prefixes
@@ -107,23 +99,23 @@ def train_preferences(config: Config, name: str, train: Sequence[LabeledPair],
         "train": [labeled_row(p) for p in train], "val": [labeled_row(p) for p in val],
         # What was watched is kept beside the weights and must be of these settings as well.
         "watched_reply_tokens": config.generation.max_new_tokens,
-        **outcome_settings(config, "dpo"), **settings.values()})
+        **loop.outcome_settings(config, "dpo"), **settings.values()})
     if not is_current(config, name, fingerprint) and not launch_if_asked(config, name):
         if not train or not val:
             raise DataError(f"{name} has {len(train)} training and {len(val)} validation pairs; "
                             "it needs some of both. Label more pairs.")
         trainer = preference_trainer(config, name, train, val, fingerprint)
-        with before_training(trainer):
+        with loop.before_training(trainer):
             self_test = check_step_zero(config, name, trainer,
                                         train[:config.dpo.per_device_train_batch_size])
             trainer.state.log_history.clear()
             trainer.evaluate()
             before = list(trainer.state.log_history)
         announce_memory(config, trainer)
-        fit(trainer, name)
+        loop.fit(trainer, name)
         history = [*before, *trainer.state.log_history]
         trainer.state.log_history = history
-        save(config, name, trainer, fingerprint, self_test=self_test, alarms=alarms(history))
+        loop.save(config, name, trainer, fingerprint, self_test=self_test, alarms=alarms(history))
     return training_curve(config, name)
 
 
@@ -176,14 +168,14 @@ def preference_trainer(config: Config, name: str, train: Sequence[LabeledPair],
     tokenizer = load_tokenizer(config)
     settings = own_settings(config, name)
     check_pairs(tokenizer, [*train, *val], config.dpo.max_length)
-    scratch = scratch_folder(config, name, fingerprint)
+    scratch = loop.scratch_folder(config, name, fingerprint)
     trainer = PreferenceTrainer(
         config, [p.pair.prompt for p in val[:config.dpo.watched_prompts]],
         model=load_merged_sft(config), train_dataset=preference_rows(train),
-        eval_dataset=preference_rows(val), processing_class=tokenizer, peft_config=lora(config),
+        eval_dataset=preference_rows(val), processing_class=tokenizer, peft_config=loop.lora(config),
         args=DPOConfig(beta=config.dpo.beta, max_length=config.dpo.max_length,
                        loss_type=config.dpo.loss_type, label_smoothing=config.dpo.label_smoothing,
-                       **common_arguments(config, config.dpo, settings, len(train), scratch)))
+                       **loop.common_arguments(config, config.dpo, settings, len(train), scratch)))
     trainer.remove_callback(PrinterCallback)
     before = FAMILY[name].starts_as
     if before != REFERENCE:

@@ -13,16 +13,9 @@ from persuasion_lib.core.errors import SelfTestError
 from persuasion_lib.core.records import Example, example_row
 from persuasion_lib.models.lineage import fingerprint_of, is_current
 from persuasion_lib.models.loading import Tokenizer, end_tokens, load_base, load_tokenizer
+from persuasion_lib.training import loop
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.launch import launch_if_asked
-from persuasion_lib.training.loop import (
-    common_arguments,
-    fit,
-    lora,
-    outcome_settings,
-    save,
-    scratch_folder,
-)
 
 
 def train_sft(config: Config, train: Sequence[Example], val: Sequence[Example]) -> pd.DataFrame:
@@ -34,20 +27,20 @@ def train_sft(config: Config, train: Sequence[Example], val: Sequence[Example]) 
     """
     fingerprint = fingerprint_of({
         "rows": [example_row(e) for e in train], "val": [example_row(e) for e in val],
-        **outcome_settings(config, "sft")})
+        **loop.outcome_settings(config, "sft")})
     if not is_current(config, "sft", fingerprint) and not launch_if_asked(config, "sft"):
         tokenizer = load_tokenizer(config)
         trainer = SFTTrainer(
             model=load_base(config), train_dataset=sft_rows(train), eval_dataset=sft_rows(val),
-            processing_class=tokenizer, peft_config=lora(config),
-            args=SFTConfig(max_length=None, **common_arguments(
+            processing_class=tokenizer, peft_config=loop.lora(config),
+            args=SFTConfig(max_length=None, **loop.common_arguments(
                 config, config.sft, config.sft, len(train),
-                scratch_folder(config, "sft", fingerprint))))
+                loop.scratch_folder(config, "sft", fingerprint))))
         trainer.remove_callback(PrinterCallback)
         check_sft_batch(next(iter(trainer.get_train_dataloader())), tokenizer,
                         end_tokens(trainer.model, tokenizer))
-        fit(trainer, "SFT")
-        save(config, "sft", trainer, fingerprint)
+        loop.fit(trainer, "SFT")
+        loop.save(config, "sft", trainer, fingerprint)
     return training_curve(config, "sft")
 
 
