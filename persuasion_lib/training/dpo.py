@@ -172,7 +172,8 @@ def preference_trainer(config: Config, name: str, train: Sequence[LabeledPair],
     trainer = PreferenceTrainer(
         config, [p.pair.prompt for p in val[:config.dpo.watched_prompts]],
         model=load_merged_sft(config), train_dataset=preference_rows(train),
-        eval_dataset=preference_rows(val), processing_class=tokenizer, peft_config=loop.lora(config),
+        eval_dataset=preference_rows(val), processing_class=tokenizer,
+        peft_config=loop.lora(config),
         args=DPOConfig(beta=config.dpo.beta, max_length=config.dpo.max_length,
                        loss_type=config.dpo.loss_type, label_smoothing=config.dpo.label_smoothing,
                        **loop.common_arguments(config, config.dpo, settings, len(train), scratch)))
