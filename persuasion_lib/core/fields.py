@@ -79,4 +79,4 @@ def foreign_roles(row: Mapping[str, Any]) -> list[str]:
     prompt = row.get("prompt", row.get("input_text"))
     messages = prompt if isinstance(prompt, list) else []
     names = [str(m.get("role")) for m in messages if isinstance(m, dict)]
-    return [name for name in dict.fromkeys(names) if name not in ("system", "user", "assistant")]
+    return [name for name in dict.fromkeys(names) if ROLE_OF_NAME.get(name) != name]

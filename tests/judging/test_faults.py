@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -108,11 +109,12 @@ def test_a_reply_that_is_never_readable_is_asked_three_times_and_logged(monkeypa
     assert outcome.ledger.usd > 0
 
 
-def test_one_question_that_always_fails_does_not_hold_up_the_others(monkeypatch, tmp_path):
-    def poison(number: int, body: dict[str, Any]) -> str | None:
-        return "500" if "Post 7:" in str(body) else None
+def whenever_asked_about_post_7(fault: str) -> Callable[[int, dict[str, Any]], str | None]:
+    return lambda number, body: fault if "Post 7:" in str(body) else None
 
-    with FakeServer(poison) as server:
+
+def test_one_question_that_always_fails_does_not_hold_up_the_others(monkeypatch, tmp_path):
+    with FakeServer(whenever_asked_about_post_7("500")) as server:
         outcome = label(server, monkeypatch, tmp_path, count=60)
     assert (outcome.done, list(outcome.errors)) == (59, ["pair-7"])
     assert len(server.requests) <= 59 + pace.ITEM_TRIES + pace.BREAKER
@@ -170,10 +172,7 @@ def test_a_service_that_says_how_long_to_wait_gets_three_times_the_patience():
 
 
 def test_one_question_that_is_always_put_off_stays_unscored(monkeypatch, tmp_path):
-    def poison(number: int, body: dict[str, Any]) -> str | None:
-        return "529" if "Post 7:" in str(body) else None
-
-    with FakeServer(poison) as server:
+    with FakeServer(whenever_asked_about_post_7("529")) as server:
         outcome = label(server, monkeypatch, tmp_path, count=30)
     assert (outcome.done, list(outcome.errors)) == (29, ["pair-7"])
 
