@@ -27,10 +27,13 @@ MAY_IMPORT = {
     "judging": ["core", "demo"],
     "training": ["core", "models"],
     "data": ["core", "models", "judging", "demo"],
-    "reporting": ["core", "stats", "data.overlap", "data.gates", "judging.word_lists",
+    "checks": ["core", "stats", "data.overlap", "data.gates", "judging.word_lists",
+               "labeling.agreement"],
+    "reporting": ["core", "stats", "checks", "data.overlap", "data.gates", "judging.word_lists",
                   "labeling.agreement"],
 }
-WITHOUT_TORCH = ["cli", "core", "stats", "judging", "labeling", "reporting",
+WITHOUT_TORCH = ["cli", "core", "stats", "judging", "labeling", "checks",
+                 "reporting",
                  "label_ai", "label_human", "validate", "analysis"]
 
 FILE_LINES = 300
