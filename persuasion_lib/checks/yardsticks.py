@@ -6,11 +6,20 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
 from persuasion_lib.checks.texts import said
+from persuasion_lib.core.records import Example, Pair
+from persuasion_lib.data.overlap import (
+    NEAR,
+    NEAR_PASSAGE,
+    NEAR_SHORTEST,
+    near_copies,
+    shared_passages,
+)
 
 Column = Sequence[str | None]       # texts in the order of the prompts; None where there is none
 
@@ -87,7 +96,7 @@ def misplaced(columns: Mapping[str, Column], *, seed: int = 0) -> Result:
 def _links(columns: Mapping[str, Sequence[str]], seed: int) -> np.ndarray:
     """Which columns are more alike within a prompt than across prompts, shape (columns, columns).
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer     # slow to import
+    from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import
 
     texts = [text for own in columns.values() for text in own]
     n = len(texts) // len(columns)
@@ -113,17 +122,49 @@ def _standard_errors(gain: np.ndarray) -> float:
 
 
 def asked_twice(prompts: Mapping[str, str]) -> Result:
-    """Share of test prompts that stand in the file before under another id.
+    """Share of test prompts that are, nearly or wholly, one that stands before under another id.
 
     Limit 0: stops, since a prompt that counts twice narrows every interval. Keep one of each.
+
+    Args:
+        prompts: by id.
     """
     if not prompts:
         return NotMeasured("there are no prompts")
-    first: dict[str, str] = {}
-    twice = {name: first[key] for name, text in prompts.items()
-             if first.setdefault(key := said(text), name) != name}
-    example = "".join(f"{name} is {one}" for name, one in list(twice.items())[:1])
-    return Measured(len(twice) / len(prompts), len(prompts), example)
+    rows = [Example(name, [{"role": "user", "content": text}], "", {"conversation_id": name})
+            for name, text in prompts.items()]
+    pairs = shared_passages({"test": rows, "again": rows}, passage=NEAR_PASSAGE,
+                            shortest=NEAR_SHORTEST)
+    pairs = pairs[(pairs["share"] > NEAR) & (pairs["row"] > pairs["other row"])]
+    return _copies(pairs, rows, rows)
+
+
+def nearly_learned(tests: Sequence[Example], learned: Sequence[Example | Pair]) -> Result:
+    """Share of test prompts that stand, nearly or wholly, among prompts that models learned from.
+
+    Limit 0: warns; read the two, and remove the row that is learned from. It sees prompts of 20
+    words or more, and shorter ones if they are the same; `data.max_shared_passages` stops what is
+    copied in prompts of 100 words. Prompts made from one template of few words, as in the demo,
+    are too much alike for a changed copy to stand out.
+    """
+    if not tests or not learned:
+        return NotMeasured("there is nothing that models learned from, or no test prompt")
+    return _copies(near_copies(tests, learned), tests, learned)
+
+
+def _copies(pairs: pd.DataFrame, rows: Sequence[Example],
+            others: Sequence[Example | Pair]) -> Result:
+    example = ""
+    if len(pairs):
+        worst = pairs.loc[pairs["share"].idxmax()]
+        row, other = int(worst["row"]), int(worst["other row"])
+        example = (f"{worst['share']:.0%} of row {row + 1} ({_name(rows[row])}) stands in row "
+                   f"{other + 1} ({_name(others[other])})")
+    return Measured(pairs["row"].nunique() / len(rows), len(rows), example)
+
+
+def _name(row: Example | Pair) -> str:
+    return row.example_id if isinstance(row, Example) else row.pair_id
 
 
 def names_in_replies(replies: Mapping[str, Column], others: Sequence[str] = ()) -> Result:
