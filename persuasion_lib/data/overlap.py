@@ -19,11 +19,7 @@ from persuasion_lib.core.records import Example, Message, Pair, content_id
 PASSAGE = 8         # words
 COMMON = 10         # conversations: what more of them hold is a stock phrase
 SHORTEST = 100      # words: stock phrases are too large a part of shorter prompts
-# Shorter ones can be compared in shorter passages. The chance likeness is larger, up to .54 in the
-# demo, so more of a prompt must be shared, and what is found is to be read by somebody.
-NEAR_PASSAGE = 5
-NEAR_SHORTEST = 20
-NEAR = 0.6
+NEAR = 0.6          # share from which shorter prompts are nearly the same; by chance up to .54
 
 Sets = Mapping[str, Sequence[Example | Pair]]
 
@@ -82,19 +78,23 @@ def near_copies(tests: Sequence[Example | Pair],
     """Which test prompts of 20 words or more are nearly the same as one of another set.
 
     The columns of `shared_passages`, those with a share above `NEAR`, the largest first. Of 2,365
-    prompts of real dialogues 3 are, all of them stock greetings.
+    prompts of real dialogues 3 are, all of them stock greetings. Short prompts are compared in
+    passages of 5 words, and among few conversations a phrase that 2 in 100 hold is stock.
     """
-    found = shared_passages({"test": tests, "learned": learned}, passage=NEAR_PASSAGE,
-                            shortest=NEAR_SHORTEST)
+    sets = {"test": tests, "learned": learned}
+    conversations = len({_thread(row) or _name(row) for rows in sets.values() for row in rows})
+    found = shared_passages(sets, passage=5, shortest=20,
+                            common=max(2, min(COMMON, conversations // 50)))
     return found[found["share"] > NEAR].sort_values("share", ascending=False, kind="stable")
 
 
 def shared_passages(sets: Sets, *, passage: int = PASSAGE,
-                    shortest: int = SHORTEST) -> pd.DataFrame:
+                    shortest: int = SHORTEST, common: int = COMMON) -> pd.DataFrame:
     """Which prompts have passages in common with a prompt of a later set.
 
     Args:
         passage, shortest: words of a passage, and of a prompt that is compared in passages.
+        common: conversations; what more of them hold is a stock phrase.
 
     Columns: set, other set, row and other row (their places, from 0), share (of the words of the
     first prompt that stand in passages of the other; 1 for the same words, however few).
@@ -102,7 +102,7 @@ def shared_passages(sets: Sets, *, passage: int = PASSAGE,
     if len(sets) < 2:
         return pd.DataFrame(columns=["set", "other set", "row", "other row", "share"])
     rows = _words_of_rows(sets)
-    passages = _passages(rows, passage, shortest)
+    passages = _passages(rows, passage, shortest, common)
     found = []
     for a, b in combinations(sets, 2):
         same = _merged(rows, a, b, "key").assign(share=1.0)
@@ -130,7 +130,7 @@ def _words(prompt: Sequence[Message]) -> list[str]:
     return re.findall(r"\w+", " ".join(said).lower())
 
 
-def _passages(rows: pd.DataFrame, size: int, shortest: int) -> pd.DataFrame:
+def _passages(rows: pd.DataFrame, size: int, shortest: int, common: int) -> pd.DataFrame:
     """Every passage that two sets have and that is no stock phrase, with where it stands.
 
     A passage is the sum of its words' hashes, each times an odd number of its place modulo 2^64:
@@ -147,7 +147,7 @@ def _passages(rows: pd.DataFrame, size: int, shortest: int) -> pd.DataFrame:
     table = table.assign(passage=np.concatenate(hashes), at=table.groupby(level=0).cumcount())
     table = table[table["passage"].duplicated(keep=False)]      # the rest is quicker without them
     spread = table.groupby("passage")[["set", "conversation"]].transform("nunique")
-    return table[(spread["set"] >= 2) & (spread["conversation"] <= COMMON)]
+    return table[(spread["set"] >= 2) & (spread["conversation"] <= common)]
 
 
 def _merged(table: pd.DataFrame, a: str, b: str, on: str) -> pd.DataFrame:
