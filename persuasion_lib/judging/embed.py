@@ -2,6 +2,7 @@
 
 import base64
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
     """One row of norm 1 per text, float64; what `cache` holds is not asked again.
 
     Raises:
-        DataError: a text is empty or too long to embed.
+        DataError: a text is empty or too long to embed, or the cache is of another model.
         JudgingStopped: the provider cannot or may not answer; chunks that arrived are saved.
     """
     if config.similarity.embedder == "offline":
@@ -47,9 +48,38 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
         missing = log.missing(keys)
         if missing:
             _fetch({key: text_of[key] for key in missing}, config, log)
-        rows = [log.by_key[key] for key in keys]
-    vectors = [np.frombuffer(base64.b64decode(row["vector"]), "<f4") for row in rows]
+        return _of_one_model([log.by_key[key] for key in keys], log,
+                             config.openai.embedding_model)
+
+
+def _of_one_model(rows: Sequence[Mapping[str, Any]], log: KeyedLog, model: str) -> np.ndarray:
+    """The vectors of rows of a cache, if one model made them all."""
+    if not rows:
+        return np.empty((0, 0))
+    vectors = [_vector(row) for row in rows]
+    usual = Counter(map(len, vectors)).most_common(1)[0][0]
+    for row, vector in zip(rows, vectors, strict=True):
+        problem = ""
+        if row.get("model") != model:
+            problem = f"is a vector of {row.get('model')}, and openai.embedding_model is {model}"
+        elif not len(vector) or not abs(np.linalg.norm(vector.astype(float)) - 1) < 1e-3:
+            problem = "holds no vector of length 1"
+        elif len(vector) != usual:
+            problem = (f"has {len(vector)} numbers and others have {usual}, so two models were "
+                       f"called {model}")
+        if problem:
+            line = next(at for at, known in enumerate(log.rows, start=1) if known is row)
+            raise DataError(f"{log.path}:{line} {problem}. Such vectors cannot be compared. Move "
+                            "the file away and run notebooks/05_evaluate.ipynb again: the texts "
+                            "are embedded anew.")
     return np.stack(vectors).astype(np.float64)
+
+
+def _vector(row: Mapping[str, Any]) -> np.ndarray:
+    try:
+        return np.frombuffer(base64.b64decode(row["vector"], validate=True), "<f4")
+    except (KeyError, TypeError, ValueError):
+        return np.empty(0, "<f4")
 
 
 def _key(text: str, config: Config) -> str:
