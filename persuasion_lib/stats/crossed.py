@@ -156,18 +156,26 @@ def crossed_preference(judge: np.ndarray, human: np.ndarray, seed_of: np.ndarray
     slope = float(np.clip((within @ by_people) / max(within @ within, 1e-12), 0, 1))
     means = np.array([slope * table[seed].mean() + (scores[group] - slope * seen[group]).mean()
                       for seed, group in enumerate(groups)])
-    parts = crossed_mean(table)
     noise = (by_people - slope * within).var() / (len(scores) - seeds - 1)
-    floor = noise + slope**2 * parts["sd_rest"] ** 2 / (seeds * prompts)    # if no seed differed
-    between = means.var(ddof=1) / seeds
-    of_prompts = slope**2 * parts["sd_prompt"] ** 2 / prompts
-    wide, df = max((between, seeds - 1), (floor, len(scores) - seeds - 1))
-    df = (wide + of_prompts) ** 2 / (wide**2 / df + of_prompts**2 / (prompts - 1))
-    se = np.sqrt(wide + of_prompts)
+    variance, df = _corrected_variance(table, slope, means, noise, len(scores))
+    se = np.sqrt(variance)
     half = stats.t.ppf((1 + confidence) / 2, df) * se
     return {"mean": float(means.mean()), "se": float(se), "df": float(df),
             "ci_low": float(means.mean() - half), "ci_high": float(means.mean() + half),
             "slope": slope, "n_human": len(scores)}
+
+
+def _corrected_variance(judge: np.ndarray, slope: float, means: np.ndarray, noise: float,
+                        n_human: int) -> tuple[float, float]:
+    """(variance, degrees of freedom) of the mean of the seeds' corrected `means`."""
+    seeds, prompts = judge.shape
+    parts = crossed_mean(judge)
+    floor = noise + slope**2 * parts["sd_rest"] ** 2 / (seeds * prompts)    # if no seed differed
+    between = means.var(ddof=1) / seeds
+    of_prompts = slope**2 * parts["sd_prompt"] ** 2 / prompts
+    wide, df = max((between, seeds - 1), (floor, n_human - seeds - 1))
+    variance = wide + of_prompts
+    return variance, variance**2 / (wide**2 / df + of_prompts**2 / (prompts - 1))
 
 
 def _within(values: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
