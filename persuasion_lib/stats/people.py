@@ -42,7 +42,8 @@ def preference(
     """How often people prefer the first of two models, ties as half.
 
     Args:
-        human: what a person said of a prompt, by prompt_id: 1 first better, 0.5 tie, 0 second.
+        human: what people said of a prompt, by prompt_id: 1 first better, 0.5 tie, 0 second, and
+            the mean where several did.
         known: what is known without a person, by prompt_id: one row for every prompt, those of
             `human` among them. The first column is the judge's score of the first model (0 to 1);
             more may follow, such as a difference of ranks.
@@ -56,7 +57,7 @@ def preference(
         comparisons, an interval and no verdict; "n<2").
 
     Raises:
-        DataError: a score is not 0, 0.5 or 1; a prompt is judged by people alone, or twice.
+        DataError: a score is outside 0 to 1; a prompt is judged by people alone, or twice.
     """
     y, x = _aligned(human, known)
     every = known.to_numpy(float)
@@ -79,7 +80,7 @@ def _aligned(human: pd.Series, known: pd.DataFrame) -> tuple[np.ndarray, np.ndar
     if known.index.has_duplicates or human.index.has_duplicates:
         twice = [*known.index[known.index.duplicated()], *human.index[human.index.duplicated()]]
         raise DataError(f"prompt_id {twice[0]!r} occurs twice. Give one score for a prompt.")
-    strange = human[~human.isin([0, 0.5, 1])]
+    strange = human[~human.between(0, 1)]
     if len(strange):
         raise DataError(f"prompt_id {strange.index[0]!r} has the score {float(strange.iloc[0])} "
                         "by a person; 1 is a win of the first model, 0.5 a tie, 0 a loss.")
@@ -103,12 +104,11 @@ def _regressed(y: np.ndarray, x: np.ndarray, every: np.ndarray) -> _Estimate:
     """People's mean, moved by how far the judge's verdicts on their prompts are from typical."""
     m, width = x.shape
     used = np.ptp(snapped(x), axis=0) > 0
-    p = int(used.sum())
     slopes = np.zeros(width)
+    centred = x[:, used] - x[:, used].mean(axis=0)
+    slope, _, p, _ = np.linalg.lstsq(centred, y - y.mean(), rcond=None)     # p: its rank
     if p == 0 or m - p - 2 < _SPARE:
         return _Estimate(y.mean(), y.var(ddof=1) / m, m - 1, slopes)
-    centred = x[:, used] - x[:, used].mean(axis=0)
-    slope = np.linalg.lstsq(centred, y - y.mean(), rcond=None)[0]
     slopes[used] = slope
     left = ((y - y.mean() - centred @ slope) ** 2).sum()
     unexplained = max(left, _LEAST_RESIDUAL) / (m - p - 1)

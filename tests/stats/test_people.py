@@ -104,6 +104,13 @@ def test_below_thirty_comparisons_there_is_an_interval_and_no_verdict(world):
     assert preference(people.iloc[:30], known)["status"] == "ok"
 
 
+def test_the_same_knowledge_twice_is_no_more_than_once(world):
+    people, known = world
+    one, twice = preference(people, known), preference(people, known.assign(again=known.judge * 2))
+    assert twice["ci_low"] == pytest.approx(one["ci_low"])
+    assert twice["df"] == one["df"]
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_one_comparison_has_no_interval(world, count):
     people, known = world
