@@ -57,7 +57,8 @@ def of_people(data: Evaluated, comparisons: Sequence[LabeledPair], primary: tupl
 
     Returns:
         what `stats.people.preference` does for the first of `primary`, and `judge_low`,
-        `judge_high` (the interval of the judge alone), `verdict`, `annotators` {name: comparisons},
+        `judge_high` (the interval of the judge alone), `alone` (people without the judge:
+        estimate, ci_low, ci_high), `verdict`, `annotators` {name: comparisons},
         `agreement` (judge against people on the same prompts), `steady` (people against
         themselves on repeats), `not_used` {why: comparisons}.
     """
@@ -79,6 +80,7 @@ def of_people(data: Evaluated, comparisons: Sequence[LabeledPair], primary: tupl
     low, high, _ = mean_interval(known["judge"].to_numpy(),
                                  Resampling(**options, span=(0.0, 1.0)))
     return {"a": primary[0], "b": primary[1], **found, "judge_low": low, "judge_high": high,
+            "alone": _without_judge(used, different, len(alike), options),
             "verdict": _verdict(found, trial=bool(data.setup.trial)),
             "annotators": dict(Counter(label.labeled_by for label in comparisons)),
             "agreement": _judge_agrees(used, different["judge"], options),
@@ -109,6 +111,14 @@ def _scores(data: Evaluated, comparisons: Sequence[LabeledPair], primary: tuple[
     return scores.rename_axis("prompt_id"), dict(left)
 
 
+def _without_judge(people: pd.Series, known: pd.DataFrame, identical: int,
+                   options: Options) -> dict[str, Any]:
+    """The same from people's comparisons alone: a judge with one verdict for all adds nothing."""
+    silent = pd.DataFrame({"judge": 0.5}, index=known.index)
+    found = preference(people, silent, identical=identical, confidence=options["confidence"])
+    return {name: found[name] for name in ("estimate", "ci_low", "ci_high")}
+
+
 def _verdict(found: Mapping[str, Any], *, trial: bool) -> str:
     if trial:
         return "none: trial"
@@ -133,6 +143,20 @@ def _steady(comparisons: Sequence[LabeledPair], options: Options) -> dict[str, A
     twice = [label for label in comparisons if label.again]
     found = agreement([label.label for label in twice], [label.again for label in twice], **options)
     return {name: found[name] for name in ("n", "raw", "ci_low", "ci_high", "status")}
+
+
+def first(result: Result, *, simulated: bool) -> dict[str, Any]:
+    """The answer with what people say before what the judge says.
+
+    What makes the comparison itself unbelievable stays the verdict; a judge that is broken does
+    not, since people's mean needs no sound judge.
+    """
+    found = result["people"]
+    answer = result["answer"]
+    unbelievable = answer["verdict"].startswith("none") and not result["judge"]["kind"]
+    verdict = answer["verdict"] if unbelievable else found["verdict"]
+    told = sentences({**found, "verdict": verdict}, simulated=simulated)
+    return {"verdict": verdict, "sentences": [*told, *answer["sentences"]]}
 
 
 def sentences(found: Result, *, simulated: bool) -> list[str]:
