@@ -177,8 +177,8 @@ def test_comparisons_come_from_a_file_whichever_way_they_were_collected(project)
     write_jsonl(project / "given.jsonl", map(labeled_row, made[:40]))
     run, _, session = opened("human_eval.source=file", "human_eval.path=given.jsonl")
     again = human_eval.write_comparisons(run, session)
-    assert [label.label for label in again] == [
-        label.label for label in made if label in made[:40]]
+    assert {label.pair.pair_id: label.label for label in again} == {
+        label.pair.pair_id: label.label for label in made[:40]}
     assert "10 of 50 comparisons are not answered yet" in run.warnings[-1]
 
 
