@@ -1,10 +1,9 @@
 """The lineage of checkpoints: what each was trained on, by the hashes of the weights.
 
-Checkpoints are LoRA adapters. `rlhf` and `rlaif` were trained on base + SFT merged, `rlaif_rlhf`
+Checkpoints are LoRA adapters. `rlhf` and `rlaif` were trained on base and SFT, `rlaif_rlhf`
 continued `rlaif` (see core/family).
 """
 
-import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -15,8 +14,9 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import LineageError, MissingInput
 from persuasion_lib.core.family import FAMILY, REFERENCE
 from persuasion_lib.core.pipeline import made_by, path_of
+from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.store import file_hash, read_json, write_json
-from persuasion_lib.models.loading import EXPORT, base_folder
+from persuasion_lib.models.loading import EXPORT, base_folder, dtype_of
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -27,7 +27,8 @@ class Lineage:
 
     `parents` maps each model of the chain below this one to the sha256 of its weights when this
     one was trained; `reference` is the model that DPO compared with (None for SFT);
-    `fingerprint` is a hash of training data and settings.
+    `fingerprint` is a hash of training data and settings. `dtype` is the number format of the base
+    while it was trained, a note that decides nothing: the adapter is float32 in every one of them.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Lineage:
     reference: str | None
     weights: str
     fingerprint: str
+    dtype: str | None = None        # earlier versions did not note it, and merged SFT into the base
 
 
 def base_hash(config: Config) -> str:
@@ -59,7 +61,7 @@ def write_lineage(config: Config, name: str, folder: Path, fingerprint: str) -> 
         name=name, base=config.peek("model.base"), revision=config.peek("model.revision"),
         parents={parent: weights_hash(config, parent) for parent in FAMILY[name].parents},
         reference=None if name == REFERENCE else REFERENCE, weights=file_hash(folder / WEIGHTS),
-        fingerprint=fingerprint)
+        fingerprint=fingerprint, dtype=str(dtype_of(config)).removeprefix("torch."))
     write_json(folder / "lineage.json", asdict(lineage))
     return lineage
 
@@ -118,9 +120,14 @@ def check_lineage(config: Config, name: str) -> Lineage:
 
 def is_current(config: Config, name: str, fingerprint: str) -> bool:
     """Whether a checkpoint exists that was trained from just these data, settings and parents."""
-    with contextlib.suppress(MissingInput, LineageError):
-        return check_lineage(config, name).fingerprint == fingerprint
-    return False
+    try:
+        lineage = check_lineage(config, name)
+    except (MissingInput, LineageError):
+        return False
+    if lineage.fingerprint != fingerprint and lineage.dtype is None:
+        print(f"{LINE_MARK}{path_of(config, name)} is of an earlier version, which merged SFT into "
+              f"the base: {name} is trained again.", flush=True)
+    return lineage.fingerprint == fingerprint
 
 
 def fingerprint_of(values: Any) -> str:

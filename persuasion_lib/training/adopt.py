@@ -9,6 +9,7 @@ from persuasion_lib.core.errors import LineageError
 from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import file_hash, read_json, write_json
+from persuasion_lib.models.frozen_adapter import check_is_plain
 from persuasion_lib.models.lineage import WEIGHTS, write_lineage
 from persuasion_lib.training.history import LOG
 
@@ -30,7 +31,8 @@ def adopt_sft(config: Config, folder: Path) -> None:
     """Copy an SFT adapter to where the pipeline expects it, with a lineage if it has none.
 
     Raises:
-        LineageError: it is no LoRA adapter, or was trained on another base than `model.base`.
+        LineageError: it is no LoRA adapter, is more than one, or was trained on another base than
+            `model.base`.
     """
     final = path_of(config, "sft")
     given = folder / WEIGHTS
@@ -45,6 +47,7 @@ def adopt_sft(config: Config, folder: Path) -> None:
     if base != config.model.base and not has_lineage:
         raise LineageError(f"{folder} was trained on {base}, and model.base is "
                            f"{config.model.base}. Set model.base={base}, or train SFT here.")
+    check_is_plain(folder)
     partial = final.with_name("final.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(folder, partial)
