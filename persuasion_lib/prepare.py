@@ -16,10 +16,18 @@ from persuasion_lib.data import corpora, gates, given_files, overlap, splits, ta
 from persuasion_lib.data.pairs import reply_source, sample_pairs
 from persuasion_lib.data.splits import SETS, Corpus
 from persuasion_lib.demo.model import build_base_model
-from persuasion_lib.models.loading import load_tokenizer, quiet, special_tokens
+from persuasion_lib.models.check import check_sampling
+from persuasion_lib.models.loading import (
+    adapted_tokenizer,
+    load_base,
+    load_tokenizer,
+    quiet,
+    special_tokens,
+)
 from persuasion_lib.training.adopt import adopt_sft, sft_checkpoint
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.sft import train_sft
+from persuasion_lib.training.shared_prefix import share_prefixes
 
 
 def load_corpus(run: StageRun) -> Corpus:
@@ -86,7 +94,10 @@ def fine_tune(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     With `data.source=files` somebody's own checkpoint goes before training. Without it and
     without SFT rows there is no SFT model, which only matters if pairs have to be sampled.
     """
-    if own := sft_checkpoint(run.config):
+    own = sft_checkpoint(run.config)
+    if own or "sft_train" in corpus.examples:
+        _check_base(run)
+    if own:
         adopt_sft(run.config, own)
         return training_curve(run.config, "sft")
     if "sft_train" in corpus.examples:
@@ -95,6 +106,23 @@ def fine_tune(run: StageRun, corpus: Corpus) -> pd.DataFrame:
                         "and 05 cannot run.")
     run.without.add("sft")
     return pd.DataFrame()
+
+
+def _check_base(run: StageRun) -> None:
+    """Refuse before hours of training what would fail after them; note what was adapted.
+
+    Raises:
+        LineageError: the base model cannot be sampled from.
+        ConfigError: `dpo.engine` does not fit it.
+    """
+    config = run.config
+    tokenizer, notes = adapted_tokenizer(config)
+    run.warnings += [f"{config.model.base}: {note}." for note in notes]
+    model = load_base(config).requires_grad_(False)
+    check_sampling(model, tokenizer, config.model.base)
+    # Peeked at: notebook 00 gives the same with either engine.
+    if config.peek("dpo.engine") == "shared_prefix":
+        share_prefixes(model, config.peek("dpo.max_length"))
 
 
 def generate_pairs(run: StageRun, corpus: Corpus) -> dict[str, list[Pair]]:

@@ -22,8 +22,8 @@ _WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _CHOOSE = "Choose an instruct model, for example Qwen/Qwen2.5-0.5B-Instruct."
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that is no base model, or not a whole one.
+def check_folder(folder: Path, *, whole: bool = True) -> None:
+    """Refuse a folder that is no base model, or not a `whole` one, with its weights.
 
     Raises:
         LineageError: says what it is instead, or which file is missing or damaged.
@@ -43,7 +43,8 @@ def check_folder(folder: Path) -> None:
     settings = read_json(folder / SETTINGS, made_by="the download")
     if reason := _misfit(settings if isinstance(settings, dict) else {}):
         raise LineageError(f"{folder} {reason}")
-    weight_files(folder)
+    if whole:
+        weight_files(folder)
 
 
 def _misfit(settings: dict[str, Any]) -> str | None:

@@ -30,14 +30,15 @@ from persuasion_lib.models.folder import check_folder
 
 EXPORT = "persuasion_export.json"       # written into merged exports, which are no adapters
 # What is fetched from the hub: weights, settings, tokenizers of every kind and chat templates.
-FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
+FILES = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model"]
 
 
-def base_folder(config: Config) -> Path:
-    """The folder of the base model; a hub model is downloaded first.
+def base_folder(config: Config, *, whole: bool = True) -> Path:
+    """The folder of the base model; a hub model is downloaded first (but its weights: `whole`).
 
     Raises:
         MissingInput: the demo model is not built yet, or the hub cannot be reached.
+        LineageError: the folder is no base model, or not a whole one.
     """
     if config.model.base == "demo":
         folder = path_of(config, "base")
@@ -49,20 +50,20 @@ def base_folder(config: Config) -> Path:
         exported = read_json(local / EXPORT, made_by="persuasion export")
         raise LineageError(f"{local} is a merged export of {exported['name']!r}, so training on it "
                            f"would apply SFT twice. Set model.base={exported['base']}.")
-    folder = local if local.exists() else _downloaded(config)
+    folder = local if local.exists() else _downloaded(config, FILES if whole else FILES[1:])
     if folder.is_file():
         gguf = " a GGUF file, the format of llama.cpp," * (folder.suffix == ".gguf")
         raise LineageError(f"{folder} is{gguf or ' a file'} and no model folder. Set model.base to "
                            "a folder that holds config.json, tokenizer.json and *.safetensors.")
-    check_folder(folder)
+    check_folder(folder, whole=whole)
     return folder
 
 
-def _downloaded(config: Config) -> Path:
+def _downloaded(config: Config, files: list[str]) -> Path:
     """The hub's files of a model, from the local cache where they are there."""
     base = config.model.base
     try:
-        return Path(snapshot_download(base, revision=config.model.revision, allow_patterns=FILES))
+        return Path(snapshot_download(base, revision=config.model.revision, allow_patterns=files))
     except (OSError, ValueError) as error:      # a ValueError: no name that the hub could have
         raise MissingInput(
             f"model {base!r} is neither a folder nor reachable on the hub "
@@ -95,13 +96,15 @@ def load_tokenizer(config: Config) -> Tokenizer:
     return adapted_tokenizer(config)[0]
 
 
-def adapted_tokenizer(config: Config) -> tuple[Tokenizer, list[str]]:
+def adapted_tokenizer(config: Config, *, whole: bool = True) -> tuple[Tokenizer, list[str]]:
     """The same, with notes on what was adapted, each a part of a sentence.
+
+    The weights need not be there but `whole`.
 
     Raises:
         LineageError: it cannot be read, belongs to another model, or its template cannot be used.
     """
-    folder = base_folder(config)
+    folder = base_folder(config, whole=whole)
     name = config.model.base
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left",

@@ -78,5 +78,5 @@ def check_sft_batch(batch: dict[str, torch.Tensor], tokenizer: Tokenizer,
             raise SelfTestError(
                 f"an SFT row would teach {tokenizer.decode(target)!r:.200} with {ends + closes} "
                 f"end tokens after {tokenizer.decode(before[-12:])!r}; it must be the reply and "
-                f"one of {tokenizer.convert_ids_to_tokens(end_ids)}. The chat template of the model "
-                "may not close a turn.")
+                f"one of {tokenizer.convert_ids_to_tokens(end_ids)}. The model's chat template may "
+                "not close a turn.")
