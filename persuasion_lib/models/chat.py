@@ -6,7 +6,7 @@ messages into a form it takes, so that training, sampling and an exported model 
 renders every shape of dialogue that a corpus may have. What cannot be made right is refused.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from jinja2 import TemplateError
@@ -161,6 +161,15 @@ def unfaithful(tokenizer: Tokenizer, prompt: Sequence[Message], reply: str) -> s
         return (f"its chat template closes a reply with {closing!r:.40}, which is no token of its "
                 "own, so that a sampled reply would never end")
     return None
+
+
+def changed_rows(tokenizer: Tokenizer,
+                 rows: Iterable[tuple[Sequence[Message], Sequence[str]]]) -> dict[int, str]:
+    """Of prompts with their replies, which the model would get otherwise, by number from 1."""
+    faults = {number: next(filter(None, (unfaithful(tokenizer, prompt, reply)
+                                         for reply in replies)), None)
+              for number, (prompt, replies) in enumerate(rows, start=1)}
+    return {number: fault for number, fault in faults.items() if fault}
 
 
 def _text(tokenizer: Tokenizer, messages: Sequence[Message], **options: Any) -> str:
