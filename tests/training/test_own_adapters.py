@@ -87,7 +87,7 @@ def test_trained_biases_and_what_nobody_knows_yet_are_refused(config, setting, v
         adopt_sft(config, path)
 
 
-@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings")
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("module", ["lm_head", "embed_tokens"])
 def test_an_adapter_on_the_head_or_the_embeddings_is_refused(config, module):
     """Tied to each other, one would move with the other."""
