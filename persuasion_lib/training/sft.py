@@ -21,10 +21,14 @@ from persuasion_lib.training import loop
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.launch import launch_if_asked, processes
 from persuasion_lib.training.packed import TogetherSampler, conversations, pack_rows
+from persuasion_lib.training.shared_prefix import IGNORED
 
 
 class ReplyTrainer(SFTTrainer):
-    """trl's SFTTrainer, with the rows of a conversation in one batch if `together`."""
+    """trl's SFTTrainer, with the rows of a conversation in one batch if `together`.
+
+    The held-out loss is the mean over all targets, however rows are put into batches.
+    """
 
     def __init__(self, *, together: bool, **arguments: Any) -> None:
         self.together = together
@@ -33,12 +37,28 @@ class ReplyTrainer(SFTTrainer):
             order = [row for group in conversations(self.eval_dataset["input_ids"])
                      for row in group]
             self.eval_dataset = self.eval_dataset.select(order)
+        targets = sum(label != IGNORED for row in self.eval_dataset["labels"] for label in row)
+        self.targets_per_row = targets / len(self.eval_dataset)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if not self.together:
             return super()._get_train_sampler(train_dataset)
         rows = self.train_dataset if train_dataset is None else train_dataset
         return TogetherSampler(conversations(rows["input_ids"]), self.args.data_seed)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any,
+                     num_items_in_batch: Any = None, **options: Any) -> Any:
+        """trl's loss; of a held-out batch so scaled that the mean over rows is that over targets.
+
+        trl takes the mean over the targets of each batch, then over batches: rows with short
+        replies would weigh more, and another batch size would give another loss.
+        """
+        if not self.model.training:
+            # trl multiplies by the number of processes.
+            num_items_in_batch = (self.targets_per_row * len(inputs["labels"])
+                                  * self.accelerator.num_processes)
+        return super().compute_loss(model, inputs, *arguments,
+                                    num_items_in_batch=num_items_in_batch, **options)
 
 
 def train_sft(config: Config, train: Sequence[Example], val: Sequence[Example]) -> pd.DataFrame:
