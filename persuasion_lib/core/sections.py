@@ -156,6 +156,8 @@ class Gates(Section):
 class SFT(Section):
     learning_rate: float = Positive
     num_epochs: int = Positive
+    engine: Literal["packed", "trl"]
+    whole_conversations: bool
     per_device_train_batch_size: int = Positive
     gradient_accumulation_steps: int = Positive
 
