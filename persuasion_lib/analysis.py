@@ -81,6 +81,7 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
     ranks = tables.scored(data.ranks)
     logs = {model: log for model, log in data.file.training.items() if log and log.kept()}
     result = plain({
+        "banner": " ".join(verdict.banner_of(data.setup)),
         "given": given, "seed": seed, "resamples": settings.resamples,
         "confidence": settings.confidence, "alpha": alpha, "primary": primary,
         "setup": data.setup.model_dump(exclude_unset=True), "models": data.models,

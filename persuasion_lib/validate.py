@@ -10,11 +10,11 @@ import pandas as pd
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import POOLS, made_by
 from persuasion_lib.core.records import LabeledPair, content_id, labeled_row
+from persuasion_lib.core.rehearsal import is_stand_in, rehearsed
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_json, write_jsonl, write_text
 from persuasion_lib.data.gates import broken_gates, pair_figures
-from persuasion_lib.demo.standins import is_stand_in
 from persuasion_lib.labeling import agreement
 
 Labels = Mapping[str, Sequence[LabeledPair]]
@@ -122,7 +122,7 @@ def write_splits(run: StageRun, labels: Labels, facts: pd.DataFrame,
         write_jsonl(run.path(f"{model}_val"), map(labeled_row, val))
         sizes[model] = {"train": len(train), "val": len(val)}
     table = pd.DataFrame(sizes).T
-    write_text(run.path("validation_report"), _report(facts, table, agreed))
+    write_text(run.path("validation_report"), _report(run.banner, facts, table, agreed))
     return table
 
 
@@ -141,10 +141,12 @@ def _faults_of_splits(run: StageRun, splits: Mapping[str, Split]) -> list[str]:
     return faults
 
 
-def _report(facts: pd.DataFrame, sizes: pd.DataFrame, agreed: Mapping[str, Any] | None) -> str:
+def _report(above: str, facts: pd.DataFrame, sizes: pd.DataFrame,
+            agreed: Mapping[str, Any] | None) -> str:
     said = [*agreement.sentences(agreed), agreement.smoothing_note(agreed)]
     wrapped = [textwrap.fill(line, 100, subsequent_indent="  ") for line in said]
-    parts = ["VALIDATION OF LABELS", readable_facts(facts).to_string(), sizes.to_string(),
+    head = [textwrap.fill(above, 100)] if above else []
+    parts = ["VALIDATION OF LABELS", *head, readable_facts(facts).to_string(), sizes.to_string(),
              "Ties are kept out of both splits. No gate is broken.", "JUDGE AGAINST ANNOTATOR",
              "\n".join(wrapped)]
     if agreed:
@@ -163,13 +165,15 @@ def _shared_conversations(labels: Labels) -> list[str]:
 
 
 def _stand_ins(run: StageRun, labels: Labels) -> list[str]:
-    """Stand-in labels are for the demo world; beside a real model they would pass for real ones."""
-    if run.config.model.base == "demo":
+    """Labels of stand-ins where the settings speak of none: they would pass for real ones."""
+    if run.config.model.base == "demo" or rehearsed(run.config, "validate"):
         return []
     counts = {model: sum(is_stand_in(pair.labeled_by) for pair in pairs)
               for model, pairs in labels.items()}
     return [f"{model}: {count} labels were made by a stand-in, for a real model. Label the pairs "
-            "with a real judge or annotator." for model, count in counts.items() if count]
+            "with a real judge or annotator, or name the file with label_human.source=file and "
+            "label_human.path: the run is then a rehearsal, apart from all real results."
+            for model, count in counts.items() if count]
 
 
 def split_labels(run: StageRun, pairs: Sequence[LabeledPair]) -> Split:

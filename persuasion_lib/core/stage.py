@@ -31,6 +31,7 @@ from persuasion_lib.core.pipeline import (
     path_of,
     read_file,
 )
+from persuasion_lib.core.rehearsal import banner_of, rehearsed
 from persuasion_lib.core.store import write_json
 
 
@@ -50,6 +51,11 @@ class StageRun:
     open: dict[str, dict[str, Any]] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     lock: StageLock | None = None
+
+    @property
+    def banner(self) -> str:
+        """What stands above every result of a stage that stand-ins had a part in; else ""."""
+        return banner_of(self.config, self.stage.name)
 
     def path(self, name: str) -> Path:
         """The absolute path of a file of the pipeline."""
@@ -98,6 +104,7 @@ class StageRun:
                                "Run its cells from the top.")
         manifest = {
             "format": FORMAT, "stage": self.stage.name, "profile": self.config.profile,
+            "rehearsed": rehearsed(self.config, self.stage.name),
             "started": self.started.isoformat(timespec="seconds"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "counts": counts, "warnings": list(dict.fromkeys(self.warnings)), "open": self.open,
@@ -116,7 +123,8 @@ class StageRun:
                 for verb, names in (("reads", inputs_of(self.config, self.stage)),
                                     ("writes", self.stage.writes)) for name in names]
         notes = "".join(f"\n\n**Note:** {warning}" for warning in self.warnings)
-        return "\n".join([f"**{self.stage.notebook}**, profile `{self.config.profile}`", "",
+        above = [f"**{self.banner}**", ""] if self.banner else []
+        return "\n".join([*above, f"**{self.stage.notebook}**, profile `{self.config.profile}`", "",
                           "| | file | there |", "|---|---|---|", *rows]) + notes
 
 
