@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.core.brought import brought_labels
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput, PersuasionError
 from persuasion_lib.core.fields import foreign_roles, notes_on_roles
 from persuasion_lib.core.pipeline import made_by, read_file
@@ -25,7 +26,6 @@ from persuasion_lib.core.records import (
     parse_labeled,
     parse_pair,
 )
-from persuasion_lib.core.rehearsal import given_labels
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
@@ -91,7 +91,7 @@ def open_session(run: StageRun, pairs: Sequence[Pair]) -> Session:
 def source_of(run: StageRun) -> str:
     """Where the labels come from: the setting, or a file that lies in the folder `data.path`."""
     source = run.config.label_human.source
-    return "file" if given_labels(run.config, "human_pool") else source
+    return "file" if brought_labels(run.config, "human_pool") else source
 
 
 def _refuse(event: Event) -> None:
@@ -142,7 +142,7 @@ def _label_files(run: StageRun) -> list[Path]:
     Raises:
         ConfigError: there is none, or it is the one that this notebook writes.
     """
-    files = given_labels(run.config, "human_pool")
+    files = brought_labels(run.config, "human_pool")
     if not files:
         raise ConfigError("label_human.source=file needs label_human.path, a labelled JSONL file.")
     run.config.named_file("label_human.path" if run.config.label_human.path else "data.path")
@@ -276,7 +276,7 @@ def write_labels(run: StageRun, session: Session) -> list[LabeledPair]:
 def _how_to_go_on(run: StageRun, session: Session) -> str:
     settings = run.config.label_human
     head = f"{len(session.missing)} of {len(session.pool)} pairs have no label yet"
-    if files := given_labels(run.config, "human_pool"):
+    if files := brought_labels(run.config, "human_pool"):
         return (f"{head} in {files[0]} (first: {session.missing[0]}). Label them there, or allow "
                 f"it with label_human.max_missing={len(session.missing)}.")
     return (f"{head} (annotator {settings.annotator}); what was labelled is saved. Go on in the "

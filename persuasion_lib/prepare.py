@@ -17,7 +17,7 @@ from persuasion_lib.data.pairs import reply_source, sample_pairs
 from persuasion_lib.data.splits import SETS, Corpus
 from persuasion_lib.demo.model import build_base_model
 from persuasion_lib.models.loading import load_tokenizer, quiet, special_tokens
-from persuasion_lib.training.adopt import adopt_sft, sft_checkpoint
+from persuasion_lib.training.adopt import adopt_sft, sft_checkpoint, untrained_sft
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.sft import train_sft
 
@@ -84,17 +84,17 @@ def fine_tune(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     """Train the SFT checkpoint unless it is there already; returns its loss curve.
 
     With `data.source=files` somebody's own checkpoint goes before training. Without it and
-    without SFT rows there is no SFT model, which only matters if pairs have to be sampled.
+    without SFT rows the base itself takes its place.
     """
     if own := sft_checkpoint(run.config):
         adopt_sft(run.config, own)
         return training_curve(run.config, "sft")
     if "sft_train" in corpus.examples:
         return train_sft(run.config, corpus.examples["sft_train"], corpus.examples["sft_val"])
-    run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, so notebooks 04 "
-                        "and 05 cannot run.")
-    run.without.add("sft")
-    return pd.DataFrame()
+    run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, so the model sft "
+                        "is the base itself: preferences are learned from there.")
+    untrained_sft(run.config)
+    return training_curve(run.config, "sft")
 
 
 def generate_pairs(run: StageRun, corpus: Corpus) -> dict[str, list[Pair]]:

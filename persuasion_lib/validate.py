@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.manifest import never_made
 from persuasion_lib.core.pipeline import POOLS, made_by
 from persuasion_lib.core.records import LabeledPair, content_id, labeled_row
 from persuasion_lib.core.rehearsal import is_stand_in, rehearsed
@@ -22,7 +23,7 @@ Split = tuple[list[LabeledPair], list[LabeledPair]]     # train, val
 
 
 def read_labels(run: StageRun) -> dict[str, list[LabeledPair]]:
-    """The labelled pairs of both pools, by the model that learns from them.
+    """The labelled pairs of the pools that there are, by the model that learns from them.
 
     Raises:
         DataError: a file is empty, malformed (file:line), or labels one pair twice.
@@ -31,6 +32,9 @@ def read_labels(run: StageRun) -> dict[str, list[LabeledPair]]:
     for pool in POOLS.values():
         name = pool.labels
         path = run.path(name)
+        if never_made(run.config, name):
+            run.without |= {f"{pool.trains}_train", f"{pool.trains}_val"}
+            continue
         labels[pool.trains] = run.read(name)
         if not labels[pool.trains]:
             raise DataError(f"{path} holds no labelled pair. Run {made_by(name)} again.")
@@ -95,7 +99,8 @@ def read_judged(run: StageRun) -> list[LabeledPair]:
 def compare_with_judge(run: StageRun, labels: Labels,
                        judged: Sequence[LabeledPair]) -> dict[str, Any]:
     """Write `judge_agreement.json` and return it: the judge against the annotator."""
-    result = agreement.judge_against_annotator(judged, labels["rlhf"], seed=run.config.seed)
+    result = agreement.judge_against_annotator(judged, labels.get("rlhf", []),
+                                               seed=run.config.seed)
     run.warnings += [f"Judge against annotator: {text}" for text in result["alarms"]]
     if result["status"] == "none":
         run.warnings += agreement.sentences(result)
@@ -158,7 +163,7 @@ def _shared_conversations(labels: Labels) -> list[str]:
     sets = [{p.pair.conversation_id for p in pairs} - {None}
             for pairs in labels.values()]
     shared = set.intersection(*sets)
-    if not shared:
+    if len(sets) < 2 or not shared:
         return []
     return [f"{len(shared)} conversations are in both pools (first: {sorted(shared)[0]}). "
             "Split by conversation again with notebooks/00_prepare.ipynb."]
@@ -194,8 +199,9 @@ def _thread(pair: LabeledPair) -> str:
     return pair.pair.conversation_id or pair.pair.pair_id
 
 
-def show_label(pairs: Sequence[LabeledPair]) -> TextTable:
-    """The first decided pair: the message answered, both replies, and who labelled."""
+def show_label(labels: Labels) -> TextTable:
+    """The first decided pair of a person, or of the judge where there is none, and who labelled."""
+    pairs = labels.get("rlhf") or labels["rlaif"]
     pair = next((pair for pair in pairs if pair.label != "tie"), pairs[0])
     return TextTable(pd.DataFrame({"text": {
         "answered message": pair.pair.prompt[-1]["content"], "chosen": pair.chosen,

@@ -104,7 +104,9 @@ class Stage:
     """One step of the pipeline = one notebook = one module.
 
     `reads` and `writes` are names of FILES; without a file of `reads` the stage cannot begin, one
-    of `optional` may be absent: the stage says so and goes on without it.
+    of `optional` may be absent: the stage says so and goes on without it. So it does where nobody
+    can ever make a file of `reads`, because the user's own files hold no such pool; with none of
+    `work` there is nothing to do.
     """
 
     name: str
@@ -112,6 +114,7 @@ class Stage:
     writes: tuple[str, ...]
     reads: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    work: tuple[str, ...] = ()
 
     @property
     def notebook(self) -> str:
@@ -124,19 +127,23 @@ STAGES = {stage.name: stage for stage in (
           writes=("sft_train", "sft_val", "test", "ai_pool_prompts", "human_pool_prompts", "sft",
                   "ai_pool_responses", "human_pool_responses", "prepare_report")),
     Stage("label_ai", 1, reads=("ai_pool_responses",), optional=("human_pool_responses",),
+          work=("ai_pool_responses", "human_pool_responses"),
           writes=("ai_pool_labeled", "human_pool_judged")),
-    Stage("label_human", 2, reads=("human_pool_responses",), writes=("human_pool_labeled",)),
+    Stage("label_human", 2, reads=("human_pool_responses",), work=("human_pool_responses",),
+          writes=("human_pool_labeled",)),
     Stage("validate", 3, reads=("ai_pool_labeled", "human_pool_labeled"),
+          work=("ai_pool_labeled", "human_pool_labeled"),
           optional=("human_pool_judged",),
           writes=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "validation_report",
                   "judge_agreement")),
     Stage("train_dpo", 4,
           reads=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "sft"),
-          optional=("judge_agreement",), writes=PREFERENCE_TRAINED),
-    Stage("evaluate", 5, reads=("test", "sft"),
+          optional=("judge_agreement",), work=("rlaif_train", "rlhf_train"),
+          writes=PREFERENCE_TRAINED),
+    Stage("evaluate", 5, reads=("test", "sft"), work=("test",),
           optional=(*PREFERENCE_TRAINED, "ai_pool_labeled", "human_pool_labeled"),
           writes=("evaluation",)),
-    Stage("analysis", 6, reads=("evaluation",),
+    Stage("analysis", 6, reads=("evaluation",), work=("evaluation",),
           writes=("analysis", "report", "report_html", "qualitative", "figures")),
 )}
 

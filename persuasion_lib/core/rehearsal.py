@@ -5,15 +5,10 @@ Stand-ins are recognised by the settings and by the names that labels carry, whi
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Iterable
 
+from persuasion_lib.core.brought import LABELLER, brought_labels, graders
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import PersuasionError
-from persuasion_lib.core.records import parse_labeled
-from persuasion_lib.core.store import read_jsonl
 
 # setting: (its value that stands for nothing real, the role that is played)
 STAND_IN = {"data.source": ("demo", "corpus"), "model.base": ("demo", "model"),
@@ -27,12 +22,7 @@ STAND_IN = {"data.source": ("demo", "corpus"), "model.base": ("demo", "model"),
 _HEARD = {"prepare": (), "label_ai": ("corpus", "labeller"), "label_human": ("corpus", "annotator"),
           "validate": ("corpus", "labeller", "annotator"),
           "train_dpo": ("corpus", "labeller", "annotator")}
-_LABELLERS = {"ai_pool": "label_ai.judge", "human_pool": "label_human.source"}
 _NAMES = re.compile(r"stand[\s_-]*in(?![a-z])|simulat|synthetic|\b(?:mock|dummy)\b", re.IGNORECASE)
-# Where somebody's own files may stand below `data.path`.
-PLACES = ("", "processed", "preferences", "data/processed", "data/preferences")
-LABELLED = {"ai_pool": ("ai_pool_labeled.jsonl", "rlaif_train.jsonl", "rlaif_val.jsonl"),
-            "human_pool": ("human_pool_labeled.jsonl", "rlhf_train.jsonl", "rlhf_val.jsonl")}
 
 
 def is_stand_in(labeled_by: str) -> bool:
@@ -45,9 +35,9 @@ def stand_ins(config: Config) -> list[str]:
     roles = {role for key, (value, role) in STAND_IN.items() if config.peek(key) == value}
     if not config.peek("oracle.generate"):
         roles.discard("oracle")
-    for pool, key in _LABELLERS.items():
+    for pool, key in LABELLER.items():
         _, role = STAND_IN[key]
-        if files := given_labels(config, pool):
+        if files := brought_labels(config, pool):
             labelled_by = graders(files)
             roles.discard(role)
             roles |= {role for name in labelled_by if is_stand_in(name)}
@@ -81,55 +71,10 @@ def banner_of(config: Config, stage: str = "analysis") -> str:
     return banner(roles, real_model=real_model)
 
 
-def given_labels(config: Config, pool: str) -> list[Path]:
-    """The labelled files that somebody brought for a pool, none where it is labelled here.
-
-    A setting that says who is to label goes before labels that lie in the folder `data.path`.
-    """
-    if pool == "human_pool" and config.peek("label_human.source") == "file":
-        if path := config.peek("label_human.path"):
-            return [config.user_path(path, "label_human.path")]
-    elif _chosen(config, _LABELLERS[pool]):
-        return []
-    if config.peek("data.source") != "files" or not config.peek("data.path"):
-        return []
-    folder = config.user_path(config.peek("data.path"), "data.path")
-    whole, *parts = [find_given(folder, name) for name in LABELLED[pool]]
-    return [whole] if whole else [part for part in parts if part]
-
-
 def labelled_by(config: Config, pool: str) -> str:
     """Who labelled a pool, in the words of its setting; "file" for labels that somebody brought."""
-    key = _LABELLERS[pool]
+    key = LABELLER[pool]
     value, role = STAND_IN[key]
     if role in stand_ins(config):
         return value
-    return "file" if given_labels(config, pool) else config.peek(key)
-
-
-def _chosen(config: Config, key: str) -> bool:
-    return any(text.partition("=")[0].strip() == key for text in config.overrides)
-
-
-def find_given(folder: Path, name: str) -> Path | None:
-    """Somebody's own file in a folder or in the places below it that a pipeline has."""
-    return next((folder / part / name for part in PLACES if (folder / part / name).exists()), None)
-
-
-def graders(files: Sequence[Path]) -> Counter[str]:
-    """How many labels of these files each labeller gave; an unreadable file has none."""
-    found: Counter[str] = Counter()
-    for path in files:
-        if path.is_file():
-            known = path.stat()
-            found += _graders(path, known.st_mtime_ns, known.st_size)
-    return found
-
-
-@lru_cache(maxsize=64)
-def _graders(path: Path, _mtime: int, _size: int) -> Counter[str]:
-    try:
-        labels = read_jsonl(path, parse_labeled, made_by="the program that wrote it")
-    except PersuasionError:     # who reads its labels says what is wrong with it
-        return Counter()
-    return Counter(label.labeled_by for label in labels)
+    return "file" if brought_labels(config, pool) else config.peek(key)

@@ -15,7 +15,9 @@ from persuasion_lib.core.manifest import (
     content_hash,
     hash_if_there,
     hashes,
+    idle,
     manifest_path,
+    never_made,
     read_manifest,
     revision,
     state,
@@ -141,6 +143,9 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
         raise ConfigError(f"no stage {name!r}. There are: {', '.join(STAGES)}.")
     config = load_config(profile, overrides)
     stage = STAGES[name]
+    if reason := idle(config, name):
+        raise MissingInput(f"{stage.notebook} has nothing to do: {reason}. Go on with the next "
+                           "notebook.")
     run = StageRun(stage, config, {}, warnings=list(config.notes))
     for key in inputs_of(config, stage):
         if path_of(config, key).exists():
@@ -148,15 +153,21 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
         elif key == "given_evaluation":
             raise MissingInput(f"{path_of(config, key)} is missing. Correct analysis.input_file; a "
                                f"relative path begins at {config.root}.")
-        elif key in stage.reads:
+        elif key in stage.reads and not never_made(config, key):
             raise MissingInput(f"{path_of(config, key)} is missing. Run {made_by(key)} first "
                                f"(profile {profile}).")
         else:
-            run.warnings.append(f"{key} is missing and left out; {made_by(key)} makes it.")
+            run.warnings.append(_left_out(config, key))
     run.lock = StageLock(config, stage)
     run.lock.take()
     run.inputs = hashes(config, inputs_of(config, stage))
     return run
+
+
+def _left_out(config: Config, key: str) -> str:
+    if never_made(config, key):
+        return f"{key} is left out: there is nothing in your files to make it of."
+    return f"{key} is missing and left out; {made_by(key)} makes it."
 
 
 def _check_origin(run: StageRun, key: str) -> None:

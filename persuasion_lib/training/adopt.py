@@ -1,15 +1,20 @@
-"""Somebody's own SFT adapter in the place of one that is trained here."""
+"""Somebody's own SFT adapter, or none at all, in the place of one that is trained here."""
 
 import os
 import shutil
 from pathlib import Path
+
+import torch
+from peft import get_peft_model
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import LineageError
 from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import file_hash, read_json, write_json
-from persuasion_lib.models.lineage import WEIGHTS, write_lineage
+from persuasion_lib.models.lineage import WEIGHTS, fingerprint_of, is_current, write_lineage
+from persuasion_lib.models.loading import load_base
+from persuasion_lib.training import loop
 from persuasion_lib.training.history import LOG
 
 # Where it may stand below `data.path`.
@@ -52,5 +57,21 @@ def adopt_sft(config: Config, folder: Path) -> None:
         write_json(partial / LOG, {"history": [], "best_step": None})
     if not has_lineage:
         write_lineage(config, "sft", partial, f"adopted from {folder}")
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(partial, final)
+
+
+def untrained_sft(config: Config) -> None:
+    """An adapter that changes nothing, so that the model sft is the base: LoRA begins so."""
+    fingerprint = fingerprint_of({"untrained": True, **loop.outcome_settings(config)})
+    if is_current(config, "sft", fingerprint):
+        return
+    final = path_of(config, "sft")
+    partial = final.with_name("final.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    torch.manual_seed(config.seed)
+    get_peft_model(load_base(config), loop.lora(config)).save_pretrained(partial)
+    write_json(partial / LOG, {"history": [], "best_step": None})
+    write_lineage(config, "sft", partial, fingerprint)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(partial, final)
