@@ -125,17 +125,19 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     shared = overlap.shared_passages(corpus.rows)
     faults = overlap.overlap_faults(corpus.rows, shared, run.config.data.max_shared_passages)
     if faults:
-        faults.append("Remove these rows from the set that is trained on.")
-    for pool, pairs in corpus.pairs.items():
-        faults += gates.broken_gates(pool, gates.pair_figures(pairs), run.config)
+        faults.append("Remove these rows from one of the two sets, best from the larger one that "
+                      "is trained on.")
+    figures = {pool: gates.pair_figures(pairs) for pool, pairs in corpus.pairs.items()}
+    for pool in figures:
+        faults += gates.broken_gates(pool, figures[pool], run.config)
     special = _control_tokens(run)
     for name, rows in corpus.rows.items():
         faults += gates.control_faults(name, rows, special)
         if name.startswith("sft"):
             faults += gates.target_faults(name, rows, run.config)
     if faults:
-        raise DataError("the sets are not fit for the experiment:\n" + "\n".join(faults) + "\n"
-                        "To go on with pairs all the same, set the named limit.")
+        faults.append(gates.to_allow(figures, run.config))
+        raise DataError("the sets are not fit for the experiment:\n" + "\n".join(faults))
     return overlap.overlap_table(corpus.rows, shared)
 
 
@@ -171,8 +173,8 @@ def check_pools(run: StageRun, pools: tables.Pools) -> pd.DataFrame:
         faults += gates.broken_gates(pool, figures[pool], run.config)
         faults += gates.control_faults(pool, pairs)
     if faults:
-        raise DataError("the pairs are not worth labelling:\n" + "\n".join(faults) + "\n"
-                        "To go on all the same, set the named limit.")
+        faults.append(gates.to_allow(figures, run.config))
+        raise DataError("the pairs are not worth labelling:\n" + "\n".join(faults))
     return pd.DataFrame(figures).T
 
 

@@ -15,7 +15,7 @@ from persuasion_lib.core.rehearsal import is_stand_in, rehearsed
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_json, write_jsonl, write_text
-from persuasion_lib.data.gates import broken_gates, pair_figures
+from persuasion_lib.data.gates import broken_gates, pair_figures, to_allow
 from persuasion_lib.labeling import agreement
 
 Labels = Mapping[str, Sequence[LabeledPair]]
@@ -119,8 +119,8 @@ def write_splits(run: StageRun, labels: Labels, facts: pd.DataFrame,
     faults = [*(faults_of_labels(run, facts) or _faults_of_splits(run, splits)),
               *_shared_conversations(labels), *_stand_ins(run, labels)]
     if faults:
-        raise DataError("the labels are not fit to train on:\n" + "\n".join(faults) + "\n"
-                        "To go on all the same, set the named limit.")
+        faults.append(to_allow(dict(facts.iterrows()), run.config))
+        raise DataError("the labels are not fit to train on:\n" + "\n".join(faults))
     sizes = {}
     for model, (train, val) in splits.items():
         write_jsonl(run.path(f"{model}_train"), map(labeled_row, train))

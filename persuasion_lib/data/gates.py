@@ -220,11 +220,28 @@ def broken_gates(name: str, figures: Mapping[str, float], config: Config) -> lis
         limit = getattr(config.gates, setting)
         if share > limit:
             brought = _brought(name, figure, config)
-            advice = (f"They came in {brought}: take them out there, or allow it with "
-                      f"gates.{setting}={math.ceil(100 * share) / 100:g}." if brought else remedy)
+            advice = f"They came in {brought}: take them out there." if brought else remedy
             faults.append(f"{name}: {share:.0%} {meaning}, the limit is {limit:.0%} "
                           f"(gates.{setting}). {advice}")
     return faults
+
+
+def to_allow(figures: Mapping[str, Mapping[str, float]], config: Config) -> str:
+    """The settings with which all these figures would pass, for whoever wants to go on with them.
+
+    Args:
+        figures: by pool or model, as for `broken_gates`.
+    """
+    needed: dict[str, float] = {}
+    for row in figures.values():
+        for figure, (setting, *_) in GATES.items():
+            if row.get(figure, 0) > getattr(config.gates, setting):
+                needed[setting] = max(row[figure], needed.get(setting, 0))
+    if not needed:
+        return ""
+    settings = " ".join(f"--set gates.{setting}={math.ceil(100 * share) / 100:g}"
+                        for setting, share in needed.items())
+    return f"To go on with these pairs all the same: {settings}"
 
 
 def _brought(name: str, figure: str, config: Config) -> str:
