@@ -136,21 +136,6 @@ class Config(Section):
         return self.root / "configs" / "prompts" / name
 
 
-STAND_IN = {"data.source": ("demo", "corpus"), "model.base": ("demo", "model"),
-            "label_ai.judge": ("offline", "labeller"),
-            "label_human.source": ("simulated", "annotator"),
-            "human_eval.source": ("simulated", "people who compare"),
-            "evaluation.judge": ("offline", "judge"),
-            "safety.judge": ("offline", "judge of manipulation"),
-            "oracle.source": ("offline", "oracle"), "similarity.embedder": ("offline", "embedder")}
-
-
-def stand_ins(config: Config) -> list[str]:
-    """The roles that a stand-in without a real model, person or corpus plays; reads nothing."""
-    roles = [role for key, (value, role) in STAND_IN.items() if config.peek(key) == value]
-    return [role for role in roles if role != "oracle" or config.peek("oracle.generate")]
-
-
 def find_root(start: Path | None = None) -> Path:
     """The nearest folder at or above `start` (the working directory) that holds our configs."""
     start = (start or Path.cwd()).resolve()

@@ -87,6 +87,9 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
     executed = []
     for stage in stages:
         condition, reasons = state(config, stage.name)
+        if condition == "idle":
+            print(f"{stage.notebook:15s} nothing to do ({reasons[0]})", flush=True)
+            continue
         if condition == "done" and not force:
             print(f"{stage.notebook:15s} unchanged, not run", flush=True)
             show_notes(config, stage)
