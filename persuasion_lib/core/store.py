@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -31,18 +32,26 @@ def file_hash(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> Path:
     """Write a file so that a reader or a kill sees the old or the new content, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    return _write(path, [text])
+
+
+def _write(path: Path, parts: Iterable[str]) -> Path:
     partial = path.with_name(path.name + ".partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("w", encoding="utf-8", errors="replace") as handle:
-            handle.write(text)
+            handle.writelines(parts)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise PersuasionError(f"{path} could not be written ({error.strerror}); its old content "
-                              "is unchanged. Free some disk space and run again.") from error
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, PersuasionError):
+            raise PersuasionError(f"{path} could not be written ({error.strerror}); its old "
+                                  "content is unchanged. Free some disk space, or mend the rights "
+                                  "of its folder, and run again.") from error
+        raise
     return path
 
 
@@ -53,9 +62,15 @@ def write_json(path: Path, value: Any) -> Path:
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     """Write rows as JSON lines atomically and return how many there were."""
-    lines = [_line(row) for row in rows]
-    write_text(path, "".join(line + "\n" for line in lines))
-    return len(lines)
+    count = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal count
+        for count, row in enumerate(rows, start=1):
+            yield _line(row) + "\n"
+
+    _write(path, lines())
+    return count
 
 
 def _line(row: dict[str, Any]) -> str:

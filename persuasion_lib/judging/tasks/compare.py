@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -105,9 +105,9 @@ class LabelOutcome:
         return Counter(choice for extra in self.extras.values()
                        for choice in extra["verdicts"].values())
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of the labelled file, in the order of the pairs."""
-        return [labeled_row(item, **self.extras[item.pair.pair_id]) for item in self.labeled]
+        return (labeled_row(item, **self.extras[item.pair.pair_id]) for item in self.labeled)
 
     @property
     def counts(self) -> dict[str, Any]:
