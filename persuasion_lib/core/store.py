@@ -66,8 +66,9 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
 
     def lines() -> Iterator[str]:
         nonlocal count
-        for count, row in enumerate(rows, start=1):
+        for row in rows:
             yield _line(row) + "\n"
+            count += 1
 
     _write(path, lines())
     return count
