@@ -37,6 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except PersuasionError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
+        except BrokenPipeError:     # `persuasion status | head`
+            sys.stdout = None
+            return 1
+        except OSError as error:    # a disk, a folder or a limit, wherever it was met
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"error: {where}{error.strerror or error}. Free some disk space, or mend the "
+                  "rights or limits, and run again.", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             with suppress(OSError):     # the terminal may be what has gone
                 print("\nstopped. What was finished is saved; the same command goes on from "
