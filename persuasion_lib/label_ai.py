@@ -18,6 +18,7 @@ from persuasion_lib.core.records import Pair
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.judging.ask import kinds_of, note_open
+from persuasion_lib.judging.calibrate import calibrate
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.plan import Plan, plan
 from persuasion_lib.judging.roles import make_judge
@@ -61,8 +62,9 @@ def plan_of(run: StageRun, pairs: Sequence[Pair], judge: Judge, pool: str = "ai_
 def label(run: StageRun, pairs: Sequence[Pair], judge: Judge,
           pool: str = "ai_pool") -> LabelOutcome:
     """Ask what is not answered yet and conclude a label per pair."""
-    return label_pairs(pairs, judge, log=run.path(POOLS[pool].judgments),
-                       mode=run.config.label_ai.mode, **_how(run, pool))
+    log = run.path(POOLS[pool].judgments)
+    calibrate(run, judge, pair_questions(pairs, judge, **_how(run, pool)), log=log)
+    return label_pairs(pairs, judge, log=log, mode=run.config.label_ai.mode, **_how(run, pool))
 
 
 def write_labels(run: StageRun, outcome: LabelOutcome, pool: str = "ai_pool") -> Path:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from persuasion_lib.core.errors import ConfigError, JudgingStopped
-from persuasion_lib.core.keys import api_key
 from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.records import content_id
 from persuasion_lib.core.store import AppendLog, KeyedLog
 from persuasion_lib.judging.ask import Answers, N, ask_all
 from persuasion_lib.judging.clients import AnthropicJudge, Judge
+from persuasion_lib.judging.connect import LARGEST_RESULTS
 from persuasion_lib.judging.faults import Fault, classify
 from persuasion_lib.judging.pace import ITEM_TRIES, Budget, patiently, wait
 from persuasion_lib.judging.plan import BATCH_PRICE
@@ -44,13 +44,10 @@ def ask_in_batches(asked: Mapping[N, Question], judge: Judge, *, log: Path) -> A
     if not isinstance(judge, AnthropicJudge):
         raise ConfigError(f"{judge.name} has no batches. Set label_ai.mode=online.")
     by_key = {question.key(judge.identity): question for question in asked.values()}
-    from anthropic import Anthropic
-
     with (KeyedLog(log, agree_on="verdict") as judgments,
           AppendLog(errors_path(log)) as failures,
           AppendLog(log.with_name(log.name + ".batches")) as state,
-          Anthropic(api_key=api_key(judge.root, "anthropic"), base_url=judge.endpoint,
-                    max_retries=0, timeout=judge.timeout_s) as client):
+          judge.line(largest=LARGEST_RESULTS).client(blocking=True) as client):
         before = cost_of([*judgments.rows, *failures.rows])
         batches = Batches(judge, client, judgments, failures, state, by_key)
         batches.collect()
@@ -120,7 +117,7 @@ class Batches:
 
     def _create(self, intent: dict[str, Any]) -> str:
         """Create the batch of an intent, exactly once even if a reply is lost."""
-        requests = [{"custom_id": key, "params": self.judge.request(self.by_key[key])}
+        requests = [{"custom_id": key, "params": self.judge.batch_request(self.by_key[key])}
                     for key in intent["keys"]]
         for failures in range(1, ITEM_TRIES + 1):
             try:

@@ -20,8 +20,11 @@ from persuasion_lib.core.records import Message, content_id, render_text
 from persuasion_lib.demo.standins import OfflineJudge
 
 LETTERS = "ABCDE"
-# What a model thinks aloud before it answers; where it does not end there is no answer.
-_THINKING = re.compile(r"\A\s*<(think(?:ing)?)>.*?(?:</\1>|\Z)", re.DOTALL)
+# What a model thinks aloud before it answers; where it does not end there is no answer. Its begin
+# may be missing, because the template put it into the prompt (DeepSeek R1, Qwen 3).
+_BEGUN = re.compile(r"\A\s*(?:<(think(?:ing)?|thought|reasoning)>.*?(?:</\1>|\Z)|"
+                    r"\[THINK\].*?(?:\[/THINK\]|\Z))", re.DOTALL)
+_ENDED = re.compile(r"\A.*</(?:think(?:ing)?|thought|reasoning)>", re.DOTALL)
 Prompts = Mapping[str, Sequence[Message]]       # example -> the messages to answer
 PromptFile = Callable[[str], Path]              # name -> the file of configs/prompts
 Texts = Mapping[str, Mapping[str, str]]         # example -> model -> its reply
@@ -165,8 +168,12 @@ def read_verdict(reply: str, name: str, read: Callable[[Any], Any],
 
 
 def answer_of(reply: str) -> str:
-    """A reply without the thinking before it and without space around it."""
-    return _THINKING.sub("", reply).strip()
+    """A reply without the thinking before it and without space around it.
+
+    A reply that is an object holds no thinking before it, whatever its reasoning quotes.
+    """
+    text = _BEGUN.sub("", reply).strip()
+    return text if whole_object(text) else _ENDED.sub("", text).strip()
 
 
 def quotes(candidates: Sequence[str], snippet: str) -> bool:
