@@ -17,8 +17,8 @@ from persuasion_lib.judging.plan import plan
 from persuasion_lib.judging.questions import Question
 from persuasion_lib.judging.tasks.compare import BOTH_ORDERS, Compare, label_of, shown_as
 
-CONTEXT = ("THEM: I live in a small flat, so a cat is the only pet that makes sense to me. Why would "
-           "anybody keep a dog here?")
+CONTEXT = ("THEM: I live in a small flat, so a cat is the only pet that makes sense to me. Why "
+           "would anybody keep a dog here?")
 ARGUMENT = ("I understand that a small flat limits what you can keep, and a cat is a fair choice. "
             "But many calm dogs live well in small flats, because what a dog needs from you is two "
             "walks a day and company, and not floor space. If you like to be outside anyway, a dog "

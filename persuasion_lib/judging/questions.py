@@ -148,7 +148,7 @@ def read_verdict(reply: str, name: str, read: Callable[[Any], Any],
     Raises:
         JudgeReplyError: no verdict, more than one, or one that may be a candidate's.
     """
-    text = answer_of(reply)
+    text = answer_of(reply, candidates)
     whole = whole_object(text)
     found = _scattered(text, name) if whole is None else [(whole, text)]
     try:
@@ -167,13 +167,15 @@ def read_verdict(reply: str, name: str, read: Callable[[Any], Any],
     return values.pop(), str(last.get("reasoning", text[:2000]))
 
 
-def answer_of(reply: str) -> str:
+def answer_of(reply: str, candidates: Sequence[str] = ()) -> str:
     """A reply without the thinking before it and without space around it.
 
-    A reply that is an object holds no thinking before it, whatever its reasoning quotes.
+    A reply that is an object holds no thinking before it, whatever its reasoning quotes; and where
+    a text that was judged has the sign of the end of thinking, a lone one may be a quotation.
     """
     text = _BEGUN.sub("", reply).strip()
-    return text if whole_object(text) else _ENDED.sub("", text).strip()
+    may_be_quoted = any(_ENDED.search(candidate) for candidate in candidates)
+    return text if may_be_quoted or whole_object(text) else _ENDED.sub("", text).strip()
 
 
 def quotes(candidates: Sequence[str], snippet: str) -> bool:
