@@ -24,7 +24,7 @@ LETTERS = "ABCDE"
 # may be missing, because the template put it into the prompt (DeepSeek R1, Qwen 3).
 _BEGUN = re.compile(r"\A\s*(?:<(think(?:ing)?|thought|reasoning)>.*?(?:</\1>|\Z)|"
                     r"\[THINK\].*?(?:\[/THINK\]|\Z))", re.DOTALL)
-_ENDED = re.compile(r"\A.*</(?:think(?:ing)?|thought|reasoning)>", re.DOTALL)
+_TAG = re.compile(r"</?(?:think(?:ing)?|thought|reasoning)>")
 Prompts = Mapping[str, Sequence[Message]]       # example -> the messages to answer
 PromptFile = Callable[[str], Path]              # name -> the file of configs/prompts
 Texts = Mapping[str, Mapping[str, str]]         # example -> model -> its reply
@@ -174,8 +174,12 @@ def answer_of(reply: str, candidates: Sequence[str] = ()) -> str:
     a text that was judged has the sign of the end of thinking, a lone one may be a quotation.
     """
     text = _BEGUN.sub("", reply).strip()
-    may_be_quoted = any(_ENDED.search(candidate) for candidate in candidates)
-    return text if may_be_quoted or whole_object(text) else _ENDED.sub("", text).strip()
+    tags = [tag[0] for tag in _TAG.finditer(text)]
+    is_lone_end = len(tags) == 1 and tags[0].startswith("</")
+    may_be_quoted = any(_TAG.search(candidate) for candidate in candidates)
+    if not is_lone_end or may_be_quoted or whole_object(text):
+        return text
+    return text.partition(tags[0])[2].strip()
 
 
 def quotes(candidates: Sequence[str], snippet: str) -> bool:
