@@ -84,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--force", action="store_true", help="run stages that are up to date, too")
     _add(commands, "status", _status, "per stage: done, stale because of what, or missing")
     check = _add(commands, "check", _check, "could the judges of these settings work?")
-    check.add_argument("--ping", action="store_true", help="ask each real judge one tiny question")
+    check.add_argument("--ping", action="store_true",
+                       help="ask each real judge three questions with known answers")
     _add(commands, "label", _label, "open the labelling notebook as an app in the browser")
     export = _add(commands, "export", _export, "write a model, merged, for plain transformers")
     export.add_argument("model", choices=MODELS)

@@ -69,6 +69,7 @@ FILES = {
     "prepare_report": File("{data}/processed/prepare_report.txt"),
     "ai_pool_labeled": File("{ai_labels}/ai_pool_labeled.jsonl", parse_labeled),
     "ai_judgments": File("{data}/preferences/ai_judgments.jsonl"),
+    "judge_checks": File("{data}/preferences/judge_checks.jsonl"),
     "human_pool_judged": File("{ai_labels}/human_pool_judged.jsonl", parse_labeled),
     "human_pool_judgments": File("{data}/preferences/human_pool_judgments.jsonl"),
     "human_pool_labeled": File("{human_labels}/human_pool_labeled.jsonl", parse_labeled),
