@@ -153,6 +153,10 @@ class Gates(Section):
     min_train_pairs: int = Positive
 
 
+class Checks(Section):
+    allow: list[str]
+
+
 class SFT(Section):
     learning_rate: float = Positive
     num_epochs: int = Positive

@@ -8,7 +8,7 @@ as a defect of a text (no end mark, repetition, gibberish) is defined here, for 
 import html
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import SequenceMatcher
 
 from persuasion_lib.core.config import Config
@@ -25,7 +25,7 @@ _CUT = re.compile(r"\[[^\]\n]*truncated[^\]\n]*\]|\[(?:…|\.\.\.)\]\s*$", re.IG
 _CONTROL = re.compile(r"<\|[^|>\s]{1,40}\|>")
 _CLEAN = "Clean the corpus: notebooks/00_prepare.ipynb does."
 
-# figure: (setting with its limit, what it means, what to do)
+# figure: (setting with its limit, what it means, what to do); rows of the registry of checks
 GATES = {
     "tie share": (
         "max_tie_fraction", "of the labels are ties",
@@ -47,6 +47,9 @@ GATES = {
         "max_unclean_fraction", "of the prompts hold HTML entities", _CLEAN),
     "prompts with a moderator's footnote": (
         "max_unclean_fraction", "of the prompts hold a bot's footnote", _CLEAN),
+    "prompts that tell the outcome": (
+        "max_unclean_fraction", "of the prompts hold an edit or a delta of after the replies",
+        _CLEAN),
     "prompts without their message": (
         "max_unclean_fraction", "of the prompts are cut where the message to answer should be",
         "Cut the middle instead: notebooks/00_prepare.ipynb does."),
@@ -95,17 +98,19 @@ def _runs_of_words(text: str, length: int) -> Counter[tuple[str, ...]]:
 
 def pair_figures(pairs: Sequence[Pair]) -> dict[str, float]:
     """The shares that GATES names but of ties, each from 0 to 1, of pairs, replies or prompts."""
-    replies = [text for pair in pairs for text in (pair.response_a, pair.response_b)]
-    fired = [rules_that_fire(" ".join(m["content"] for m in pair.prompt)) for pair in pairs]
-    return {
-        "truncated replies": truncated_share(pairs),
-        "near-identical pairs": _share(_alike(p.response_a, p.response_b) for p in pairs),
-        "empty or looping replies": _share(map(is_poor, replies)),
-        "opening gap between slots": opening_gap(pairs),
-        "prompts with entities": _share("HTML entities" in rules for rules in fired),
-        "prompts with a moderator's footnote": _share(
-            "moderator footnote" in rules for rules in fired),
-        "prompts without their message": _share(map(_lacks_its_message, pairs))}
+    return {name: figure(pairs) for name, figure in FIGURES.items()}
+
+
+def _poor_share(pairs: Sequence[Pair]) -> float:
+    return _share(is_poor(text) for pair in pairs for text in (pair.response_a, pair.response_b))
+
+
+def _rule_share(*rules: str) -> Callable[[Sequence[Pair]], float]:
+    """The share of prompts that one of these rules of cleaning would change."""
+    def figure(pairs: Sequence[Pair]) -> float:
+        fired = (rules_that_fire(" ".join(m["content"] for m in pair.prompt)) for pair in pairs)
+        return _share(bool(set(rules) & set(found)) for found in fired)
+    return figure
 
 
 def blank_targets(examples: Sequence[Example]) -> int:
@@ -205,15 +210,14 @@ def _share(values: Iterable[bool]) -> float:
     return sum(found) / len(found) if found else float("nan")
 
 
-def broken_gates(name: str, figures: Mapping[str, float], config: Config) -> list[str]:
-    """Which limits of the `gates` settings these figures break, each with what to do."""
-    faults = []
-    for figure, (setting, meaning, remedy) in GATES.items():
-        if figure not in figures:       # pairs without labels have no ties, nor read that limit
-            continue
-        share = figures[figure]
-        limit = getattr(config.gates, setting)
-        if share > limit:
-            faults.append(f"{name}: {share:.0%} {meaning}, the limit is {limit:.0%} "
-                          f"(gates.{setting}). {remedy}")
-    return faults
+FIGURES: dict[str, Callable[[Sequence[Pair]], float]] = {
+    "truncated replies": truncated_share,
+    "near-identical pairs": lambda pairs: _share(
+        _alike(p.response_a, p.response_b) for p in pairs),
+    "empty or looping replies": _poor_share,
+    "opening gap between slots": opening_gap,
+    "prompts with entities": _rule_share("HTML entities"),
+    "prompts with a moderator's footnote": _rule_share("moderator footnote"),
+    "prompts that tell the outcome": _rule_share("edit after the replies",
+                                                 "delta that tells the outcome"),
+    "prompts without their message": lambda pairs: _share(map(_lacks_its_message, pairs))}
