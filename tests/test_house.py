@@ -27,8 +27,8 @@ MAY_IMPORT = {
     "judging": ["core", "demo"],
     "training": ["core", "models"],
     "data": ["core", "models", "judging", "demo"],
-    "checks": ["core", "stats", "data.overlap", "data.gates", "judging.word_lists",
-               "labeling.agreement"],
+    "checks": ["core", "stats", "data.overlap", "data.gates", "data.cleaning",
+               "judging.word_lists", "labeling.agreement"],
     "reporting": ["core", "stats", "checks", "data.overlap", "data.gates", "judging.word_lists",
                   "labeling.agreement"],
 }

@@ -8,4 +8,8 @@
     people      did the person read?
     judge       does the judge judge?
     training    did DPO begin where it must?
+    texts       what a reply must not hold: entities, markers, roles, refusals, one text for all
+    languages   which of some common languages a text is in
+    models      are the models those that they are called, as far as their texts tell?
+    yardsticks  oracle, test prompts, and a judge that must be blind
 """
