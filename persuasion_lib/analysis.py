@@ -11,6 +11,7 @@ import pandas as pd
 
 from persuasion_lib.checks import audit
 from persuasion_lib.checks.check import Finding, look
+from persuasion_lib.checks.material import of_evaluation
 from persuasion_lib.checks.registry import checks_of
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
@@ -113,8 +114,9 @@ def _checked(data: Evaluated, result: Mapping[str, Any],
              allow: Sequence[str]) -> list[dict[str, str]]:
     """What was checked before the evaluation, as its file says, and what it shows itself."""
     agreed = data.file.agreement()
-    things = {"evaluation": {EVALUATION: data}, "rankings": {EVALUATION: result},
-              "agreement": {"the judge that ranked": agreed} if agreed else {}}
+    things = of_evaluation(EVALUATION, data, result["primary"])
+    things |= {"rankings": {EVALUATION: result},
+               "agreement": {"the judge that ranked": agreed} if agreed else {}}
     findings = look(checks_of(*things), things, allow=allow)
     return [*(data.file.checks or []), *(found.row() for found in findings)]
 

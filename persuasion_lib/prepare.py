@@ -6,6 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.checks.check import look, texts
+from persuasion_lib.checks.material import Kinds, of_pool, of_targets, together
+from persuasion_lib.checks.registry import checks_of
 from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.pipeline import POOLS, made_by
 from persuasion_lib.core.progress import Progress
@@ -126,8 +129,9 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     faults = overlap.overlap_faults(corpus.rows, shared, run.config.data.max_shared_passages)
     if faults:
         faults.append("Remove these rows from the set that is trained on.")
-    for pool, pairs in corpus.pairs.items():
-        faults += gates.broken_gates(pool, gates.pair_figures(pairs), run.config)
+    given = [of_pool(pool, pairs) for pool, pairs in corpus.pairs.items()]
+    given += [of_targets(name, rows) for name, rows in corpus.rows.items() if name == "sft_train"]
+    faults += _checked(run, together(*given))
     special = _control_tokens(run)
     for name, rows in corpus.rows.items():
         faults += gates.control_faults(name, rows, special)
@@ -135,8 +139,16 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
             faults += gates.target_faults(name, rows, run.config)
     if faults:
         raise DataError("the sets are not fit for the experiment:\n" + "\n".join(faults) + "\n"
-                        "To go on with pairs all the same, set the named limit.")
+                        "To go on with pairs all the same, set the named limit, or name the check "
+                        "in checks.allow.")
     return overlap.overlap_table(corpus.rows, shared)
+
+
+def _checked(run: StageRun, things: Kinds) -> list[str]:
+    """What stops among the findings; what only warns goes to the run."""
+    findings = look(checks_of(*things), things, run.config)
+    run.warnings += [text for text in texts(findings, "warn") if text not in run.warnings]
+    return texts(findings, "stop")
 
 
 def _control_tokens(run: StageRun) -> list[str]:
@@ -166,13 +178,13 @@ def check_pools(run: StageRun, pools: tables.Pools) -> pd.DataFrame:
         DataError: a limit of the `gates` settings is broken; labels would be wasted.
     """
     figures = {pool: gates.pair_figures(pairs) for pool, pairs in pools.items()}
-    faults = []
+    faults = _checked(run, together(*(of_pool(pool, pairs) for pool, pairs in pools.items())))
     for pool, pairs in pools.items():
-        faults += gates.broken_gates(pool, figures[pool], run.config)
         faults += gates.control_faults(pool, pairs)
     if faults:
         raise DataError("the pairs are not worth labelling:\n" + "\n".join(faults) + "\n"
-                        "To go on all the same, set the named limit.")
+                        "To go on all the same, set the named limit, or name the check in "
+                       "checks.allow.")
     return pd.DataFrame(figures).T
 
 

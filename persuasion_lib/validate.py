@@ -7,13 +7,17 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.checks.audit import as_table
+from persuasion_lib.checks.check import Finding, look, texts
+from persuasion_lib.checks.material import of_labels, together
+from persuasion_lib.checks.registry import checks_of
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import POOLS, made_by
 from persuasion_lib.core.records import LabeledPair, content_id, labeled_row
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_json, write_jsonl, write_text
-from persuasion_lib.data.gates import broken_gates, pair_figures
+from persuasion_lib.data.gates import pair_figures
 from persuasion_lib.demo.standins import is_stand_in
 from persuasion_lib.labeling import agreement
 
@@ -74,17 +78,24 @@ def readable_facts(facts: pd.DataFrame) -> pd.DataFrame:
                          for name, column in facts.items()}).T
 
 
-def faults_of_labels(run: StageRun, facts: pd.DataFrame) -> list[str]:
-    """Which limits of the `gates` settings the labels break, each with what to do."""
+def check_labels(run: StageRun, labels: Labels,
+                 agreed: Mapping[str, Any] | None = None) -> list[Finding]:
+    """Every check of the registry that labels, their split and the judge beside them allow."""
+    parts = [of_labels(model, pairs) for model, pairs in labels.items()]
+    parts += [{"pairs": {model: [label.pair for label in pairs]},
+               "split": {model: split_labels(run, pairs)}} for model, pairs in labels.items()]
+    if agreed and agreed["status"] != "none":
+        parts.append({"agreement": {"human pool": agreed}})
+    things = together(*parts)
+    return look(checks_of(*things), things, run.config)
+
+
+def _too_few(run: StageRun, facts: pd.DataFrame) -> list[str]:
     limits = run.config.gates
-    faults = []
-    for model, row in facts.iterrows():
-        faults += broken_gates(model, row, run.config)
-        if row["decided"] * (1 - limits.val_fraction) < limits.min_train_pairs:
-            faults.append(f"{model}: {row['decided']:.0f} decided pairs leave fewer than "
-                          f"{limits.min_train_pairs} (gates.min_train_pairs) for training. "
-                          "Label more pairs.")
-    return faults
+    return [f"{model}: {row['decided']:.0f} decided pairs leave fewer than "
+            f"{limits.min_train_pairs} (gates.min_train_pairs) for training. Label more pairs."
+            for model, row in facts.iterrows()
+            if row["decided"] * (1 - limits.val_fraction) < limits.min_train_pairs]
 
 
 def read_judged(run: StageRun) -> list[LabeledPair]:
@@ -111,18 +122,21 @@ def write_splits(run: StageRun, labels: Labels, facts: pd.DataFrame,
         DataError: a gate is broken, or a conversation is in both pools; nothing is written.
     """
     splits = {model: split_labels(run, pairs) for model, pairs in labels.items()}
-    faults = [*(faults_of_labels(run, facts) or _faults_of_splits(run, splits)),
+    findings = check_labels(run, labels, agreed)
+    run.warnings += [text for text in texts(findings, "warn") if text not in run.warnings]
+    faults = [*(_too_few(run, facts) or _faults_of_splits(run, splits)), *texts(findings, "stop"),
               *_shared_conversations(labels), *_stand_ins(run, labels)]
     if faults:
         raise DataError("the labels are not fit to train on:\n" + "\n".join(faults) + "\n"
-                        "To go on all the same, set the named limit.")
+                        "To go on all the same, set the named limit, or name the check in "
+                        "checks.allow.")
     sizes = {}
     for model, (train, val) in splits.items():
         write_jsonl(run.path(f"{model}_train"), map(labeled_row, train))
         write_jsonl(run.path(f"{model}_val"), map(labeled_row, val))
         sizes[model] = {"train": len(train), "val": len(val)}
     table = pd.DataFrame(sizes).T
-    write_text(run.path("validation_report"), _report(facts, table, agreed))
+    write_text(run.path("validation_report"), _report(facts, table, agreed, findings))
     return table
 
 
@@ -141,7 +155,8 @@ def _faults_of_splits(run: StageRun, splits: Mapping[str, Split]) -> list[str]:
     return faults
 
 
-def _report(facts: pd.DataFrame, sizes: pd.DataFrame, agreed: Mapping[str, Any] | None) -> str:
+def _report(facts: pd.DataFrame, sizes: pd.DataFrame, agreed: Mapping[str, Any] | None,
+            findings: Sequence[Finding]) -> str:
     said = [*agreement.sentences(agreed), agreement.smoothing_note(agreed)]
     wrapped = [textwrap.fill(line, 100, subsequent_indent="  ") for line in said]
     parts = ["VALIDATION OF LABELS", readable_facts(facts).to_string(), sizes.to_string(),
@@ -149,6 +164,7 @@ def _report(facts: pd.DataFrame, sizes: pd.DataFrame, agreed: Mapping[str, Any] 
              "\n".join(wrapped)]
     if agreed:
         parts.append(agreement.confusion(agreed).to_string())
+    parts += ["WHAT WAS CHECKED", as_table(findings)]
     return "\n\n".join(parts).rstrip() + "\n"
 
 

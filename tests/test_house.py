@@ -28,8 +28,9 @@ MAY_IMPORT = {
     "training": ["core", "models"],
     "data": ["core", "models", "judging", "demo"],
     "checks": ["core", "stats", "data.overlap", "data.gates", "data.cleaning",
-               "judging.word_lists", "labeling.agreement"],
-    "reporting": ["core", "stats", "checks", "data.overlap", "data.gates", "judging.word_lists",
+               "labeling.agreement", "labeling.session", "reporting.evaluated",
+               "reporting.evaluation_file", "reporting.judge_health", "reporting.suspicions"],
+    "reporting": ["core", "stats", "data.overlap", "data.gates", "judging.word_lists",
                   "labeling.agreement"],
 }
 WITHOUT_TORCH = ["cli", "core", "stats", "judging", "labeling", "checks",

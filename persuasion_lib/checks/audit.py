@@ -4,6 +4,7 @@ A file is known by what is in it, not by its name: only the two sides of a split
 together, go by names.
 """
 
+import re
 import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,15 @@ from typing import Any
 
 from persuasion_lib.checks import training
 from persuasion_lib.checks.check import Check, Finding, look
+from persuasion_lib.checks.material import (
+    Kinds,
+    is_by_judge,
+    of_evaluation,
+    of_labels,
+    of_pool,
+    of_targets,
+    together,
+)
 from persuasion_lib.checks.registry import KINDS, REGISTRY, checks_of
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError, MissingInput
@@ -81,6 +91,8 @@ def _read(given: Given, file: Path, name: str) -> None:
         return
     first = content[0] if content and isinstance(content[0], dict) else {}
     kind = next((kind for key, kind in _ROWS.items() if key in first), None)
+    if not content and re.search(r"_(?:train|val)\.", name):
+        kind = "labels"         # a side of a split that nothing is on
     if kind is None:
         return
     try:
@@ -105,28 +117,39 @@ def _short(names: Iterable[str]) -> dict[str, str]:
     return {name: Path(name).name if own[Path(name).name] == 1 else name for name in names}
 
 
-def material(given: Given, *, seed: int = 0) -> dict[str, dict[str, Any]]:
+def material(given: Given, config: Config) -> Kinds:
     """What the checks look at: the files, and what belongs together."""
     labels, pairs = given.of("labels"), given.of("pairs")
     logs = {name: rows for name, rows in given.of("judgment log").items() if _compares(rows)}
-    splits = _splits(labels)
+    dpo = {name: log for name, log in given.of("DPO log").items() if training.is_of_dpo(log)}
     whole = {name: rows for name, rows in labels.items() if not _is_part(name, rows, labels)}
-    people = {name: rows for name, rows in whole.items() if not is_by_judge(rows)}
     judges = {name: rows for name, rows in whole.items() if is_by_judge(rows)}
+    people = {name: rows for name, rows in whole.items() if name not in judges}
     texts = {name: [label.pair for label in rows] for name, rows in whole.items()}
     pools = pairs | {name: rows for name, rows in texts.items() if not _known(rows, pairs.values())}
-    return {
-        "pairs": pools, "labels": whole, "labels by a person": people, "labels by a judge": judges,
-        "split": splits, "event log": given.of("event log"), "judgment log": logs,
-        "pool and labels": {f"{name} of {pool}": (rows, given_labels)
-                            for pool, rows in pairs.items() for name, given_labels in whole.items()
-                            if _known([label.pair for label in given_labels], [rows])},
-        "labels and log": {f"{name} and {log}": (rows, entries) for name, rows in judges.items()
-                           for log, entries in logs.items() if _names(rows, entries)},
-        "agreement": _agreements(people, judges, seed),
-        "sets": _sets(given.of("examples"), pools), "evaluation": given.of("evaluation"),
-        "DPO log": {name: log for name, log in given.of("DPO log").items()
-                    if training.is_of_dpo(log)}}
+    examples = given.of("examples")
+    return together(
+        *(of_pool(name, rows) for name, rows in pools.items()),
+        *(of_labels(name, rows) for name, rows in whole.items()),
+        *(of_targets(name, rows) for name, rows in examples.items() if "sft" in name),
+        *(of_evaluation(name, data, config.analysis.primary)
+          for name, data in given.of("evaluation").items()),
+        {"split": _splits(labels), "event log": given.of("event log"), "judgment log": logs,
+         "DPO log": dpo, "pool and labels": _labels_of_pools(pairs, whole),
+         "labels and log": _labels_of_logs(judges, logs), "sets": _sets(examples, pools),
+         "agreement": _agreements(people, judges, config.seed)})
+
+
+def _labels_of_pools(pools: Mapping[str, list[Pair]],
+                     labels: Mapping[str, list[LabeledPair]]) -> dict[str, Any]:
+    return {f"{name} of {pool}": (rows, given) for pool, rows in pools.items()
+            for name, given in labels.items() if _known([label.pair for label in given], [rows])}
+
+
+def _labels_of_logs(labels: Mapping[str, list[LabeledPair]],
+                    logs: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{name} and {log}": (rows, entries) for name, rows in labels.items()
+            for log, entries in logs.items() if _names(rows, entries)}
 
 
 def _compares(log: Sequence[Mapping[str, Any]]) -> bool:
@@ -135,24 +158,15 @@ def _compares(log: Sequence[Mapping[str, Any]]) -> bool:
     return isinstance(verdict, dict) and ("choice" in verdict or "ranking" in verdict)
 
 
-def is_by_judge(rows: Sequence[LabeledPair]) -> bool:
-    """Whether most labels are a model's: they hold its verdicts, its name, or its reasons."""
-    def by_model(label: LabeledPair) -> bool:
-        found = label.pair.metadata
-        return bool(found.get("judge_model") or found.get("verdicts")
-                    or (label.reasoning and "seconds" not in found))
-    return 2 * sum(map(by_model, rows)) > len(rows)
-
-
 def _splits(labels: Mapping[str, list[LabeledPair]]) -> dict[str, Any]:
-    """Both sides, where there are two; one side alone still shows what is trained on."""
+    """Both sides; a side alone, with None for the other, still shows what is trained on."""
     found = {}
-    for name, rows in labels.items():
-        stem = name.replace("_train.", "_val.")
-        if stem != name:
-            found[name.replace("_train.", "_{train,val}.")] = (rows, labels.get(stem, []))
-        elif "_val." in name and name.replace("_val.", "_train.") not in labels:
-            found[name] = ([], rows)
+    for name in labels:
+        train, val = (re.sub(r"_(?:train|val)\.", f"_{side}.", name) for side in ("train", "val"))
+        if train != val:
+            both = train in labels and val in labels
+            found[re.sub(r"_(?:train|val)\.", "_{train,val}.", name) if both else name] = (
+                labels.get(train), labels.get(val))
     return found
 
 
@@ -208,7 +222,7 @@ def audit(given: Given, config: Config,
     Args:
         rankings: the analyses of the evaluations, by file.
     """
-    things = material(given, seed=config.seed) | {"rankings": rankings}
+    things = material(given, config) | {"rankings": dict(rankings)}
     return look(REGISTRY, things, config), given.notes + missing(things)
 
 
@@ -226,7 +240,7 @@ _ORDER = {"stop": "FOUND, STOPS", "warn": "FOUND", "allowed": "FOUND, ALLOWED",
           "not checked": "NOT CHECKED", "fine": "FINE"}
 
 
-def as_table(findings: Sequence[Finding], notes: Sequence[str]) -> str:
+def as_table(findings: Sequence[Finding], notes: Sequence[str] = ()) -> str:
     """One table: what was found, what could not be checked because …, what is fine."""
     lines = []
     for state, title in _ORDER.items():

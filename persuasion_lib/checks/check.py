@@ -2,13 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
 from persuasion_lib.core.config import Config
 
 ALLOW = "checks.allow"
 Material = Mapping[str, Mapping[str, Any]]      # kind -> name of a file or set -> what is in it
+
+
+class Slot(NamedTuple):
+    """Texts of one kind by place (replies of a model, of a slot, targets), and their prompts."""
+
+    texts: Mapping[str, str | None]
+    prompts: Sequence[str]
 
 
 @dataclass(frozen=True)

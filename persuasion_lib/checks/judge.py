@@ -176,7 +176,7 @@ def twins_told_apart(data: Evaluated) -> Result:
     twins = [row for row in data.file.controls or [] if row.is_twin() and row.label]
     if len(twins) < 5:
         return NotMeasured(f"the judge was shown {len(twins)} pairs of the same reply")
-    apart = [row.example_id for row in twins if row.label != "tie"]
+    apart = [row.example_id for row in twins if row.label != "EQUAL"]
     return Measured(len(apart) / len(twins), len(twins), f"first: {apart[0]}" if apart else "")
 
 
@@ -188,11 +188,11 @@ def against_its_pairs(data: Evaluated) -> Result:
     same = against = 0
     ranks = data.ranks
     for row in data.file.controls or []:
-        if row.is_twin() or row.label not in ("a", "b") or row.example_id not in ranks.index:
+        if row.is_twin() or row.label not in ("1", "2") or row.example_id not in ranks.index:
             continue
         gap = ranks.loc[row.example_id, row.b] - ranks.loc[row.example_id, row.a]
         if gap:
-            agrees = (gap > 0) == (row.label == "a")        # rank 1 is best
+            agrees = (gap > 0) == (row.label == "1")        # rank 1 is best
             same, against = same + agrees, against + (not agrees)
     n = same + against
     if n < 8:

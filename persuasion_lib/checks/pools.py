@@ -8,7 +8,8 @@ from persuasion_lib.core.records import Label, LabeledPair, Pair
 from persuasion_lib.data.overlap import Sets, overlap_faults, shared_passages
 from persuasion_lib.stats.blocks import TOO_FEW
 
-Split = tuple[Sequence[LabeledPair], Sequence[LabeledPair]]     # train, val
+# Train and validation; None is a side that is not here.
+Split = tuple[Sequence[LabeledPair] | None, Sequence[LabeledPair] | None]
 
 _FLIPPED: dict[Label, Label] = {"a": "b", "b": "a", "tie": "tie"}
 
@@ -37,6 +38,8 @@ def concentration(pairs: Sequence[Pair]) -> Result:
 def held_out(split: Split) -> Result:
     """The share of the pairs that a split really keeps for validation."""
     train, val = split
+    if train is None or val is None:
+        return NotMeasured("the other side of the split is not here")
     n = len(train) + len(val)
     if n < TOO_FEW:
         return NotMeasured(f"{n} pairs are too few to tell")
@@ -45,7 +48,7 @@ def held_out(split: Split) -> Result:
 
 def ties_trained_on(split: Split) -> Result:
     """The share of rows in a split that somebody called a tie: their "chosen" is a coin flip."""
-    rows = [label for part in split for label in part]
+    rows = [label for part in split for label in part or ()]
     if not rows:
         return NotMeasured("the split has no row")
     ties = [label.pair.pair_id for label in rows if label.label == "tie"]
@@ -53,8 +56,10 @@ def ties_trained_on(split: Split) -> Result:
 
 
 def split_shares(split: Split) -> Result:
-    """How many conversations stand on both sides of a split."""
-    train, val = ({thread_of(label.pair) for label in part} for part in split)
+    """How many of the conversations that are known stand on both sides of a split."""
+    if None in split:
+        return NotMeasured("the other side of the split is not here")
+    train, val = ({label.pair.conversation_id for label in part} - {None} for part in split)
     both = sorted(train & val)
     return Measured(len(both), len(train | val), f"first: {both[0]!r:.60}" if both else "")
 

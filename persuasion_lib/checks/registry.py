@@ -4,22 +4,20 @@ A row of 00, 03, 05, 06 and of `persuasion audit` is the same row. Where a limit
 row names it; the others are overridden by their name in `checks.allow`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-from persuasion_lib.checks import judge, people, pools, training
-from persuasion_lib.checks.check import Check
-from persuasion_lib.checks.measured import Measured, NotMeasured, Result
-from persuasion_lib.core.records import LabeledPair
-from persuasion_lib.data.gates import FIGURES, GATES, control_faults
-from persuasion_lib.labeling import agreement
-from persuasion_lib.reporting import judge_health, suspicions
+from persuasion_lib.checks import judge, models, people, pools, texts, training, yardsticks
+from persuasion_lib.checks.adopted import ALARMED, GATED, JUDGED, said
+from persuasion_lib.checks.check import Check, Slot
+from persuasion_lib.checks.measured import Result
+from persuasion_lib.data.gates import control_faults
 from persuasion_lib.reporting.evaluated import Evaluated
 from persuasion_lib.stats.blocks import TOO_FEW
 
 # What is looked at, and the files that hold it.
 KINDS = {
     "pairs": "a pool of pairs (*_responses.jsonl)",
+    "texts to learn from": "SFT rows or a pool of pairs (sft_train.jsonl, *_responses.jsonl)",
     "labels": "labelled pairs (*_labeled.jsonl)",
     "labels by a person": "pairs labelled by a person (human_pool_labeled.jsonl)",
     "labels by a judge": "pairs labelled by a judge (ai_pool_labeled.jsonl)",
@@ -31,76 +29,61 @@ KINDS = {
     "labels and log": "a judge's labels together with its log",
     "agreement": "one pool labelled by a person and by a judge",
     "evaluation": "an evaluation (final_evaluation.json)",
+    "evaluated replies": "an evaluation (final_evaluation.json)",
+    "declared comparison": "an evaluation (final_evaluation.json)",
     "rankings": "an evaluation (final_evaluation.json)",
     "DPO log": "the log of a DPO training (training_log.json beside a checkpoint)",
 }
 
 
-def said(find: Callable[[Any], Sequence[str]]) -> Callable[[Any], Result]:
-    """A check that says by itself what it found, in sentences."""
-    def look(thing: Any) -> Result:
-        found = find(thing)
-        return Measured(len(found), 0, " ".join(found))
-    return look
+def _replies(data: Evaluated) -> dict[str, list[str | None]]:
+    """Every model's replies in the order of the prompts."""
+    return {model: [row.responses.get(model) for row in data.rows] for model in data.models}
 
 
-def unknown(find: Callable[[Any], Sequence[str]]) -> Callable[[Any], Result]:
-    """A check whose sentences say what the file lacks."""
-    def look(thing: Any) -> Result:
-        found = find(thing)
-        return NotMeasured(" ".join(found)) if found else Measured(0, 0)
-    return look
+def _columns(data: Evaluated) -> dict[str, list[str | None]]:
+    """Replies and prompts, row by row."""
+    return {"prompt": [str(row.prompt or row.messages or "") for row in data.rows],
+            **_replies(data)}
 
 
-def tie_share(labels: Sequence[LabeledPair]) -> Result:
-    """The share of labels that are ties."""
-    ties = sum(label.label == "tie" for label in labels)
-    return Measured(ties / len(labels), len(labels)) if labels else NotMeasured("no label")
+def _oracle(data: Evaluated) -> list[str | None]:
+    return [row.oracle for row in data.rows]
 
 
-def _gate(name: str) -> Check:
-    setting, meaning, remedy = GATES[name]
-    of, look = "pairs", lambda pairs: (
-        Measured(FIGURES[name](pairs), len(pairs)) if pairs else NotMeasured("no pair"))
-    if name == "tie share":
-        of, look = "labels", tie_share
-    return Check(name, of, look, None, "a setting", f"{{value:.0%}} {meaning}, the limit is "
-                 f"{{limit:.0%}} (gates.{setting}).", remedy, stops=True,
-                 setting=f"gates.{setting}")
+def _of_texts(of: str, name: str, look: Callable[[Slot], Result], limit: float, what: str, *,
+              stops: bool, remedy: str) -> Check:
+    """A row for texts; those that are learned from stop, evaluated ones warn."""
+    return Check(name, of, look, limit, "as checks/texts.py says, from 10,600 replies of people",
+                 f"{{value:.1%}} of {{n}} texts {what} ({{example}}), the limit is {{limit:.0%}}.",
+                 remedy, stops=stops)
 
 
-def _alarm(name: str) -> Check:
-    return Check(name, "agreement", said(lambda agreed: [
-        text for text in [agreement.alarm(agreed, name)] if text]), 0,
-        "labeling/agreement.py says, beside each", "{example}",
-        stops=name in ("labels copied from the judge", "annotator contradicts themselves",
-                       "labels upside down"))
+_LOOKS: tuple[tuple[str, Callable[[Slot], Result], float, float, str], ...] = (
+    # name, measure, limit where learned from, limit of evaluated replies, what it is
+    ("HTML entities in replies", lambda slot: texts.entities(slot.texts), 0.01, 0.01,
+     "hold an HTML entity"),
+    ("template markers", lambda slot: texts.markers(slot.texts), 0.01, 0, "hold a template marker"),
+    ("names of speakers", lambda slot: texts.role_names(slot.texts), 0.01, 0.01,
+     "name a speaker, as the next turn would"),
+    ("refusals", lambda slot: texts.refusals(slot.texts), 0.01, 0.01, "decline, or say 'as an AI'"),
+    ("another language", lambda slot: texts.other_language(slot.texts, slot.prompts), 0.01, 0.01,
+     "are in another language than the prompts"),
+    ("one opening", lambda slot: texts.one_opening(slot.texts), 0.8, 0.8, "begin alike"),
+    ("one text for all", lambda slot: texts.one_text(slot.texts), 0.1, 0.1, "are one text"))
 
-
-def _health(name: str) -> Check:
-    def look(result: judge_health.Result) -> Result:
-        if result["counts"]["rankings"] < TOO_FEW:
-            return NotMeasured(f"fewer than {TOO_FEW} rankings")
-        broken, _, text = judge_health.faults(result)[name]
-        return Measured(broken, result["counts"]["rankings"], text)
-    return Check(name, "rankings", look, 0, "reporting/judge_health.py says, beside each",
-                 "the judge is broken: {example}.", "Ask another judge.", stops=True)
-
-
-def _seen(name: str) -> Check:
-    return Check(name, "evaluation", said(suspicions.SEEN[name]), 0,
-                 "reporting/suspicions.py says, beside each", "{example}")
-
-
-def _unknown(name: str) -> Check:
-    return Check(name, "evaluation", unknown(suspicions.UNKNOWN[name]), 0, "", "")
-
+_TEXTS = tuple(
+    row for name, measure, learned, evaluated, what in _LOOKS for row in (
+        _of_texts("texts to learn from", name, measure, learned, what, stops=True,
+                  remedy="Remove these rows, or sample them again."),
+        _of_texts("evaluated replies", f"{name} (evaluated)", measure, evaluated, what,
+                  stops=False, remedy="Look at what SFT learned from.")))
 
 _POOLS = (
     Check("few conversations supply the pairs", "pairs", pools.concentration, 1 / TOO_FEW,
           "below 20 independent units no interval is worth much (stats.blocks.TOO_FEW)",
-          "two pairs drawn at random are of one conversation with {value:.0%} probability ({example}"
-          "). Losses, intervals and ties count every pair as new.",
+          "two pairs drawn at random are of one conversation with {value:.0%} probability "
+          "({example}). Losses, intervals and ties count every pair as new.",
           "Take pairs of more conversations (data.prompts_per_conversation)."),
     Check("the same pair twice", "pairs", pools.same_pair_again, 0, "a pair counts once",
           "{value:.0f} of {n} pairs stand there again under another id or with exchanged sides "
@@ -117,8 +100,8 @@ _POOLS = (
           "Label the pool's own texts.", stops=True),
     Check("what was really split", "split", pools.held_out, 1 / 3,
           "planned is a tenth; above a third most labels teach nothing",
-          "{value:.0%} of the decided pairs are held out ({example}): a few conversations hold most "
-          "of them, and a conversation stays whole.",
+          "{value:.0%} of the decided pairs are held out ({example}): a few conversations hold "
+          "most of them, and a conversation stays whole.",
           "Take pairs of more conversations.", stops=True),
     Check("both sides of a split", "split", pools.split_shares, 0,
           "validation on trained conversations shows memory",
@@ -170,7 +153,7 @@ _PEOPLE = (
           "These labels count characters. Label again.", stops=True),
     Check("chosen replies are longer", "labels by a person", people.surely_longer, 0.6,
           "judge_health's limit: what is beyond it is more than content explains",
-          "the longer reply wins at least {value:.0%} of {n} pairs with 95 % confidence: {example}.",
+          "the longer reply wins at least {value:.0%} of {n} pairs (95 % confidence): {example}.",
           "DPO will learn length; compare scores at equal length."),
     Check("self-agreement at chance", "labels by a person", people.unsteady, 0.8,
           "kappa below .2 is slight at best (Landis & Koch 1977)",
@@ -178,8 +161,8 @@ _PEOPLE = (
           "judge.", "Label again, with the guidelines at hand.", stops=True),
     Check("obvious pairs failed", "event log", people.obvious_failed, 0.34,
           "two of three; somebody who errs on 5 % fails so in 1 of 140 sessions",
-          "{value:.0%} of {n} obvious pairs (a reply against its own words, shuffled) were answered "
-          "wrongly ({example}).", "Label the pool again.", stops=True),
+          "{value:.0%} of {n} obvious pairs (a reply against its own words, shuffled) were "
+          "answered wrongly ({example}).", "Label the pool again.", stops=True),
     Check("labels nearly all the judge's", "agreement", people.nearly_the_judges, 0.939,
           "Wilson's bound of 60 of 60, labeling.agreement.COPIED",
           "{example} as the judge's of {n} pairs, which two readers hardly ever reach.",
@@ -227,7 +210,7 @@ _JUDGE = (
           "{value:.0%} of {n} rankings are {example}.", "Read some rankings beside their replies."),
     Check("the same reply twice", "evaluation", judge.twins_told_apart, 0.2,
           "in both orders an even judge ties; noise may not",
-          "the judge told {value:.0%} of {n} pairs apart that are the same reply twice ({example}).",
+          "the judge told {value:.0%} of {n} pairs apart that are one reply twice ({example}).",
           "Ask another judge.", stops=True),
     Check("rankings against pairs", "evaluation", judge.against_its_pairs, 0.5,
           "half is what two unrelated verdicts have",
@@ -239,18 +222,57 @@ _JUDGE = (
 _TRAINING = (
     Check("DPO began away from its reference", "DPO log", training.first_loss, 0.1,
           "it begins at ln 2 = .693; the earlier run began at .970",
-          "the first loss of DPO is {value:.2f} above ln 2 ({example}): the policy is not the model "
-          "it is compared with.", "Train from the adapter that the reference has.", stops=True),
+          "the first loss of DPO is {value:.2f} above ln 2 ({example}): the policy is not the "
+          "model it is compared with.", "Train from the adapter that the reference has.", stops=True),
     Check("DPO's first reward", "DPO log", training.first_reward, 1,
           "it begins at 0; the earlier run began at -3.14",
           "the first reward of the chosen replies is {value:.2f} away from 0 ({example}).",
           "Train from the adapter that the reference has.", stops=True),
 )
 
-REGISTRY: tuple[Check, ...] = (
-    *map(_gate, GATES), *_POOLS, *_PEOPLE, *map(_alarm, agreement.ALARMS), *_JUDGE, *_TRAINING,
-    *map(_unknown, suspicions.UNKNOWN), *map(_seen, suspicions.SEEN),
-    *map(_health, judge_health.FAULTS))
+_MODELS = (
+    Check("the declared two say the same", "declared comparison",
+          lambda both: models.same_text(*both), 0.5,
+          "on these prompts their difference is the judge's noise",
+          "the two models of the declared comparison give the same text on {value:.0%} of {n} "
+          "prompts ({example}): what is left between them is the judge's noise.",
+          "Was one loaded twice, or did the second training learn nothing?", stops=True),
+    Check("models that do not descend from SFT", "evaluation",
+          lambda data: models.unlike_sft(_replies(data)), 0.8,
+          "the earlier run's misloaded adapters have .91 to .93, our demo .03 to .12",
+          "by its texts alone a model does not descend from SFT: {value:.0%} of the replies of "
+          "{example}.", "Load its adapter on base and SFT together, and evaluate again.",
+          stops=True),
+    Check("replies moved against prompts", "evaluation",
+          lambda data: yardsticks.misplaced(_columns(data)), 0,
+          "texts of one prompt are more alike than those of two",
+          "columns do not belong to the prompts beside them: {example}.",
+          "Join the files by id: a row was lost or doubled.", stops=True),
+    Check("oracle moved against prompts", "evaluation",
+          lambda data: yardsticks.misplaced(_columns(data) | {"oracle": _oracle(data)}), 0,
+          "texts of one prompt are more alike than those of two",
+          "columns do not belong to the prompts beside them: {example}.",
+          "Join the files by id: a row was lost or doubled."),
+    Check("the oracle is a candidate", "evaluation",
+          lambda data: yardsticks.oracle_is_reply(_oracle(data), _replies(data), {
+              model: [row.similarity_scores.get(model) for row in data.rows]
+              for model in data.models}), 0.05,
+          "a yardstick is somebody else's", "{value:.0%} of {n} oracle replies are the reply of "
+          "{example}: the similarities measure nothing.", "Look at oracle.source."),
+    Check("test prompts twice", "evaluation", lambda data: yardsticks.asked_twice(
+          {row.example_id: text for row, text in zip(data.rows, _columns(data)["prompt"],
+                                                     strict=True)}), 0,
+          "a prompt that counts twice narrows every interval",
+          "{value:.0%} of {n} test prompts stand there before under another id ({example}).",
+          "Keep one of each.", stops=True),
+    Check("a model's name in its reply", "evaluation",
+          lambda data: yardsticks.names_in_replies(_replies(data)), 0, "a judge must be blind",
+          "{value:.0%} of {n} replies of a model hold a model's name ({example}).",
+          "Remove names from what models learn from."),
+)
+
+REGISTRY: tuple[Check, ...] = (*GATED, *_TEXTS, *_POOLS, *_PEOPLE, *ALARMED, *_JUDGE, *_TRAINING,
+                               *_MODELS, *JUDGED)
 
 
 def checks_of(*kinds: str) -> list[Check]:

@@ -85,6 +85,7 @@ FILES = {
     "oracle_judgments": File("{records}/oracle_judgments.jsonl"),
     "embeddings": File("{records}/embeddings.jsonl"),
     "rank_judgments": File("{records}/rank_judgments.jsonl"),
+    "control_judgments": File("{records}/control_judgments.jsonl"),
     "tactics_judgments": File("{records}/tactics_judgments.jsonl"),
     "given_evaluation": File("{given}"),
     "analysis": File("{analysis}/analysis.json"),

@@ -224,6 +224,7 @@ class Evaluation(Section):
     judge: Literal["anthropic", "openai", "offline"]
     randomize_positions: bool
     orders: int = Field(ge=1, le=4)
+    controls: int = Field(ge=0)
     max_examples: int | None = Field(gt=0)
 
 

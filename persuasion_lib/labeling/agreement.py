@@ -35,7 +35,8 @@ def judge_against_annotator(judged: Sequence[LabeledPair], human: Sequence[Label
     Returns:
         `status` ("ok", "few", or "none" where no pair has both labels); with_ties, decided (what
         `stats.agreement` says, the annotator first; a flip counts as a tie), both_orders (how often
-        both orders gave the annotator's label); self (the same of the repeats, or None); acceptable (does the judge reach the annotator's agreement with themselves? None without
+        both orders gave the annotator's label); self (the same of the repeats, or None);
+        acceptable (does the judge reach the annotator's agreement with themselves? None without
         `MIN_REPEATS`), flips, slot, smoothing, alarms.
     """
     judge = labels_on(human, judged)

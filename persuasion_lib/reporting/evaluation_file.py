@@ -140,7 +140,7 @@ class LabelTactics(_Open):
 class Control(_Open):
     """A pair of evaluated replies that the judge compared in both orders, models `a` and `b`.
 
-    The same model twice is the same reply twice. `label` is as in a labelled pair, null unscored.
+    The same model twice is the same reply twice. `label` is "1" (a), "2" or "EQUAL"; null unscored.
     """
 
     example_id: str

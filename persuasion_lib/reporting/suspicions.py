@@ -141,7 +141,7 @@ def _points_seen(data: Evaluated) -> list[str]:
 
 
 def _is_graded(row: ExampleRow, models: int) -> bool:
-    """Whether scores are neither ranks, 1..K or 0..K-1, nor these divided by K-1; ties in halves."""
+    """Whether scores are neither ranks (1..K or 0..K-1, ties in halves) nor these over K-1."""
     scores = [score for score in row.grader_scores.values() if score is not None]
     if row.judgments is not None or not any(scores):
         return False
