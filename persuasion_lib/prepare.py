@@ -174,7 +174,8 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
             faults += gates.target_faults(name, rows, run.config)
     if faults:
         faults += [gates.to_allow(figures, run.config), BY_NAME]
-        raise DataError("the sets are not fit for the experiment:\n" + "\n".join(filter(None, faults)))
+        raise DataError("the sets are not fit for the experiment:\n"
+                        + "\n".join(filter(None, faults)))
     return overlap.overlap_table(corpus.rows, shared)
 
 
