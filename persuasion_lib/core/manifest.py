@@ -180,8 +180,7 @@ def idle(config: Config, name: str) -> str:
         return ""
     if not all(never_made(config, key) for key in stage.work):
         return ""
-    makers = {maker_of(key).notebook for key in stage.work}
-    return f"{', '.join(sorted(makers))} found nothing for it in your files"
+    return f"your files hold nothing for it: no {' and no '.join(stage.work)}"
 
 
 def state(config: Config, name: str) -> State:

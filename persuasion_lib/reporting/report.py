@@ -45,7 +45,8 @@ def part(result: Mapping[str, Any], name: str) -> Part:
 
 def as_text(result: Mapping[str, Any]) -> str:
     """The report as plain text."""
-    lines = ["EVALUATION SUMMARY", "=" * 40]
+    above = [textwrap.fill(result["banner"], WIDTH), ""] if result["banner"] else []
+    lines = [*above, "EVALUATION SUMMARY", "=" * 40]
     for part in parts(result).values():
         lines += ["", part.title, "-" * len(part.title)]
         lines += [textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in part.lines]
@@ -67,8 +68,8 @@ def _text_table(table: pd.DataFrame) -> str:
 
 def as_html(result: Mapping[str, Any], folder: Path, examples: str) -> str:
     """The report as one HTML page; figures that are missing in `folder` are left out."""
-    return as_page(parts(result), folder, examples=examples, n=result["counts"]["scored"],
-                   level=f"{result['confidence']:.0%}")
+    return as_page(parts(result), folder, banner=result["banner"], examples=examples,
+                   n=result["counts"]["scored"], level=f"{result['confidence']:.0%}")
 
 
 def write_report(run: StageRun, result: Mapping[str, Any], data: Evaluated) -> list[Path]:
