@@ -37,6 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except PersuasionError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
+        except BrokenPipeError:     # `persuasion status | head`
+            sys.stdout = None
+            return 1
+        except OSError as error:    # a disk, a folder or a limit, wherever it was met
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"error: {where}{error.strerror or error}. Free some disk space, or mend the "
+                  "rights or limits, and run again.", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             with suppress(OSError):     # the terminal may be what has gone
                 print("\nstopped. What was finished is saved; the same command goes on from "
@@ -76,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--force", action="store_true", help="run stages that are up to date, too")
     _add(commands, "status", _status, "per stage: done, stale because of what, or missing")
     check = _add(commands, "check", _check, "could the judges of these settings work?")
-    check.add_argument("--ping", action="store_true", help="ask each real judge one tiny question")
+    check.add_argument("--ping", action="store_true",
+                       help="ask each real judge three questions with known answers")
     _add(commands, "label", _label, "open the labelling notebook as an app in the browser")
     export = _add(commands, "export", _export, "write a model, merged, for plain transformers")
     export.add_argument("model", choices=MODELS)
@@ -164,10 +173,14 @@ def _status(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from persuasion_lib.judging.check import check
+    from persuasion_lib.models.check import check_model
     config = load_config(options.profile, options.overrides)
     found = check(config, ping=options.ping)
+    found["model"], notes = check_model(config)
     for role, problem in found.items():
         print(f"{role:10s} {problem or 'ok'}")
+    for note in notes:
+        print(f"note: {note}.")
     if roles := rehearsed(config):
         show(f"These settings are a rehearsal, since stand-ins play: {', '.join(roles)}. It goes "
              "below trial/, and no real run reads it.")
@@ -180,9 +193,10 @@ def _label(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from persuasion_lib.models.export import export
+    from persuasion_lib.models.export import export, rounding
     config = load_config(options.profile, options.overrides)
-    print(export(config, options.model, options.folder.resolve(), push=options.push))
+    folder = export(config, options.model, options.folder.resolve(), push=options.push)
+    print(f"{rounding(folder)}\n{folder}")
     return 0
 
 

@@ -21,6 +21,7 @@ from persuasion_lib.data.untouched import check_untouched
 from persuasion_lib.demo.corpus import gold_utility
 from persuasion_lib.judging import roles
 from persuasion_lib.judging.ask import ask_for, check_unique, note_open
+from persuasion_lib.judging.calibrate import calibrate
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.embed import embedding_plan
 from persuasion_lib.judging.plan import Plans, plan
@@ -121,6 +122,8 @@ def rank_responses(run: StageRun, examples: Sequence[Example],
                    responses: Responses) -> dict[str, list[RankVerdict]]:
     """The judge's rankings, `evaluation.orders` per example; an unreadable reply is no ranking."""
     judge = make_judge(run.config, "evaluate")
+    calibrate(run, judge, rank_questions(_prompts(examples), _reply_texts(responses), judge,
+                                         **_rank_how(run)), log=run.path("rank_judgments"))
     verdicts = rank(_prompts(examples), _reply_texts(responses), judge,
                     log=run.path("rank_judgments"), **_rank_how(run))
     shown = sum(verdicts.values(), [])

@@ -20,6 +20,7 @@ from persuasion_lib.core.records import Pair, parse_labeled
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.judging.ask import kinds_of, note_open
+from persuasion_lib.judging.calibrate import calibrate
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.plan import Plan, plan
 from persuasion_lib.judging.roles import make_judge
@@ -90,8 +91,9 @@ def label(run: StageRun, pairs: Sequence[Pair], judge: Judge | None,
         return _from_files(run, pairs, pool)
     if judge is None:
         return brought_outcome([], planned=0)
-    return label_pairs(pairs, judge, log=run.path(POOLS[pool].judgments),
-                       mode=run.config.label_ai.mode, **_how(run, pool))
+    log = run.path(POOLS[pool].judgments)
+    calibrate(run, judge, pair_questions(pairs, judge, **_how(run, pool)), log=log)
+    return label_pairs(pairs, judge, log=log, mode=run.config.label_ai.mode, **_how(run, pool))
 
 
 def _is_brought(run: StageRun, pool: str) -> bool:

@@ -1,4 +1,4 @@
-"""The seven stages and the files between them: where each file is, how it is read, who makes it.
+"""The eight stages and the files between them: where each file is, how it is read, who makes it.
 
 Files are the only interface between stages.
 """
@@ -69,6 +69,7 @@ FILES = {
     "prepare_report": File("{data}/processed/prepare_report.txt"),
     "ai_pool_labeled": File("{ai_labels}/ai_pool_labeled.jsonl", parse_labeled),
     "ai_judgments": File("{data}/preferences/ai_judgments.jsonl"),
+    "judge_checks": File("{data}/preferences/judge_checks.jsonl"),
     "human_pool_judged": File("{ai_labels}/human_pool_judged.jsonl", parse_labeled),
     "human_pool_judgments": File("{data}/preferences/human_pool_judgments.jsonl"),
     "human_pool_labeled": File("{human_labels}/human_pool_labeled.jsonl", parse_labeled),
@@ -88,6 +89,8 @@ FILES = {
     "embeddings": File("{records}/embeddings.jsonl"),
     "rank_judgments": File("{records}/rank_judgments.jsonl"),
     "tactics_judgments": File("{records}/tactics_judgments.jsonl"),
+    "human_comparisons": File("{people}/human_comparisons.jsonl", parse_labeled),
+    "final_events": File("{people}/final_events.{evaluator}.jsonl"),
     "given_evaluation": File("{given}"),
     "analysis": File("{analysis}/analysis.json"),
     "report": File("{analysis}/analysis_report.txt"),
@@ -110,7 +113,7 @@ class Stage:
     """
 
     name: str
-    number: int
+    number: str
     writes: tuple[str, ...]
     reads: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
@@ -119,31 +122,34 @@ class Stage:
     @property
     def notebook(self) -> str:
         """The file name of the notebook without its ending."""
-        return f"{self.number:02d}_{self.name}"
+        return f"{self.number}_{self.name}"
 
 
 STAGES = {stage.name: stage for stage in (
-    Stage("prepare", 0,
+    Stage("prepare", "00",
           writes=("sft_train", "sft_val", "test", "ai_pool_prompts", "human_pool_prompts", "sft",
                   "ai_pool_responses", "human_pool_responses", "prepare_report")),
-    Stage("label_ai", 1, reads=("ai_pool_responses",), optional=("human_pool_responses",),
+    Stage("label_ai", "01", reads=("ai_pool_responses",), optional=("human_pool_responses",),
           work=("ai_pool_responses", "human_pool_responses"),
           writes=("ai_pool_labeled", "human_pool_judged")),
-    Stage("label_human", 2, reads=("human_pool_responses",), work=("human_pool_responses",),
+    Stage("label_human", "02", reads=("human_pool_responses",), work=("human_pool_responses",),
           writes=("human_pool_labeled",)),
-    Stage("validate", 3, reads=("ai_pool_labeled", "human_pool_labeled"),
+    Stage("validate", "03", reads=("ai_pool_labeled", "human_pool_labeled"),
           work=("ai_pool_labeled", "human_pool_labeled"),
           optional=("human_pool_judged",),
           writes=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "validation_report",
                   "judge_agreement")),
-    Stage("train_dpo", 4,
+    Stage("train_dpo", "04",
           reads=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "sft"),
           optional=("judge_agreement",), work=("rlaif_train", "rlhf_train"),
           writes=PREFERENCE_TRAINED),
-    Stage("evaluate", 5, reads=("test", "sft"), work=("test",),
+    Stage("evaluate", "05", reads=("test", "sft"), work=("test",),
           optional=(*PREFERENCE_TRAINED, "ai_pool_labeled", "human_pool_labeled"),
           writes=("evaluation",)),
-    Stage("analysis", 6, reads=("evaluation",), work=("evaluation",),
+    Stage("human_eval", "05b", reads=("evaluation",), work=("evaluation",),
+          writes=("human_comparisons",)),
+    Stage("analysis", "06", reads=("evaluation",), work=("evaluation",),
+          optional=("human_comparisons",),
           writes=("analysis", "report", "report_html", "qualitative", "figures")),
 )}
 
@@ -154,6 +160,7 @@ _PLACES: dict[str, Callable[[Config], Path | str]] = {
     "models": lambda config: config.folder("models"),
     "records": lambda config: config.folder("results"),
     "evaluation": lambda config: config.folder("results") / apart(config, STAGES["evaluate"]),
+    "people": lambda config: config.folder("results") / apart(config, STAGES["human_eval"]),
     "analysis": lambda config: config.folder("results") / apart(config, STAGES["analysis"]),
     "ai_labels": lambda config: _labels(config, "label_ai"),
     "human_labels": lambda config: _labels(config, "label_human"),
@@ -161,6 +168,7 @@ _PLACES: dict[str, Callable[[Config], Path | str]] = {
     "dpo": lambda config: (
         config.folder("models") / "checkpoints" / apart(config, STAGES["train_dpo"])),
     "annotator": lambda config: config.label_human.annotator,
+    "evaluator": lambda config: config.human_eval.annotator,
     # Its content is hashed as an input, not as a file that a setting names.
     "given": lambda config: config.user_path(config.analysis.input_file, "analysis.input_file"),
     "test": lambda config: config.evaluation.test_file.replace(
@@ -220,7 +228,8 @@ def is_trial(config: Config, stage: Stage) -> bool:
         return False
     if config.label_ai.max_examples is not None:
         return True
-    return stage.name in ("evaluate", "analysis") and config.evaluation.max_examples is not None
+    after = ("evaluate", "human_eval", "analysis")
+    return stage.name in after and config.evaluation.max_examples is not None
 
 
 def made_by(name: str) -> str:

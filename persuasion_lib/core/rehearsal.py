@@ -14,6 +14,7 @@ from persuasion_lib.core.config import Config
 STAND_IN = {"data.source": ("demo", "corpus"), "model.base": ("demo", "model"),
             "label_ai.judge": ("offline", "labeller"),
             "label_human.source": ("simulated", "annotator"),
+            "human_eval.source": ("simulated", "people who compare"),
             "evaluation.judge": ("offline", "judge"),
             "safety.judge": ("offline", "judge of manipulation"),
             "oracle.source": ("offline", "oracle"), "similarity.embedder": ("offline", "embedder")}
@@ -21,7 +22,8 @@ STAND_IN = {"data.source": ("demo", "corpus"), "model.base": ("demo", "model"),
 # corpus has a folder of its own.
 _HEARD = {"prepare": (), "label_ai": ("corpus", "labeller"), "label_human": ("corpus", "annotator"),
           "validate": ("corpus", "labeller", "annotator"),
-          "train_dpo": ("corpus", "labeller", "annotator")}
+          "train_dpo": ("corpus", "labeller", "annotator"),
+          "evaluate": tuple(role for _, role in STAND_IN.values() if role != "people who compare")}
 _NAMES = re.compile(r"stand[\s_-]*in(?![a-z])|simulat|synthetic|\b(?:mock|dummy)\b", re.IGNORECASE)
 
 

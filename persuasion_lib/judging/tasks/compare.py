@@ -2,12 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from persuasion_lib.core.lazy import Lazy
 from persuasion_lib.core.records import (
     LABEL_OF_CODE,
     Label,
@@ -104,9 +105,9 @@ class LabelOutcome:
         return Counter(choice for extra in self.extras.values()
                        for choice in extra["verdicts"].values())
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of the labelled file, in the order of the pairs."""
-        return [labeled_row(item, **self.extras[item.pair.pair_id]) for item in self.labeled]
+        return (labeled_row(item, **self.extras[item.pair.pair_id]) for item in self.labeled)
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -118,7 +119,7 @@ class LabelOutcome:
 
 
 def pair_questions(pairs: Sequence[Pair], judge: Judge, *, both_orders: bool, seed: int,
-                   repeat_fraction: float = 0.0) -> dict[Name, Compare]:
+                   repeat_fraction: float = 0.0) -> Mapping[Name, Compare]:
     """The questions about pairs: one or two orders, and for a share of pairs each a second time.
 
     Nothing is asked about a pair whose replies are the same but for space around them.
@@ -127,7 +128,7 @@ def pair_questions(pairs: Sequence[Pair], judge: Judge, *, both_orders: bool, se
         DataError: two different pairs have the same id.
     """
     check_unique([pair.pair_id for pair in pairs])
-    asked: dict[Name, Compare] = {}
+    places: dict[Name, tuple[Pair, int, tuple[int, ...]]] = {}
     for pair in pairs:
         if is_twice_the_same(pair):
             continue
@@ -135,10 +136,14 @@ def pair_questions(pairs: Sequence[Pair], judge: Judge, *, both_orders: bool, se
         times = 2 if draw < repeat_fraction else 1
         orders = BOTH_ORDERS if both_orders else (hashed_order(2, seed, pair.pair_id),)
         for sample, order in product(range(times), orders):
-            asked[pair.pair_id, sample, shown_as(order)] = Compare.compose(
-                pair.pair_id, pair.prompt, (pair.response_a, pair.response_b), order=order,
-                sample=sample, prompts=judge.prompts)
-    return asked
+            places[pair.pair_id, sample, shown_as(order)] = (pair, sample, order)
+
+    def compose(place: tuple[Pair, int, tuple[int, ...]]) -> Compare:
+        pair, sample, order = place
+        return Compare.compose(pair.pair_id, pair.prompt, (pair.response_a, pair.response_b),
+                               order=order, sample=sample, prompts=judge.prompts)
+
+    return Lazy(places, compose)
 
 
 def is_twice_the_same(pair: Pair) -> bool:
