@@ -14,6 +14,7 @@ from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import is_trial, made_by
 from persuasion_lib.core.records import Example, LabeledPair, Message, content_id, parse_labeled
 from persuasion_lib.core.rehearsal import asks_oracle, labelled_by, oracle_note
+from persuasion_lib.core.runs import identity
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import KeyedLog
@@ -256,7 +257,7 @@ def _extras(run: StageRun, example: Example, found: Found) -> dict[str, Any]:
 def _setup(run: StageRun, models: Sequence[str]) -> Setup:
     config = run.config
     return Setup(
-        banner=run.banner or None, profile=config.profile, seed=config.seed,
+        banner=run.banner or None, run=identity(config), profile=config.profile, seed=config.seed,
         trial=is_trial(config, run.stage), source=config.data.source,
         base_model=config.model.base, judge=config.evaluation.judge,
         oracle=config.oracle.source if asks_oracle(config) else "human replies",

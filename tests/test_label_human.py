@@ -66,11 +66,15 @@ def test_the_stand_in_gives_the_same_file_twice_and_leaves_no_log(project):
     assert not run.path("human_events").exists()
 
 
+# A real model and a real corpus, in the folders that the fixture has filled.
+REAL = ("model.base=Qwen/Qwen2.5-0.5B-Instruct", "data.source=jsonl", "paths.data=data/demo")
+
+
 def test_the_stand_in_may_label_for_a_real_model_apart_from_what_a_person_says(project):
-    run, session = opened("model.base=Qwen/Qwen2.5-0.5B-Instruct")
+    run, session = opened(*REAL)
     label_human.write_labels(run, session)
     assert run.path("human_pool_labeled").parent.parts[-2:] == ("trial", "rehearsal")
-    real, _ = opened("model.base=Qwen/Qwen2.5-0.5B-Instruct", "label_human.source=widget")
+    real, _ = opened(*REAL, "label_human.source=widget")
     assert not real.path("human_pool_labeled").exists()
     assert run.banner.startswith("REHEARSAL") and "annotator" in run.banner
 
@@ -194,7 +198,7 @@ def test_a_file_that_does_not_fit_the_pool_is_refused_with_its_line(project, nam
 @pytest.mark.parametrize("name", [ANNOTATOR_NAME, "simulated-annotator", "offline/stand-in"])
 def test_a_file_that_names_a_stand_in_is_used_as_a_rehearsal(project, name):
     overrides = write_file(project, labeled(by=name))
-    run, session = opened(*overrides, "model.base=Qwen/Qwen2.5-0.5B-Instruct")
+    run, session = opened(*overrides, *REAL)
     label_human.write_labels(run, session)
     assert run.path("human_pool_labeled").parent.parts[-2:] == ("trial", "rehearsal")
     assert {pair.labeled_by for pair in written(run)} == {name}
@@ -202,8 +206,7 @@ def test_a_file_that_names_a_stand_in_is_used_as_a_rehearsal(project, name):
 
 
 def test_a_file_of_a_person_is_no_rehearsal(project):
-    real = ("model.base=Qwen/Qwen2.5-0.5B-Instruct",)
-    run, _ = opened(*write_file(project, labeled(by="Ann")), *real)
+    run, _ = opened(*write_file(project, labeled(by="Ann")), *REAL)
     assert "trial" not in run.path("human_pool_labeled").parts
 
 

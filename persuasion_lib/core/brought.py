@@ -7,6 +7,7 @@ from pathlib import Path
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError
+from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.records import parse_labeled
 from persuasion_lib.core.store import read_jsonl
 
@@ -54,7 +55,7 @@ def labels_in_folder(config: Config, pool: str) -> list[Path]:
 
 
 def _was_chosen(config: Config, key: str) -> bool:
-    return any(text.partition("=")[0].strip() == key for text in config.overrides)
+    return any(key_of(text) == key for text in config.overrides)
 
 
 def graders(files: Sequence[Path]) -> Counter[str]:

@@ -178,6 +178,7 @@ class Lora(Section):
 
 
 class Training(Section):
+    seed: int | None = Field(ge=0, lt=2**32)
     evals_per_run: int = Positive
     gradient_checkpointing: Annotated[bool, ASIDE]
     report_to: Annotated[Literal["none", "tensorboard", "wandb", "trackio"], ASIDE]

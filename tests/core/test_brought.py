@@ -69,7 +69,8 @@ def test_the_labelled_file_of_the_folder_is_used_although_the_profile_simulates(
     prepared(project)
     run = start("label_human", "demo", MINE)
     written = write_human(run, open_session(run, read_pool(run)))
-    assert [(w.label, w.labeled_by) for w in written] == [(r.label, "Ann") for r in rows]
+    assert {w.pair.pair_id: (w.label, w.labeled_by) for w in written} == {
+        r.pair.pair_id: (r.label, "Ann") for r in rows}
     assert "trial" not in run.path("human_pool_labeled").parts
 
 
@@ -146,7 +147,7 @@ def test_advice_about_pairs_of_a_file_is_not_about_our_sampling(project):
     fault, = broken_gates("human_pool", pair_figures(twice), config)
     assert "They came in human_pool_responses.jsonl" in fault and "temperature" not in fault
     fault, = broken_gates("ai_pool", pair_figures(twice), config)
-    assert "raise pairs.temperature" in fault
+    assert "Raise pairs.temperature" in fault
     assert to_allow({"human_pool": pair_figures(twice)}, config).endswith(
         "--set gates.max_poor_fraction=1")
     assert StageRun(STAGES["validate"], config, {}).banner
