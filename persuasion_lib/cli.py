@@ -148,15 +148,17 @@ def before_it_begins(config: Config, stages: Sequence[Stage]) -> None:
     if not asking:
         return
     from persuasion_lib.judging.check import unable
+    problems: dict[str, str] = {}
     for stage in asking:
-        problems = unable(config, stage.name)
-        if problems:
-            raise ConfigError(
-                f"{stage.notebook} could not work, so nothing was started. "
-                f"{' '.join(dict.fromkeys(problems.values()))}\nMend that; or end before it with "
-                f"--to {list(STAGES)[list(STAGES).index(stage.name) - 1]}; or rehearse with "
-                f"stand-ins, apart from all real results: "
-                f"{' '.join(f'--set {key}=offline' for key in problems)}")
+        problems |= unable(config, stage.name)
+    if problems:
+        first = next(stage for stage in asking if unable(config, stage.name))
+        raise ConfigError(
+            f"{first.notebook} could not work, so nothing was started. "
+            f"{' '.join(dict.fromkeys(problems.values()))}\nMend that; or end before it with "
+            f"--to {list(STAGES)[list(STAGES).index(first.name) - 1]}; or rehearse with stand-ins, "
+            f"apart from all real results: "
+            f"{' '.join(f'--set {key}=offline' for key in problems)}")
 
 
 def show(text: str) -> None:
