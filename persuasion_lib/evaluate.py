@@ -271,12 +271,7 @@ def _setup(run: StageRun, models: Sequence[str]) -> Setup:
 def _models_asked(run: StageRun) -> dict[str, str | None]:
     """Which model, beyond which service, was asked for what; the labeller as its labels name it."""
     config = run.config
-    names: dict[str, str | None] = {
-        key: f"{roles.provider_of(config, role)}/{roles.model_of(config, role)}"
-        for key, role in (("judge", "evaluate"), ("oracle", "oracle"), ("labeller", "label_ai"),
-                          ("safety", "safety"))}
-    if not asks_oracle(config):
-        names["oracle"] = None
+    names = roles.names_of_models(config) | ({} if asks_oracle(config) else {"oracle": None})
     if labels := run.read_if_there("ai_pool_labeled"):
         names["labeller"] = ", ".join(sorted({label.labeled_by for label in labels}))
     return names

@@ -15,7 +15,8 @@ from persuasion_lib.core import sections
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.layers import Layer, layers_of_files, merge, merged
 from persuasion_lib.core.overrides import as_layer, key_of, listed, masked, with_those_of_its_run
-from persuasion_lib.core.sections import Reads, Section
+from persuasion_lib.core.reads import Reads
+from persuasion_lib.core.sections import Section
 
 FILES = ("data_config", "sft_config", "dpo_config", "eval_config", "api_config")
 RENAMED = {"validate": "gates"}     # sections of earlier versions, still read
