@@ -5,13 +5,12 @@ import pytest
 from persuasion_lib import prepare, train_dpo, validate
 from persuasion_lib.core.brought import brought_labels, missing_at_the_end
 from persuasion_lib.core.config import load_config
-from persuasion_lib.core.errors import MissingInput
+from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.manifest import conditions
 from persuasion_lib.core.pipeline import STAGES
 from persuasion_lib.core.records import LabeledPair, Pair, labeled_row, pair_row
 from persuasion_lib.core.stage import StageRun, start
 from persuasion_lib.core.store import write_jsonl, write_text
-from persuasion_lib.data.gates import broken_gates, pair_figures, to_allow
 from persuasion_lib.label_ai import describe, judge_of, label, pairs_of, write_labels
 from persuasion_lib.label_human import open_session, read_pool
 from persuasion_lib.label_human import write_labels as write_human
@@ -140,14 +139,14 @@ def test_before_00_has_run_the_way_is_00(project):
 
 
 def test_advice_about_pairs_of_a_file_is_not_about_our_sampling(project):
-    config = load_config("demo", MINE)
-    twice = [Pair(f"p{k}", [{"role": "user", "content": "Tea?"}], "Same.", "Same.", {})
-             for k in range(5)]
+    run = StageRun(STAGES["prepare"], load_config("demo", MINE), {})
+    twice = [Pair(f"p{k}", [{"role": "user", "content": f"Tea {k}?"}], "Same.", "Same.", {})
+             for k in range(40)]
     write_jsonl(project / "mine" / "human_pool_responses.jsonl", map(pair_row, twice))
-    fault, = broken_gates("human_pool", pair_figures(twice), config)
-    assert "They came in human_pool_responses.jsonl" in fault and "temperature" not in fault
-    fault, = broken_gates("ai_pool", pair_figures(twice), config)
-    assert "Raise pairs.temperature" in fault
-    assert to_allow({"human_pool": pair_figures(twice)}, config).endswith(
-        "--set gates.max_poor_fraction=1")
-    assert StageRun(STAGES["validate"], config, {}).banner
+    with pytest.raises(DataError) as brought:
+        prepare.check_pools(run, {"human_pool": twice})
+    assert "human_pool_responses.jsonl" in str(brought.value)
+    assert "temperature" not in str(brought.value)
+    assert "--set gates.max_poor_fraction=1" in str(brought.value)
+    with pytest.raises(DataError, match="pairs.temperature"):
+        prepare.check_pools(run, {"ai_pool": twice})
