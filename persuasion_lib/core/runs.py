@@ -31,9 +31,15 @@ def described(run: Mapping[str, Any] | None) -> str:
     if not run:
         return ""
     name = f"Run {run['name']} of the" if run["name"] else "The"
-    settings = ", ".join(f"{key} = {value}" for key, value in run["settings"].items())
+    settings = ", ".join(f"{key} = {shown(value)}" for key, value in run["settings"].items())
     return (f"{name} profile {run['profile']}, {run['day']}, revision {run['revision']}; "
             f"{f'settings of its own: {settings}' if settings else 'no setting differs from it'}.")
+
+
+def shown(value: Any) -> str:
+    """A setting's value without the path of anybody's machine."""
+    is_path = isinstance(value, str) and Path(value).expanduser().is_absolute()
+    return f"…/{Path(value).name}" if is_path else str(value)
 
 
 def all_runs(config: Config) -> list[dict[str, str]]:

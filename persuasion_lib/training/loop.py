@@ -21,7 +21,8 @@ from transformers import Trainer
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, PersuasionError, SelfTestError
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.store import write_json
+from persuasion_lib.core.store import write_json, write_text
+from persuasion_lib.models.cards import adapter_card
 from persuasion_lib.models.lineage import write_lineage
 from persuasion_lib.models.loading import dtype_of
 from persuasion_lib.training.callbacks import (
@@ -196,6 +197,7 @@ def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
         write_json(partial / LOG, {"history": _finite(trainer.state.log_history),
                                      "best_step": best, **extra})
         write_lineage(config, name, partial, fingerprint)
+        write_text(partial / "README.md", adapter_card(config, name))   # peft's holds a path
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
         shutil.rmtree(scratch, ignore_errors=True)
