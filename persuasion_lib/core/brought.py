@@ -48,6 +48,14 @@ def brought_labels(config: Config, pool: str) -> list[Path]:
     return labels_in_folder(config, pool)
 
 
+def brought_comparisons(config: Config) -> list[Path]:
+    """The file in which somebody brought comparisons of the final replies, if it is named."""
+    path = config.peek("human_eval.path")
+    if config.peek("human_eval.source") != "file" or not path:
+        return []
+    return [config.user_path(path, "human_eval.path")]
+
+
 def labels_in_folder(config: Config, pool: str) -> list[Path]:
     """The labelled files of a pool in the folder `data.path`, whoever is to label."""
     whole, *parts = [find_brought(config, name) for name in LABELLED[pool]]

@@ -7,7 +7,12 @@ Stand-ins are recognised by the settings and by the names that labels carry, whi
 import re
 from collections.abc import Iterable
 
-from persuasion_lib.core.brought import LABELLER, brought_labels, graders
+from persuasion_lib.core.brought import (
+    LABELLER,
+    brought_comparisons,
+    brought_labels,
+    graders,
+)
 from persuasion_lib.core.config import Config
 
 # setting: (its value that stands for nothing real, the role that is played)
@@ -37,12 +42,13 @@ def stand_ins(config: Config) -> list[str]:
     roles = {role for key, (value, role) in STAND_IN.items() if config.peek(key) == value}
     if not config.peek("oracle.generate") or _would_be_a_template(config):
         roles.discard("oracle")
-    for pool, key in LABELLER.items():
+    files = {key: brought_labels(config, pool) for pool, key in LABELLER.items()}
+    files["human_eval.source"] = brought_comparisons(config)
+    for key, brought in files.items():
         _, role = STAND_IN[key]
-        if files := brought_labels(config, pool):
-            labelled_by = graders(files)
+        if brought:
             roles.discard(role)
-            roles |= {role for name in labelled_by if is_stand_in(name)}
+            roles |= {role for name in graders(brought) if is_stand_in(name)}
     return [role for _, role in STAND_IN.values() if role in roles]
 
 

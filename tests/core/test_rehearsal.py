@@ -107,6 +107,12 @@ def test_a_file_is_known_by_the_names_in_it(project):
     assert rehearsed(config) == [] and labelled_by(config, "human_pool") == "file"
 
 
+def test_comparisons_of_a_file_are_known_by_the_names_in_it(project):
+    write_jsonl(project / "compared.jsonl", map(labeled_row, labels("simulated")))
+    config = load_config("full", ["human_eval.source=file", "human_eval.path=compared.jsonl"])
+    assert rehearsed(config, "analysis") == ["people who compare"]
+
+
 def test_labels_of_a_stand_in_that_got_into_a_real_place_are_not_trained_on(project):
     run = StageRun(STAGES["validate"], load_config("full", ["gates.max_opening_gap=1"]), {})
     given = {"rlaif": labels("anthropic/claude"), "rlhf": labels("offline/stand-in")}

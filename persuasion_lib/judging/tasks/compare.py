@@ -100,6 +100,11 @@ class LabelOutcome:
         return sum(bool(extra["flip"]) for extra in self.extras.values())
 
     @property
+    def identical(self) -> int:
+        """Pairs that show one reply twice, a tie that nobody was asked about."""
+        return sum(bool(extra.get("identical")) for extra in self.extras.values())
+
+    @property
     def first_choices(self) -> Counter[str]:
         """How often each code was the verdict, in presented order."""
         return Counter(choice for extra in self.extras.values()
@@ -113,7 +118,7 @@ class LabelOutcome:
     def counts(self) -> dict[str, Any]:
         """For the manifest."""
         return {"planned": self.planned, "done": self.done, "unscored": len(self.errors),
-                "ties": self.ties, "flips": self.flips, "repeats": list(self.repeats),
+                "ties": self.ties, "identical": self.identical, "flips": self.flips, "repeats": list(self.repeats),
                 "first_choices": dict(self.first_choices), "faults": dict(self.faults),
                 "ledger": vars(self.ledger)}
 
