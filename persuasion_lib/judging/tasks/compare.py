@@ -118,7 +118,8 @@ class LabelOutcome:
     def counts(self) -> dict[str, Any]:
         """For the manifest."""
         return {"planned": self.planned, "done": self.done, "unscored": len(self.errors),
-                "ties": self.ties, "identical": self.identical, "flips": self.flips, "repeats": list(self.repeats),
+                "ties": self.ties, "identical": self.identical,
+                "flips": self.flips, "repeats": list(self.repeats),
                 "first_choices": dict(self.first_choices), "faults": dict(self.faults),
                 "ledger": vars(self.ledger)}
 
