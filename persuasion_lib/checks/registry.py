@@ -223,7 +223,8 @@ _TRAINING = (
     Check("DPO began away from its reference", "DPO log", training.first_loss, 0.1,
           "it begins at ln 2 = .693; the earlier run began at .970",
           "the first loss of DPO is {value:.2f} above ln 2 ({example}): the policy is not the "
-          "model it is compared with.", "Train from the adapter that the reference has.", stops=True),
+          "model it is compared with.", "Train from the adapter that the reference has.",
+          stops=True),
     Check("DPO's first reward", "DPO log", training.first_reward, 1,
           "it begins at 0; the earlier run began at -3.14",
           "the first reward of the chosen replies is {value:.2f} away from 0 ({example}).",
