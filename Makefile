@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: run test slow browser lint bench lab help clean
+.PHONY: run report test slow browser lint bench lab help clean
 .DEFAULT_GOAL := run
 
 .venv/installed: pyproject.toml constraints.txt
@@ -19,6 +19,9 @@ INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 
 run: .venv/installed            ## the whole experiment, offline, in minutes
 	$(BIN)/persuasion run $(ARGS)
+
+report:                         ## open the demo's report in the browser
+	$(PYTHON) -m webbrowser -t "file://$(CURDIR)/results/demo/report.html"
 
 test: .venv/installed-tests     ## the quick tests, including the notebooks on a small profile
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)

@@ -108,6 +108,12 @@ def fine_tune(run: StageRun, corpus: Corpus) -> pd.DataFrame:
         return training_curve(run.config, "sft")
     if "sft_train" in corpus.examples:
         return train_sft(run.config, corpus.examples["sft_train"], corpus.examples["sft_val"])
+    if run.config.model.base == "demo" and not run.path("base").exists():
+        run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, and of the "
+                            "first the demo's model would be built: 04 and 05 cannot run. Set "
+                            "model.base to a real model.")
+        run.without.add("sft")
+        return pd.DataFrame()
     run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, so the model sft "
                         "is the base itself: preferences are learned from there.")
     untrained_sft(run.config)
@@ -173,9 +179,8 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
         if name.startswith("sft"):
             faults += gates.target_faults(name, rows, run.config)
     if faults:
-        faults += [gates.to_allow(figures, run.config), BY_NAME]
-        raise DataError("the sets are not fit for the experiment:\n"
-                        + "\n".join(filter(None, faults)))
+        faults += filter(None, [gates.to_allow(figures, run.config), BY_NAME])
+        raise DataError("the sets are not fit for the experiment:\n" + "\n".join(faults))
     return overlap.overlap_table(corpus.rows, shared)
 
 

@@ -14,7 +14,7 @@ from worlds.scratch import ROOT, clean_environment
 LIBRARY = ROOT / "persuasion_lib"
 TESTS = ROOT / "tests"
 MODULES = sorted(LIBRARY.rglob("*.py"))
-STAGES = {path.stem for path in LIBRARY.glob("*.py")} - {"__init__", "cli"}
+STAGES = {path.stem for path in LIBRARY.glob("*.py")} - {"__init__", "__main__", "cli"}
 ROOMS = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
 
 # What a room may import besides itself. Stages may import every room; cli everything.

@@ -7,4 +7,5 @@
     fused_lora  a layer and its adapters as one product
     sampling    replies: batched, resumable, the same whatever is in the batch
     export      one model as a folder for plain transformers
+    cards       what a folder of weights says of itself
 """
