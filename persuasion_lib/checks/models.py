@@ -91,7 +91,7 @@ def unlike_sft(replies: Mapping[str, Replies], *, seed: int = 0) -> Result:
 
 def _taken_for_base(replies: Mapping[str, Sequence[str]], seed: int) -> dict[str, float]:
     """Per model the share of replies that a classifier of other prompts' replies calls base's."""
-    from sklearn.linear_model import LogisticRegression     # slow to import
+    from sklearn.linear_model import LogisticRegression  # slow to import
 
     features = {name: _features(texts) for name, texts in replies.items()}
     n = features["base"].shape[0]

@@ -87,7 +87,7 @@ def misplaced(columns: Mapping[str, Column], *, seed: int = 0) -> Result:
 def _links(columns: Mapping[str, Sequence[str]], seed: int) -> np.ndarray:
     """Which columns are more alike within a prompt than across prompts, shape (columns, columns).
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer     # slow to import
+    from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import
 
     texts = [text for own in columns.values() for text in own]
     n = len(texts) // len(columns)
