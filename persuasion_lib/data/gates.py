@@ -6,12 +6,15 @@ as a defect of a text (no end mark, repetition, gibberish) is defined here, for 
 """
 
 import html
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 
+from persuasion_lib.core.brought import brought_labels, find_brought, labels_in_folder
 from persuasion_lib.core.config import Config
+from persuasion_lib.core.pipeline import POOLS
 from persuasion_lib.core.records import Example, Pair
 from persuasion_lib.data.cleaning import rules_that_fire
 
@@ -24,6 +27,8 @@ _CUT = re.compile(r"\[[^\]\n]*truncated[^\]\n]*\]|\[(?:…|\.\.\.)\]\s*$", re.IG
 # As most chat templates write a control token; a tokenizer names its own.
 _CONTROL = re.compile(r"<\|[^|>\s]{1,40}\|>")
 _CLEAN = "Clean the corpus: notebooks/00_prepare.ipynb does."
+
+POOL_OF_MODEL = {pool.trains: name for name, pool in POOLS.items()}
 
 # figure: (setting with its limit, what it means, what to do); rows of the registry of checks
 GATES = {
@@ -144,7 +149,7 @@ def control_faults(name: str, rows: Sequence[Example | Pair],
     """A sentence on the rows of a set that spell out a control token; none where no row does."""
     found = {}
     for number, row in enumerate(rows, start=1):
-        text = "\n".join([*(m["content"] for m in row.prompt), *_replies(row)])
+        text = "\n".join([*(m["content"] for m in row.prompt), *replies(row)])
         if tokens := control_tokens(text, special):
             found[f"row {number} ({_id(row)})"] = ", ".join(tokens)
     if not found:
@@ -154,7 +159,8 @@ def control_faults(name: str, rows: Sequence[Example | Pair],
             f"fake a turn (first: {place}, {tokens}). Remove these rows, or write them otherwise."]
 
 
-def _replies(row: Example | Pair) -> tuple[str, ...]:
+def replies(row: Example | Pair) -> tuple[str, ...]:
+    """The reply of an example, the two of a pair."""
     return (row.response,) if isinstance(row, Example) else (row.response_a, row.response_b)
 
 
@@ -221,3 +227,35 @@ FIGURES: dict[str, Callable[[Sequence[Pair]], float]] = {
     "prompts that tell the outcome": _rule_share("edit after the replies",
                                                  "delta that tells the outcome"),
     "prompts without their message": lambda pairs: _share(map(_lacks_its_message, pairs))}
+
+
+def to_allow(figures: Mapping[str, Mapping[str, float]], config: Config) -> str:
+    """The settings with which all these figures would pass, for whoever wants to go on with them.
+
+    Args:
+        figures: by pool or model, as in FIGURES.
+    """
+    needed: dict[str, float] = {}
+    for row in figures.values():
+        for figure, (setting, *_) in GATES.items():
+            if row.get(figure, 0) > getattr(config.gates, setting):
+                needed[setting] = max(row[figure], needed.get(setting, 0))
+    if not needed:
+        return ""
+    settings = " ".join(f"--set gates.{setting}={math.ceil(100 * share) / 100:g}"
+                        for setting, share in needed.items())
+    return f"To go on with these pairs all the same: {settings}"
+
+
+def brought_in(name: str, figure: str, config: Config) -> str:
+    """The file in which somebody brought what a figure is about; "" where it was made here."""
+    pool = POOL_OF_MODEL.get(name, name)
+    labels = brought_labels(config, pool)
+    if figure == "tie share":
+        return labels[0].name if labels else ""
+    pairs = find_brought(config, f"{pool}_responses.jsonl")
+    in_folder = [pairs] if pairs else labels_in_folder(config, pool)
+    prompts = find_brought(config, f"{pool}_prompts.jsonl")
+    if not in_folder and prompts and figure.startswith("prompts"):
+        in_folder = [prompts]
+    return in_folder[0].name if in_folder else ""
