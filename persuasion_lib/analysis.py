@@ -42,7 +42,7 @@ from persuasion_lib.stats.plain import plain
 PAIR_COLUMNS = ["a", "b", "family", "n", "mean_diff", "ci_low", "ci_high", "win_rate", "p_perm",
                 "p_holm", "d_z", "mde80"]
 EVALUATION = "the evaluation"
-AUDIT_RESAMPLES = 999       # an audit asks whether a judge judges, not for digits of intervals
+AUDIT_RESAMPLES = 199       # an audit asks whether a judge judges, not for digits of intervals
 
 
 def read_evaluation(run: StageRun) -> Evaluated:
@@ -124,7 +124,7 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
 
 
 def _checked(data: Evaluated, result: Mapping[str, Any],
-             allow: Sequence[str]) -> list[dict[str, str]]:
+             allow: Sequence[str]) -> list[dict[str, Any]]:
     """What was checked before the evaluation, as its file says, and what it shows itself."""
     agreed = data.file.agreement()
     things = of_evaluation(EVALUATION, data, result["primary"])

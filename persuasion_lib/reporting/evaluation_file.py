@@ -205,7 +205,7 @@ class EvaluationFile(_Open):
     label_tactics: list[LabelTactics] | None = None
     judge_agreement: Lenient[dict[str, Any]] = None
     controls: Lenient[list[Control]] = None
-    checks: Lenient[list[dict[str, str]]] = None     # what was checked before, as `Finding.row`
+    checks: Lenient[list[dict[str, Any]]] = None     # what was checked before, as `Finding.row`
     summary: OrEmpty[Summary] = Summary()
 
     @model_validator(mode="after")
