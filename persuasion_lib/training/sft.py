@@ -15,8 +15,15 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, SelfTestError
 from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.records import Example, example_row
+from persuasion_lib.models.chat import closing_ids
 from persuasion_lib.models.lineage import fingerprint_of, is_current
-from persuasion_lib.models.loading import Tokenizer, end_tokens, load_base, load_tokenizer
+from persuasion_lib.models.loading import (
+    Tokenizer,
+    end_tokens,
+    load_base,
+    load_tokenizer,
+    prompt_ids,
+)
 from persuasion_lib.training import loop
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.launch import launch_if_asked, processes
@@ -123,16 +130,18 @@ def check_sft_batch(batch: dict[str, torch.Tensor], tokenizer: Tokenizer,
     Raises:
         SelfTestError: a prompt token is a target, or the number of end tokens is not one.
     """
-    start = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "@@"}], add_generation_prompt=True, tokenize=False)
-    opening = start.rpartition("@@")[2].strip()     # what stands between a message and the reply
+    closing = closing_ids(tokenizer)
+    opening = tokenizer.decode(prompt_ids(tokenizer, [{"role": "user", "content": "@@"}]))
+    opening = opening.rpartition("@@")[2].strip()       # between a message and the reply
     for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
         target = labels[labels != -100].tolist()
         before = ids[:(labels != -100).nonzero()[0, 0]].tolist()
-        ends = sum(token in end_ids for token in target)
-        if ends != 1 or not tokenizer.decode(before).strip().endswith(opening):
+        reply = target[:len(target) - len(closing)]
+        ends = sum(token in end_ids for token in reply)
+        closes = target[len(reply):] == closing and closing[0] in end_ids
+        if ends or not closes or not tokenizer.decode(before).strip().endswith(opening):
             raise SelfTestError(
-                f"an SFT row would teach {tokenizer.decode(target)!r:.200} with {ends} end tokens "
-                f"after {tokenizer.decode(before[-12:])!r}; it must be the reply and one "
-                f"of {tokenizer.convert_ids_to_tokens(end_ids)}. The chat template of the model "
-                "may not close a turn.")
+                f"an SFT row would teach {tokenizer.decode(target)!r:.200} with {ends + closes} "
+                f"end tokens after {tokenizer.decode(before[-12:])!r}; it must be the reply and "
+                f"one of {tokenizer.convert_ids_to_tokens(end_ids)}. The model's chat template may "
+                "not close a turn.")
