@@ -171,6 +171,7 @@ class Training(Section):
     seed: int | None = Field(ge=0, lt=2**32)
     evals_per_run: int = Positive
     gradient_checkpointing: Annotated[bool, ASIDE]
+    threads: Annotated[int | None, ASIDE] = Positive
     report_to: Annotated[Literal["none", "tensorboard", "wandb", "trackio"], ASIDE]
     processes: int = Positive
     launch_config: Annotated[str | None, ASIDE]
