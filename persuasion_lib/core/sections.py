@@ -82,6 +82,7 @@ class Paths(Section):
 class Model(Section):
     base: str
     revision: str
+    gguf: str | None
     dtype: Literal["auto", "float32", "bfloat16"]
     load_in_4bit: bool
 
@@ -206,7 +207,8 @@ class Oracle(Section):
 
 
 class Similarity(Section):
-    embedder: Literal["openai", "offline"]
+    embedder: Literal["openai", "local", "offline"]
+    local_model: str
 
 
 class Safety(Section):

@@ -8,6 +8,7 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.judging.ask import ask_all
 from persuasion_lib.judging.clients import Judge, openai_key
+from persuasion_lib.judging.local_embedder import model_folder
 from persuasion_lib.judging.roles import Role, check_model, make_judge, openai_endpoint, price_of
 from persuasion_lib.judging.tasks.compare import Compare
 
@@ -31,6 +32,8 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
         if config.similarity.embedder == "openai":
             openai_key(config.root, openai_endpoint(config))
             price_of(config, config.openai.embedding_model)
+        elif config.similarity.embedder == "local":
+            model_folder(config)
         found["embedder"] = ""
     except PersuasionError as error:
         found["embedder"] = str(error)

@@ -16,6 +16,7 @@ from persuasion_lib.core.family import FAMILY, REFERENCE
 from persuasion_lib.core.pipeline import made_by, path_of
 from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.store import file_hash, read_json, write_json
+from persuasion_lib.models.gguf import said_of_source
 from persuasion_lib.models.loading import EXPORT, base_folder, dtype_of
 
 WEIGHTS = "adapter_model.safetensors"
@@ -58,7 +59,8 @@ def write_lineage(config: Config, name: str, folder: Path, fingerprint: str) -> 
     """Record what the checkpoint in `folder` was trained from; call before it is moved in place."""
     # A note for people: what decides anything are the weights, so it does not count as read.
     lineage = Lineage(
-        name=name, base=config.peek("model.base"), revision=config.peek("model.revision"),
+        name=name, base=" ".join([config.peek("model.base"), said_of_source(base_folder(config))]).strip(),
+        revision=config.peek("model.revision"),
         parents={parent: weights_hash(config, parent) for parent in FAMILY[name].parents},
         reference=None if name == REFERENCE else REFERENCE, weights=file_hash(folder / WEIGHTS),
         fingerprint=fingerprint, dtype=str(dtype_of(config)).removeprefix("torch."))

@@ -24,6 +24,7 @@ from persuasion_lib.core.errors import ConfigError, LineageError, MissingInput
 from persuasion_lib.core.pipeline import made_by, path_of
 from persuasion_lib.core.records import Message
 from persuasion_lib.core.store import read_json
+from persuasion_lib.models.gguf import unpacked, unpacked_before
 
 EXPORT = "persuasion_export.json"       # written into merged exports, which are no adapters
 
@@ -46,10 +47,14 @@ def base_folder(config: Config) -> Path:
                            f"would apply SFT twice. Set model.base={exported['base']}.")
     if local.is_dir():
         return local
+    if named := unpacked_before(config) or (local.suffix == ".gguf" and config.model.base):
+        return unpacked(config, named)
     try:
         return Path(snapshot_download(config.model.base, revision=config.model.revision,
                                       allow_patterns=["*.json", "*.safetensors", "*.txt"]))
     except OSError as error:
+        if config.model.gguf:
+            return unpacked(config, config.model.gguf)
         raise MissingInput(
             f"model {config.model.base!r} is neither a folder nor reachable on the hub "
             f"({type(error).__name__}). Connect once, or set model.base to a folder that holds "
