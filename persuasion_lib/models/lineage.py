@@ -58,9 +58,9 @@ def weights_hash(config: Config, name: str) -> str:
 def write_lineage(config: Config, name: str, folder: Path, fingerprint: str) -> Lineage:
     """Record what the checkpoint in `folder` was trained from; call before it is moved in place."""
     # A note for people: what decides anything are the weights, so it does not count as read.
+    base = f"{config.peek('model.base')} {said_of_source(base_folder(config))}".strip()
     lineage = Lineage(
-        name=name, base=" ".join([config.peek("model.base"), said_of_source(base_folder(config))]).strip(),
-        revision=config.peek("model.revision"),
+        name=name, base=base, revision=config.peek("model.revision"),
         parents={parent: weights_hash(config, parent) for parent in FAMILY[name].parents},
         reference=None if name == REFERENCE else REFERENCE, weights=file_hash(folder / WEIGHTS),
         fingerprint=fingerprint, dtype=str(dtype_of(config)).removeprefix("torch."))
