@@ -114,9 +114,14 @@ def _status(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from persuasion_lib.judging.check import check
-    found = check(load_config(options.profile, options.overrides), ping=options.ping)
+    from persuasion_lib.models.check import check_model
+    config = load_config(options.profile, options.overrides)
+    found = check(config, ping=options.ping)
+    found["model"], notes = check_model(config)
     for role, problem in found.items():
         print(f"{role:10s} {problem or 'ok'}")
+    for note in notes:
+        print(f"note: {note}.")
     return 1 if any(found.values()) else 0
 
 

@@ -157,6 +157,8 @@ class Gates(Section):
 class SFT(Section):
     learning_rate: float = Positive
     num_epochs: int = Positive
+    engine: Literal["packed", "trl"]
+    whole_conversations: bool
     per_device_train_batch_size: int = Positive
     gradient_accumulation_steps: int = Positive
 
@@ -223,6 +225,16 @@ class Evaluation(Section):
     randomize_positions: bool
     orders: int = Field(ge=1, le=4)
     max_examples: int | None = Field(gt=0)
+
+
+class HumanEval(Section):
+    source: Literal["none", "widget", "simulated", "file"]
+    path: str | None
+    annotator: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
+    comparisons: int = Positive
+    repeat_fraction: float = Field(ge=0, le=0.5)
+    checks: int = Field(ge=0)
+    break_every: Annotated[int, ASIDE] = Positive
 
 
 class Analysis(Section):

@@ -139,7 +139,7 @@ def control_faults(name: str, rows: Sequence[Example | Pair],
     """A sentence on the rows of a set that spell out a control token; none where no row does."""
     found = {}
     for number, row in enumerate(rows, start=1):
-        text = "\n".join([*(m["content"] for m in row.prompt), *_replies(row)])
+        text = "\n".join([*(m["content"] for m in row.prompt), *replies(row)])
         if tokens := control_tokens(text, special):
             found[f"row {number} ({_id(row)})"] = ", ".join(tokens)
     if not found:
@@ -149,7 +149,8 @@ def control_faults(name: str, rows: Sequence[Example | Pair],
             f"fake a turn (first: {place}, {tokens}). Remove these rows, or write them otherwise."]
 
 
-def _replies(row: Example | Pair) -> tuple[str, ...]:
+def replies(row: Example | Pair) -> tuple[str, ...]:
+    """The reply of an example, the two of a pair."""
     return (row.response,) if isinstance(row, Example) else (row.response_a, row.response_b)
 
 

@@ -37,13 +37,19 @@ def unpacked(config: Config, named: str) -> Path:
     It is converted at the first call, in about half a minute.
 
     Raises:
-        MissingInput: there is no such file or package, or the package `gguf` is missing.
+        MissingInput: there is no such file or package, it is another model than `model.base` by
+            its name, or the package `gguf` is missing.
         LineageError: the tokenizer of the file is of a kind that is not known here.
     """
     folder = path_of(config, "base")
     if named == unpacked_before(config):
         return folder
     file = _file(config, named)
+    wanted = Path(config.model.base).name
+    if not file.name.lower().startswith(wanted.lower()):
+        raise MissingInput(f"model {config.model.base!r} is neither a folder nor reachable on the "
+                           f"hub, and {file.name} (model.gguf) is another model: its name does "
+                           f"not begin with {wanted}. Connect once, or set model.base to {file}.")
     print(f"{LINE_MARK}converting {file.name} to {folder}", flush=True)
     partial = folder.with_name("base.partial")
     shutil.rmtree(partial, ignore_errors=True)
