@@ -141,13 +141,14 @@ def before_it_begins(config: Config, stages: Sequence[Stage]) -> None:
         return
     from persuasion_lib.judging.check import check
     problems = check(config)
+    names = list(STAGES)
     for stage in asking:
         for role in _ASKED[stage.name]:
             if problem := problems[role]:
                 raise ConfigError(
                     f"{stage.notebook} will not be able to work, so nothing was started: {problem}"
                     f"\nMend that; or end before it with --to "
-                    f"{list(STAGES)[stage.number - 1]}; or rehearse with stand-ins "
+                    f"{names[names.index(stage.name) - 1]}; or rehearse with stand-ins "
                     f"({_REHEARSAL[role]}), which goes below trial/ and is marked everywhere.")
 
 

@@ -108,6 +108,7 @@ class Data(Section):
     max_response_tokens: int = Positive
     max_shared_passages: float = Fraction
     system_prompt: str
+    goal: str
 
 
 class DemoModel(Section):

@@ -27,6 +27,9 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for role in get_args(Role):
+        if role == "oracle" and not config.oracle.generate:     # nobody is asked
+            found[role] = ""
+            continue
         try:
             judge = make_judge(config, role)
             found[role] = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""

@@ -47,14 +47,19 @@ def embed_here(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarr
 
 
 def model_folder(config: Config) -> Path:
-    """The folder of `similarity.local_model`; a model of the hub is downloaded first."""
+    """The folder of `similarity.local_model`; a model of the hub is downloaded first.
+
+    Raises:
+        MissingInput: the package is missing, or the model is neither here nor on the hub.
+    """
     name = config.similarity.local_model
     if importlib.util.find_spec(PACKAGE) is None:
         raise MissingInput("similarity.embedder=local needs the package sentence-transformers. Run "
                            "pip install -e '.[local]', or set similarity.embedder to another.")
-    folder = config.user_path(name, "similarity.local_model")
-    if folder.is_dir():
-        return folder
+    kept = config.root / "models" / Path(name).name     # where `make small` unpacks it
+    for folder in (config.user_path(name, "similarity.local_model"), kept):
+        if folder.is_dir():
+            return folder
     from huggingface_hub import snapshot_download
     try:
         return Path(snapshot_download(name, allow_patterns=FILES))
