@@ -87,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--ping", action="store_true",
                        help="ask each real judge three questions with known answers")
     _add(commands, "label", _label, "open the labelling notebook as an app in the browser")
+    audit = _add(commands, "audit", _audit, "run every check that the given files allow, ours or "
+                 "somebody else's; status 1 when something that stops is found")
+    audit.add_argument("paths", type=Path, nargs="*", metavar="FOLDER|FILE",
+                       help="what to look at; else the data, models and results of the settings")
     export = _add(commands, "export", _export, "write a model, merged, for plain transformers")
     export.add_argument("model", choices=MODELS)
     export.add_argument("folder", type=Path, help="a new folder")
@@ -191,6 +195,13 @@ def _check(options: argparse.Namespace) -> int:
 def _label(options: argparse.Namespace) -> int:
     from persuasion_lib.labeling.app import open_app
     return open_app(load_config(options.profile, options.overrides))
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from persuasion_lib.analysis import audited
+    findings, table = audited(load_config(options.profile, options.overrides), options.paths)
+    print(table)
+    return 1 if any(found.state == "stop" for found in findings) else 0
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -7,6 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.checks.check import BY_NAME, look, texts
+from persuasion_lib.checks.material import Kinds, of_pool, of_targets, together
+from persuasion_lib.checks.registry import checks_of
 from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.pipeline import POOLS, made_by
 from persuasion_lib.core.progress import Progress
@@ -159,8 +162,9 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
         faults.append("Remove these rows from one of the two sets, best from the larger one that "
                       "is trained on.")
     figures = {pool: gates.pair_figures(pairs) for pool, pairs in corpus.pairs.items()}
-    for pool in figures:
-        faults += gates.broken_gates(pool, figures[pool], run.config)
+    given = [of_pool(pool, pairs) for pool, pairs in corpus.pairs.items()]
+    given += [of_targets(name, rows) for name, rows in corpus.rows.items() if name == "sft_train"]
+    faults += _checked(run, together(*given))
     tokenizer = _tokenizer(run)
     special = special_tokens(tokenizer) if tokenizer else []
     for name, rows in corpus.rows.items():
@@ -169,9 +173,16 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
         if name.startswith("sft"):
             faults += gates.target_faults(name, rows, run.config)
     if faults:
-        faults.append(gates.to_allow(figures, run.config))
-        raise DataError("the sets are not fit for the experiment:\n" + "\n".join(faults))
+        faults += [gates.to_allow(figures, run.config), BY_NAME]
+        raise DataError("the sets are not fit for the experiment:\n" + "\n".join(filter(None, faults)))
     return overlap.overlap_table(corpus.rows, shared)
+
+
+def _checked(run: StageRun, things: Kinds) -> list[str]:
+    """What stops among the findings; what only warns goes to the run."""
+    findings = look(checks_of(*things), things, run.config)
+    run.warnings += [text for text in texts(findings, "warn") if text not in run.warnings]
+    return texts(findings, "stop")
 
 
 def _tokenizer(run: StageRun) -> Tokenizer | None:
@@ -211,13 +222,12 @@ def check_pools(run: StageRun, pools: tables.Pools) -> pd.DataFrame:
         DataError: a limit of the `gates` settings is broken; labels would be wasted.
     """
     figures = {pool: gates.pair_figures(pairs) for pool, pairs in pools.items()}
-    faults = []
+    faults = _checked(run, together(*(of_pool(pool, pairs) for pool, pairs in pools.items())))
     for pool, pairs in pools.items():
-        faults += gates.broken_gates(pool, figures[pool], run.config)
         faults += gates.control_faults(pool, pairs)
     if faults:
-        faults.append(gates.to_allow(figures, run.config))
-        raise DataError("the pairs are not worth labelling:\n" + "\n".join(faults))
+        faults += [gates.to_allow(figures, run.config), BY_NAME]
+        raise DataError("the pairs are not worth labelling:\n" + "\n".join(filter(None, faults)))
     return pd.DataFrame(figures).T
 
 

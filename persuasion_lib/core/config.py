@@ -34,6 +34,7 @@ class Config(Section):
     judging: sections.Judging
     label_human: sections.LabelHuman
     gates: sections.Gates
+    checks: sections.Checks
     sft: sections.SFT
     lora: sections.Lora
     training: sections.Training

@@ -164,6 +164,10 @@ class Gates(Section):
     min_train_pairs: int = Positive
 
 
+class Checks(Section):
+    allow: list[str]
+
+
 class SFT(Section):
     learning_rate: float = Positive
     num_epochs: int = Positive
@@ -234,6 +238,7 @@ class Evaluation(Section):
     judge: Provider
     randomize_positions: bool
     orders: int = Field(ge=1, le=4)
+    controls: int = Field(ge=0)
     max_examples: int | None = Field(gt=0)
 
 

@@ -142,6 +142,22 @@ class LabelTactics(_Open):
     rejected: Tactics | None = None
 
 
+class Control(_Open):
+    """A pair of evaluated replies that the judge compared in both orders, models `a` and `b`.
+
+    The same model twice is the same reply twice. `label` is "1" (a), "2" or "EQUAL"; null unscored.
+    """
+
+    example_id: str
+    a: str
+    b: str
+    label: Lenient[str] = None
+
+    def is_twin(self) -> bool:
+        """Whether both sides were one reply."""
+        return self.a == self.b
+
+
 class TrainingLog(_Open):
     """How a model was trained: a curve by step, and the step that was kept."""
 
@@ -179,6 +195,8 @@ class EvaluationFile(_Open):
     training: OrEmpty[dict[str, Lenient[TrainingLog]]] = {}
     label_tactics: list[LabelTactics] | None = None
     judge_agreement: Lenient[dict[str, Any]] = None
+    controls: Lenient[list[Control]] = None
+    checks: Lenient[list[dict[str, str]]] = None     # what was checked before, as `Finding.row`
     summary: OrEmpty[Summary] = Summary()
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from persuasion_lib.labeling.agreement import confusion, sentences
+from persuasion_lib.reporting.checked import first_lines, withheld
 from persuasion_lib.reporting.evaluation_file import Setup
 from persuasion_lib.reporting.judge_health import Result
 from persuasion_lib.reporting.page import Part
@@ -16,6 +17,7 @@ def answer(result: Result) -> Part:
     """The verdict, its cautions, and on how many prompts it stands."""
     judge, counts = result["judge"], result["counts"]
     lines = [result["banner"]] if result["banner"] else []
+    lines += first_lines(result)
     if judge["kind"]:
         lines.append(f"THE JUDGE IS BROKEN ({judge['kind']}): {judge['text']}.")
     if result["status"] != "ok":
@@ -99,7 +101,7 @@ def comparisons(result: Result) -> Part:
 
 
 def _reading(row: Mapping[str, Any], result: Result) -> str:
-    no_verdict = result["judge"]["kind"] or result["status"] != "ok"
+    no_verdict = result["judge"]["kind"] or withheld(result) or result["status"] != "ok"
     if no_verdict or row["significant"] is None:
         return "no verdict"
     return "differs" if row["significant"] else "none detected"

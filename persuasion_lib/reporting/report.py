@@ -12,7 +12,7 @@ import pandas as pd
 
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_text
-from persuasion_lib.reporting import parts_people, parts_rankings, parts_replies
+from persuasion_lib.reporting import checked, parts_people, parts_rankings, parts_replies
 from persuasion_lib.reporting.evaluated import Evaluated
 from persuasion_lib.reporting.page import Part, as_page
 from persuasion_lib.reporting.qualitative import qualitative
@@ -29,7 +29,7 @@ PARTS: dict[str, Callable[[Mapping[str, Any]], Part | None]] = {
     "position": parts_rankings.position, "agreement": parts_rankings.agreement,
     "strengths": parts_rankings.strengths, "similarity": parts_replies.similarity,
     "length": parts_replies.length, "tactics": parts_replies.tactics,
-    "training": parts_replies.training, "gold": parts_replies.gold,
+    "training": parts_replies.training, "gold": parts_replies.gold, "checked": checked.checked,
     "limits": parts_replies.limits}
 
 
