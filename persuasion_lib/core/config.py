@@ -254,20 +254,21 @@ def _checked(values: dict[str, Any], layers: Sequence[Layer]) -> Config:
 
 def _check_roles(config: Config) -> None:
     """Refuse a role that names nobody, and a server that takes the name of something else."""
-    taken = sorted(set(BUILT_IN) & set(config.servers))
+    taken = sorted({*BUILT_IN, "local"} & set(config.servers))
     if taken:
         raise ConfigError(f"setting servers.{taken[0]}: this name has a meaning of its own. Call "
                           "the server otherwise.")
-    known = [*BUILT_IN, *config.servers]
     for key in ROLES:
         who = config.peek(key)
+        local = ["local"] if key == "similarity.embedder" else []
+        known = [*BUILT_IN, *local, *config.servers]
         if who not in known:
             raise ConfigError(f"setting {key}: there is no {who!r:.50}. It may be one of "
                               f"{', '.join(known)}; more are described below `servers:` in "
                               "configs/api_config.yaml.")
     if config.peek("similarity.embedder") == "anthropic":
         raise ConfigError("setting similarity.embedder: Anthropic has no embeddings. Use openai, "
-                          "offline, or a server of `servers`.")
+                          "local, offline, or a server of `servers`.")
 
 
 def _place(key: Sequence[str | int], layers: Sequence[Layer]) -> str:

@@ -75,6 +75,7 @@ class Paths(Section):
 class Model(Section):
     base: str
     revision: str
+    gguf: str | None
     dtype: Literal["auto", "float32", "bfloat16"]
     load_in_4bit: bool
 
@@ -93,6 +94,7 @@ class Data(Section):
     max_response_tokens: int = Positive
     max_shared_passages: float = Fraction
     system_prompt: str
+    goal: str
 
 
 class DemoModel(Section):
@@ -210,6 +212,7 @@ class Oracle(Section):
 
 class Similarity(Section):
     embedder: Provider
+    local_model: str
 
 
 class Safety(Section):

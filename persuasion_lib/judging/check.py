@@ -10,6 +10,7 @@ from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.rehearsal import asks_oracle
 from persuasion_lib.judging.calibrate import known_answers
 from persuasion_lib.judging.clients import AnthropicJudge
+from persuasion_lib.judging.local_embedder import model_folder
 from persuasion_lib.judging.roles import (
     Role,
     check_model,
@@ -51,6 +52,9 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for role in get_args(Role):
+        if role == "oracle" and not config.oracle.generate:     # nobody is asked
+            found[role] = ""
+            continue
         try:
             judge = make_judge(config, role)
             found[role] = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""
@@ -66,7 +70,9 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
 
 def _embedder_problem(config: Config) -> str:
     try:
-        if config.similarity.embedder != "offline":
+        if config.similarity.embedder == "local":
+            model_folder(config)
+        elif config.similarity.embedder != "offline":
             provider, model = embedder_of(config)
             place_of(config, provider).key()
             price_of(config, provider, model)

@@ -15,6 +15,7 @@ from persuasion_lib.core.errors import DataError, JudgingStopped
 from persuasion_lib.core.records import content_id
 from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.judging.faults import broken_reply
+from persuasion_lib.judging.local_embedder import embed_here
 from persuasion_lib.judging.pace import Budget, patiently
 from persuasion_lib.judging.plan import Plan
 from persuasion_lib.judging.replies import body_of
@@ -44,6 +45,8 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
             problem = "too long" if text.strip() else "empty"
             raise DataError(f"text {number} of {len(texts)} is {problem} and cannot be embedded; "
                             "leave it out of the similarity")
+    if config.similarity.embedder == "local":
+        return embed_here(texts, config, cache=cache)
     keys = [_key(text, config) for text in texts]
     text_of = dict(zip(keys, texts, strict=True))
     cost = Cost()
@@ -73,6 +76,9 @@ def embedding_plan(texts: Sequence[str], config: Config, *, cache: Path, unknown
     budget = config.judging.budget_usd
     if config.similarity.embedder == "offline":
         return Plan(judge="offline/word counts", endpoint="this process", budget_usd=budget)
+    if config.similarity.embedder == "local":
+        return Plan(judge=f"local/{config.similarity.local_model}", endpoint="this process",
+                    budget_usd=budget)
     rows = KeyedLog.rows_in(cache)
     by_key = {_key(text, config): text for text in texts}
     missing = [text for key, text in by_key.items() if key not in rows]

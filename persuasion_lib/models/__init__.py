@@ -1,6 +1,7 @@
 """Models: loading, composing, sampling, and the lineage of checkpoints.
 
     loading     the base model, its tokenizer, the one prompt builder
+    gguf        a base model from a file of llama.cpp, converted once
     lineage     what a checkpoint was trained on, by hashes
     compose     adapters side by side on one base
     frozen_adapter  SFT under the adapters that are trained on it
