@@ -3,17 +3,27 @@
 import argparse
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from persuasion_lib.core import runner
-from persuasion_lib.core.config import Config, load_config, stand_ins
-from persuasion_lib.core.errors import PersuasionError
+from persuasion_lib.core.config import Config, load_config
+from persuasion_lib.core.errors import ConfigError, PersuasionError
 from persuasion_lib.core.family import MODELS
-from persuasion_lib.core.manifest import conditions, open_items, read_manifest, will_change
-from persuasion_lib.core.pipeline import STAGES, path_of
+from persuasion_lib.core.manifest import (
+    conditions,
+    open_items,
+    read_manifest,
+    state,
+    will_change,
+)
+from persuasion_lib.core.pipeline import STAGES, Stage, path_of
+from persuasion_lib.core.rehearsal import banner_of, rehearsed
+from persuasion_lib.core.runs import all_runs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,11 +33,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    options.overrides += [f"name={options.name}"] if options.name else []
+    options.overrides += ["replace=true"] if getattr(options, "replace", False) else []
     with _signals() as came:
         try:
             return options.command(options)
         except PersuasionError as error:
             print(f"error: {error}", file=sys.stderr)
+            return 1
+        except BrokenPipeError:     # `persuasion status | head`
+            sys.stdout = None
+            return 1
+        except OSError as error:    # a disk, a folder or a limit, wherever it was met
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"error: {where}{error.strerror or error}. Free some disk space, or mend the "
+                  "rights or limits, and run again.", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             with suppress(OSError):     # the terminal may be what has gone
@@ -59,6 +79,8 @@ def _signals() -> Iterator[list[int]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="persuasion", description=__doc__)
+    parser.add_argument("--version", action="version",
+                        version=f"persuasion {version('persuasion')}")
     commands = parser.add_subparsers(required=True, metavar="command")
     stages = ", ".join(STAGES)
     run = _add(commands, "run", _run, "execute the notebooks whose results are missing or stale")
@@ -66,10 +88,20 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--to", dest="last", metavar="STAGE", help="last stage")
     run.add_argument("--only", metavar="STAGE", help="just this stage")
     run.add_argument("--force", action="store_true", help="run stages that are up to date, too")
+    run.add_argument("--replace", action="store_true",
+                     help="results of other settings may be replaced")
+    _add(commands, "runs", _runs, "all runs: day, what differs from the profile, state, headline")
+    shown = _add(commands, "show-config", _show_config, "every setting, and where it is from")
+    shown.add_argument("keys", nargs="*", metavar="KEY", help="only these, or sections")
     _add(commands, "status", _status, "per stage: done, stale because of what, or missing")
     check = _add(commands, "check", _check, "could the judges of these settings work?")
-    check.add_argument("--ping", action="store_true", help="ask each real judge one tiny question")
+    check.add_argument("--ping", action="store_true",
+                       help="ask each real judge three questions with known answers")
     _add(commands, "label", _label, "open the labelling notebook as an app in the browser")
+    audit = _add(commands, "audit", _audit, "run every check that the given files allow, ours or "
+                 "somebody else's; status 1 when something that stops is found")
+    audit.add_argument("paths", type=Path, nargs="*", metavar="FOLDER|FILE",
+                       help="what to look at; else the data, models and results of the settings")
     export = _add(commands, "export", _export, "write a model, merged, for plain transformers")
     export.add_argument("model", choices=MODELS)
     export.add_argument("folder", type=Path, help="a new folder")
@@ -82,6 +114,7 @@ def _add(commands: argparse._SubParsersAction, name: str, command: object,
     parser = commands.add_parser(name, help=description, description=description)
     parser.set_defaults(command=command)
     parser.add_argument("--profile", default="demo", help="a file of configs/profiles (demo)")
+    parser.add_argument("--name", help="a run of its own, whose models and results stand apart")
     parser.add_argument("--set", dest="overrides", action="append", default=[],
                         metavar="KEY=VALUE", help="a setting, for example dpo.beta=0.2; repeatable")
     return parser
@@ -89,18 +122,52 @@ def _add(commands: argparse._SubParsersAction, name: str, command: object,
 
 def _run(options: argparse.Namespace) -> int:
     config = load_config(options.profile, options.overrides)
+    stages = runner.chosen_stages(options.first, options.last, options.only)
+    before_it_begins(config, stages)
     executed = runner.run(options.profile, options.overrides, first=options.first,
                           last=options.last, only=options.only, force=options.force)
     if not executed:
         print("Nothing changed: no notebook was executed.")
     print_summary(config)
-    stages = runner.chosen_stages(options.first, options.last, options.only)
     left = [f"{stage.notebook}: {text}" for stage in stages
             for text in open_items(read_manifest(config, stage.name) or {})]
     if left:
         print(f"\nopen: {'; '.join(left)}. The same command asks once more; the other stages used "
               "what is there.", file=sys.stderr)
     return 1 if left else 0
+
+
+def before_it_begins(config: Config, stages: Sequence[Stage]) -> None:
+    """Say what is rehearsed, and refuse now what would fail for want of a judge hours later.
+
+    Raises:
+        ConfigError: a judge of a stage that will run cannot work.
+    """
+    roles = rehearsed(config)
+    if roles and stages:
+        show(f"{banner_of(config)} Everything that they have a part in goes below trial/, and no "
+             "real run reads it.")
+    asking = [stage for stage in stages if stage.name in ("label_ai", "evaluate")
+              and will_change(state(config, stage.name))]
+    if not asking:
+        return
+    from persuasion_lib.judging.check import unable
+    problems: dict[str, str] = {}
+    for stage in asking:
+        problems |= unable(config, stage.name)
+    if problems:
+        first = next(stage for stage in asking if unable(config, stage.name))
+        raise ConfigError(
+            f"{first.notebook} could not work, so nothing was started. "
+            f"{' '.join(dict.fromkeys(problems.values()))}\nMend that; or end before it with "
+            f"--to {list(STAGES)[list(STAGES).index(first.name) - 1]}; or rehearse with stand-ins, "
+            f"apart from all real results: "
+            f"{' '.join(f'--set {key}=offline' for key in problems)}")
+
+
+def show(text: str) -> None:
+    """Print a paragraph that stands out."""
+    print(textwrap.fill(text, 100), flush=True)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -112,11 +179,43 @@ def _status(options: argparse.Namespace) -> int:
     return 0
 
 
+def _runs(options: argparse.Namespace) -> int:
+    for row in all_runs(load_config(options.profile, options.overrides)):
+        print(f"{row['run']:28s} {row['finished'][:16].replace('T', ' ')}  {row['state']}")
+        for name in ("differs", "headline"):
+            print(textwrap.fill(f"{name}: {row[name]}", 100, initial_indent="    ",
+                                subsequent_indent="      "))
+    return 0
+
+
+def _show_config(options: argparse.Namespace) -> int:
+    config = load_config(options.profile, options.overrides)
+    values = config.flat()
+    wanted = options.keys or list(values)
+    found = {key: value for key, value in values.items()
+             if any(key == name or key.startswith(f"{name}.") for name in wanted)}
+    if not found:
+        raise ConfigError(f"there is no setting {', '.join(wanted)}. `persuasion show-config` "
+                          "lists all.")
+    for key, value in found.items():
+        place = config.place_of(key).removeprefix(f"{config.root}/")
+        print(f"{key} = {'null' if value is None else value}    ({place or 'default'})")
+    return 0
+
+
 def _check(options: argparse.Namespace) -> int:
     from persuasion_lib.judging.check import check
-    found = check(load_config(options.profile, options.overrides), ping=options.ping)
+    from persuasion_lib.models.check import check_model
+    config = load_config(options.profile, options.overrides)
+    found = check(config, ping=options.ping)
+    found["model"], notes = check_model(config)
     for role, problem in found.items():
         print(f"{role:10s} {problem or 'ok'}")
+    for note in notes:
+        print(f"note: {note}.")
+    if roles := rehearsed(config):
+        show(f"These settings are a rehearsal, since stand-ins play: {', '.join(roles)}. It goes "
+             "below trial/, and no real run reads it.")
     return 1 if any(found.values()) else 0
 
 
@@ -125,10 +224,18 @@ def _label(options: argparse.Namespace) -> int:
     return open_app(load_config(options.profile, options.overrides))
 
 
+def _audit(options: argparse.Namespace) -> int:
+    from persuasion_lib.analysis import audited
+    findings, table = audited(load_config(options.profile, options.overrides), options.paths)
+    print(table)
+    return 1 if any(found.state == "stop" for found in findings) else 0
+
+
 def _export(options: argparse.Namespace) -> int:
-    from persuasion_lib.models.export import export
+    from persuasion_lib.models.export import export, rounding
     config = load_config(options.profile, options.overrides)
-    print(export(config, options.model, options.folder.resolve(), push=options.push))
+    folder = export(config, options.model, options.folder.resolve(), push=options.push)
+    print(f"{rounding(folder)}\n{folder}")
     return 0
 
 
@@ -158,12 +265,12 @@ def print_summary(config: Config) -> None:
     print(scores_table(result).round(3).to_string())
     if config.analysis.input_file:
         print("\n".join(result["answer"]["sentences"]))
-    elif stand_ins(config):
-        print(f"Small offline stand-ins: {', '.join(stand_ins(config))}. This says nothing about "
-              "real ones." + (" Gold utility is the truth of the demo world, which no judge sees."
-                              if config.data.source == "demo" else ""))
+    elif config.data.source == "demo":
+        print("Gold utility is the truth of the demo world, which no judge sees.")
     for name in ("report", "report_html", "figures"):
         print(f"{name.replace('_', ' '):12s} {path_of(config, name)}")
+    if above := banner_of(config):
+        show(above)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,11 @@ from persuasion_lib.demo.corpus import make_conversations
 
 CONVOKIT = {"cmv": "winning-args-corpus/winning-args-corpus.zip",
             "persuasionforgood": "persuasionforgood-corpus/persuasionforgood.zip"}
+# What the persuading side wants: a dialogue that is cut to its last turns may not say it.
+GOALS = {"cmv": "Your aim is that the author of the first message changes the view stated there.",
+         "persuasionforgood": "Your aim is that the other person, who is paid for this "
+                              "conversation, donates a part of that money to the charity Save the "
+                              "Children."}
 SITE = "http://zissou.infosci.cornell.edu/convokit/datasets"
 BOTS = ("AutoModerator", "DeltaBot")
 NOBODY = ("[deleted]", "[missing]")     # speakers that stand for many people
@@ -57,6 +62,14 @@ def read_corpus(config: Config) -> list[Conversation]:
     if not conversations:
         raise DataError(f"{config.data.path} holds no conversation. Is it the right file?")
     return conversations
+
+
+def system_prompt(config: Config) -> str:
+    """The first message of every prompt: how to persuade, and of what (`data.goal`)."""
+    goal = config.data.goal
+    if goal == "auto":
+        goal = GOALS.get(config.data.source, "none")
+    return config.data.system_prompt if goal == "none" else f"{config.data.system_prompt} {goal}"
 
 
 def download(source: str, path: Path) -> None:

@@ -4,42 +4,79 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
+from persuasion_lib.core.brought import brought_labels
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError
-from persuasion_lib.judging.ask import ask_all
-from persuasion_lib.judging.clients import Judge, openai_key
-from persuasion_lib.judging.roles import Role, check_model, make_judge, openai_endpoint, price_of
-from persuasion_lib.judging.tasks.compare import Compare
+from persuasion_lib.core.rehearsal import asks_oracle
+from persuasion_lib.judging.calibrate import known_answers
+from persuasion_lib.judging.clients import AnthropicJudge
+from persuasion_lib.judging.local_embedder import model_folder
+from persuasion_lib.judging.roles import (
+    Role,
+    check_model,
+    embedder_of,
+    make_judge,
+    place_of,
+    price_of,
+)
+
+# The settings that say who is asked by a stage, and the role that they play.
+_ASKED: dict[str, dict[str, Role]] = {
+    "label_ai": {"label_ai.judge": "label_ai"},
+    "evaluate": {"evaluation.judge": "evaluate", "oracle.source": "oracle",
+                 "safety.judge": "safety"}}
+
+
+def unable(config: Config, stage: str) -> dict[str, str]:
+    """Why a stage could not ask those whom it will have to ask, by their setting."""
+    found: dict[str, str] = {}
+    for key, role in _ASKED[stage].items():
+        if role == "label_ai" and brought_labels(config, "ai_pool"):
+            continue
+        if role == "oracle" and not asks_oracle(config):
+            continue
+        try:
+            make_judge(config, role)
+        except PersuasionError as error:
+            found[key] = str(error)
+    if stage == "evaluate" and (problem := _embedder_problem(config)):
+        found["similarity.embedder"] = problem
+    return found
 
 
 def check(config: Config, *, ping: bool = False) -> dict[str, str]:
     """What is wrong, per role and for the embedder ("" where nothing is).
 
-    `ping` asks each real judge one tiny question, for well under a cent; the file of its answer
-    is thrown away.
+    `ping` asks each real judge the three questions of its calibration, for about a cent; the file
+    of its answers is thrown away.
     """
     found: dict[str, str] = {}
     for role in get_args(Role):
+        if role == "oracle" and not config.oracle.generate:     # nobody is asked
+            found[role] = ""
+            continue
         try:
             judge = make_judge(config, role)
-            found[role] = check_model(judge.model) if judge.provider == "anthropic" else ""
-            if ping and not judge.is_local:
-                found[role] = _ping(judge) or found[role]
+            found[role] = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""
+            if ping and judge.provider != "offline":
+                with tempfile.TemporaryDirectory() as folder:
+                    problem, note = known_answers(judge, log=Path(folder) / "ping")
+                found[role] = problem or note or found[role]
         except PersuasionError as error:
             found[role] = str(error)
-    try:
-        if config.similarity.embedder == "openai":
-            openai_key(config.root, openai_endpoint(config))
-            price_of(config, config.openai.embedding_model)
-        found["embedder"] = ""
-    except PersuasionError as error:
-        found["embedder"] = str(error)
+    found["embedder"] = _embedder_problem(config)
     return found
 
 
-def _ping(judge: Judge) -> str:
-    question = Compare.compose("ping", "THEM: Is two even?", ("Yes.", "No."), order=(0, 1),
-                               prompts=judge.prompts)
-    with tempfile.TemporaryDirectory() as folder:
-        answers = ask_all({"ping": question}, judge, log=Path(folder) / "ping")
-    return answers.errors.get("ping", "")
+def _embedder_problem(config: Config) -> str:
+    try:
+        if config.similarity.embedder == "local":
+            model_folder(config)
+        elif config.similarity.embedder != "offline":
+            provider, model = embedder_of(config)
+            place_of(config, provider).key()
+            price_of(config, provider, model)
+    except PersuasionError as error:
+        return str(error)
+    return ""
+

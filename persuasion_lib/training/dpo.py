@@ -1,7 +1,7 @@
 """DPO by trl's DPOTrainer, fast by shared prompts, checked before the first step.
 
-The reference of DPO is SFT in every stage. SFT is merged into the base, so the model with its
-adapter switched off *is* the reference and no second model is held.
+The reference of DPO is SFT in every stage. SFT lies frozen under the new adapter, so the model with
+that one switched off *is* the reference and no second model is held.
 """
 
 import math
@@ -22,14 +22,15 @@ from persuasion_lib.core.family import FAMILY, REFERENCE
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.records import LabeledPair, Message, labeled_row
-from persuasion_lib.models.compose import ModelFamily, load_merged_sft
+from persuasion_lib.models.compose import ModelFamily, load_sft
 from persuasion_lib.models.lineage import check_lineage, fingerprint_of, is_current
 from persuasion_lib.models.loading import Tokenizer, dtype_of, load_tokenizer, prompt_ids
+from persuasion_lib.models.sampling import free_bytes
 from persuasion_lib.training import loop
-from persuasion_lib.training.drift import alarms, drift
+from persuasion_lib.training.drift import Drift, alarms, drift
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.launch import launch_if_asked, processes
-from persuasion_lib.training.memory import advice, estimate, free_bytes, step_of
+from persuasion_lib.training.memory import advice, estimate, step_of
 from persuasion_lib.training.reference_cache import ReferenceCache
 from persuasion_lib.training.shared_prefix import share_prefixes
 
@@ -40,6 +41,7 @@ class PreferenceTrainer(DPOTrainer):
     def __init__(self, config: Config, watched: Sequence[list[Message]], **arguments: Any) -> None:
         self.config = config
         self.watched = watched
+        self.before: Drift | None = None
         super().__init__(**arguments)
         if config.dpo.engine == "shared_prefix":
             share_prefixes(self.model.get_base_model(), config.dpo.max_length)
@@ -72,15 +74,19 @@ class PreferenceTrainer(DPOTrainer):
             values += values[-1:] * (pairs - 1)
         return result
 
-    def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
-        """trl's metrics, then the drift of sampled replies as a log entry of its own."""
-        metrics = super().evaluate(*arguments, **options)
+    def evaluate(self, eval_dataset: Dataset | None = None, **options: Any) -> dict[str, float]:
+        """trl's metrics, and with the validation set the drift of sampled replies."""
+        metrics = super().evaluate(eval_dataset, **options)
         # Under FSDP no process has the whole model to sample from.
-        if self.watched and self.accelerator.is_main_process and not self.is_fsdp_enabled:
+        watches = self.watched and eval_dataset is None and not self.is_fsdp_enabled
+        if watches and self.accelerator.is_main_process:
             seen = drift(self.accelerator.unwrap_model(self.model), self.processing_class,
                          self.watched, seed=self.config.seed,
                          max_new_tokens=self.config.generation.max_new_tokens)
-            self.log({"eval_kl": seen.kl, "eval_reply_tokens": seen.reply_tokens})
+            # The first is the state before training: the same prompts and random numbers.
+            self.before = self.before or seen
+            self.log({"eval_kl": seen.kl, "eval_reply_tokens": seen.reply_tokens,
+                      "eval_reply_tokens_error": seen.length_error(self.before)})
         return metrics
 
 
@@ -105,6 +111,7 @@ def train_preferences(config: Config, name: str, train: Sequence[LabeledPair],
             raise DataError(f"{name} has {len(train)} training and {len(val)} validation pairs; "
                             "it needs some of both. Label more pairs.")
         trainer = preference_trainer(config, name, train, val, fingerprint)
+        say(f"{name}: comparing its start with models loaded on their own, and validating it")
         with loop.before_training(trainer):
             self_test = check_step_zero(config, name, trainer,
                                         train[:config.dpo.per_device_train_batch_size])
@@ -127,8 +134,13 @@ def announce_memory(config: Config, trainer: DPOTrainer) -> None:
     step = step_of(trainer.model, prompt=prompt, reply=(chosen + rejected) / 2,
                    pairs=config.dpo.per_device_train_batch_size, engine=config.dpo.engine,
                    checkpointing=config.training.gradient_checkpointing)
+    say(advice(estimate(step), free_bytes()))
+
+
+def say(line: str) -> None:
+    """Print a line, once for all processes, that the headless runner shows."""
     if processes().is_main_process:
-        print(f"{LINE_MARK}{advice(estimate(step), free_bytes())}", flush=True)
+        print(f"{LINE_MARK}{line}", flush=True)
 
 
 def own_settings(config: Config, name: str) -> Any:
@@ -171,7 +183,7 @@ def preference_trainer(config: Config, name: str, train: Sequence[LabeledPair],
     scratch = loop.scratch_folder(config, name, fingerprint)
     trainer = PreferenceTrainer(
         config, [p.pair.prompt for p in val[:config.dpo.watched_prompts]],
-        model=load_merged_sft(config), train_dataset=preference_rows(train),
+        model=load_sft(config), train_dataset=preference_rows(train),
         eval_dataset=preference_rows(val), processing_class=tokenizer,
         peft_config=loop.lora(config),
         args=DPOConfig(beta=config.dpo.beta, max_length=config.dpo.max_length,
@@ -230,7 +242,6 @@ def check_step_zero(config: Config, name: str, trainer: DPOTrainer,
 
 def _judge_step_zero(config: Config, name: str, policy_is: str, seen: dict[str, float]) -> None:
     # Seen between one padded batch and one pair at a time: 1e-6 in float32, 1e-2 in bfloat16.
-    # In 4 bits SFT is merged before rounding in one case and added after it in the other.
     low_precision = dtype_of(config) == torch.bfloat16 or config.model.load_in_4bit
     tolerance, relative = (0.02, 0.02) if low_precision else (1e-3, 2e-5)
 
