@@ -160,6 +160,29 @@ def nearly_learned(tests: Sequence[Example], learned: Sequence[Example | Pair]) 
     return Measured(beyond, result.n, result.example if beyond else "")
 
 
+def learned_in_sets(sets: Mapping[str, Sequence[Example | Pair]]) -> Result:
+    """`nearly_learned` of the set with the test prompts against all others."""
+    test = next((name for name in sets if "test" in name or "final_eval" in name), None)
+    if test is None:
+        return NotMeasured("no set holds test prompts")
+    others = [row for name, rows in sets.items() if name != test for row in rows]
+    return nearly_learned(sets[test], others)
+
+
+def not_numbers(values: Mapping[str, Sequence[str]]) -> Result:
+    """Share of examples with a score or similarity that is there and is no number.
+
+    Limit 0: warns; it was left out, and never counted as 0.
+
+    Args:
+        values: what is no number, in words, by example.
+    """
+    if not values:
+        return NotMeasured("there are no examples")
+    found = [f"{name}: {words[0]}" for name, words in values.items() if words]
+    return Measured(len(found) / len(values), len(values), "".join(found[:1]))
+
+
 def _copies(pairs: pd.DataFrame, rows: Sequence[Example],
             others: Sequence[Example | Pair]) -> Result:
     example = ""

@@ -7,6 +7,7 @@ import pytest
 from persuasion_lib.checks import yardsticks
 from persuasion_lib.checks.measured import NotMeasured
 from persuasion_lib.core.records import Example
+from worlds.synthetic_evaluation import evaluated, make_evaluation
 
 N = 60
 MODELS = ("base", "sft", "rlhf")
@@ -113,3 +114,19 @@ def test_a_models_name_inside_its_reply_is_found_and_a_word_is_not():
     assert yardsticks.names_in_replies({"base": replies["base"], "sft": ["Yes.", None]}).value == 0
     for text in ("[base] Yes.", "base: Yes.", "I am Qwen."):
         assert yardsticks.names_in_replies({"base": [text], "sft": ["No."]}, ["Qwen"]).value == 1
+
+
+def test_scores_that_are_no_numbers_are_named_with_their_example():
+    evaluation = make_evaluation(4)
+    evaluation["per_example"][1]["grader_scores"]["sft"] = "3"
+    evaluation["per_example"][2]["grader_scores"]["sft"] = None
+    read = {row.example_id: row.no_numbers() for row in evaluated(evaluation).rows}
+    found = yardsticks.not_numbers(read)
+    assert (found.value, found.example) == (1 / 4, "e00001: grader_scores of sft is '3'")
+
+
+def test_the_set_of_test_prompts_is_known_by_its_name():
+    sets = {"final_eval_reserved.jsonl": [example("t", long_text(1))],
+            "sft_train.jsonl": [example(f"l{n}", long_text(n)) for n in range(600)]}
+    assert yardsticks.learned_in_sets(sets).value == 1
+    assert isinstance(yardsticks.learned_in_sets({"sft_train": []}), NotMeasured)
