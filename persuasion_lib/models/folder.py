@@ -92,7 +92,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _whole_size(file: Path) -> int:
-    """How many bytes a safetensors file must have by its own header; 0 without a header."""
+    """How many bytes a safetensors file must have by its own header; -1 without one."""
     with file.open("rb") as handle:
         try:
             length, = struct.unpack("<Q", handle.read(8))
@@ -100,5 +100,5 @@ def _whole_size(file: Path) -> int:
             ends = [entry["data_offsets"][1] for name, entry in tensors.items()
                     if name != "__metadata__"]
         except (struct.error, ValueError, KeyError, TypeError, AttributeError):
-            return 0
+            return -1
     return 8 + length + max(ends, default=0)

@@ -4,6 +4,7 @@ import json
 from datetime import date
 
 import pytest
+from tokenizers import normalizers
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import LineageError
@@ -136,6 +137,13 @@ def test_what_cannot_be_made_right_is_refused_in_one_sentence(template, reason):
     with pytest.raises(LineageError, match=f"(?s){reason}") as caught:
         adapt(tokenizer, "theirs")
     assert "theirs" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_that_changes_texts_says_so():
+    tokenizer = tokenizer_of(FAMILIES["qwen2.5"])
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    note, = adapt(tokenizer, "it")
+    assert note.startswith("its tokenizer changes texts: \"Reply one.") and "reply one." in note
 
 
 def test_of_several_templates_the_default_one_is_used():
