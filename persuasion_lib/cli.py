@@ -131,9 +131,10 @@ def _label(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from persuasion_lib.models.export import export
+    from persuasion_lib.models.export import export, rounding
     config = load_config(options.profile, options.overrides)
-    print(export(config, options.model, options.folder.resolve(), push=options.push))
+    folder = export(config, options.model, options.folder.resolve(), push=options.push)
+    print(f"{rounding(folder)}\n{folder}")
     return 0
 
 

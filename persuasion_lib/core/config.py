@@ -46,6 +46,7 @@ class Config(Section):
     similarity: sections.Similarity
     safety: sections.Safety
     evaluation: sections.Evaluation
+    human_eval: sections.HumanEval
     analysis: sections.Analysis
     anthropic: sections.Anthropic
     openai: sections.OpenAI
@@ -138,6 +139,7 @@ class Config(Section):
 STAND_IN = {"data.source": ("demo", "corpus"), "model.base": ("demo", "model"),
             "label_ai.judge": ("offline", "labeller"),
             "label_human.source": ("simulated", "annotator"),
+            "human_eval.source": ("simulated", "people who compare"),
             "evaluation.judge": ("offline", "judge"),
             "safety.judge": ("offline", "judge of manipulation"),
             "oracle.source": ("offline", "oracle"), "similarity.embedder": ("offline", "embedder")}

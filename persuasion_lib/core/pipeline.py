@@ -1,4 +1,4 @@
-"""The seven stages and the files between them: where each file is, how it is read, who makes it.
+"""The eight stages and the files between them: where each file is, how it is read, who makes it.
 
 Files are the only interface between stages.
 """
@@ -86,6 +86,8 @@ FILES = {
     "embeddings": File("{records}/embeddings.jsonl"),
     "rank_judgments": File("{records}/rank_judgments.jsonl"),
     "tactics_judgments": File("{records}/tactics_judgments.jsonl"),
+    "human_comparisons": File("{evaluation}/human_comparisons.jsonl", parse_labeled),
+    "final_events": File("{evaluation}/final_events.{evaluator}.jsonl"),
     "given_evaluation": File("{given}"),
     "analysis": File("{analysis}/analysis.json"),
     "report": File("{analysis}/analysis_report.txt"),
@@ -106,7 +108,7 @@ class Stage:
     """
 
     name: str
-    number: int
+    number: str
     writes: tuple[str, ...]
     reads: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
@@ -114,27 +116,28 @@ class Stage:
     @property
     def notebook(self) -> str:
         """The file name of the notebook without its ending."""
-        return f"{self.number:02d}_{self.name}"
+        return f"{self.number}_{self.name}"
 
 
 STAGES = {stage.name: stage for stage in (
-    Stage("prepare", 0,
+    Stage("prepare", "00",
           writes=("sft_train", "sft_val", "test", "ai_pool_prompts", "human_pool_prompts", "sft",
                   "ai_pool_responses", "human_pool_responses", "prepare_report")),
-    Stage("label_ai", 1, reads=("ai_pool_responses",), optional=("human_pool_responses",),
+    Stage("label_ai", "01", reads=("ai_pool_responses",), optional=("human_pool_responses",),
           writes=("ai_pool_labeled", "human_pool_judged")),
-    Stage("label_human", 2, reads=("human_pool_responses",), writes=("human_pool_labeled",)),
-    Stage("validate", 3, reads=("ai_pool_labeled", "human_pool_labeled"),
+    Stage("label_human", "02", reads=("human_pool_responses",), writes=("human_pool_labeled",)),
+    Stage("validate", "03", reads=("ai_pool_labeled", "human_pool_labeled"),
           optional=("human_pool_judged",),
           writes=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "validation_report",
                   "judge_agreement")),
-    Stage("train_dpo", 4,
+    Stage("train_dpo", "04",
           reads=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "sft"),
           optional=("judge_agreement",), writes=PREFERENCE_TRAINED),
-    Stage("evaluate", 5, reads=("test", "sft"),
+    Stage("evaluate", "05", reads=("test", "sft"),
           optional=(*PREFERENCE_TRAINED, "ai_pool_labeled", "human_pool_labeled"),
           writes=("evaluation",)),
-    Stage("analysis", 6, reads=("evaluation",),
+    Stage("human_eval", "05b", reads=("evaluation",), writes=("human_comparisons",)),
+    Stage("analysis", "06", reads=("evaluation",), optional=("human_comparisons",),
           writes=("analysis", "report", "report_html", "qualitative", "figures")),
 )}
 
@@ -151,6 +154,7 @@ _PLACES: dict[str, Callable[[Config], Path | str]] = {
     "dpo": lambda config: (
         config.folder("models") / "checkpoints" / apart(config, STAGES["label_ai"])),
     "annotator": lambda config: config.label_human.annotator,
+    "evaluator": lambda config: config.human_eval.annotator,
     # Its content is hashed as an input, not as a file that a setting names.
     "given": lambda config: config.user_path(config.analysis.input_file, "analysis.input_file"),
     "test": lambda config: config.evaluation.test_file.replace(
@@ -200,7 +204,8 @@ def is_trial(config: Config, stage: Stage) -> bool:
         return False
     if config.label_ai.max_examples is not None:
         return True
-    return stage.name in ("evaluate", "analysis") and config.evaluation.max_examples is not None
+    after = ("evaluate", "human_eval", "analysis")
+    return stage.name in after and config.evaluation.max_examples is not None
 
 
 def made_by(name: str) -> str:

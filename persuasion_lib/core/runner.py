@@ -1,4 +1,4 @@
-"""The headless run: seven notebooks, one process, each executed only if its result would change."""
+"""The headless run: eight notebooks, one process, each executed only if its result would change."""
 
 import re
 import textwrap

@@ -223,6 +223,16 @@ class Evaluation(Section):
     max_examples: int | None = Field(gt=0)
 
 
+class HumanEval(Section):
+    source: Literal["none", "widget", "simulated", "file"]
+    path: str | None
+    annotator: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
+    comparisons: int = Positive
+    repeat_fraction: float = Field(ge=0, le=0.5)
+    checks: int = Field(ge=0)
+    break_every: Annotated[int, ASIDE] = Positive
+
+
 class Analysis(Section):
     input_file: str | None
     training_files: list[str]

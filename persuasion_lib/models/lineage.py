@@ -1,10 +1,9 @@
 """The lineage of checkpoints: what each was trained on, by the hashes of the weights.
 
-Checkpoints are LoRA adapters. `rlhf` and `rlaif` were trained on base + SFT merged, `rlaif_rlhf`
+Checkpoints are LoRA adapters. `rlhf` and `rlaif` were trained on base and SFT, `rlaif_rlhf`
 continued `rlaif` (see core/family).
 """
 
-import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -15,9 +14,10 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import LineageError, MissingInput
 from persuasion_lib.core.family import FAMILY, REFERENCE
 from persuasion_lib.core.pipeline import made_by, path_of
+from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.store import file_hash, read_json, write_json
 from persuasion_lib.models.folder import weight_files
-from persuasion_lib.models.loading import EXPORT, base_folder
+from persuasion_lib.models.loading import EXPORT, base_folder, dtype_of
 
 WEIGHTS = "adapter_model.safetensors"
 ADAPTER_SETTINGS = "adapter_config.json"
@@ -33,7 +33,8 @@ class Lineage:
 
     `parents` maps each model of the chain below this one to the sha256 of its weights when this
     one was trained; `reference` is the model that DPO compared with (None for SFT);
-    `fingerprint` is a hash of training data and settings.
+    `fingerprint` is a hash of training data and settings. `dtype` is the number format of the base
+    while it was trained, a note that decides nothing: the adapter is float32 in every one of them.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Lineage:
     reference: str | None
     weights: str
     fingerprint: str
+    dtype: str | None = None        # earlier versions did not note it, and merged SFT into the base
 
 
 def base_hash(config: Config) -> str:
@@ -78,7 +80,7 @@ def write_lineage(config: Config, name: str, folder: Path, fingerprint: str) -> 
         name=name, base=config.peek("model.base"), revision=config.peek("model.revision"),
         parents={parent: weights_hash(config, parent) for parent in FAMILY[name].parents},
         reference=None if name == REFERENCE else REFERENCE, weights=adapter_hash(folder),
-        fingerprint=fingerprint)
+        fingerprint=fingerprint, dtype=str(dtype_of(config)).removeprefix("torch."))
     write_json(folder / "lineage.json", asdict(lineage))
     return lineage
 
@@ -119,7 +121,8 @@ def check_lineage(config: Config, name: str) -> Lineage:
                            f"not {name!r}. Run {made_by(name)} again.")
     if weights_hash(config, name) != lineage.weights:
         raise LineageError(f"weights or adapter_config.json of {name} ({path_of(config, name)}) "
-                           f"were changed after training. Run {made_by(name)} again.")
+                           f"were changed after training, or are of an earlier version. Run "
+                           f"{made_by(name)} again.")
     parents = FAMILY[name].parents
     if set(lineage.parents) != set(parents):
         raise LineageError(f"{name} records the parents {sorted(lineage.parents)}, but is built "
@@ -137,9 +140,14 @@ def check_lineage(config: Config, name: str) -> Lineage:
 
 def is_current(config: Config, name: str, fingerprint: str) -> bool:
     """Whether a checkpoint exists that was trained from just these data, settings and parents."""
-    with contextlib.suppress(MissingInput, LineageError):
+    try:
+        if read_lineage(config, name).dtype is None:
+            print(f"{LINE_MARK}{path_of(config, name)} is of an earlier version, which merged SFT "
+                  f"into the base: {name} is trained again.", flush=True)
+            return False
         return check_lineage(config, name).fingerprint == fingerprint
-    return False
+    except (MissingInput, LineageError):
+        return False
 
 
 def fingerprint_of(values: Any) -> str:

@@ -90,14 +90,18 @@ def stand_in_note(setup: Setup) -> list[str]:
             "that the method works, and say nothing about real persuasion."]
 
 
-def limits(setup: Setup) -> list[str]:
+def limits(setup: Setup, *, by_people: bool = False) -> list[str]:
     """What these figures cannot say, for the end of every report."""
+    taste = ("No interval covers the judge's taste: one that likes length, say, moves every score, "
+             "and more prompts only make the moved figure look surer.")
+    if by_people:
+        taste = ("Only the declared comparison is corrected by people. In every other figure the "
+                 "judge's taste is left, and no interval covers it.")
     return [
         *stand_in_note(setup), *_circular(setup),
         "One training seed per model: the claims are about these checkpoints, not the recipes.",
         "One sampled reply per prompt: the intervals cover the choice of prompts, not of samples.",
-        "No interval covers the judge's taste: one that likes length, say, moves every score, and "
-        "more prompts only make the moved figure look surer.",
+        taste,
         "One domain and one kind of prompt; a score depends on which models are compared and must "
         "never be compared across runs with other models.",
         "A judge's preference is not persuasion: nobody's view was measured before and after."]

@@ -60,7 +60,7 @@ def adopt_sft(config: Config, folder: Path) -> None:
         return
     settings = read_json(folder / ADAPTER_SETTINGS, made_by="peft")
     base = settings.get("base_model_name_or_path")
-    has_lineage = (folder / "lineage.json").exists()
+    has_lineage = _is_recorded(folder)
     if base != config.model.base and not has_lineage:
         raise LineageError(f"{folder} was trained on {base}, and model.base is "
                            f"{config.model.base}. Set model.base={base}, or train SFT here.")
@@ -74,6 +74,13 @@ def adopt_sft(config: Config, folder: Path) -> None:
         write_lineage(config, "sft", partial, f"adopted from {folder}")
     shutil.rmtree(final, ignore_errors=True)
     os.replace(partial, final)
+
+
+def _is_recorded(folder: Path) -> bool:
+    """Whether a lineage lies beside just this adapter, from another project of ours."""
+    record = folder / "lineage.json"
+    return record.exists() and adapter_hash(folder) == read_json(
+        record, made_by="its training").get("weights")
 
 
 def check_adapter(config: Config, folder: Path, settings: dict[str, Any]) -> None:
