@@ -12,11 +12,11 @@ import pandas as pd
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import inputs_of, made_by
 from persuasion_lib.core.records import LabeledPair
+from persuasion_lib.core.rehearsal import is_stand_in
 from persuasion_lib.core.sections import Analysis
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_json
-from persuasion_lib.demo.standins import is_stand_in
 from persuasion_lib.reporting import (
     criteria,
     evaluation_file,
@@ -87,6 +87,7 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
     ranks = tables.scored(data.ranks)
     logs = {model: log for model, log in data.file.training.items() if log and log.kept()}
     result = plain({
+        "banner": " ".join(verdict.banner_of(data.setup)),
         "given": given, "seed": seed, "resamples": settings.resamples,
         "confidence": settings.confidence, "alpha": alpha, "primary": primary,
         "setup": data.setup.model_dump(exclude_unset=True), "models": data.models,

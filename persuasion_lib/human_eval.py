@@ -104,7 +104,7 @@ def open_session(run: StageRun, pairs: Sequence[Pair]) -> Session:
     """The session of `human_eval.source`: a person's log, the stand-in's answers, or a file's.
 
     Raises:
-        ConfigError: the stand-in is asked about a real model, or no file is named.
+        ConfigError: no file is named.
         DataError: the file is malformed (file:line).
     """
     source = run.config.human_eval.source
@@ -139,9 +139,6 @@ def read_guidelines(run: StageRun) -> str:
 
 
 def _simulated(run: StageRun, pairs: Sequence[Pair]) -> Session:
-    if run.config.model.base != "demo":
-        raise ConfigError("human_eval.source=simulated is a stand-in for a person in the demo, and "
-                          f"model.base is {run.config.model.base}. Use widget, file or none.")
     person = SimulatedAnnotator(seed=run.config.seed + _OTHER_PERSON)
     session = _session(run, pairs, "simulated", save=lambda event: None)
     while (item := session.current) is not None:

@@ -27,7 +27,7 @@ from persuasion_lib.models.loading import (
     quiet,
     special_tokens,
 )
-from persuasion_lib.training.adopt import adopt_sft, sft_checkpoint
+from persuasion_lib.training.adopt import adopt_sft, sft_checkpoint, untrained_sft
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.sft import train_sft
 from persuasion_lib.training.shared_prefix import share_prefixes
@@ -95,7 +95,7 @@ def fine_tune(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     """Train the SFT checkpoint unless it is there already; returns its loss curve.
 
     With `data.source=files` somebody's own checkpoint goes before training. Without it and
-    without SFT rows there is no SFT model, which only matters if pairs have to be sampled.
+    without SFT rows the base itself takes its place.
     """
     own = sft_checkpoint(run.config)
     if own or "sft_train" in corpus.examples:
@@ -105,10 +105,10 @@ def fine_tune(run: StageRun, corpus: Corpus) -> pd.DataFrame:
         return training_curve(run.config, "sft")
     if "sft_train" in corpus.examples:
         return train_sft(run.config, corpus.examples["sft_train"], corpus.examples["sft_val"])
-    run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, so notebooks 04 "
-                        "and 05 cannot run.")
-    run.without.add("sft")
-    return pd.DataFrame()
+    run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, so the model sft "
+                        "is the base itself: preferences are learned from there.")
+    untrained_sft(run.config)
+    return training_curve(run.config, "sft")
 
 
 def _check_base(run: StageRun) -> None:
@@ -156,9 +156,11 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     shared = overlap.shared_passages(corpus.rows)
     faults = overlap.overlap_faults(corpus.rows, shared, run.config.data.max_shared_passages)
     if faults:
-        faults.append("Remove these rows from the set that is trained on.")
-    for pool, pairs in corpus.pairs.items():
-        faults += gates.broken_gates(pool, gates.pair_figures(pairs), run.config)
+        faults.append("Remove these rows from one of the two sets, best from the larger one that "
+                      "is trained on.")
+    figures = {pool: gates.pair_figures(pairs) for pool, pairs in corpus.pairs.items()}
+    for pool in figures:
+        faults += gates.broken_gates(pool, figures[pool], run.config)
     tokenizer = _tokenizer(run)
     special = special_tokens(tokenizer) if tokenizer else []
     for name, rows in corpus.rows.items():
@@ -167,8 +169,8 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
         if name.startswith("sft"):
             faults += gates.target_faults(name, rows, run.config)
     if faults:
-        raise DataError("the sets are not fit for the experiment:\n" + "\n".join(faults) + "\n"
-                        "To go on with pairs all the same, set the named limit.")
+        faults.append(gates.to_allow(figures, run.config))
+        raise DataError("the sets are not fit for the experiment:\n" + "\n".join(faults))
     return overlap.overlap_table(corpus.rows, shared)
 
 
@@ -214,8 +216,8 @@ def check_pools(run: StageRun, pools: tables.Pools) -> pd.DataFrame:
         faults += gates.broken_gates(pool, figures[pool], run.config)
         faults += gates.control_faults(pool, pairs)
     if faults:
-        raise DataError("the pairs are not worth labelling:\n" + "\n".join(faults) + "\n"
-                        "To go on all the same, set the named limit.")
+        faults.append(gates.to_allow(figures, run.config))
+        raise DataError("the pairs are not worth labelling:\n" + "\n".join(faults))
     return pd.DataFrame(figures).T
 
 

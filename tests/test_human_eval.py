@@ -7,9 +7,12 @@ import json
 import pytest
 
 from persuasion_lib import analysis, human_eval
-from persuasion_lib.core.errors import ConfigError, DataError
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.manifest import state
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import labeled_row, parse_labeled
+from persuasion_lib.core.rehearsal import rehearsed
 from persuasion_lib.core.stage import start
 from persuasion_lib.core.store import read_jsonl, write_json, write_jsonl
 from worlds.labeling_pool import make_demo
@@ -92,9 +95,12 @@ def test_the_stand_in_compares_all_and_is_named_in_every_row(project):
     assert sum(label.again is not None for label in written(run)) == 7
 
 
-def test_the_stand_in_cannot_compare_replies_of_a_real_model(project):
-    with pytest.raises(ConfigError, match="human_eval.source=simulated is a stand-in"):
-        opened("model.base=some/model")
+def test_the_stand_in_beside_a_real_model_is_a_rehearsal_apart_from_a_persons_answers(project):
+    config = load_config("demo", ["model.base=some/model", "data.source=jsonl"])
+    assert "people who compare" in rehearsed(config, "human_eval")
+    assert "people who compare" not in rehearsed(config, "evaluate")
+    assert "rehearsal" in str(path_of(config, "human_comparisons"))
+    assert "rehearsal" in str(path_of(config, "final_events"))
 
 
 def test_a_declared_model_that_was_not_evaluated_is_named(project):

@@ -7,7 +7,7 @@ from typing import Any
 
 from persuasion_lib.core.progress import duration
 from persuasion_lib.core.store import KeyedLog
-from persuasion_lib.judging.clients import Judge, input_tokens
+from persuasion_lib.judging.clients import AnthropicJudge, Judge, input_tokens
 from persuasion_lib.judging.questions import Question
 from persuasion_lib.judging.roles import check_model
 
@@ -77,12 +77,17 @@ def plan(asked: Mapping[Any, Question], judge: Judge, *, log: Path, mode: str = 
 
     `batches` says that the caller can also ask in batches, so that they are proposed.
     """
-    rows = KeyedLog.rows_in(log)
-    by_key = {question.key(judge.identity): question for question in asked.values()}
-    todo = [question for key, question in by_key.items() if key not in rows]
-    tokens_in = sum(input_tokens(question) for question in todo)
-    seen = [row["output_tokens"] / row["calls"] for row in rows.values()
-            if row.get("judge") == judge.name and row.get("output_tokens")]
+    seen: list[float] = []
+
+    def look(row: Mapping[str, Any]) -> None:
+        if row.get("judge") == judge.name and row.get("output_tokens"):
+            seen.append(row["output_tokens"] / max(1, row["calls"]))
+
+    rows = KeyedLog.rows_in(log, each=look)
+    keys = {name: question.key(judge.identity) for name, question in asked.items()}
+    name_of = {key: name for name, key in keys.items()}
+    todo = [name for key, name in name_of.items() if key not in rows]
+    tokens_in = sum(input_tokens(asked[name]) for name in todo)
     short, long = REPLY_TOKENS
     if seen:
         mean = sum(seen) / len(seen)
@@ -92,14 +97,14 @@ def plan(asked: Mapping[Any, Question], judge: Judge, *, log: Path, mode: str = 
     high = share * judge.usd(tokens_in, long * len(todo))
     propose_batch = batches and mode == "online" and len(todo) >= LARGE
     return Plan(judge=judge.name, endpoint=judge.endpoint, budget_usd=judge.budget_usd,
-                calls=len(todo), known=len(by_key) - len(todo), tokens_in=tokens_in,
+                calls=len(todo), known=len(name_of) - len(todo), tokens_in=tokens_in,
                 usd=(low, high), time=_time(judge, len(todo), mode), measured=bool(seen),
                 mode=mode, note=_note(judge, high, propose_batch))
 
 
 def _time(judge: Judge, calls: int, mode: str) -> str:
     if judge.is_local:
-        return "seconds"
+        return "seconds" if judge.provider == "offline" else "as fast as the server answers"
     if mode == "batch":
         return "within a day"
     rate = judge.starts_per_minute
@@ -109,10 +114,11 @@ def _time(judge: Judge, calls: int, mode: str) -> str:
 
 
 def _note(judge: Judge, high_usd: float, propose_batch: bool) -> str:
-    notes = [check_model(judge.model)] if judge.provider == "anthropic" else []
+    is_claude = isinstance(judge, AnthropicJudge)
+    notes = [check_model(judge.model)] if is_claude else []
     if high_usd > judge.budget_usd:
         notes.append("The budget may not be enough; it stops the run and keeps what was answered.")
-    if judge.provider == "anthropic" and propose_batch:
+    if is_claude and propose_batch:
         notes.append("label_ai.mode=batch asks the same for half the price, within a day.")
     if judge.provider == "offline":
         notes.append("The judge is a stand-in without a model; its answers show the method only.")

@@ -15,6 +15,7 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError, SelfTestError
 from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.pipeline import path_of
+from persuasion_lib.core.rehearsal import banner_of
 from persuasion_lib.core.store import read_json, write_json, write_text
 from persuasion_lib.models.compose import ModelFamily
 from persuasion_lib.models.lineage import check_lineage, weights_hash
@@ -107,8 +108,11 @@ def _check_logits(config: Config, name: str, model: PreTrainedModel) -> None:
 
 def model_card(config: Config, name: str, chain: dict[str, str], folder: Path) -> str:
     """What the exported model is, in the hub's form."""
-    stand_in = ("\nThis is a **stand-in** of about 1 M parameters for trying the pipeline; it says "
-                "nothing about real models.\n" if config.model.base == "demo" else "")
+    above = banner_of(config, "train_dpo")
+    stand_in = f"\n**{above}**\n" if above else ""
+    if config.model.base == "demo":
+        stand_in += ("\nThis is a **stand-in** of about 1 M parameters for trying the pipeline; it "
+                     "says nothing about real models.\n")
     weights = "\n".join(f"- {part}: `{digest}`" for part, digest in chain.items())
     return (f"---\nlibrary_name: transformers\ntags: [dpo, persuasion]\n---\n# {name}\n{stand_in}\n"
             f"The model `{name}` of a study of preference warm-up, merged from "

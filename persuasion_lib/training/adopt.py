@@ -1,4 +1,4 @@
-"""Somebody's own SFT adapter in the place of one that is trained here."""
+"""Somebody's own SFT adapter, or none at all, in the place of one that is trained here."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -17,8 +17,16 @@ from persuasion_lib.core.errors import LineageError
 from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import read_json, write_json
-from persuasion_lib.models.lineage import ADAPTER_SETTINGS, WEIGHTS, adapter_hash, write_lineage
-from persuasion_lib.models.loading import base_folder
+from persuasion_lib.models.lineage import (
+    ADAPTER_SETTINGS,
+    WEIGHTS,
+    adapter_hash,
+    fingerprint_of,
+    is_current,
+    write_lineage,
+)
+from persuasion_lib.models.loading import base_folder, load_base
+from persuasion_lib.training import loop
 from persuasion_lib.training.history import LOG
 
 # Where it may stand below `data.path`.
@@ -147,3 +155,19 @@ def _misfit(key: str, tensor: torch.Tensor, layers: dict[str, tuple[int, int]]) 
     if size != wanted:
         return f"{key} is for {size:,} numbers, the layer has {wanted:,}"
     return None if tensor.isfinite().all() else f"{key} holds NaN or infinite numbers"
+
+
+def untrained_sft(config: Config) -> None:
+    """An adapter that changes nothing, so that the model sft is the base: LoRA begins so."""
+    fingerprint = fingerprint_of({"untrained": True, **loop.outcome_settings(config)})
+    if is_current(config, "sft", fingerprint):
+        return
+    final = path_of(config, "sft")
+    partial = final.with_name("final.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    torch.manual_seed(config.seed)
+    get_peft_model(load_base(config), loop.lora(config)).save_pretrained(partial)
+    write_json(partial / LOG, {"history": [], "best_step": None})
+    write_lineage(config, "sft", partial, fingerprint)
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(partial, final)
