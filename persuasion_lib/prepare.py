@@ -97,10 +97,8 @@ def fine_tune(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     With `data.source=files` somebody's own checkpoint goes before training. Without it and
     without SFT rows the base itself takes its place.
     """
-    own = sft_checkpoint(run.config)
-    if own or "sft_train" in corpus.examples:
-        _check_base(run)
-    if own:
+    _check_base(run)
+    if own := sft_checkpoint(run.config):
         adopt_sft(run.config, own)
         return training_curve(run.config, "sft")
     if "sft_train" in corpus.examples:
