@@ -169,7 +169,7 @@ def unfaithful(tokenizer: Tokenizer, prompt: Sequence[Message], reply: str) -> s
     ids = _ids(tokenizer, whole)
     first = _ids(tokenizer, start)
     if ids[:len(first)] != first:
-        return "the reply's first token merges with the prompt's end (blank space before the reply?)"
+        return "the first token of the reply merges with the prompt (blank space before it?)"
     if ids[:2] == [tokenizer.bos_token_id] * 2:
         return "its chat template begins with two tokens for the beginning of a text"
     if not _closing(tokenizer, closing):

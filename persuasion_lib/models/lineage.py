@@ -16,7 +16,7 @@ from persuasion_lib.core.family import FAMILY, REFERENCE
 from persuasion_lib.core.pipeline import made_by, path_of
 from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.store import file_hash, read_json, write_json
-from persuasion_lib.models.folder import weight_files
+from persuasion_lib.models.folder import json_object, weight_files
 from persuasion_lib.models.loading import EXPORT, base_folder, dtype_of
 
 WEIGHTS = "adapter_model.safetensors"
@@ -62,7 +62,7 @@ def base_hash(config: Config) -> str:
 
 def adapter_hash(folder: Path) -> str:
     """sha256 of an adapter: its weights, and of its settings all that changes what it does."""
-    settings = read_json(folder / ADAPTER_SETTINGS, made_by="its training")
+    settings = json_object(folder / ADAPTER_SETTINGS)
     decides = {key: sorted(value) if isinstance(value, list) else value     # peft's sets have no
                for key, value in settings.items() if key not in NOTES}      # order of their own
     return fingerprint_of([file_hash(folder / WEIGHTS), decides])

@@ -68,6 +68,13 @@ def test_prompt_and_reply_are_what_was_said_in_every_shape_of_dialogue(name, sha
     assert ids.count(tokenizer.bos_token_id) <= 1 or name == "smollm2"      # <|im_start|> is both
 
 
+@pytest.mark.parametrize("name", ["llama3", "gemma", "mistral"])
+def test_a_tokenizer_that_begins_every_text_begins_a_prompt_once(name):
+    tokenizer = fit(name)
+    assert tokenizer("Tea.")["input_ids"][0] == tokenizer.bos_token_id
+    assert prompt_ids(tokenizer, TALK).count(tokenizer.bos_token_id) == 1
+
+
 @pytest.mark.parametrize(("name", "wanted"), [
     ("gemma", "<bos><start_of_turn>user\nBe kind.<end_of_turn>\n<start_of_turn>model\nDo give."
               "<end_of_turn>\n<start_of_turn>user\nWhy?<end_of_turn>\n<start_of_turn>model\n"),

@@ -11,6 +11,7 @@ from transformers import BertConfig, BertModel, T5Config, T5ForConditionalGenera
 from persuasion_lib.cli import main
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import DataError, LineageError, MissingInput
+from persuasion_lib.models.check import check_length
 from persuasion_lib.models.lineage import base_hash
 from persuasion_lib.models.loading import load_base, load_tokenizer
 from worlds.families import family_folder
@@ -48,6 +49,7 @@ def refused(match, error=LineageError):
     ({"is_encoder_decoder": True}, "does not write text from left to right"),
     ({"architectures": ["Qwen2ForSequenceClassification"]},
      "holds a Qwen2ForSequenceClassification, which does not write text"),
+    ({"model_type": ["qwen2"], "architectures": []}, "which transformers does not know"),
     ({"architectures": ["Qwen2Model"]}, "holds a Qwen2Model, which does not write text")])
 def test_settings_that_are_no_base_are_refused(folder, changes, match):
     edit(folder, **changes)
@@ -206,3 +208,22 @@ def test_check_says_what_is_wrong_with_the_model_and_what_is_adapted(folder, pro
     edit(folder, quantization_config={"quant_method": "awq"})
     assert main(["check", "--profile", "smoke", "--set", "model.base=base"]) == 1
     assert "quantized already (awq)" in capsys.readouterr().out
+
+
+def test_a_model_made_for_fewer_tokens_than_the_settings_give_is_refused(folder):
+    """GPT-2's places end at 1,024; where they turn, replies get silently worse beyond."""
+    lengths = ["data.max_prompt_tokens=600", "pairs.max_new_tokens=256",
+               "generation.max_new_tokens=100", "dpo.max_length=800"]
+    edit(folder, max_position_embeddings=856)
+    check_length(load_config("smoke", ["model.base=base", *lengths]))
+    edit(folder, max_position_embeddings=855)
+    with pytest.raises(LineageError, match=r"base was made for 855 tokens, .* give it up to 856"):
+        check_length(load_config("smoke", ["model.base=base", *lengths]))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+def test_settings_that_are_no_object_are_named(folder, name):
+    if "index" in name:
+        (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    (folder / name).write_text("[1]")
+    refused(rf"{name} is \[1\] and no JSON object")
