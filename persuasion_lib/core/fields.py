@@ -49,6 +49,11 @@ def yes_or_no(name: str, value: Any) -> bool | None:
     return bool(value)
 
 
+def is_amount(value: Any) -> bool:
+    """Whether a value is a finite number from 0 on."""
+    return isinstance(value, int | float) and 0 <= value < math.inf
+
+
 def role_of(name: Any) -> str:
     """The role that a chat message's `role` means.
 

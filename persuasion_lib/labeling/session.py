@@ -10,6 +10,7 @@ from statistics import median
 from typing import Literal, Self
 
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.fields import is_amount
 from persuasion_lib.core.records import Label, Pair, content_id, unswap
 from persuasion_lib.labeling.events import Event
 
@@ -111,6 +112,19 @@ def _obvious(pair: Pair) -> Pair:
     return Pair(pair.pair_id, pair.prompt, pair.response_a, " ".join(mixed), {})
 
 
+def _is_choice(event: Event, item: Item | None) -> bool:
+    """Whether what an event says was pressed, shown and preferred fit together."""
+    choice, swapped, seconds = (event.get(name) for name in ("choice", "swapped", "seconds"))
+    is_known = isinstance(choice, str) and (choice in ON_SCREEN or choice == "skip")
+    is_time = seconds is None or is_amount(seconds)
+    if not (is_known and is_time and isinstance(swapped, bool | None)):
+        return False
+    if item is None or swapped is None:     # a file's label has no side
+        return item is None or item.preferred(choice) == event.get("preferred")
+    label = ON_SCREEN.get(choice)
+    return event.get("preferred") == (unswap(label, swapped=swapped) if label else None)
+
+
 class Session:
     """One annotator's way through their showings; every change is an event that `save` keeps.
 
@@ -150,9 +164,10 @@ class Session:
 
     def _apply(self, event: Event) -> None:
         kind, key = event.get("event"), event.get("key")
-        if kind not in ("choice", "undo", "flag") or not isinstance(key, str):
+        item = self._items.get(key) if isinstance(key, str) else None
+        is_sound = kind in ("undo", "flag") or kind == "choice" and _is_choice(event, item)
+        if not is_sound or not isinstance(key, str):
             raise DataError(f"no labelling event: {event!r:.120}. Restore the log from a copy.")
-        item = self._items.get(key)
         if item is None or event.get("text") != item.text_id:
             self.foreign += kind == "choice"
         elif kind == "flag":
