@@ -3,7 +3,7 @@
 `analyse` computes `analysis.json`, the one source of the report and of every figure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import pandas as pd
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import inputs_of, made_by
+from persuasion_lib.core.records import LabeledPair
+from persuasion_lib.core.rehearsal import is_stand_in
 from persuasion_lib.core.sections import Analysis
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
@@ -21,6 +23,7 @@ from persuasion_lib.reporting import (
     figures,
     judge_health,
     measures,
+    people,
     report,
     suspicions,
     tables,
@@ -50,7 +53,8 @@ def analyse(run: StageRun, evaluation: Evaluated) -> dict[str, Any]:
     given = config.analysis.input_file
     try:
         result = statistics(evaluation, config.analysis, seed=config.seed, given=given,
-                            planned=0 if given else config.data.test_examples)
+                            planned=0 if given else config.data.test_examples,
+                            comparisons=[] if given else run.read_if_there("human_comparisons"))
     except DataError as error:
         raise DataError(f"{run.path(_source(run))}: {error}") from None
     result["warnings"] += _learned_from(run, evaluation)
@@ -68,12 +72,14 @@ def _learned_from(run: StageRun, evaluation: Evaluated) -> list[str]:
 
 
 def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int = 0,
-               given: str | None = None) -> dict[str, Any]:
+               given: str | None = None,
+               comparisons: Sequence[LabeledPair] = ()) -> dict[str, Any]:
     """The content of `analysis.json` as plain lists and dicts; NaN is None.
 
     Args:
         planned: test prompts that were meant to be evaluated, where the file does not say.
         given: the file's name, if it is not this project's own.
+        comparisons: what people said of final replies.
     """
     options = {"confidence": settings.confidence, "n_resamples": settings.resamples, "seed": seed}
     alpha = round(1 - settings.confidence, 10)
@@ -81,6 +87,7 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
     ranks = tables.scored(data.ranks)
     logs = {model: log for model, log in data.file.training.items() if log and log.kept()}
     result = plain({
+        "banner": " ".join(verdict.banner_of(data.setup)),
         "given": given, "seed": seed, "resamples": settings.resamples,
         "confidence": settings.confidence, "alpha": alpha, "primary": primary,
         "setup": data.setup.model_dump(exclude_unset=True), "models": data.models,
@@ -91,12 +98,16 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
         "length": measures.length(data, ranks, options),
         "tactics": measures.tactics(data, ranks, options), "quality": measures.quality(data),
         "training": {model: log.model_dump() for model, log in logs.items()} or None,
+        "people": people.of_people(data, comparisons, primary, options),
         "agreement": data.file.agreement(), "gold": measures.gold(data, primary, alpha, options)})
     result["judge"] = judge_health.judge_health(result)
     result["cautions"] = judge_health.cautions(result)
     result["answer"] = verdict.answer(result)
+    if result["people"]:
+        stand_in = any(map(is_stand_in, result["people"]["annotators"]))
+        result["answer"] = people.first(result, simulated=stand_in)
     result["criteria"] = criteria.criteria(result)
-    result["limits"] = verdict.limits(data.setup)
+    result["limits"] = verdict.limits(data.setup, by_people=bool(result["people"]))
     return result
 
 

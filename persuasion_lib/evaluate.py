@@ -13,6 +13,7 @@ import pandas as pd
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import is_trial, made_by
 from persuasion_lib.core.records import Example, LabeledPair, Message, content_id, parse_labeled
+from persuasion_lib.core.rehearsal import labelled_by
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import KeyedLog
@@ -20,6 +21,7 @@ from persuasion_lib.data.untouched import check_untouched
 from persuasion_lib.demo.corpus import gold_utility
 from persuasion_lib.judging import roles
 from persuasion_lib.judging.ask import ask_for, check_unique, note_open
+from persuasion_lib.judging.calibrate import calibrate
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.embed import embedding_plan
 from persuasion_lib.judging.plan import Plans, plan
@@ -119,6 +121,8 @@ def rank_responses(run: StageRun, examples: Sequence[Example],
                    responses: Responses) -> dict[str, list[RankVerdict]]:
     """The judge's rankings, `evaluation.orders` per example; an unreadable reply is no ranking."""
     judge = make_judge(run.config, "evaluate")
+    calibrate(run, judge, rank_questions(_prompts(examples), _reply_texts(responses), judge,
+                                         **_rank_how(run)), log=run.path("rank_judgments"))
     verdicts = rank(_prompts(examples), _reply_texts(responses), judge,
                     log=run.path("rank_judgments"), **_rank_how(run))
     shown = sum(verdicts.values(), [])
@@ -251,10 +255,11 @@ def _extras(run: StageRun, example: Example, found: Found) -> dict[str, Any]:
 def _setup(run: StageRun, models: Sequence[str]) -> Setup:
     config = run.config
     return Setup(
-        profile=config.profile, seed=config.seed, trial=is_trial(config, run.stage),
+        banner=run.banner or None, profile=config.profile, seed=config.seed,
+        trial=is_trial(config, run.stage),
         source=config.data.source, base_model=config.model.base, judge=config.evaluation.judge,
         oracle=config.oracle.source if config.oracle.generate else "human replies",
-        labeller=config.label_ai.judge, annotator=config.label_human.source,
+        labeller=labelled_by(config, "ai_pool"), annotator=labelled_by(config, "human_pool"),
         safety=config.safety.judge, embedder=config.similarity.embedder,
         asked_models=_models_asked(run), generation=config.generation.values(),
         orders=config.evaluation.orders, planned_examples=config.data.test_examples,

@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.manifest import never_made
 from persuasion_lib.core.pipeline import POOLS, made_by
 from persuasion_lib.core.records import LabeledPair, content_id, labeled_row
+from persuasion_lib.core.rehearsal import is_stand_in, rehearsed
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_json, write_jsonl, write_text
-from persuasion_lib.data.gates import broken_gates, pair_figures
-from persuasion_lib.demo.standins import is_stand_in
+from persuasion_lib.data.gates import broken_gates, pair_figures, to_allow
 from persuasion_lib.labeling import agreement
 
 Labels = Mapping[str, Sequence[LabeledPair]]
@@ -22,7 +23,7 @@ Split = tuple[list[LabeledPair], list[LabeledPair]]     # train, val
 
 
 def read_labels(run: StageRun) -> dict[str, list[LabeledPair]]:
-    """The labelled pairs of both pools, by the model that learns from them.
+    """The labelled pairs of the pools that there are, by the model that learns from them.
 
     Raises:
         DataError: a file is empty, malformed (file:line), or labels one pair twice.
@@ -31,6 +32,9 @@ def read_labels(run: StageRun) -> dict[str, list[LabeledPair]]:
     for pool in POOLS.values():
         name = pool.labels
         path = run.path(name)
+        if never_made(run.config, name):
+            run.without |= {f"{pool.trains}_train", f"{pool.trains}_val"}
+            continue
         labels[pool.trains] = run.read(name)
         if not labels[pool.trains]:
             raise DataError(f"{path} holds no labelled pair. Run {made_by(name)} again.")
@@ -95,7 +99,8 @@ def read_judged(run: StageRun) -> list[LabeledPair]:
 def compare_with_judge(run: StageRun, labels: Labels,
                        judged: Sequence[LabeledPair]) -> dict[str, Any]:
     """Write `judge_agreement.json` and return it: the judge against the annotator."""
-    result = agreement.judge_against_annotator(judged, labels["rlhf"], seed=run.config.seed)
+    result = agreement.judge_against_annotator(judged, labels.get("rlhf", []),
+                                               seed=run.config.seed)
     run.warnings += [f"Judge against annotator: {text}" for text in result["alarms"]]
     if result["status"] == "none":
         run.warnings += agreement.sentences(result)
@@ -114,15 +119,15 @@ def write_splits(run: StageRun, labels: Labels, facts: pd.DataFrame,
     faults = [*(faults_of_labels(run, facts) or _faults_of_splits(run, splits)),
               *_shared_conversations(labels), *_stand_ins(run, labels)]
     if faults:
-        raise DataError("the labels are not fit to train on:\n" + "\n".join(faults) + "\n"
-                        "To go on all the same, set the named limit.")
+        faults.append(to_allow(dict(facts.iterrows()), run.config))
+        raise DataError("the labels are not fit to train on:\n" + "\n".join(faults))
     sizes = {}
     for model, (train, val) in splits.items():
         write_jsonl(run.path(f"{model}_train"), map(labeled_row, train))
         write_jsonl(run.path(f"{model}_val"), map(labeled_row, val))
         sizes[model] = {"train": len(train), "val": len(val)}
     table = pd.DataFrame(sizes).T
-    write_text(run.path("validation_report"), _report(facts, table, agreed))
+    write_text(run.path("validation_report"), _report(run.banner, facts, table, agreed))
     return table
 
 
@@ -141,10 +146,12 @@ def _faults_of_splits(run: StageRun, splits: Mapping[str, Split]) -> list[str]:
     return faults
 
 
-def _report(facts: pd.DataFrame, sizes: pd.DataFrame, agreed: Mapping[str, Any] | None) -> str:
+def _report(above: str, facts: pd.DataFrame, sizes: pd.DataFrame,
+            agreed: Mapping[str, Any] | None) -> str:
     said = [*agreement.sentences(agreed), agreement.smoothing_note(agreed)]
     wrapped = [textwrap.fill(line, 100, subsequent_indent="  ") for line in said]
-    parts = ["VALIDATION OF LABELS", readable_facts(facts).to_string(), sizes.to_string(),
+    head = [textwrap.fill(above, 100)] if above else []
+    parts = ["VALIDATION OF LABELS", *head, readable_facts(facts).to_string(), sizes.to_string(),
              "Ties are kept out of both splits. No gate is broken.", "JUDGE AGAINST ANNOTATOR",
              "\n".join(wrapped)]
     if agreed:
@@ -156,20 +163,22 @@ def _shared_conversations(labels: Labels) -> list[str]:
     sets = [{p.pair.conversation_id for p in pairs} - {None}
             for pairs in labels.values()]
     shared = set.intersection(*sets)
-    if not shared:
+    if len(sets) < 2 or not shared:
         return []
     return [f"{len(shared)} conversations are in both pools (first: {sorted(shared)[0]}). "
             "Split by conversation again with notebooks/00_prepare.ipynb."]
 
 
 def _stand_ins(run: StageRun, labels: Labels) -> list[str]:
-    """Stand-in labels are for the demo world; beside a real model they would pass for real ones."""
-    if run.config.model.base == "demo":
+    """Labels of stand-ins where the settings speak of none: they would pass for real ones."""
+    if run.config.model.base == "demo" or rehearsed(run.config, "validate"):
         return []
     counts = {model: sum(is_stand_in(pair.labeled_by) for pair in pairs)
               for model, pairs in labels.items()}
     return [f"{model}: {count} labels were made by a stand-in, for a real model. Label the pairs "
-            "with a real judge or annotator." for model, count in counts.items() if count]
+            "with a real judge or annotator, or name the file with label_human.source=file and "
+            "label_human.path: the run is then a rehearsal, apart from all real results."
+            for model, count in counts.items() if count]
 
 
 def split_labels(run: StageRun, pairs: Sequence[LabeledPair]) -> Split:
@@ -190,8 +199,9 @@ def _thread(pair: LabeledPair) -> str:
     return pair.pair.conversation_id or pair.pair.pair_id
 
 
-def show_label(pairs: Sequence[LabeledPair]) -> TextTable:
-    """The first decided pair: the message answered, both replies, and who labelled."""
+def show_label(labels: Labels) -> TextTable:
+    """The first decided pair of a person, or of the judge where there is none, and who labelled."""
+    pairs = labels.get("rlhf") or labels["rlaif"]
     pair = next((pair for pair in pairs if pair.label != "tie"), pairs[0])
     return TextTable(pd.DataFrame({"text": {
         "answered message": pair.pair.prompt[-1]["content"], "chosen": pair.chosen,

@@ -179,10 +179,20 @@ def test_damaged_logs_of_judgments_and_events(tmp_path, monkeypatch):
             data = ("\n".join(lines) + "\n").encode()
             (tmp_path / name).write_bytes(damaged(data, chance) if chance.random() < 0.3 else data)
         log = tmp_path / "events.jsonl"
-        tried(lambda: Session(items, EventLog(log).rows, events.append, annotator="me",
-                              guidelines="").recent(), about=log.read_bytes())
+        tried(reopened, items, log, about=log.read_bytes())
         log = tmp_path / "judgments.jsonl"
-        tried(lambda: list(label_pairs(pairs, judge, log=log).rows()), about=log.read_bytes())
+        tried(labels_in, pairs, judge, log, about=log.read_bytes())
+
+
+def reopened(items, log):
+    """The choices in an event log, each with what was preferred."""
+    session = Session(items, EventLog(log).rows, print, annotator="me", guidelines="")
+    return [(item.key, event["preferred"]) for item, event in session.chosen()]
+
+
+def labels_in(pairs, judge, log):
+    """The labelled rows that a log of judgments gives without a call."""
+    return list(label_pairs(pairs, judge, log=log).rows())
 
 
 def test_damaged_settings(project, capsys):
@@ -191,7 +201,8 @@ def test_damaged_settings(project, capsys):
     keys = list(load_config("demo").flat())
     values = ["null", "~", "true", "1e999", ".nan", "-1", "[", "{", "'", '"', "@x", "%x", "&a *a",
               "!!python/object:os.system x", "\0", "1:2", "2026-13-45", "{a: 1}", "[1, 2]", "",
-              "=", "x" * 2000, "~nobody-here/x", "../..", "/dev/null", "0x1F", "1_000", "é", "\ud800"]
+              "=", "x" * 2000, "~nobody-here/x", "../..", "/dev/null", "0x1F", "1_000", "é",
+              "\ud800"]
     for chance in rounds("settings"):
         given = [f"{chance.choice(keys)}{chance.choice(['=', '=', '=', '', '.x='])}"
                  f"{chance.choice(values)}" for _ in range(chance.randint(0, 3))]
@@ -203,7 +214,7 @@ def test_damaged_settings(project, capsys):
             about = (given, file.name, file.read_bytes())
             arguments = [part for text in given for part in ("--set", text)]
             # argparse ends a wrong usage itself, with status 2
-            tried(lambda: main(["status", "--profile", "smoke", *arguments]), about=about)
+            tried(main, ["status", "--profile", "smoke", *arguments], about=about)
         finally:
             file.write_bytes(whole)
         assert "Traceback" not in capsys.readouterr().err

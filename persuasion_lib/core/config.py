@@ -7,7 +7,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError
 
@@ -46,9 +46,11 @@ class Config(Section):
     similarity: sections.Similarity
     safety: sections.Safety
     evaluation: sections.Evaluation
+    human_eval: sections.HumanEval
     analysis: sections.Analysis
     anthropic: sections.Anthropic
     openai: sections.OpenAI
+    servers: Annotated[dict[str, sections.Server], sections.ASIDE] = Field(default_factory=dict)
     rate_limiting: sections.RateLimiting
 
     _root: Path = PrivateAttr()
@@ -58,10 +60,15 @@ class Config(Section):
 
     def model_post_init(self, _: Any) -> None:
         """Every section writes what is read of it into this config's record."""
-        for name, section in self.__dict__.items():
-            if isinstance(section, Section):
-                section._prefix = f"{name}."
-                section._reads = self._reads
+        for name, section in self._sections().items():
+            section._prefix = f"{name}."
+            section._reads = self._reads
+
+    def _sections(self) -> dict[str, Section]:
+        """All sections by the beginning of their settings' keys; one for every server."""
+        servers = {f"servers.{name}": server for name, server in self.servers.items()}
+        return {name: value for name, value in self.__dict__.items()
+                if isinstance(value, Section)} | servers
 
     @property
     def root(self) -> Path:
@@ -98,12 +105,11 @@ class Config(Section):
 
     def flat(self) -> dict[str, Any]:
         """Every setting as `section.key: value`, without a record of it."""
-        flat: dict[str, Any] = {}
-        for name, value in self.__dict__.items():
-            inner = {f"{name}.{key}": v for key, v in value.__dict__.items()} if isinstance(
-                value, Section) else {name: value}
-            flat |= inner
-        return flat
+        sections_ = self._sections()
+        flat = {name: value for name, value in self.__dict__.items()
+                if name not in sections_ and name != "servers"}
+        return flat | {f"{name}.{key}": value for name, section in sections_.items()
+                       for key, value in section.__dict__.items()}
 
     def peek(self, key: str) -> Any:
         """The value of `section.key` without a record of it; None for a key of an older version."""
@@ -135,18 +141,10 @@ class Config(Section):
         return self.root / "configs" / "prompts" / name
 
 
-STAND_IN = {"data.source": ("demo", "corpus"), "model.base": ("demo", "model"),
-            "label_ai.judge": ("offline", "labeller"),
-            "label_human.source": ("simulated", "annotator"),
-            "evaluation.judge": ("offline", "judge"),
-            "safety.judge": ("offline", "judge of manipulation"),
-            "oracle.source": ("offline", "oracle"), "similarity.embedder": ("offline", "embedder")}
-
-
-def stand_ins(config: Config) -> list[str]:
-    """The roles that a stand-in without a real model, person or corpus plays; reads nothing."""
-    roles = [role for key, (value, role) in STAND_IN.items() if config.peek(key) == value]
-    return [role for role in roles if role != "oracle" or config.peek("oracle.generate")]
+# The settings that say who answers in a role, and what all of them may name.
+ROLES = ("label_ai.judge", "evaluation.judge", "safety.judge", "oracle.source",
+         "similarity.embedder")
+BUILT_IN = ("anthropic", "openai", "offline")
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -175,6 +173,7 @@ def load_config(profile: str = "demo", overrides: Sequence[str] | str | None = (
     notes = _with_new_names(values)
     _keep_sources_apart(values, _source(merged(files)), given)
     config = _checked(values, layers)
+    _check_roles(config)
     config._root = root
     config._profile = profile
     config._overrides = given
@@ -255,6 +254,24 @@ def _checked(values: dict[str, Any], layers: Sequence[Layer]) -> Config:
                   else [name])]
         raise ConfigError("\n".join(_explain(e, known, _place(e["loc"], layers))
                                     for e in error.errors())) from None
+
+
+def _check_roles(config: Config) -> None:
+    """Refuse a role that names nobody, and a server that takes the name of something else."""
+    taken = sorted(set(BUILT_IN) & set(config.servers))
+    if taken:
+        raise ConfigError(f"setting servers.{taken[0]}: this name has a meaning of its own. Call "
+                          "the server otherwise.")
+    known = [*BUILT_IN, *config.servers]
+    for key in ROLES:
+        who = config.peek(key)
+        if who not in known:
+            raise ConfigError(f"setting {key}: there is no {who!r:.50}. It may be one of "
+                              f"{', '.join(known)}; more are described below `servers:` in "
+                              "configs/api_config.yaml.")
+    if config.peek("similarity.embedder") == "anthropic":
+        raise ConfigError("setting similarity.embedder: Anthropic has no embeddings. Use openai, "
+                          "offline, or a server of `servers`.")
 
 
 def _place(key: Sequence[str | int], layers: Sequence[Layer]) -> str:

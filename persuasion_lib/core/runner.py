@@ -1,4 +1,4 @@
-"""The headless run: seven notebooks, one process, each executed only if its result would change."""
+"""The headless run: eight notebooks, one process, each executed only if its result would change."""
 
 import re
 import textwrap
@@ -95,6 +95,9 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
     executed = []
     for stage in stages:
         condition, reasons = state(config, stage.name)
+        if condition == "idle":
+            print(f"{stage.notebook:15s} nothing to do ({reasons[0]})", flush=True)
+            continue
         if condition == "done" and not force:
             print(f"{stage.notebook:15s} unchanged, not run", flush=True)
             show_notes(config, stage)

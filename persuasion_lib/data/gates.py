@@ -6,12 +6,15 @@ as a defect of a text (no end mark, repetition, gibberish) is defined here, for 
 """
 
 import html
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 
+from persuasion_lib.core.brought import brought_labels, find_brought, labels_in_folder
 from persuasion_lib.core.config import Config
+from persuasion_lib.core.pipeline import POOLS
 from persuasion_lib.core.records import Example, Pair
 from persuasion_lib.data.cleaning import rules_that_fire
 
@@ -24,6 +27,8 @@ _CUT = re.compile(r"\[[^\]\n]*truncated[^\]\n]*\]|\[(?:…|\.\.\.)\]\s*$", re.IG
 # As most chat templates write a control token; a tokenizer names its own.
 _CONTROL = re.compile(r"<\|[^|>\s]{1,40}\|>")
 _CLEAN = "Clean the corpus: notebooks/00_prepare.ipynb does."
+
+POOL_OF_MODEL = {pool.trains: name for name, pool in POOLS.items()}
 
 # figure: (setting with its limit, what it means, what to do)
 GATES = {
@@ -139,7 +144,7 @@ def control_faults(name: str, rows: Sequence[Example | Pair],
     """A sentence on the rows of a set that spell out a control token; none where no row does."""
     found = {}
     for number, row in enumerate(rows, start=1):
-        text = "\n".join([*(m["content"] for m in row.prompt), *_replies(row)])
+        text = "\n".join([*(m["content"] for m in row.prompt), *replies(row)])
         if tokens := control_tokens(text, special):
             found[f"row {number} ({_id(row)})"] = ", ".join(tokens)
     if not found:
@@ -149,7 +154,8 @@ def control_faults(name: str, rows: Sequence[Example | Pair],
             f"fake a turn (first: {place}, {tokens}). Remove these rows, or write them otherwise."]
 
 
-def _replies(row: Example | Pair) -> tuple[str, ...]:
+def replies(row: Example | Pair) -> tuple[str, ...]:
+    """The reply of an example, the two of a pair."""
     return (row.response,) if isinstance(row, Example) else (row.response_a, row.response_b)
 
 
@@ -214,6 +220,40 @@ def broken_gates(name: str, figures: Mapping[str, float], config: Config) -> lis
         share = figures[figure]
         limit = getattr(config.gates, setting)
         if share > limit:
+            brought = _brought(name, figure, config)
+            advice = f"They came in {brought}: take them out there." if brought else remedy
             faults.append(f"{name}: {share:.0%} {meaning}, the limit is {limit:.0%} "
-                          f"(gates.{setting}). {remedy}")
+                          f"(gates.{setting}). {advice}")
     return faults
+
+
+def to_allow(figures: Mapping[str, Mapping[str, float]], config: Config) -> str:
+    """The settings with which all these figures would pass, for whoever wants to go on with them.
+
+    Args:
+        figures: by pool or model, as for `broken_gates`.
+    """
+    needed: dict[str, float] = {}
+    for row in figures.values():
+        for figure, (setting, *_) in GATES.items():
+            if row.get(figure, 0) > getattr(config.gates, setting):
+                needed[setting] = max(row[figure], needed.get(setting, 0))
+    if not needed:
+        return ""
+    settings = " ".join(f"--set gates.{setting}={math.ceil(100 * share) / 100:g}"
+                        for setting, share in needed.items())
+    return f"To go on with these pairs all the same: {settings}"
+
+
+def _brought(name: str, figure: str, config: Config) -> str:
+    """The file in which somebody brought what a figure is about; "" where it was made here."""
+    pool = POOL_OF_MODEL.get(name, name)
+    labels = brought_labels(config, pool)
+    if figure == "tie share":
+        return labels[0].name if labels else ""
+    pairs = find_brought(config, f"{pool}_responses.jsonl")
+    in_folder = [pairs] if pairs else labels_in_folder(config, pool)
+    prompts = find_brought(config, f"{pool}_prompts.jsonl")
+    if not in_folder and prompts and figure.startswith("prompts"):
+        in_folder = [prompts]
+    return in_folder[0].name if in_folder else ""

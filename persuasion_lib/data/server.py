@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import ConfigError, LineageError, PersuasionError
+from persuasion_lib.core.errors import ConfigError, JudgingStopped, LineageError, PersuasionError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import content_id
 from persuasion_lib.core.sections import Pairs
 from persuasion_lib.core.store import read_json
 from persuasion_lib.judging.ask import ask_all
-from persuasion_lib.judging.clients import OpenAIJudge, Reply, openai_key
-from persuasion_lib.judging.faults import Fault, broken_reply, classify
+from persuasion_lib.judging.clients import OpenAIJudge, Reply
+from persuasion_lib.judging.faults import Fault, broken_reply
+from persuasion_lib.judging.habits import LIMIT, SEED
+from persuasion_lib.judging.pace import patiently
 from persuasion_lib.judging.questions import Question
+from persuasion_lib.judging.roles import Place, place_at
 from persuasion_lib.models.loading import EXPORT, Tokenizer, prompt_ids
 from persuasion_lib.models.sampling import Generation, Request
 
@@ -41,7 +44,9 @@ class Sampled(Question):
 class Server(OpenAIJudge):
     """The served model with the settings of one sample; nothing else may change its replies."""
 
-    is_local = True
+    may_drop = (LIMIT, SEED)    # without the temperature, or with other messages, it is no sample
+
+    is_local: bool = True
     top_p: float
     weights: str
 
@@ -50,10 +55,9 @@ class Server(OpenAIJudge):
         return ("sample", self.weights, self.temperature, self.top_p, self.max_tokens)
 
     async def ask(self, question: Question) -> Reply:
-        raw = await self._client.chat.completions.with_raw_response.create(
-            model=self.model, messages=list(question.messages), temperature=self.temperature,
-            top_p=self.top_p, max_tokens=self.max_tokens, seed=question.sample)
-        reply = self._reply_of(raw.parse(), raw.headers)
+        reply = await self.send({
+            "model": self.model, "messages": list(question.messages), "max_tokens": self.max_tokens,
+            "temperature": self.temperature, "top_p": self.top_p, "seed": question.sample})
         if reply.input_tokens is None or reply.output_tokens is None:
             raise broken_reply("the reply does not say how many tokens it has")
         if reply.input_tokens != question.tokens:
@@ -78,13 +82,16 @@ def sample_from_server(config: Config, requests: Sequence[Request], settings: Pa
         JudgingStopped: no further call can succeed, for example a template that is not ours.
         PersuasionError: some replies could not be had; all others are saved.
     """
-    _check_served(config, weights)
+    place = place_at(config, "openai", settings.server or "", settings.server_key_env,
+                     timeout_s=config.openai.timeout,
+                     settings=("pairs.server", "pairs.server_key_env"))
+    _check_served(config, weights, place)
     server = Server(
-        provider="server", model=settings.server_model or "", endpoint=settings.server or "",
-        prompts=Path, max_tokens=settings.max_new_tokens, timeout_s=config.openai.timeout,
+        provider="server", model=settings.server_model or "", endpoint=place.endpoint,
+        prompts=Path, max_tokens=settings.max_new_tokens, timeout_s=place.timeout_s, key=place.key,
         prices_date=config.judging.prices_date, budget_usd=config.judging.budget_usd,
         temperature=settings.temperature, top_p=settings.top_p, weights=weights,
-        calls_at_once=settings.batch_size, root=config.root)
+        calls_at_once=settings.batch_size)
     asked = {r.key: Sampled(
         item_id=r.key, text=json.dumps(r.prompt), messages=tuple(r.prompt),
         sample=int(content_id(config.seed, r.key, length=7), 16),
@@ -97,12 +104,12 @@ def sample_from_server(config: Config, requests: Sequence[Request], settings: Pa
     return {key: Generation(**row["verdict"]) for key, row in answers.rows.items()}
 
 
-def _check_served(config: Config, weights: str) -> None:
+def _check_served(config: Config, weights: str, place: Place) -> None:
     """Whether the server has our SFT: its folder is looked into where it is on this machine.
 
     Elsewhere only the name can be checked; the count of prompt tokens is checked with every reply.
     """
-    name, endpoint = config.pairs.server_model, config.pairs.server
+    name = config.pairs.server_model
     if not name:
         raise ConfigError("pairs.server needs pairs.server_model: the name under which the server "
                           "has the folder of `persuasion export sft FOLDER`.")
@@ -112,19 +119,17 @@ def _check_served(config: Config, weights: str) -> None:
         if exported["name"] != "sft" or exported["weights"].get("sft") != weights:
             raise LineageError(f"{folder} holds {exported['name']} with other weights than our "
                                "SFT. Export it again, and start the server with it.")
-    elif name not in (served := _names(config, endpoint)):
-        raise ConfigError(f"{endpoint} serves {', '.join(served) or 'nothing'}, not {name!r}. "
-                          "Set pairs.server_model to the name of our SFT there.")
+    elif name not in (served := _names(place)):
+        raise ConfigError(f"{place.endpoint} serves {', '.join(served) or 'nothing'}, not "
+                          f"{name!r}. Set pairs.server_model to the name of our SFT there.")
 
 
-def _names(config: Config, endpoint: str) -> list[str]:
-    from openai import OpenAI
-
+def _names(place: Place) -> list[str]:
     try:
-        with OpenAI(api_key=openai_key(config.root, endpoint), base_url=endpoint, timeout=20,
-                    max_retries=2) as client:
-            return [model.id for model in client.models.list().data]
-    except Exception as error:
-        raise ConfigError(f"{endpoint} does not list its models ({classify(error).message}). "
+        with place.line().client(blocking=True) as client:
+            listed = patiently(client.models.list, "asking for the names of its models", tries=3)
+        return [str(model.id) for model in listed.data]
+    except JudgingStopped as error:
+        raise ConfigError(f"{place.endpoint} does not list its models ({error}). "
                           "Start the server with the folder of `persuasion export sft FOLDER` and "
                           "run again (SFT is kept), or set pairs.server=null.") from None

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from persuasion_lib.core.errors import ConfigError, JudgingStopped
-from persuasion_lib.core.keys import api_key
 from persuasion_lib.core.lazy import Lazy
 from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.records import content_id
 from persuasion_lib.core.store import AppendLog, KeyedLog
 from persuasion_lib.judging.ask import Answers, N, ask_all
 from persuasion_lib.judging.clients import AnthropicJudge, Judge
+from persuasion_lib.judging.connect import LARGEST_RESULTS
 from persuasion_lib.judging.faults import Fault, classify
 from persuasion_lib.judging.pace import ITEM_TRIES, Budget, patiently, wait
 from persuasion_lib.judging.plan import BATCH_PRICE
@@ -46,14 +46,11 @@ def ask_in_batches(asked: Mapping[N, Question], judge: Judge, *, log: Path) -> A
         raise ConfigError(f"{judge.name} has no batches. Set label_ai.mode=online.")
     name_of = {question.key(judge.identity): name for name, question in asked.items()}
     by_key = Lazy(name_of, asked.__getitem__)
-    from anthropic import Anthropic
-
     cost = Cost()
     with (KeyedLog(log, agree_on="verdict", each=cost.add) as judgments,
           AppendLog(errors_path(log), each=cost.add) as failures,
           AppendLog(log.with_name(log.name + ".batches")) as state,
-          Anthropic(api_key=api_key(judge.root, "anthropic"), base_url=judge.endpoint,
-                    max_retries=0, timeout=judge.timeout_s) as client):
+          judge.line(largest=LARGEST_RESULTS).client(blocking=True) as client):
         before = replace(cost)
         batches = Batches(judge, client, judgments, failures, state, by_key, cost)
         batches.collect()
@@ -123,7 +120,7 @@ class Batches:
 
     def _create(self, intent: dict[str, Any]) -> str:
         """Create the batch of an intent, exactly once even if a reply is lost."""
-        requests = [{"custom_id": key, "params": self.judge.request(self.by_key[key])}
+        requests = [{"custom_id": key, "params": self.judge.batch_request(self.by_key[key])}
                     for key in intent["keys"]]
         for failures in range(1, ITEM_TRIES + 1):
             try:

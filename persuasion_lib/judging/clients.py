@@ -1,51 +1,34 @@
 """The judges: Anthropic Messages, any OpenAI-compatible server, and the offline stand-in."""
 
-import dataclasses
-import re
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.keys import api_key
+from persuasion_lib.core.keys import NO_KEY, Provider
+from persuasion_lib.core.records import content_id
 from persuasion_lib.demo.standins import OfflineJudge
-from persuasion_lib.judging.faults import broken_reply
+from persuasion_lib.judging import habits, replies
+from persuasion_lib.judging.connect import Line
+from persuasion_lib.judging.habits import Habits, Request
 from persuasion_lib.judging.questions import PromptFile, Question
+from persuasion_lib.judging.replies import Reply, check_whole
 
 GUESS_PER_MINUTE = 50.0     # requests, until the provider has said what the account may do
-OPENAI_URL = "https://api.openai.com/v1"
-_LIMITS = {"requests": ("anthropic-ratelimit-requests-limit", "x-ratelimit-limit-requests"),
-           "input_tokens": ("anthropic-ratelimit-input-tokens-limit", "x-ratelimit-limit-tokens"),
-           "output_tokens": ("anthropic-ratelimit-output-tokens-limit",)}
-_ANTHROPIC_STOPS = {"refusal": "refused", "max_tokens": "cut",
-                    "model_context_window_exceeded": "cut"}
-_OPENAI_STOPS = {"content_filter": "refused", "length": "cut"}
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What came back: text, why it ended, and what it cost in tokens (None: not said)."""
-
-    text: str
-    stop: Literal["end", "cut", "refused"]
-    model: str
-    request_id: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    limits: dict[str, float] = field(default_factory=dict)
+def _no_key() -> str:
+    return NO_KEY
 
 
 @dataclass(kw_only=True)
 class Judge:
     """One model behind one API, with what its calls may cost and how fast they may start.
 
-    `price` is dollars per million input and output tokens; `seed` is the stand-in's alone. A judge
-    is opened inside the event loop that uses it; its key is in no field, so no row, log or
-    traceback can show it.
+    `price` is dollars per million input and output tokens; `seed` is the stand-in's alone;
+    `is_local` says that no account has limits to keep. A judge is opened inside the event loop
+    that uses it; its key is in no field (`key` looks it up), so no row, log or traceback shows it.
     """
-
-    is_local: ClassVar[bool] = False    # on our own machine: no account with limits to keep
 
     provider: str
     model: str
@@ -61,8 +44,7 @@ class Judge:
     effort: str | None = None
     temperature: float | None = None
     calls_at_once: int | None = None
-    root: Path = Path()                 # of the project: where a key is looked for
-    _client: Any = field(default=None, init=False, repr=False)
+    is_local: bool = False
 
     @property
     def name(self) -> str:
@@ -97,8 +79,6 @@ class Judge:
 
     async def close(self) -> None:
         """Release connections."""
-        if self._client:
-            await self._client.close()
 
 
 def input_tokens(question: Question) -> int:
@@ -107,127 +87,136 @@ def input_tokens(question: Question) -> int:
 
 
 @dataclass(kw_only=True)
-class AnthropicJudge(Judge):
-    """Claude through the Messages API, with structured output."""
+class Service(Judge):
+    """A judge behind an API, asked in the forms that its server takes.
+
+    `memory` is the file that remembers what servers refuse, None for this run alone.
+    """
+
+    api: ClassVar[Provider]
+    may_drop: ClassVar[Sequence[habits.Habit]] = habits.HABITS
+
+    key: Callable[[], str] = field(default=_no_key, repr=False)
+    extra_body: Request = field(default_factory=dict)
+    memory: Path | None = None
+    _client: Any = field(default=None, init=False, repr=False)
+    _habits: Habits | None = field(default=None, init=False, repr=False)
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        extra = (content_id(self.extra_body),) if self.extra_body else ()
+        return (*super().identity, *extra)
+
+    def line(self, **bounds: Any) -> Line:
+        """How its calls go out."""
+        return Line(self.api, self.endpoint, self.key(), self.timeout_s, **bounds)
+
+    @property
+    def habits(self) -> Habits:
+        """What its server is known to refuse."""
+        if self._habits is None:
+            self._habits = Habits(self.endpoint, self.model, self.memory, self.may_drop)
+            self._habits.recall()
+        return self._habits
 
     async def open(self) -> None:
-        from anthropic import AsyncAnthropic
+        self._client = self.line().client()
 
-        self._client = AsyncAnthropic(api_key=api_key(self.root, "anthropic"), max_retries=0,
-                                      base_url=self.endpoint, timeout=self.timeout_s)
-
-    def request(self, question: Question) -> dict[str, Any]:
-        """The arguments of `messages.create`, also for a batch."""
-        output: dict[str, Any] = {"effort": self.effort}
-        if question.schema:
-            output["format"] = {"type": "json_schema", "schema": question.schema}
-        return {"model": self.model, "max_tokens": self.max_tokens, "system": question.system,
-                "messages": [{"role": "user", "content": question.text}], "output_config": output}
+    def request(self, question: Question) -> Request:
+        """The arguments of a call with everything that a server may understand."""
+        raise NotImplementedError
 
     async def ask(self, question: Question) -> Reply:
-        raw = await self._client.messages.with_raw_response.create(**self.request(question))
-        reply = self.reply_of(await raw.parse())
-        return dataclasses.replace(reply, limits=_limits(raw.headers))
+        reply = await self.send(self.request(question))
+        return check_whole(reply, f"{question.system} {question.text}")
 
-    @staticmethod
-    def reply_of(message: Any) -> Reply:
-        """The reply in an SDK message; the SDK does not check what a server sends."""
-        content = getattr(message, "content", None)
-        if not isinstance(content, list):
-            raise broken_reply(f"not a message: {str(message)[:80]!r}")
-        stop = _ANTHROPIC_STOPS.get(message.stop_reason, "end")
-        text = "".join(str(b.text) for b in content if getattr(b, "type", "") == "text")
-        if stop == "refused":
-            details = getattr(message, "stop_details", None)
-            text = str(getattr(details, "category", None) or "no category given")
-        reply = Reply(text, stop, str(message.model), getattr(message, "_request_id", None))
-        usage = getattr(message, "usage", None)
-        if not usage:
-            return reply
-        cached = sum(getattr(usage, f"cache_{kind}_input_tokens", None) or 0
-                     for kind in ("creation", "read"))
-        return dataclasses.replace(reply, input_tokens=usage.input_tokens + cached,
-                                   output_tokens=usage.output_tokens)
+    async def send(self, request: Request) -> Reply:
+        """The reply to a request."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        if self._client:
+            await self._client.close()
 
 
 @dataclass(kw_only=True)
-class OpenAIJudge(Judge):
+class AnthropicJudge(Service):
+    """Claude through the Messages API, with structured output."""
+
+    api = "anthropic"
+
+    def request(self, question: Question) -> Request:
+        """The same, also for a batch once `habits.adapted`."""
+        output: dict[str, Any] = {"effort": self.effort} if self.effort else {}
+        if question.schema:
+            output["format"] = {"type": "json_schema", "schema": question.schema}
+        request = {"model": self.model, "max_tokens": self.max_tokens, "system": question.system,
+                   "messages": [{"role": "user", "content": question.text}]}
+        if output:
+            request["output_config"] = output
+        return request | ({"extra_body": self.extra_body} if self.extra_body else {})
+
+    async def send(self, request: Request) -> Reply:
+        create = self._client.messages.with_raw_response.create
+        return await habits.call(create, request, self.habits, _read_message)
+
+    def batch_request(self, question: Question) -> Request:
+        """A request in a batch, which no client adapts or extends."""
+        request = habits.adapted(self.request(question), self.habits.levels)
+        return request | request.pop("extra_body", {})
+
+    @staticmethod
+    def reply_of(message: Any) -> Reply:
+        """The reply in a message of a batch."""
+        return replies.of_message(message.to_dict(), {})
+
+
+def _read_message(raw: Any) -> Reply:
+    return replies.of_message(replies.body_of(raw.http_response), raw.headers)
+
+
+@dataclass(kw_only=True)
+class OpenAIJudge(Service):
     """Chat completions of OpenAI, vLLM, Ollama, `transformers serve` and the like."""
 
-    structured: bool = True
+    api = "openai"
 
-    async def open(self) -> None:
-        from openai import AsyncOpenAI
-
-        self._client = AsyncOpenAI(api_key=openai_key(self.root, self.endpoint), max_retries=0,
-                                   base_url=self.endpoint, timeout=self.timeout_s)
-
-    async def ask(self, question: Question) -> Reply:
-        from openai import BadRequestError, UnprocessableEntityError
-
-        try:
-            return await self._ask(question)
-        except (BadRequestError, UnprocessableEntityError) as error:
-            words = set(re.findall(r"\w+", str(error)))
-            if not self.structured or not words & {"response_format", "json_schema"}:
-                raise
-            self.structured = False         # an older server: its text is read tolerantly
-            return await self._ask(question)
-
-    async def _ask(self, question: Question) -> Reply:
-        limit = "max_completion_tokens" if self.endpoint == OPENAI_URL else "max_tokens"
-        extra: dict[str, Any] = {limit: self.max_tokens}
+    def request(self, question: Question) -> Request:
+        request: Request = {
+            "model": self.model, "max_completion_tokens": self.max_tokens,
+            "messages": [{"role": "system", "content": question.system},
+                         {"role": "user", "content": question.text}]}
+        if not self.speaks_new_names:
+            request["max_tokens"] = request.pop("max_completion_tokens")
         if self.temperature is not None:
-            extra |= {"temperature": self.temperature, "seed": question.sample}
-        if question.schema and self.structured:
-            extra["response_format"] = {"type": "json_schema", "json_schema": {
+            request |= {"temperature": self.temperature, "seed": question.sample}
+        if self.effort:
+            request["reasoning_effort"] = self.effort
+        if question.schema:
+            request["response_format"] = {"type": "json_schema", "json_schema": {
                 "name": question.task, "strict": True, "schema": question.schema}}
-        raw = await self._client.chat.completions.with_raw_response.create(
-            model=self.model, messages=[{"role": "system", "content": question.system},
-                                        {"role": "user", "content": question.text}], **extra)
-        return self._reply_of(raw.parse(), raw.headers)
+        return request | ({"extra_body": self.extra_body} if self.extra_body else {})
 
-    def _reply_of(self, completion: Any, headers: Any) -> Reply:
-        choices = getattr(completion, "choices", None)
-        if not isinstance(choices, list) or not choices or choices[0].message is None:
-            raise broken_reply(f"not a completion: {str(completion)[:80]!r}")
-        message = choices[0].message
-        refusal = getattr(message, "refusal", None)
-        stop = "refused" if refusal else _OPENAI_STOPS.get(choices[0].finish_reason, "end")
-        usage = getattr(completion, "usage", None)
-        return Reply(refusal or message.content or "", stop, str(completion.model),
-                     headers.get("x-request-id"),
-                     input_tokens=usage.prompt_tokens if usage else None,
-                     output_tokens=usage.completion_tokens if usage else None,
-                     limits=_limits(headers))
+    @property
+    def speaks_new_names(self) -> bool:
+        """Whether to begin with the name that only OpenAI itself is sure to know."""
+        return self.endpoint.startswith("https://api.openai.com/")
+
+    async def send(self, request: Request) -> Reply:
+        create = self._client.chat.completions.with_raw_response.create
+        return await habits.call(create, request, self.habits, _read_completion)
+
+
+def _read_completion(raw: Any) -> Reply:
+    return replies.of_completion(replies.body_of(raw.http_response), raw.headers)
 
 
 @dataclass(kw_only=True)
 class StandInJudge(Judge):
     """A named stand-in without a model; it answers in the format that a real judge uses."""
 
-    is_local = True
+    is_local: bool = True
 
     async def ask(self, question: Question) -> Reply:
         text = question.stand_in(OfflineJudge(seed=self.seed))
         return Reply(text, "end", self.model, input_tokens=0, output_tokens=0)
-
-
-def openai_key(root: Path, endpoint: str) -> str:
-    """The OpenAI key; "none" for a server of one's own when there is no key."""
-    try:
-        return api_key(root, "openai")
-    except ConfigError as error:
-        if endpoint == OPENAI_URL or error.key is None:
-            raise
-        return "none"
-
-
-def _limits(headers: Any) -> dict[str, float]:
-    """Per-minute limits of the account, from the headers of a reply."""
-    found: dict[str, float] = {}
-    for name, sent_as in _LIMITS.items():
-        for header in sent_as:
-            with suppress(KeyError, ValueError):
-                found[name] = float(headers[header])
-    return {name: value for name, value in found.items() if value > 0}

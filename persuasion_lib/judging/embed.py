@@ -3,7 +3,9 @@
 import base64
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,13 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError, JudgingStopped
 from persuasion_lib.core.records import content_id
 from persuasion_lib.core.store import KeyedLog
-from persuasion_lib.judging.clients import openai_key
 from persuasion_lib.judging.faults import broken_reply
 from persuasion_lib.judging.pace import Budget, patiently
 from persuasion_lib.judging.plan import Plan
-from persuasion_lib.judging.roles import openai_endpoint, price_of
-from persuasion_lib.judging.rows import Cost, is_count
+from persuasion_lib.judging.replies import body_of
+from persuasion_lib.judging.replies import count as tokens_of
+from persuasion_lib.judging.roles import embedder_of, place_of, price_of, settings_of
+from persuasion_lib.judging.rows import Cost
 
 CHUNK_TEXTS = 256           # the API takes 2,048 texts and
 CHUNK_TOKENS = 200_000      # 300,000 tokens a request
@@ -54,7 +57,10 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
 
 
 def _key(text: str, config: Config) -> str:
-    return content_id("embed", config.openai.embedding_model, text, length=40)
+    provider, model = embedder_of(config)
+    # A model of OpenAI's name elsewhere may be another one.
+    elsewhere = () if provider == "openai" else (provider,)
+    return content_id("embed", model, text, *elsewhere, length=40)
 
 
 def _tokens(text: str) -> float:
@@ -71,10 +77,11 @@ def embedding_plan(texts: Sequence[str], config: Config, *, cache: Path, unknown
     by_key = {_key(text, config): text for text in texts}
     missing = [text for key, text in by_key.items() if key not in rows]
     tokens = int(sum(_tokens(text) for text in missing)) + unknown * USUAL_TOKENS
-    model = config.openai.embedding_model
-    usd = tokens * price_of(config, model)[0] / 1e6
+    provider, model = embedder_of(config)
+    usd = tokens * price_of(config, provider, model)[0] / 1e6
     calls = math.ceil((len(missing) + unknown) / CHUNK_TEXTS)
-    return Plan(judge=f"openai/{model}", endpoint=openai_endpoint(config), budget_usd=budget,
+    endpoint = place_of(config, provider).endpoint
+    return Plan(judge=f"{provider}/{model}", endpoint=endpoint, budget_usd=budget,
                 calls=calls, known=len(by_key) - len(missing), tokens_in=tokens,
                 usd=(0.7 * usd, usd))
 
@@ -95,20 +102,20 @@ def _chunks(missing: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
 def _fetch(missing: Mapping[str, str], config: Config, log: KeyedLog, spent_usd: float) -> None:
     """Embed the missing texts chunk by chunk; each chunk is on disk before the next call."""
-    from openai import OpenAI
-
-    model = config.openai.embedding_model
-    endpoint = openai_endpoint(config)
-    price = price_of(config, model)[0] / 1e6
+    provider, model = embedder_of(config)
+    price = price_of(config, provider, model)[0] / 1e6
     budget = Budget(config.judging.budget_usd, spent_usd)
-    with OpenAI(api_key=openai_key(config.root, endpoint), base_url=endpoint, max_retries=0,
-                timeout=config.openai.timeout) as client:
+    extra = settings_of(config, provider).extra_body
+    with place_of(config, provider).line().client(blocking=True) as client:
         for chunk in _chunks(missing):
             worst_usd = sum(_tokens(text) + 10 for text in chunk.values()) * price
             if not budget.take(worst_usd):
                 raise JudgingStopped(budget.refusal(worst_usd))
-            vectors, tokens = patiently(lambda chunk=chunk: checked(client.embeddings.create(
-                model=model, input=list(chunk.values())), len(chunk)), f"embedding with {model}")
+            create = partial(client.embeddings.with_raw_response.create, model=model,
+                             input=list(chunk.values()), extra_body=extra or None)
+            vectors, tokens = patiently(
+                lambda create=create, chunk=chunk: checked(_reply_of(create()), len(chunk)),
+                f"embedding with {model}")
             cost = {"unknown_usd": worst_usd} if tokens is None else {
                 "usd": tokens * price, "input_tokens": tokens}
             budget.settle(worst_usd, cost.get("usd", worst_usd))
@@ -118,6 +125,29 @@ def _fetch(missing: Mapping[str, str], config: Config, log: KeyedLog, spent_usd:
             log.extend(rows)
 
 
+def _reply_of(raw: Any) -> SimpleNamespace:
+    """A reply in the SDK's shape; its own reader would lose a server's words, and may crash."""
+    body = body_of(raw.http_response)
+    data = body.get("data")
+    rows = [row for row in data if isinstance(row, dict)] if isinstance(data, list) else None
+    usage = body.get("usage")
+    return SimpleNamespace(
+        data=rows and [SimpleNamespace(index=row.get("index"), embedding=_vector(row)) for row in
+                       rows],
+        usage=SimpleNamespace(total_tokens=usage.get("total_tokens")) if isinstance(
+            usage, dict) else None)
+
+
+def _vector(row: Mapping[str, Any]) -> list[float]:
+    """The numbers of a vector, sent as a list or as base64 of float32."""
+    sent = row.get("embedding")
+    try:
+        raw = np.frombuffer(base64.b64decode(sent), "<f4") if isinstance(sent, str) else sent
+        return [float(number) for number in raw]
+    except (TypeError, ValueError):
+        raise broken_reply("an embedding is no list of numbers") from None
+
+
 def checked(reply: Any, count: int) -> tuple[np.ndarray, int | None]:
     """The vectors of a reply as float32 in the order asked, norm 1, and its tokens (None: absurd).
 
@@ -125,15 +155,18 @@ def checked(reply: Any, count: int) -> tuple[np.ndarray, int | None]:
         Fault: (retry) rows are missing, doubled, of unequal length, not finite, or zero.
     """
     data = getattr(reply, "data", None)
-    if not isinstance(data, list) or sorted(row.index for row in data) != list(range(count)):
+    known = isinstance(data, list) and all(isinstance(row.index, int) for row in data)
+    if not known or sorted(row.index for row in data) != list(range(count)):
         raise broken_reply(f"the reply does not have {count} rows in a known order")
     rows = [row.embedding for row in sorted(data, key=lambda row: row.index)]
     if len({len(row) for row in rows}) != 1:
         raise broken_reply("the vectors differ in length")
+    if not rows[0]:
+        raise broken_reply("a vector has no numbers")
     vectors = np.asarray(rows, dtype="<f4")
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     if not np.isfinite(vectors).all() or not (norms > 1e-6).all():
         raise broken_reply("a vector is not finite or zero")
     usage = getattr(reply, "usage", None)
-    tokens = usage.total_tokens if usage else 0
-    return (vectors / norms).astype("<f4"), int(tokens) if is_count(tokens) else None
+    tokens = usage.total_tokens if usage else None
+    return (vectors / norms).astype("<f4"), tokens_of(tokens, of="texts")

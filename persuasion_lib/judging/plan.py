@@ -7,7 +7,7 @@ from typing import Any
 
 from persuasion_lib.core.progress import duration
 from persuasion_lib.core.store import KeyedLog
-from persuasion_lib.judging.clients import Judge, input_tokens
+from persuasion_lib.judging.clients import AnthropicJudge, Judge, input_tokens
 from persuasion_lib.judging.questions import Question
 from persuasion_lib.judging.roles import check_model
 
@@ -104,7 +104,7 @@ def plan(asked: Mapping[Any, Question], judge: Judge, *, log: Path, mode: str = 
 
 def _time(judge: Judge, calls: int, mode: str) -> str:
     if judge.is_local:
-        return "seconds"
+        return "seconds" if judge.provider == "offline" else "as fast as the server answers"
     if mode == "batch":
         return "within a day"
     rate = judge.starts_per_minute
@@ -114,10 +114,11 @@ def _time(judge: Judge, calls: int, mode: str) -> str:
 
 
 def _note(judge: Judge, high_usd: float, propose_batch: bool) -> str:
-    notes = [check_model(judge.model)] if judge.provider == "anthropic" else []
+    is_claude = isinstance(judge, AnthropicJudge)
+    notes = [check_model(judge.model)] if is_claude else []
     if high_usd > judge.budget_usd:
         notes.append("The budget may not be enough; it stops the run and keeps what was answered.")
-    if judge.provider == "anthropic" and propose_batch:
+    if is_claude and propose_batch:
         notes.append("label_ai.mode=batch asks the same for half the price, within a day.")
     if judge.provider == "offline":
         notes.append("The judge is a stand-in without a model; its answers show the method only.")

@@ -20,8 +20,11 @@ from persuasion_lib.core.records import Message, content_id, render_text
 from persuasion_lib.demo.standins import OfflineJudge
 
 LETTERS = "ABCDE"
-# What a model thinks aloud before it answers; where it does not end there is no answer.
-_THINKING = re.compile(r"\A\s*<(think(?:ing)?)>.*?(?:</\1>|\Z)", re.DOTALL)
+# What a model thinks aloud before it answers; where it does not end there is no answer. Its begin
+# may be missing, because the template put it into the prompt (DeepSeek R1, Qwen 3).
+_BEGUN = re.compile(r"\A\s*(?:<(think(?:ing)?|thought|reasoning)>.*?(?:</\1>|\Z)|"
+                    r"\[THINK\].*?(?:\[/THINK\]|\Z))", re.DOTALL)
+_TAG = re.compile(r"</?(?:think(?:ing)?|thought|reasoning)>")
 Prompts = Mapping[str, Sequence[Message]]       # example -> the messages to answer
 PromptFile = Callable[[str], Path]              # name -> the file of configs/prompts
 Texts = Mapping[str, Mapping[str, str]]         # example -> model -> its reply
@@ -145,7 +148,7 @@ def read_verdict(reply: str, name: str, read: Callable[[Any], Any],
     Raises:
         JudgeReplyError: no verdict, more than one, or one that may be a candidate's.
     """
-    text = answer_of(reply)
+    text = answer_of(reply, candidates)
     whole = whole_object(text)
     found = _scattered(text, name) if whole is None else [(whole, text)]
     try:
@@ -164,9 +167,19 @@ def read_verdict(reply: str, name: str, read: Callable[[Any], Any],
     return values.pop(), str(last.get("reasoning", text[:2000]))
 
 
-def answer_of(reply: str) -> str:
-    """A reply without the thinking before it and without space around it."""
-    return _THINKING.sub("", reply).strip()
+def answer_of(reply: str, candidates: Sequence[str] = ()) -> str:
+    """A reply without the thinking before it and without space around it.
+
+    A reply that is an object holds no thinking before it, whatever its reasoning quotes; and where
+    a text that was judged has the sign of the end of thinking, a lone one may be a quotation.
+    """
+    text = _BEGUN.sub("", reply).strip()
+    tags = [tag[0] for tag in _TAG.finditer(text)]
+    is_lone_end = len(tags) == 1 and tags[0].startswith("</")
+    may_be_quoted = any(_TAG.search(candidate) for candidate in candidates)
+    if not is_lone_end or may_be_quoted or whole_object(text):
+        return text
+    return text.partition(tags[0])[2].strip()
 
 
 def quotes(candidates: Sequence[str], snippet: str) -> bool:

@@ -1,24 +1,20 @@
-"""Which judge the settings name for a role, and whether it may be asked at all."""
+"""Who the settings name for a role, where, with which key, and whether it may be asked at all."""
 
-import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from persuasion_lib.core.config import Config
+from persuasion_lib.core.config import BUILT_IN, Config
 from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.keys import api_key
-from persuasion_lib.judging.clients import (
-    OPENAI_URL,
-    AnthropicJudge,
-    Judge,
-    OpenAIJudge,
-    StandInJudge,
-    openai_key,
-)
+from persuasion_lib.core.keys import Provider, endpoint_of, is_on_this_machine, key_for
+from persuasion_lib.core.sections import Server
+from persuasion_lib.core.sections import Service as Settings
+from persuasion_lib.judging.clients import AnthropicJudge, Judge, OpenAIJudge, StandInJudge
+from persuasion_lib.judging.connect import Line
 
 Role = Literal["label_ai", "evaluate", "oracle", "safety"]
-ANTHROPIC_URL = "https://api.anthropic.com"
 # Of each role the setting with its provider, and that of the provider with its model. Looked up by
 # name, because a setting that is asked for counts as read.
 _PROVIDER: dict[Role, tuple[str, str]] = {
@@ -26,6 +22,25 @@ _PROVIDER: dict[Role, tuple[str, str]] = {
     "oracle": ("oracle", "source"), "safety": ("safety", "judge")}
 _MODEL: dict[Role, str] = {"label_ai": "model", "evaluate": "evaluate_model",
                            "oracle": "oracle_model", "safety": "evaluate_model"}
+AT_ONCE_HERE = 4            # calls to a server on this machine, most often with one GPU or none
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a service of the settings answers; `key` looks its key up, so that it is in no field.
+
+    Raises, when `key` is called:
+        ConfigError: no key, or one that may not go there.
+    """
+
+    api: Provider
+    endpoint: str
+    key: Callable[[], str]
+    timeout_s: float
+
+    def line(self) -> Line:
+        """How calls go there."""
+        return Line(self.api, self.endpoint, self.key(), self.timeout_s)
 
 
 def make_judge(config: Config, role: Role) -> Judge:
@@ -42,22 +57,31 @@ def make_judge(config: Config, role: Role) -> Judge:
     if provider == "offline":
         return StandInJudge(endpoint="this process", max_tokens=0, timeout_s=60, seed=config.seed,
                             **common)
-    settings = getattr(config, provider)
-    common |= {"price": price_of(config, model), "max_tokens": settings.max_tokens,
-               "timeout_s": settings.timeout, "root": config.root,
+    settings = settings_of(config, provider)
+    place = place_of(config, provider)
+    common |= {"price": price_of(config, provider, model), "max_tokens": settings.max_tokens,
+               "timeout_s": place.timeout_s, "endpoint": place.endpoint, "key": place.key,
+               "effort": settings.effort, "extra_body": settings.extra_body,
+               "memory": config.folder("data") / "servers.json",
                "requests_per_minute": config.rate_limiting.requests_per_minute}
-    if provider == "anthropic":
+    if isinstance(settings, Server):
+        common |= _pace_of(settings, common["requests_per_minute"])
+    place.key()
+    if place.api == "anthropic":
         check_model(model)
-        api_key(config.root, "anthropic")
-        endpoint = os.environ.get("ANTHROPIC_BASE_URL") or ANTHROPIC_URL
-        return AnthropicJudge(endpoint=endpoint, effort=config.anthropic.effort, **common)
-    endpoint = openai_endpoint(config)
-    openai_key(config.root, endpoint)
-    return OpenAIJudge(endpoint=endpoint, temperature=config.openai.temperature, **common)
+        return AnthropicJudge(**common)
+    return OpenAIJudge(temperature=settings.temperature, **common)
+
+
+def _pace_of(server: Server, requests_per_minute: float | None) -> dict[str, Any]:
+    """A server on this machine has no account whose limits must be found out with care."""
+    is_here = is_on_this_machine(server.base_url)
+    return {"is_local": is_here and requests_per_minute is None,
+            "calls_at_once": server.calls_at_once or (AT_ONCE_HERE if is_here else None)}
 
 
 def provider_of(config: Config, role: Role) -> str:
-    """The service that the settings name for a role: anthropic, openai or offline."""
+    """Who the settings name for a role: anthropic, openai, offline, or a name in `servers`."""
     section, name = _PROVIDER[role]
     return getattr(getattr(config, section), name)
 
@@ -67,21 +91,55 @@ def model_of(config: Config, role: Role) -> str:
     provider = provider_of(config, role)
     if provider == "offline":
         return "stand-in"
-    settings = getattr(config, provider)
-    return getattr(settings, _MODEL[role]) or settings.model
+    settings = settings_of(config, provider)
+    named = getattr(settings, _MODEL[role]) if provider in BUILT_IN else None
+    return named or settings.model
 
 
-def openai_endpoint(config: Config) -> str:
-    """Where OpenAI calls go: the setting, else the environment, else OpenAI itself."""
-    return config.openai.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+def settings_of(config: Config, provider: str) -> Any:
+    """The section of a service: anthropic, openai, or one of `servers`."""
+    return getattr(config, provider) if provider in BUILT_IN else config.servers[provider]
 
 
-def price_of(config: Config, model: str) -> tuple[float, float]:
+def place_of(config: Config, provider: str) -> Place:
+    """Where a service answers, and the key that may go there."""
+    settings: Settings = settings_of(config, provider)
+    if isinstance(settings, Server):
+        api: Provider = settings.api
+        endpoint = settings.base_url
+        section = f"servers.{provider}"
+    else:
+        api = "anthropic" if provider == "anthropic" else "openai"
+        endpoint = endpoint_of(config.root, api, settings.base_url)
+        section = provider
+    return place_at(config, api, endpoint, settings.api_key_env, timeout_s=settings.timeout,
+                    settings=(f"{section}.base_url", f"{section}.api_key_env"))
+
+
+def place_at(config: Config, api: Provider, endpoint: str, named: str | None, *, timeout_s: float,
+             settings: tuple[str, str]) -> Place:
+    """The same for an address; `settings` are the names of the settings of address and key."""
+    return Place(api, endpoint, timeout_s=timeout_s, key=lambda: key_for(
+        config.root, api, endpoint, named, settings=settings))
+
+
+def embedder_of(config: Config) -> tuple[str, str]:
+    """Who embeds (openai, or a name in `servers`), and its model."""
+    provider = config.similarity.embedder
+    settings = settings_of(config, provider)
+    return provider, settings.embedding_model if provider in BUILT_IN else settings.model
+
+
+def price_of(config: Config, provider: str, model: str) -> tuple[float, float]:
     """Dollars per million input and output tokens."""
+    settings = settings_of(config, provider)
+    if isinstance(settings, Server) and settings.price is not None:
+        return settings.price
     if model not in config.judging.prices:
         raise ConfigError(f"no price for {model} in judging.prices, so no budget can be kept. Add "
                           f"`{model}: [dollars per million input, output tokens]` to "
-                          "configs/data_config.yaml; [0, 0] for a server of your own.")
+                          "configs/data_config.yaml; [0, 0] for a server of your own (or `price: "
+                          "[0, 0]` beside its address in `servers`).")
     return config.judging.prices[model]
 
 

@@ -88,6 +88,11 @@ def _no_gibberish(result: Result) -> Decision:
 
 def _warm_up(result: Result) -> Decision:
     test = result["primary_test"]
+    people = result["people"]
+    if people:
+        text = (f"people prefer it in {told(people['estimate'], '.0%')} of prompts "
+                f"{ci_text(people, form='.0%')}, {people['n_human']} comparisons")
+        return {"helped": MET, "harmed": NOT_MET}.get(people["verdict"], OPEN), text
     if test is None:
         return OPEN, "not both evaluated"
     text = f"{told(test['mean_diff'])} {ci_text(test, form='+.3f')}, {p_text(test['p_perm'])}"

@@ -59,6 +59,7 @@ _STAND_INS = {"judge": ("offline", "the judge"), "oracle": ("offline", "the orac
 class Setup(_Open):
     """`config`: who played which role, and how; services, and models where `asked_models` says."""
 
+    banner: Lenient[str] = None
     profile: Lenient[str] = None
     seed: Lenient[int] = None
     trial: Lenient[bool] = None
@@ -80,6 +81,10 @@ class Setup(_Open):
         """The roles that a stand-in played, and what a report calls each."""
         return {role: name for role, (value, name) in _STAND_INS.items()
                 if getattr(self, role) == value}
+
+    def is_demo(self) -> bool:
+        """Whether the model is the demo's, so that stand-ins are at home."""
+        return self.base_model == _STAND_INS["base_model"][0]
 
     def name_of(self, role: str) -> str:
         """What a report calls a role."""

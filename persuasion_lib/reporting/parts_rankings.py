@@ -15,7 +15,7 @@ from persuasion_lib.reporting.wording import ci_text, number, p_text, p_value, w
 def answer(result: Result) -> Part:
     """The verdict, its cautions, and on how many prompts it stands."""
     judge, counts = result["judge"], result["counts"]
-    lines = []
+    lines = [result["banner"]] if result["banner"] else []
     if judge["kind"]:
         lines.append(f"THE JUDGE IS BROKEN ({judge['kind']}): {judge['text']}.")
     if result["status"] != "ok":
@@ -26,7 +26,7 @@ def answer(result: Result) -> Part:
     lines.append(f"Planned {counts['planned'] or 'unknown'} prompts, evaluated "
                  f"{counts['examples']}, scored {counts['scored']}; {counts['rankings']} rankings "
                  f"({counts['orders']:g} per prompt), {counts['rankings_unread']} unread.")
-    return Part("Did the warm-up on AI labels help?", lines)
+    return Part("Did the warm-up on AI labels help?", list(dict.fromkeys(lines)))
 
 
 def criteria(result: Result) -> Part:

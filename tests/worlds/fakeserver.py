@@ -25,7 +25,8 @@ from typing import Any
 
 from persuasion_lib.judging.word_lists import RUBRIC
 
-Faults = Sequence[str | None] | Callable[[int, dict[str, Any]], str | None]
+Fault = str | tuple[Any, ...] | None
+Faults = Sequence[Fault] | Callable[[int, dict[str, Any]], Fault]
 CHAOS = ("429", "529", "500", "502-html", "reset", "close", "short-body", "cut-json", "empty-body",
          "html-200", "bad-text", "empty-content")
 
@@ -102,15 +103,21 @@ class FakeServer:
         per_minute: answer 429 above this rate (a bucket of one second).
         reply: what to say instead of `verdict_for`.
         tokens: how many the prompt had, instead of the truth.
+        reshape: changes a chat completion before it is sent.
+
+    A fault may also be (status, body) as a server would send them, with headers as a third part.
     """
 
     def __init__(self, faults: Faults = (), *, latency_s: float = 0.0,
                  per_minute: float | None = None, headers: dict[str, str] | None = None,
                  reply: Callable[[str], str] = verdict_for, batch_polls: int = 1,
-                 port: int = 0, tokens: Any = None) -> None:
+                 port: int = 0, tokens: Any = None,
+                 reshape: Callable[[dict[str, Any]], Any] = lambda reply: reply) -> None:
         self.faults, self.latency_s, self.reply = faults, latency_s, reply
         self.per_minute, self.headers = per_minute, headers or {}
         self.tokens = tokens
+        self.reshape = reshape
+        self.sent_headers: list[dict[str, str]] = []
         self.requests: list[dict[str, Any]] = []
         self.keys: set[str] = set()
         self.billed, self.refused, self.batch_polls = 0, 0, batch_polls
@@ -152,6 +159,7 @@ class FakeServer:
                 fields = {name.lower(): value for name, _, value in
                           (line.partition(": ") for line in head.split("\r\n")[1:])}
                 body = await reader.readexactly(int(fields.get("content-length", 0)))
+                self.sent_headers.append(fields)
                 self.keys |= {value.removeprefix("Bearer ") for name, value in fields.items()
                               if name in ("authorization", "x-api-key")}
                 if not await self._route(method, path.partition("?")[0],
@@ -179,7 +187,7 @@ class FakeServer:
             self.refused += 1
         elif self.latency_s:
             await asyncio.sleep(self.latency_s)
-        if path.endswith("/embeddings"):
+        if path.endswith("/embeddings") and not isinstance(fault, tuple):
             return await self._send(writer, *self._embeddings(body, fault))
         kind = "anthropic" if path.endswith("/messages") else "openai"
         return await self._respond(writer, kind, body, fault)
@@ -197,13 +205,16 @@ class FakeServer:
         fields = {"content-type": "application/json", "content-length": str(len(data)),
                   "date": format_datetime(datetime.now(UTC), usegmt=True), "request-id": "req_1",
                   "x-request-id": "req_1", **self.headers, **(headers or {})}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items()
+                        if value is not None)
         writer.write(f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode() + data)
         await writer.drain()
         return True
 
     async def _respond(self, writer: asyncio.StreamWriter, kind: str, body: dict[str, Any],
-                       fault: str | None) -> bool:
+                       fault: Fault) -> bool:
+        if isinstance(fault, tuple):
+            return await self._send(writer, *fault)
         if fault in STATUS:
             status, type_, message, headers = STATUS[fault]
             if headers.get("retry-after") == "DATE":
@@ -278,7 +289,7 @@ class FakeServer:
                 reply["stop_details"] = {"type": "refusal", "category": "cyber", "explanation": "x"}
         if fault == "no-usage":
             del reply["usage"]
-        return reply
+        return self.reshape(reply) if kind == "openai" else reply
 
     def _embeddings(self, body: dict[str, Any], fault: str | None
                     ) -> tuple[int, Any, dict[str, str]]:

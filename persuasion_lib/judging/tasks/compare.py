@@ -166,6 +166,16 @@ def label_pairs(pairs: Sequence[Pair], judge: Judge, *, log: Path, both_orders: 
     return outcome
 
 
+def brought_outcome(labels: Sequence[LabeledPair], *, planned: int) -> LabelOutcome:
+    """Labels that came in a file, as if they had been asked here; what lacks one is in `errors`."""
+    outcome = LabelOutcome(planned, Ledger(), Counter(), list(labels))
+    for item in labels:
+        known = item.pair.metadata
+        outcome.extras[item.pair.pair_id] = {"flip": bool(known.get("flip")),
+                                             "verdicts": known.get("verdicts") or {}}
+    return outcome
+
+
 def _conclude(pair: Pair, rows: Sequence[Mapping[str, Any]], judge: Judge,
               outcome: LabelOutcome) -> None:
     """Add the label of a pair, which every order that was asked agrees on, or a tie."""
