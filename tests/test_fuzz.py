@@ -32,7 +32,8 @@ from persuasion_lib.judging.faults import Fault, classify
 from persuasion_lib.judging.rows import Cost, Paid, judgment
 from persuasion_lib.judging.tasks.compare import label_pairs, pair_questions
 from persuasion_lib.labeling.events import EventLog
-from persuasion_lib.labeling.session import Session, showings
+from persuasion_lib.labeling.items import showings
+from persuasion_lib.labeling.session import Session
 from persuasion_lib.reporting.evaluated import tabulated
 from persuasion_lib.reporting.evaluation_file import read as read_evaluation
 from worlds.fakeserver import FakeServer

@@ -44,6 +44,10 @@ class Compare(Question):
         choice, why = read_verdict(reply, "choice", _as_choice, self.candidates)
         return {"choice": choice, "reasoning": why}
 
+    def accepts(self, verdict: Mapping[str, Any]) -> bool:
+        return (str(verdict.get("choice")) in LABEL_OF_CODE
+                and isinstance(verdict.get("reasoning"), str))
+
     def stand_in(self, judge: OfflineJudge) -> str:
         choice, why = judge.compare(self.context, *self.candidates, sample=self.sample)
         return json.dumps({"reasoning": why, "choice": choice})

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ class Rank(Question):
         slots, why = read_verdict(reply, "ranking", lambda value: _as_slots(value, len(self.order)),
                                   self.candidates)
         return {"ranking": list(slots), "reasoning": why}
+
+    def accepts(self, verdict: Mapping[str, Any]) -> bool:
+        slots = verdict.get("ranking")
+        return (isinstance(slots, list) and all(isinstance(slot, int) for slot in slots)
+                and sorted(slots) == list(range(len(self.order)))
+                and isinstance(verdict.get("reasoning"), str))
 
     def stand_in(self, judge: OfflineJudge) -> str:
         slots, why = judge.rank(self.context, self.candidates, sample=self.sample)
