@@ -11,7 +11,8 @@ ROLE_OF_NAME = {"system": "system", "user": "user", "human": "user", "assistant"
                 "gpt": "assistant", "bot": "assistant", "model": "assistant"}
 # A field by which one knows the form of a row in other projects.
 _FORMS = {"conversations": "ShareGPT's", "messages": "OpenAI's chat", "instruction": "Alpaca's",
-          "chosen": "trl's", "completion": "trl's"}
+          "chosen": "trl's", "completion": "trl's", "fields": "Argilla's",
+          "annotations": "Label Studio's"}
 
 
 def is_absent(value: Any) -> bool:

@@ -68,10 +68,10 @@ def ask_all(asked: Mapping[N, Question], judge: Judge, *, log: Path,
         found = judgments.by_key
     ledger = Ledger(**asdict(cost), run_calls=cost.calls - before.calls,
                     run_usd=cost.usd - before.usd)
-    answered = {name: key for name, key in keys.items() if key in found}
-    return Answers(Lazy(answered, found.__getitem__),
-                   {name: run.errors[key] for name, key in keys.items() if key not in found},
-                   ledger, run.faults)
+    errors = {name: run.errors[key] for name, key in keys.items() if key not in found}
+    for name in errors:
+        del keys[name]
+    return Answers(Lazy(keys, found.__getitem__), errors, ledger, run.faults)
 
 
 def _refuse_damage(row: Mapping[str, Any], question: Question, log: Path) -> None:
