@@ -157,7 +157,7 @@ def refuse_to_replace(config: Config, stage: Stage) -> None:
 
 
 def _is_another_experiment(config: Config, reason: Reason) -> bool:
-    """Not the size of a trial, a key of an earlier version, or labels that somebody goes on with."""
+    """Not the size of a trial, a key of an earlier version, nor a file of labels that grows."""
     if reason.kind == "file":
         return str(reason).endswith("data.path")
     key = str(reason).partition(" ")[0]

@@ -4,10 +4,10 @@ import pytest
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.manifest import manifest_path, state
+from persuasion_lib.core.manifest import FORMAT, manifest_path, state
 from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.runs import all_runs, described, differing, identity
-from persuasion_lib.core.stage import StageRun, refuse_to_replace
+from persuasion_lib.core.stage import refuse_to_replace
 from persuasion_lib.core.store import read_json, write_json, write_text
 from persuasion_lib.training.loop import seed_of
 
@@ -21,16 +21,16 @@ def finish(*overrides, stages=tuple(READS), profile="smoke"):
     """Leave the files and the manifest of stages that read the settings above."""
     config = load_config(profile, overrides)
     for name in stages:
-        run = StageRun(STAGES[name], config, {})
-        config.reads.clear()
-        for key in READS[name]:
-            config.reads.settings.add(key)
-        for output in run.stage.writes:
-            if output == "analysis":
-                write_json(run.path(output), {"answer": {"sentences": [f"Beta {config.dpo.beta}"]}})
-            else:
-                write_text(run.path(output), f"{name} with {overrides}")
-        run.finish()
+        stage = STAGES[name]
+        for output in stage.writes:
+            write_text(path_of(config, output), f"{name} with {overrides}")
+        write_json(manifest_path(config, stage), {
+            "format": FORMAT, "stage": name, "finished": "2026-11-27T12:00:00",
+            "settings": {key: config.peek(key) for key in READS[name]}, "prompts": {}, "files": {},
+            "run": {"settings": differing(config)}})
+    if "analysis" in stages:
+        write_json(path_of(config, "analysis"),
+                   {"answer": {"sentences": [f"Beta {config.dpo.beta}"]}})
     return config
 
 
