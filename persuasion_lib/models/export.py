@@ -20,7 +20,13 @@ from persuasion_lib.core.store import read_json, write_json, write_text
 from persuasion_lib.models.cards import merged_card
 from persuasion_lib.models.compose import ModelFamily
 from persuasion_lib.models.lineage import check_lineage, weights_hash
-from persuasion_lib.models.loading import EXPORT, load_base, load_tokenizer, prompt_ids
+from persuasion_lib.models.loading import (
+    EXPORT,
+    end_tokens,
+    load_base,
+    load_tokenizer,
+    prompt_ids,
+)
 
 PROBE = [{"role": "user", "content": "Why should I change my view?"}]
 TOLERANCE = 1e-3                # of a logit
@@ -48,6 +54,8 @@ def export(config: Config, name: str, folder: Path, *, push: str | None = None) 
     tokenizer = load_tokenizer(config)
     _check_logits(exact, name, model)
     kept = kept_in_bfloat16(load_base(exact).state_dict(), model.state_dict())
+    # Servers must stop where we do, also where only the chat template names the token.
+    model.generation_config.eos_token_id = end_tokens(model, tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_json(folder / EXPORT, {"name": name, "base": config.model.base,

@@ -4,11 +4,11 @@ import pytest
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.manifest import state
+from persuasion_lib.core.manifest import FORMAT, manifest_path, state
 from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.runs import all_runs, described, differing, identity
-from persuasion_lib.core.stage import StageRun, refuse_to_replace
-from persuasion_lib.core.store import write_json, write_text
+from persuasion_lib.core.stage import refuse_to_replace
+from persuasion_lib.core.store import read_json, write_json, write_text
 from persuasion_lib.training.loop import seed_of
 
 READS = {"prepare": ("seed", "data.path", "model.base"), "label_ai": ("label_ai.judge",),
@@ -21,16 +21,16 @@ def finish(*overrides, stages=tuple(READS), profile="smoke"):
     """Leave the files and the manifest of stages that read the settings above."""
     config = load_config(profile, overrides)
     for name in stages:
-        run = StageRun(STAGES[name], config, {})
-        config.reads.clear()
-        for key in READS[name]:
-            config.reads.settings.add(key)
-        for output in run.stage.writes:
-            if output == "analysis":
-                write_json(run.path(output), {"answer": {"sentences": [f"Beta {config.dpo.beta}"]}})
-            else:
-                write_text(run.path(output), f"{name} with {overrides}")
-        run.finish()
+        stage = STAGES[name]
+        for output in stage.writes:
+            write_text(path_of(config, output), f"{name} with {overrides}")
+        write_json(manifest_path(config, stage), {
+            "format": FORMAT, "stage": name, "finished": "2026-11-27T12:00:00",
+            "settings": {key: config.peek(key) for key in READS[name]}, "prompts": {}, "files": {},
+            "run": {"settings": differing(config)}})
+    if "analysis" in stages:
+        write_json(path_of(config, "analysis"),
+                   {"answer": {"sentences": [f"Beta {config.dpo.beta}"]}})
     return config
 
 
@@ -100,8 +100,17 @@ def test_nothing_finished_is_replaced_in_silence(project, stage, override):
 
 def test_a_named_run_is_not_replaced_either(project):
     finish("name=b", "dpo.beta=0.4")
-    with pytest.raises(ConfigError, match="dpo.beta was 0.4, is 0.5"):
+    with pytest.raises(ConfigError, match="dpo.beta was 0.4, is 0.5.*--name beta0.5"):
         refuse_to_replace(load_config("smoke", ["name=b", "dpo.beta=0.5"]), STAGES["train_dpo"])
+
+
+def test_the_size_of_a_trial_and_a_key_of_an_earlier_version_are_no_other_experiment(project):
+    config = finish("evaluation.max_examples=5")
+    path = manifest_path(config, STAGES["evaluate"])
+    manifest = read_json(path, made_by="us")
+    manifest["settings"] |= {"evaluation.max_examples": 5, "evaluation.gone": 1}
+    write_json(path, manifest)
+    refuse_to_replace(load_config("smoke", ["evaluation.max_examples=9"]), STAGES["evaluate"])
 
 
 def test_a_named_run_leaves_every_byte_of_the_others(project):
