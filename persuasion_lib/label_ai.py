@@ -136,6 +136,8 @@ def summary(outcome: LabelOutcome) -> pd.DataFrame:
             ("unscored", len(outcome.errors), _reasons(outcome)),
             ("decided", decided, _share(decided, done)),
             ("ties", outcome.ties, _share(outcome.ties, done)),
+            ("of these: the same reply twice, not asked", outcome.identical,
+             _share(outcome.identical, done)),
             ("of these: the two orders disagreed", outcome.flips, _share(outcome.flips, done)),
             ("asked twice, same verdict", same, _share(same, again)),
             ("calls in the log", ledger.calls, f"{ledger.run_calls} in this run; "

@@ -7,6 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.checks.check import BY_NAME, look, texts
+from persuasion_lib.checks.material import Kinds, of_pool, of_targets, together
+from persuasion_lib.checks.registry import checks_of
 from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.pipeline import POOLS, made_by
 from persuasion_lib.core.progress import Progress
@@ -29,6 +32,7 @@ from persuasion_lib.models.loading import (
 )
 from persuasion_lib.training.adopt import adopt_sft, sft_checkpoint, untrained_sft
 from persuasion_lib.training.history import training_curve
+from persuasion_lib.training.loop import check_lora
 from persuasion_lib.training.sft import train_sft
 from persuasion_lib.training.shared_prefix import share_prefixes
 
@@ -103,6 +107,12 @@ def fine_tune(run: StageRun, corpus: Corpus) -> pd.DataFrame:
         return training_curve(run.config, "sft")
     if "sft_train" in corpus.examples:
         return train_sft(run.config, corpus.examples["sft_train"], corpus.examples["sft_val"])
+    if run.config.model.base == "demo" and not run.path("base").exists():
+        run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, and of the "
+                            "first the demo's model would be built: 04 and 05 cannot run. Set "
+                            "model.base to a real model.")
+        run.without.add("sft")
+        return pd.DataFrame()
     run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, so the model sft "
                         "is the base itself: preferences are learned from there.")
     untrained_sft(run.config)
@@ -113,7 +123,7 @@ def _check_base(run: StageRun) -> None:
     """Refuse before hours of training what would fail after them; note what was adapted.
 
     Raises:
-        LineageError: the base model is too short, or cannot be sampled from.
+        LineageError: the base model is too short, cannot be sampled from, or takes no adapter.
         ConfigError: `dpo.engine` does not fit it.
     """
     config = run.config
@@ -125,6 +135,7 @@ def _check_base(run: StageRun) -> None:
     # Peeked at: notebook 00 gives the same with either engine.
     if config.peek("dpo.engine") == "shared_prefix":
         share_prefixes(model, config.peek("dpo.max_length"))
+    check_lora(config, model)
 
 
 def generate_pairs(run: StageRun, corpus: Corpus) -> dict[str, list[Pair]]:
@@ -158,8 +169,9 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
         faults.append("Remove these rows from one of the two sets, best from the larger one that "
                       "is trained on.")
     figures = {pool: gates.pair_figures(pairs) for pool, pairs in corpus.pairs.items()}
-    for pool in figures:
-        faults += gates.broken_gates(pool, figures[pool], run.config)
+    given = [of_pool(pool, pairs) for pool, pairs in corpus.pairs.items()]
+    given += [of_targets(name, rows) for name, rows in corpus.rows.items() if name == "sft_train"]
+    faults += _checked(run, together(*given))
     tokenizer = _tokenizer(run)
     special = special_tokens(tokenizer) if tokenizer else []
     for name, rows in corpus.rows.items():
@@ -168,9 +180,16 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
         if name.startswith("sft"):
             faults += gates.target_faults(name, rows, run.config)
     if faults:
-        faults.append(gates.to_allow(figures, run.config))
+        faults += filter(None, [gates.to_allow(figures, run.config), BY_NAME])
         raise DataError("the sets are not fit for the experiment:\n" + "\n".join(faults))
     return overlap.overlap_table(corpus.rows, shared)
+
+
+def _checked(run: StageRun, things: Kinds) -> list[str]:
+    """What stops among the findings; what only warns goes to the run."""
+    findings = look(checks_of(*things), things, run.config)
+    run.warnings += [text for text in texts(findings, "warn") if text not in run.warnings]
+    return texts(findings, "stop")
 
 
 def _tokenizer(run: StageRun) -> Tokenizer | None:
@@ -210,13 +229,12 @@ def check_pools(run: StageRun, pools: tables.Pools) -> pd.DataFrame:
         DataError: a limit of the `gates` settings is broken; labels would be wasted.
     """
     figures = {pool: gates.pair_figures(pairs) for pool, pairs in pools.items()}
-    faults = []
+    faults = _checked(run, together(*(of_pool(pool, pairs) for pool, pairs in pools.items())))
     for pool, pairs in pools.items():
-        faults += gates.broken_gates(pool, figures[pool], run.config)
         faults += gates.control_faults(pool, pairs)
     if faults:
-        faults.append(gates.to_allow(figures, run.config))
-        raise DataError("the pairs are not worth labelling:\n" + "\n".join(faults))
+        faults += [gates.to_allow(figures, run.config), BY_NAME]
+        raise DataError("the pairs are not worth labelling:\n" + "\n".join(filter(None, faults)))
     return pd.DataFrame(figures).T
 
 

@@ -7,6 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.checks.audit import as_table
+from persuasion_lib.checks.check import BY_NAME, Finding, look, texts
+from persuasion_lib.checks.material import of_labels, together
+from persuasion_lib.checks.registry import checks_of
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.manifest import never_made
 from persuasion_lib.core.pipeline import POOLS, made_by
@@ -15,7 +19,7 @@ from persuasion_lib.core.rehearsal import is_stand_in, rehearsed
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_json, write_jsonl, write_text
-from persuasion_lib.data.gates import broken_gates, pair_figures, to_allow
+from persuasion_lib.data.gates import pair_figures, to_allow
 from persuasion_lib.labeling import agreement
 
 Labels = Mapping[str, Sequence[LabeledPair]]
@@ -78,17 +82,24 @@ def readable_facts(facts: pd.DataFrame) -> pd.DataFrame:
                          for name, column in facts.items()}).T
 
 
-def faults_of_labels(run: StageRun, facts: pd.DataFrame) -> list[str]:
-    """Which limits of the `gates` settings the labels break, each with what to do."""
+def check_labels(run: StageRun, labels: Labels,
+                 agreed: Mapping[str, Any] | None = None) -> list[Finding]:
+    """Every check of the registry that labels, their split and the judge beside them allow."""
+    parts = [of_labels(model, pairs) for model, pairs in labels.items()]
+    parts += [{"pairs": {model: [label.pair for label in pairs]},
+               "split": {model: split_labels(run, pairs)}} for model, pairs in labels.items()]
+    if agreed and agreed["status"] != "none":
+        parts.append({"agreement": {"Judge against annotator": agreed}})
+    things = together(*parts)
+    return look(checks_of(*things), things, run.config)
+
+
+def _too_few(run: StageRun, facts: pd.DataFrame) -> list[str]:
     limits = run.config.gates
-    faults = []
-    for model, row in facts.iterrows():
-        faults += broken_gates(model, row, run.config)
-        if row["decided"] * (1 - limits.val_fraction) < limits.min_train_pairs:
-            faults.append(f"{model}: {row['decided']:.0f} decided pairs leave fewer than "
-                          f"{limits.min_train_pairs} (gates.min_train_pairs) for training. "
-                          "Label more pairs.")
-    return faults
+    return [f"{model}: {row['decided']:.0f} decided pairs leave fewer than "
+            f"{limits.min_train_pairs} (gates.min_train_pairs) for training. Label more pairs."
+            for model, row in facts.iterrows()
+            if row["decided"] * (1 - limits.val_fraction) < limits.min_train_pairs]
 
 
 def read_judged(run: StageRun) -> list[LabeledPair]:
@@ -116,18 +127,21 @@ def write_splits(run: StageRun, labels: Labels, facts: pd.DataFrame,
         DataError: a gate is broken, or a conversation is in both pools; nothing is written.
     """
     splits = {model: split_labels(run, pairs) for model, pairs in labels.items()}
-    faults = [*(faults_of_labels(run, facts) or _faults_of_splits(run, splits)),
+    findings = check_labels(run, labels, agreed)
+    run.warnings += [text for text in texts(findings, "warn") if text not in run.warnings]
+    faults = [*(_too_few(run, facts) or _faults_of_splits(run, splits)), *texts(findings, "stop"),
               *_shared_conversations(labels), *_stand_ins(run, labels)]
     if faults:
-        faults.append(to_allow(dict(facts.iterrows()), run.config))
-        raise DataError("the labels are not fit to train on:\n" + "\n".join(faults))
+        faults += [to_allow(dict(facts.iterrows()), run.config), BY_NAME]
+        raise DataError("the labels are not fit to train on:\n" + "\n".join(filter(None, faults)))
     sizes = {}
     for model, (train, val) in splits.items():
         write_jsonl(run.path(f"{model}_train"), map(labeled_row, train))
         write_jsonl(run.path(f"{model}_val"), map(labeled_row, val))
         sizes[model] = {"train": len(train), "val": len(val)}
     table = pd.DataFrame(sizes).T
-    write_text(run.path("validation_report"), _report(run.banner, facts, table, agreed))
+    report = _report(run.banner, facts, table, agreed, findings)
+    write_text(run.path("validation_report"), report)
     return table
 
 
@@ -147,7 +161,7 @@ def _faults_of_splits(run: StageRun, splits: Mapping[str, Split]) -> list[str]:
 
 
 def _report(above: str, facts: pd.DataFrame, sizes: pd.DataFrame,
-            agreed: Mapping[str, Any] | None) -> str:
+            agreed: Mapping[str, Any] | None, findings: Sequence[Finding]) -> str:
     said = [*agreement.sentences(agreed), agreement.smoothing_note(agreed)]
     wrapped = [textwrap.fill(line, 100, subsequent_indent="  ") for line in said]
     head = [textwrap.fill(above, 100)] if above else []
@@ -156,6 +170,7 @@ def _report(above: str, facts: pd.DataFrame, sizes: pd.DataFrame,
              "\n".join(wrapped)]
     if agreed:
         parts.append(agreement.confusion(agreed).to_string())
+    parts += ["WHAT WAS CHECKED", as_table(findings)]
     return "\n\n".join(parts).rstrip() + "\n"
 
 

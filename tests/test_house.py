@@ -14,7 +14,7 @@ from worlds.scratch import ROOT, clean_environment
 LIBRARY = ROOT / "persuasion_lib"
 TESTS = ROOT / "tests"
 MODULES = sorted(LIBRARY.rglob("*.py"))
-STAGES = {path.stem for path in LIBRARY.glob("*.py")} - {"__init__", "cli"}
+STAGES = {path.stem for path in LIBRARY.glob("*.py")} - {"__init__", "__main__", "cli"}
 ROOMS = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
 
 # What a room may import besides itself. Stages may import every room; cli everything.
@@ -27,9 +27,10 @@ MAY_IMPORT = {
     "judging": ["core", "demo"],
     "training": ["core", "models"],
     "data": ["core", "models", "judging", "demo"],
-    "checks": ["core", "stats", "data.overlap", "data.gates", "judging.word_lists",
-               "labeling.agreement"],
-    "reporting": ["core", "stats", "checks", "data.overlap", "data.gates", "judging.word_lists",
+    "checks": ["core", "stats", "data.overlap", "data.gates", "data.cleaning",
+               "labeling.agreement", "labeling.alarms", "labeling.session", "reporting.evaluated",
+               "reporting.evaluation_file", "reporting.judge_health", "reporting.suspicions"],
+    "reporting": ["core", "stats", "data.overlap", "data.gates", "judging.word_lists",
                   "labeling.agreement"],
 }
 WITHOUT_TORCH = ["cli", "core", "stats", "judging", "labeling", "checks",

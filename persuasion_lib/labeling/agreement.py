@@ -6,22 +6,17 @@ matched by pair and by text, never by the slot in which somebody saw a reply.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.core.records import LABEL_OF_CODE, Label, LabeledPair
+from persuasion_lib.core.records import LABEL_OF_CODE, Label, LabeledPair, unswap
 from persuasion_lib.core.show import TextTable
-from persuasion_lib.stats.agreement import agreement
+from persuasion_lib.labeling.alarms import FEW, MIN_REPEATS, alarms, like_chance, share_text
+from persuasion_lib.stats.agreement import agreement, right_in_both_orders
 from persuasion_lib.stats.plain import plain
 from persuasion_lib.stats.position import pair_position_bias
-
-FEW = 20                  # pairs below which nothing is concluded
-MIN_REPEATS = 30          # pairs labelled twice before the annotator is a ceiling for the judge
-# Pairs without one difference that make a copy likely: readers who agree on 95 % of all pairs agree
-# on so many in a row less than once in twenty times.
-COPIED = 60
-_FOLLOWS_SLOT = 0.8       # share of verdicts for one slot from which the slot is the verdict
 
 
 def judge_against_annotator(judged: Sequence[LabeledPair], human: Sequence[LabeledPair], *,
@@ -33,10 +28,12 @@ def judge_against_annotator(judged: Sequence[LabeledPair], human: Sequence[Label
 
     Returns:
         `status` ("ok", "few", or "none" where no pair has both labels); with_ties, decided (what
-        `stats.agreement` says, the annotator first); self (the same of the repeats, or None);
+        `stats.agreement` says, the annotator first; a flip counts as a tie), both_orders (how often
+        both orders gave the annotator's label); self (the same of the repeats, or None);
         acceptable (does the judge reach the annotator's agreement with themselves? None without
         `MIN_REPEATS`), flips, slot, smoothing, alarms.
     """
+    judged = [p for p in judged if not p.pair.metadata.get("identical")]    # nobody was asked
     judge = labels_on(human, judged)
     person = pd.Series({p.pair.pair_id: p.label for p in human}, dtype=object)
     again = pd.Series({p.pair.pair_id: p.again for p in human}, dtype=object)
@@ -44,13 +41,14 @@ def judge_against_annotator(judged: Sequence[LabeledPair], human: Sequence[Label
     result = plain({
         "status": _status(both), "judge": _names(judged), "annotator": _names(human),
         "pairs": len(human), "both": both, **_with_and_without_ties(person, judge, seed),
+        "both_orders": right_in_both_orders(person, *_by_order(human, judged)),
         "self": _with_and_without_ties(person, again, seed) if again.notna().any() else None,
         "flips": sum(bool(p.pair.metadata.get("flip")) for p in judged),
         "slot": pair_position_bias(_slots_chosen(judged)),
     })
     result["acceptable"] = acceptable(result["with_ties"], (result["self"] or {}).get("with_ties"))
     result["smoothing"] = implied_smoothing(result)
-    result["alarms"] = _alarms(result)
+    result["alarms"] = alarms(result)
     return result
 
 
@@ -63,6 +61,17 @@ def _status(both: int) -> str:
 def _slots_chosen(judged: Sequence[LabeledPair]) -> list[Label]:
     verdicts = (p.pair.metadata.get("verdicts", {}) for p in judged)
     return [LABEL_OF_CODE[choice] for given in verdicts for choice in given.values()]
+
+
+def _by_order(human: Sequence[LabeledPair],
+              judged: Sequence[LabeledPair]) -> tuple[pd.Series, pd.Series]:
+    """The judge's labels in its first and in its second order; missing where it saw only one."""
+    def of(shown: str) -> pd.Series:
+        given = [(pair, (pair.pair.metadata.get("verdicts") or {}).get(shown)) for pair in judged]
+        return labels_on(human, [
+            replace(pair, label=unswap(LABEL_OF_CODE[code], swapped=shown == "21"))
+            for pair, code in given if code in LABEL_OF_CODE])
+    return of("12"), of("21")
 
 
 def labels_on(human: Sequence[LabeledPair], judged: Sequence[LabeledPair]) -> pd.Series:
@@ -102,16 +111,11 @@ def acceptable(judge: Mapping[str, Any], own: Mapping[str, Any] | None) -> bool 
         True if the two intervals overlap or the judge's is higher; None if undecided. Somebody
         who contradicts themselves like a coin is no yardstick: every judge would reach that.
     """
-    if own is None or own["n"] < MIN_REPEATS or _like_chance(own):
+    if own is None or own["n"] < MIN_REPEATS or like_chance(own):
         return None
     if judge["kappa_high"] is None or own["kappa_low"] is None:
         return None
     return judge["kappa_high"] >= own["kappa_low"]
-
-
-def _like_chance(row: Mapping[str, Any]) -> bool:
-    """Whether the interval of kappa reaches 0, or there is none."""
-    return row["kappa"] is None or (row["kappa_low"] or 0) <= 0
 
 
 def implied_smoothing(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,32 +145,6 @@ def implied_smoothing(result: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _alarms(result: Mapping[str, Any]) -> list[str]:
-    found = []
-    slot = result["slot"]["p_first"]
-    if slot is not None and not 1 - _FOLLOWS_SLOT < slot < _FOLLOWS_SLOT:
-        found.append(f"The judge chose the reply shown {'first' if slot > 0.5 else 'second'} in "
-                     f"{max(slot, 1 - slot):.0%} of its decided verdicts: it goes by the place and "
-                     "not by the text.")
-    own = (result["self"] or {}).get("with_ties")
-    if own and own["n"] >= MIN_REPEATS and _like_chance(own):
-        found.append(f"The annotator contradicts themselves like a coin ({_share(own)} on "
-                     f"{own['n']} repeats): these labels are no yardstick for any judge, and "
-                     "little to train on.")
-    if result["status"] != "ok":
-        return found
-    ties = result["with_ties"]
-    if ties["raw"] == 1 and ties["n"] >= COPIED:
-        found.append(f"Annotator and judge gave the same label to all {ties['n']} pairs, which two "
-                     "readers hardly ever do: were the labels copied?")
-    if _like_chance(ties):
-        found.append("The judge agrees with the annotator no better than chance would (the "
-                     "interval of kappa reaches 0, or there is none).")
-    elif ties["ci_high"] < ties["majority_baseline"]:
-        found.append("Always giving the annotator's commonest label would agree more often.")
-    return found
-
-
 def sentences(result: Mapping[str, Any] | None) -> list[str]:
     """What the figures say, for reports and notebooks; what is unknown is said as well."""
     if result is None or result["status"] == "none":
@@ -174,18 +152,29 @@ def sentences(result: Mapping[str, Any] | None) -> list[str]:
                 "pool was labelled by both. Run the notebooks again, from 01, to measure it."]
     lines = [f"{result['judge']} and the annotator ({result['annotator']}) both labelled "
              f"{result['both']} of {result['pairs']} pairs of the human pool, blind to each other.",
-             f"The same label, ties as a label of their own: {_share(result['with_ties'])}; always "
-             "the annotator's commonest label would reach "
-             f"{result['with_ties']['majority_baseline']:.0%}."]
+             f"The same label, ties as a label of their own: {share_text(result['with_ties'])}; "
+             "always the annotator's commonest label would reach "
+             f"{result['with_ties']['majority_baseline']:.0%}.", *_strictly(result)]
     if result["decided"]["n"]:
         lines.append(f"The same reply, on the {result['decided']['n']} pairs that both decided: "
-                     f"{_share(result['decided'])}.")
+                     f"{share_text(result['decided'])}.")
     lines.append(_ceiling(result))
     lines.append(f"The judge contradicted itself on {result['flips']} pairs when the two replies "
                  "were exchanged; those count as ties.")
     if result["status"] == "few":
         lines.append(f"With fewer than {FEW} pairs these figures decide nothing.")
     return lines + [f"ALARM: {text}" for text in result["alarms"]]
+
+
+def _strictly(result: Mapping[str, Any]) -> list[str]:
+    """The stricter way of counting, where the judge saw pairs in both orders."""
+    both = result.get("both_orders") or {"n": 0}
+    if not both["n"]:
+        return []
+    return ["There, a pair on which the judge's two orders contradict each other counts as a tie. "
+            "Counted as wrong, so that only the annotator's label in both orders is right: "
+            f"{both['raw']:.0%} [{both['ci_low']:.0%}, {both['ci_high']:.0%}] of {both['n']} "
+            "pairs."]
 
 
 def _ceiling(result: Mapping[str, Any]) -> str:
@@ -197,15 +186,8 @@ def _ceiling(result: Mapping[str, Any]) -> str:
                      "steady", False: "the judge's kappa stays below that",
                None: f"that is too few repeats (fewer than {MIN_REPEATS}), or too near to chance, "
                      "to judge a judge by"}
-    return (f"The ceiling, the annotator against themselves: {_share(own['with_ties'])} on "
+    return (f"The ceiling, the annotator against themselves: {share_text(own['with_ties'])} on "
             f"{own['with_ties']['n']} repeats; {verdict[result['acceptable']]}.")
-
-
-def _share(row: Mapping[str, Any]) -> str:
-    kappa = "kappa undefined" if row["kappa"] is None else f"kappa {row['kappa']:.2f}"
-    if row["kappa"] is not None and row["kappa_low"] is not None:
-        kappa += f" [{row['kappa_low']:.2f}, {row['kappa_high']:.2f}]"
-    return f"{row['raw']:.0%} [{row['ci_low']:.0%}, {row['ci_high']:.0%}], {kappa}"
 
 
 def smoothing_note(result: Mapping[str, Any] | None) -> str:

@@ -15,8 +15,9 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError, SelfTestError
 from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.rehearsal import banner_of
+from persuasion_lib.core.runs import described, identity
 from persuasion_lib.core.store import read_json, write_json, write_text
+from persuasion_lib.models.cards import merged_card
 from persuasion_lib.models.compose import ModelFamily
 from persuasion_lib.models.lineage import check_lineage, weights_hash
 from persuasion_lib.models.loading import (
@@ -60,11 +61,19 @@ def export(config: Config, name: str, folder: Path, *, push: str | None = None) 
     write_json(folder / EXPORT, {"name": name, "base": config.model.base,
                                  "revision": config.model.revision, "weights": chain,
                                  "kept_in_bfloat16": kept})
-    write_text(folder / "README.md", model_card(config, name, chain, folder))
+    write_text(folder / "README.md", merged_card(config, name, described(identity(config)), chain,
+                                                 rounding(folder)))
     if push:
-        model.push_to_hub(push)
-        tokenizer.push_to_hub(push)
+        upload(folder, push)
     return folder
+
+
+def upload(folder: Path, repository: str) -> None:
+    """Put a folder on the hub as it is, with the card that stands in it."""
+    from huggingface_hub import HfApi
+    hub = HfApi()
+    hub.create_repo(repository, exist_ok=True)
+    hub.upload_folder(repo_id=repository, folder_path=folder)
 
 
 def merged(config: Config, name: str) -> PreTrainedModel:
@@ -104,22 +113,6 @@ def _check_logits(config: Config, name: str, model: PreTrainedModel) -> None:
     if not difference <= TOLERANCE:
         raise SelfTestError(f"the merged {name} differs from the composed one by {difference:.3g} "
                             "in a logit. Nothing was written; please report this.")
-
-
-def model_card(config: Config, name: str, chain: dict[str, str], folder: Path) -> str:
-    """What the exported model is, in the hub's form."""
-    above = banner_of(config, "train_dpo")
-    stand_in = f"\n**{above}**\n" if above else ""
-    if config.model.base == "demo":
-        stand_in += ("\nThis is a **stand-in** of about 1 M parameters for trying the pipeline; it "
-                     "says nothing about real models.\n")
-    weights = "\n".join(f"- {part}: `{digest}`" for part, digest in chain.items())
-    return (f"---\nlibrary_name: transformers\ntags: [dpo, persuasion]\n---\n# {name}\n{stand_in}\n"
-            f"The model `{name}` of a study of preference warm-up, merged from "
-            f"{config.model.base} ({config.model.revision}) and its LoRA adapters.\n\n"
-            f"{rounding(folder)}\n\n"
-            f"sha256 of the weights it was merged from:\n\n{weights}\n\n"
-            "It was trained to persuade: do not put it before people without telling them so.\n")
 
 
 def rounding(folder: Path) -> str:

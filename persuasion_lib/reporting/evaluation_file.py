@@ -7,7 +7,7 @@ missing number, is None where it is something else.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -98,6 +98,15 @@ class Judgment(_Open):
     position_map: Slots = {}
     explanation: Shown = None
     error: Shown = None
+    tied: list[list[str]] | None = None     # models with the same reply, shown once
+
+    def ranks(self, models: Sequence[str]) -> list[float]:
+        """The rank of each model, 1 best; models with the same reply share the mean of theirs."""
+        places = {model: place for place, model in enumerate(self.ranking or [], start=1)}
+        for group in self.tied or []:
+            shared = sum(places[model] for model in group) / len(group)
+            places |= dict.fromkeys(group, shared)
+        return [float(places[model]) for model in models]
 
 
 class Baselines(_Open):
@@ -142,6 +151,22 @@ class LabelTactics(_Open):
     rejected: Tactics | None = None
 
 
+class Control(_Open):
+    """A pair of evaluated replies that the judge compared in both orders, models `a` and `b`.
+
+    The same model twice is the same reply twice. `label` is "1" (a), "2" or "EQUAL"; null unscored.
+    """
+
+    example_id: str
+    a: str
+    b: str
+    label: Lenient[str] = None
+
+    def is_twin(self) -> bool:
+        """Whether both sides were one reply."""
+        return self.a == self.b
+
+
 class TrainingLog(_Open):
     """How a model was trained: a curve by step, and the step that was kept."""
 
@@ -179,6 +204,8 @@ class EvaluationFile(_Open):
     training: OrEmpty[dict[str, Lenient[TrainingLog]]] = {}
     label_tactics: list[LabelTactics] | None = None
     judge_agreement: Lenient[dict[str, Any]] = None
+    controls: Lenient[list[Control]] = None
+    checks: Lenient[list[dict[str, Any]]] = None     # what was checked before, as `Finding.row`
     summary: OrEmpty[Summary] = Summary()
 
     @model_validator(mode="after")

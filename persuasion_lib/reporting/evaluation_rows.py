@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from persuasion_lib.core.records import Example, render_text
+from persuasion_lib.core.show import TextTable
 from persuasion_lib.reporting.evaluation_file import EvaluationFile, ExampleRow, Judgment, Summary
 
 
@@ -17,7 +18,8 @@ class Found:
     """What was found about the replies to the test prompts: by example, but for `agreed`.
 
     `responses` are replies by model (text, finish, tokens), `verdicts` the judge's rankings in the
-    orders that were asked; `agreed` is how far that judge agrees with the annotator.
+    orders that were asked; `agreed` is how far that judge agrees with the annotator, `controls`
+    what it says of pairs of the same replies.
     """
 
     responses: Mapping[str, Mapping[str, Any]]
@@ -26,6 +28,7 @@ class Found:
     similarity: Mapping[str, Mapping[str, Any]]
     tactics: Mapping[str, Any]
     agreed: Mapping[str, Any]
+    controls: Sequence[Mapping[str, Any]] = ()
 
     def models(self) -> list[str]:
         """The models that answered, in their order."""
@@ -36,9 +39,7 @@ def row_of(example: Example, found: Found, **more: Any) -> ExampleRow:
     """One example of `final_evaluation.json`; `more` are fields that are not in `found` as such."""
     key = example.example_id
     replies = found.responses[key]
-    judgments = [Judgment(ranking=list(verdict.ranking) or None, error=verdict.error,
-                          position_map=verdict.position_map, explanation=verdict.explanation)
-                 for verdict in found.verdicts[key]]
+    judgments = [_judgment(verdict) for verdict in found.verdicts[key]]
     return ExampleRow(
         example_id=key, conversation_id=example.conversation_id,
         prompt=render_text(example.prompt), messages=example.prompt,
@@ -49,6 +50,12 @@ def row_of(example: Example, found: Found, **more: Any) -> ExampleRow:
         similarity_scores=found.similarity[key]["scores"],
         similarity_baselines=found.similarity[key]["baselines"],
         **graded(judgments, found.models()), **more)
+
+
+def _judgment(verdict: Any) -> Judgment:
+    tied = {"tied": list(map(list, verdict.tied))} if verdict.tied else {}
+    return Judgment(ranking=list(verdict.ranking) or None, error=verdict.error,
+                    position_map=verdict.position_map, explanation=verdict.explanation, **tied)
 
 
 def graded(judgments: Sequence[Judgment], models: Sequence[str]) -> dict[str, Any]:
@@ -68,11 +75,11 @@ def mean_scores(judgments: Sequence[Judgment], models: Sequence[str]) -> dict[st
     Empty if no judgment of the example could be read: unscored, never zero.
     """
     most = len(models) - 1
-    rankings = [judgment.ranking for judgment in judgments if judgment.ranking]
-    if not rankings:
+    ranks = [judgment.ranks(models) for judgment in judgments if judgment.ranking]
+    if not ranks:
         return {}
-    return {model: float(np.mean([(most - ranking.index(model)) / most for ranking in rankings]))
-            for model in models}
+    means = np.mean([[(most + 1 - rank) / most for rank in call] for call in ranks], axis=0)
+    return dict(zip(models, means.tolist(), strict=True))
 
 
 def document(rows: Sequence[ExampleRow], models: Sequence[str], **rest: Any) -> EvaluationFile:
@@ -107,3 +114,26 @@ def means_table(evaluation: EvaluationFile) -> pd.DataFrame:
     if rows[0].gold_utility:
         table["gold utility"] = pd.DataFrame([row.gold_utility for row in rows]).mean()
     return table.loc[summary.models_evaluated]
+
+
+def replies_table(example: Example, responses: Mapping[str, Mapping[str, Any]]) -> TextTable:
+    """The message answered and every model's reply to one example."""
+    replies = {name: reply.text for name, reply in responses[example.example_id].items()}
+    return TextTable(pd.DataFrame({"text": {
+        "answered message": example.prompt[-1]["content"], **replies}}))
+
+
+def verdict_table(example: Example, verdicts: Mapping[str, Sequence[Any]]) -> TextTable:
+    """The rankings of one example, each with its order of presentation and reason."""
+    return TextTable(pd.DataFrame([
+        {"best first": ", ".join(v.ranking), "reason": v.explanation or v.error,
+         "slots": ", ".join(f"{slot} = {name}" for slot, name in v.position_map.items())}
+        for v in verdicts[example.example_id]]))
+
+
+def manifest_counts(evaluation: EvaluationFile) -> dict[str, Any]:
+    """Planned and scored examples, and the models."""
+    summary = evaluation.summary
+    return {"planned": evaluation.config.planned_examples, "unscored": summary.num_unscored,
+            "done": summary.num_examples - summary.num_unscored,
+            "models": summary.models_evaluated}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from persuasion_lib.core.rehearsal import banner
+from persuasion_lib.reporting.checked import withheld
 from persuasion_lib.reporting.evaluation_file import Setup
 from persuasion_lib.reporting.judge_health import Result
 from persuasion_lib.reporting.wording import ci_text, p_text, told
@@ -37,6 +38,10 @@ def _answer(result: Result) -> tuple[str, list[str]]:
         return "none: judge broken", [
             f"No verdict: the judge is broken ({result['judge']['kind']}), so the scores below "
             "describe the judge and not the models."]
+    if names := withheld(result):
+        return "none: not to be believed", [
+            f"No verdict: checks found what makes this comparison unbelievable ({names}). The "
+            "figures below are shown and mean nothing until that is mended."]
     if test is None:
         return "none: not evaluated", [
             f"No verdict: {a} and {b} were not both evaluated, and their comparison is the one "

@@ -16,7 +16,8 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import LineageError
 from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.store import write_json
+from persuasion_lib.core.store import write_json, write_text
+from persuasion_lib.models.cards import adapter_card
 from persuasion_lib.models.folder import json_object
 from persuasion_lib.models.lineage import (
     ADAPTER_SETTINGS,
@@ -169,5 +170,6 @@ def untrained_sft(config: Config) -> None:
     get_peft_model(load_base(config), loop.lora(config)).save_pretrained(partial)
     write_json(partial / LOG, {"history": [], "best_step": None})
     write_lineage(config, "sft", partial, fingerprint)
+    write_text(partial / "README.md", adapter_card(config, "sft"))
     shutil.rmtree(final, ignore_errors=True)
     os.replace(partial, final)

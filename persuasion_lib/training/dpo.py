@@ -26,11 +26,12 @@ from persuasion_lib.models.chat import changed_rows, closing_ids
 from persuasion_lib.models.compose import ModelFamily, load_sft
 from persuasion_lib.models.lineage import check_lineage, fingerprint_of, is_current
 from persuasion_lib.models.loading import Tokenizer, dtype_of, load_tokenizer, prompt_ids
+from persuasion_lib.models.sampling import free_bytes
 from persuasion_lib.training import loop
 from persuasion_lib.training.drift import alarms, drift
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.launch import launch_if_asked, processes
-from persuasion_lib.training.memory import advice, estimate, free_bytes, step_of
+from persuasion_lib.training.memory import advice, estimate, step_of
 from persuasion_lib.training.reference_cache import ReferenceCache
 from persuasion_lib.training.shared_prefix import share_prefixes
 

@@ -100,6 +100,11 @@ class LabelOutcome:
         return sum(bool(extra["flip"]) for extra in self.extras.values())
 
     @property
+    def identical(self) -> int:
+        """Pairs that show one reply twice, a tie that nobody was asked about."""
+        return sum(bool(extra.get("identical")) for extra in self.extras.values())
+
+    @property
     def first_choices(self) -> Counter[str]:
         """How often each code was the verdict, in presented order."""
         return Counter(choice for extra in self.extras.values()
@@ -113,7 +118,8 @@ class LabelOutcome:
     def counts(self) -> dict[str, Any]:
         """For the manifest."""
         return {"planned": self.planned, "done": self.done, "unscored": len(self.errors),
-                "ties": self.ties, "flips": self.flips, "repeats": list(self.repeats),
+                "ties": self.ties, "identical": self.identical,
+                "flips": self.flips, "repeats": list(self.repeats),
                 "first_choices": dict(self.first_choices), "faults": dict(self.faults),
                 "ledger": vars(self.ledger)}
 
@@ -122,12 +128,16 @@ def pair_questions(pairs: Sequence[Pair], judge: Judge, *, both_orders: bool, se
                    repeat_fraction: float = 0.0) -> Mapping[Name, Compare]:
     """The questions about pairs: one or two orders, and for a share of pairs each a second time.
 
+    Nothing is asked about a pair whose replies are the same but for space around them.
+
     Raises:
         DataError: two different pairs have the same id.
     """
     check_unique([pair.pair_id for pair in pairs])
     places: dict[Name, tuple[Pair, int, tuple[int, ...]]] = {}
     for pair in pairs:
+        if is_twice_the_same(pair):
+            continue
         draw = int(content_id(seed, "repeat", pair.pair_id, length=8), 16) / 16**8
         times = 2 if draw < repeat_fraction else 1
         orders = BOTH_ORDERS if both_orders else (hashed_order(2, seed, pair.pair_id),)
@@ -140,6 +150,11 @@ def pair_questions(pairs: Sequence[Pair], judge: Judge, *, both_orders: bool, se
                                order=order, sample=sample, prompts=judge.prompts)
 
     return Lazy(places, compose)
+
+
+def is_twice_the_same(pair: Pair) -> bool:
+    """Whether a pair shows one reply twice, which is a tie without being asked."""
+    return pair.response_a.strip() == pair.response_b.strip()
 
 
 def label_pairs(pairs: Sequence[Pair], judge: Judge, *, log: Path, both_orders: bool = True,
@@ -157,6 +172,9 @@ def label_pairs(pairs: Sequence[Pair], judge: Judge, *, log: Path, both_orders: 
     outcome = LabelOutcome(len(pairs), answers.ledger, answers.faults)
     for pair in pairs:
         names = [name for shown in ("12", "21") if (name := (pair.pair_id, 0, shown)) in asked]
+        if not names:
+            _tie(pair, judge, outcome)
+            continue
         reasons = [answers.errors[name] for name in names if name in answers.errors]
         if reasons:
             outcome.errors[pair.pair_id] = reasons[0]
@@ -164,6 +182,14 @@ def label_pairs(pairs: Sequence[Pair], judge: Judge, *, log: Path, both_orders: 
             _conclude(pair, [answers.rows[name] for name in names], judge, outcome)
     outcome.repeats = _repeats(answers, outcome)
     return outcome
+
+
+def _tie(pair: Pair, judge: Judge, outcome: LabelOutcome) -> None:
+    """Add the tie of a pair that shows one reply twice; that nobody was asked stands with it."""
+    outcome.labeled.append(LabeledPair(pair, "tie", judge.name,
+                                       "The two replies are the same, so nobody was asked."))
+    outcome.extras[pair.pair_id] = {"flip": False, "identical": True, "judgments": [],
+                                    "verdicts": {}}
 
 
 def brought_outcome(labels: Sequence[LabeledPair], *, planned: int) -> LabelOutcome:
