@@ -32,6 +32,7 @@ from persuasion_lib.models.loading import (
 )
 from persuasion_lib.training.adopt import adopt_sft, sft_checkpoint, untrained_sft
 from persuasion_lib.training.history import training_curve
+from persuasion_lib.training.loop import check_lora
 from persuasion_lib.training.sft import train_sft
 from persuasion_lib.training.shared_prefix import share_prefixes
 
@@ -122,7 +123,7 @@ def _check_base(run: StageRun) -> None:
     """Refuse before hours of training what would fail after them; note what was adapted.
 
     Raises:
-        LineageError: the base model is too short, or cannot be sampled from.
+        LineageError: the base model is too short, cannot be sampled from, or takes no adapter.
         ConfigError: `dpo.engine` does not fit it.
     """
     config = run.config
@@ -134,6 +135,7 @@ def _check_base(run: StageRun) -> None:
     # Peeked at: notebook 00 gives the same with either engine.
     if config.peek("dpo.engine") == "shared_prefix":
         share_prefixes(model, config.peek("dpo.max_length"))
+    check_lora(config, model)
 
 
 def generate_pairs(run: StageRun, corpus: Corpus) -> dict[str, list[Pair]]:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
-from transformers import Trainer
+from peft import LoraConfig, get_peft_model
+from transformers import PreTrainedModel, Trainer
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import ConfigError, PersuasionError, SelfTestError
+from persuasion_lib.core.errors import ConfigError, LineageError, PersuasionError, SelfTestError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import write_json, write_text
 from persuasion_lib.models.cards import adapter_card
@@ -40,6 +40,20 @@ def lora(config: Config) -> LoraConfig:
     return LoraConfig(r=config.lora.r, lora_alpha=config.lora.alpha,
                       lora_dropout=config.lora.dropout, target_modules="all-linear",
                       task_type="CAUSAL_LM")
+
+
+def check_lora(config: Config, model: PreTrainedModel) -> None:
+    """Refuse a model that takes no such adapter; it is changed if it does.
+
+    Raises:
+        LineageError: as with Mamba, whose layers hand their weights on to kernels of their own.
+    """
+    try:
+        get_peft_model(model, lora(config))
+    except ValueError as error:
+        raise LineageError(f"{config.model.base} ({type(model).__name__}) takes no LoRA on all its "
+                           f"linear layers ({str(error):.120}). Choose another model.base, for "
+                           "example Qwen/Qwen2.5-0.5B-Instruct.") from error
 
 
 def outcome_settings(config: Config, *sections: str) -> dict[str, Any]:
