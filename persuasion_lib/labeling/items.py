@@ -11,6 +11,7 @@ Choice = Literal["first", "second", "tie", "skip"]
 Kind = Literal["pair", "repeat", "check"]
 # What a choice says of the two responses in the order of the screen; a skip says nothing.
 ON_SCREEN: dict[Choice, Label] = {"first": "a", "second": "b", "tie": "tie"}
+FAST_S = 2.0    # nobody reads two responses in less
 
 
 @dataclass(frozen=True)
