@@ -7,7 +7,7 @@ from persuasion_lib.checks.check import Check
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.data.gates import FIGURES, GATES
-from persuasion_lib.labeling import agreement
+from persuasion_lib.labeling import alarms
 from persuasion_lib.reporting import judge_health, suspicions
 from persuasion_lib.stats.blocks import TOO_FEW
 
@@ -47,8 +47,8 @@ def _gate(name: str) -> Check:
 
 def _alarm(name: str) -> Check:
     return Check(name, "agreement", said(lambda agreed: [
-        text for text in [agreement.alarm(agreed, name)] if text]), 0,
-        "labeling/agreement.py says, beside each", "{example}",
+        text for text in [alarms.alarm(agreed, name)] if text]), 0,
+        "labeling/alarms.py says, beside each", "{example}",
         stops=name in ("labels copied from the judge", "annotator contradicts themselves",
                        "labels upside down"))
 
@@ -73,6 +73,6 @@ def _unknown(name: str) -> Check:
 
 
 GATED = tuple(map(_gate, GATES))
-ALARMED = tuple(map(_alarm, agreement.ALARMS))
+ALARMED = tuple(map(_alarm, alarms.ALARMS))
 JUDGED = (*map(_unknown, suspicions.UNKNOWN), *map(_seen, suspicions.SEEN),
           *map(_health, judge_health.FAULTS))

@@ -164,7 +164,7 @@ _PEOPLE = (
           "{value:.0%} of {n} obvious pairs (a reply against its own words, shuffled) were "
           "answered wrongly ({example}).", "Label the pool again.", stops=True),
     Check("labels nearly all the judge's", "agreement", people.nearly_the_judges, 0.939,
-          "Wilson's bound of 60 of 60, labeling.agreement.COPIED",
+          "Wilson's bound of 60 of 60, labeling.alarms.COPIED",
           "{example} as the judge's of {n} pairs, which two readers hardly ever reach.",
           "Ask the annotator how they labelled."),
 )
@@ -175,7 +175,7 @@ _JUDGE = (
           "{value:.0%} of {n} verdicts, in the order shown, are {example!r}.", "Ask another judge.",
           stops=True),
     Check("the place decides", "labels by a judge", judge.by_the_place, 0.8,
-          "as labeling.agreement; a second order would make ties of it, one order hides it",
+          "as labeling.alarms; a second order would make ties of it, one order hides it",
           "{value:.0%} of {n} decided verdicts are for the reply shown {example}.",
           "Ask another judge, in both orders (label_ai.both_orders).", stops=True),
     Check("labels against their verdicts", "labels by a judge", judge.against_its_verdicts, 0,
@@ -223,7 +223,8 @@ _TRAINING = (
     Check("DPO began away from its reference", "DPO log", training.first_loss, 0.1,
           "it begins at ln 2 = .693; the earlier run began at .970",
           "the first loss of DPO is {value:.2f} above ln 2 ({example}): the policy is not the "
-          "model it is compared with.", "Train from the adapter that the reference has.", stops=True),
+          "model it is compared with.",
+          "Train from the adapter that the reference has.", stops=True),
     Check("DPO's first reward", "DPO log", training.first_reward, 1,
           "it begins at 0; the earlier run began at -3.14",
           "the first reward of the chosen replies is {value:.2f} away from 0 ({example}).",

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from persuasion_lib.labeling.events import Event
-from persuasion_lib.labeling.session import FAST_S, ON_SCREEN, Session
+from persuasion_lib.labeling.items import ON_SCREEN
+from persuasion_lib.labeling.session import Session
 from persuasion_lib.stats.agreement import agreement
 from persuasion_lib.stats.position import consistency_pairs, pair_position_bias
 
 Figure = tuple[float, float, float, int]    # value, ci_low, ci_high, out of how many
+FAST_S = 2.0    # nobody reads two responses in less
 _COMPARED = ("n", "raw", "ci_low", "ci_high", "kappa", "kappa_low", "kappa_high", "status")
 
 

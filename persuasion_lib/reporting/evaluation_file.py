@@ -7,7 +7,7 @@ missing number, is None where it is something else.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -98,6 +98,15 @@ class Judgment(_Open):
     position_map: Slots = {}
     explanation: Shown = None
     error: Shown = None
+    tied: list[list[str]] | None = None     # models with the same reply, shown once
+
+    def ranks(self, models: Sequence[str]) -> list[float]:
+        """The rank of each model, 1 best; models with the same reply share the mean of theirs."""
+        places = {model: place for place, model in enumerate(self.ranking or [], start=1)}
+        for group in self.tied or []:
+            shared = sum(places[model] for model in group) / len(group)
+            places |= dict.fromkeys(group, shared)
+        return [float(places[model]) for model in models]
 
 
 class Baselines(_Open):
@@ -196,7 +205,7 @@ class EvaluationFile(_Open):
     label_tactics: list[LabelTactics] | None = None
     judge_agreement: Lenient[dict[str, Any]] = None
     controls: Lenient[list[Control]] = None
-    checks: Lenient[list[dict[str, str]]] = None     # what was checked before, as `Finding.row`
+    checks: Lenient[list[dict[str, Any]]] = None     # what was checked before, as `Finding.row`
     summary: OrEmpty[Summary] = Summary()
 
     @model_validator(mode="after")

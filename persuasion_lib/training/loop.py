@@ -21,7 +21,8 @@ from transformers import Trainer
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, PersuasionError, SelfTestError
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.store import write_json
+from persuasion_lib.core.store import write_json, write_text
+from persuasion_lib.models.cards import adapter_card
 from persuasion_lib.models.lineage import write_lineage
 from persuasion_lib.models.loading import dtype_of
 from persuasion_lib.training.callbacks import (
@@ -47,10 +48,16 @@ def outcome_settings(config: Config, *sections: str) -> dict[str, Any]:
     The number format is none of them: it changes the last digits, and who moves a checkpoint to
     another machine, or sets it, means the same training.
     """
-    return {"seed": config.seed, **config.section("lora"),
+    return {"seed": seed_of(config, *sections), **config.section("lora"),
             "evals_per_run": config.training.evals_per_run,
             "processes": config.training.processes, "load_in_4bit": config.model.load_in_4bit,
             **{k: v for name in sections for k, v in config.section(name).items()}}
+
+
+def seed_of(config: Config, *sections: str) -> int:
+    """What a training draws from; SFT stays what the pairs were sampled from."""
+    own = config.training.seed if "dpo" in sections else None
+    return config.seed if own is None else own
 
 
 def common_arguments(config: Config, method: Any, model: Any, rows: int,
@@ -65,9 +72,10 @@ def common_arguments(config: Config, method: Any, model: Any, rows: int,
     steps = math.ceil(rows / batch) * model.num_epochs
     # From the number of steps: a fixed interval may never come in a short run.
     interval = max(1, steps // config.training.evals_per_run)
+    seed = seed_of(config, "dpo" if method is config.dpo else "sft")
     return {
-        "output_dir": str(scratch), "seed": config.seed,
-        "data_seed": config.seed,   # or the order of rows depends on what was evaluated before
+        "output_dir": str(scratch), "seed": seed,
+        "data_seed": seed,  # or the order of rows depends on what was evaluated before
         "learning_rate": model.learning_rate,
         "num_train_epochs": model.num_epochs, "lr_scheduler_type": "cosine",
         "warmup_steps": 0.1,    # below 1 it is a share of all steps
@@ -189,6 +197,7 @@ def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
         write_json(partial / LOG, {"history": _finite(trainer.state.log_history),
                                      "best_step": best, **extra})
         write_lineage(config, name, partial, fingerprint)
+        write_text(partial / "README.md", adapter_card(config, name))   # peft's holds a path
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
         shutil.rmtree(scratch, ignore_errors=True)

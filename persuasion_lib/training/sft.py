@@ -137,12 +137,12 @@ def check_sft_batch(batch: dict[str, torch.Tensor], tokenizer: Tokenizer,
     for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
         target = labels[labels != -100].tolist()
         before = ids[:(labels != -100).nonzero()[0, 0]].tolist()
-        reply = target[:len(target) - len(closing)]
-        ends = sum(token in end_ids for token in reply)
-        closes = target[len(reply):] == closing and closing[0] in end_ids
-        if ends or not closes or not tokenizer.decode(before).strip().endswith(opening):
+        ends = [at for at, token in enumerate(target) if token in end_ids]
+        tail = target[ends[0]:] if ends else []
+        closes = tail and tail == closing[:len(tail)]
+        if not closes or not tokenizer.decode(before).strip().endswith(opening):
             raise SelfTestError(
-                f"an SFT row would teach {tokenizer.decode(target)!r:.200} with {ends + closes} "
+                f"an SFT row would teach {tokenizer.decode(target)!r:.200} with {len(ends)} "
                 f"end tokens after {tokenizer.decode(before[-12:])!r}; it must be the reply and "
                 f"one of {tokenizer.convert_ids_to_tokens(end_ids)}. The model's chat template may "
                 "not close a turn.")

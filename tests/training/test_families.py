@@ -89,6 +89,17 @@ def test_a_reply_stops_at_each_of_the_end_tokens_of_a_family(project, name):
             assert (reply.text, reply.finish, reply.tokens) == wanted
 
 
+def test_a_token_that_the_tokenizer_does_not_know_says_nothing(project):
+    """Qwen's embedding has more rows than its vocabulary has tokens."""
+    config = of("qwen2.5", project)
+    tokenizer, model = load_tokenizer(config), load_base(config)
+    beyond = model.get_input_embeddings().weight.shape[0] - 1
+    assert beyond > len(tokenizer)
+    always(model, beyond)
+    reply, = sample_batch(model, tokenizer, [Request("1", ASKED[0])], Greedy(), seed=1)
+    assert (reply.text, reply.finish) == ("", "length")
+
+
 def always(model, token):
     """The hidden state becomes a constant, in the direction of one row of the head."""
     head = model.get_output_embeddings()
