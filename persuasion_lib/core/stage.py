@@ -215,6 +215,14 @@ def _left_out(config: Config, key: str) -> str:
     return f"{key} is missing and left out; {made_by(key)} makes it."
 
 
+def _to_copy(config: Config, manifest: Mapping[str, Any]) -> str:
+    """The overrides that a stage before was run with, for who wants to go on from its results."""
+    keys = [str(reason).partition(" ")[0] for reason in changed_reads(config, manifest)
+            if reason.kind == "setting"]
+    copied = [f"{key}={manifest['settings'][key]}" for key in keys if key in manifest["settings"]]
+    return f"; or give this one the same settings: overrides = {copied}" if copied else ""
+
+
 def _check_origin(run: StageRun, key: str) -> None:
     """Refuse an input whose maker would now make something else.
 
@@ -231,7 +239,8 @@ def _check_origin(run: StageRun, key: str) -> None:
         changed.append(f"{key} was changed after it was made")
     if changed:
         raise StaleInput(f"{path_of(run.config, key)} is not what {made_by(key)} would make now: "
-                         f"{'; '.join(changed)}. Run that notebook again, or undo the change.")
+                         f"{'; '.join(changed)}. Run that notebook again, or undo the change"
+                         f"{_to_copy(run.config, manifest)}.")
     found = {"code": f"{maker.notebook} ran with other code", "open": f"{maker.notebook} is not "
              "complete, and what is there is used"}
     run.warnings += [f"{found[r.kind]}: {r.text}." for r in reasons]
