@@ -53,7 +53,23 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
             _fetch({key: text_of[key] for key in missing}, config, log, cost.at_most_usd)
         rows = [log.by_key[key] for key in keys]
     vectors = [np.frombuffer(base64.b64decode(row["vector"]), "<f4") for row in rows]
+    _refuse_mixture(cache, rows, vectors, embedder_of(config)[1])
     return np.stack(vectors).astype(np.float64)
+
+
+def _refuse_mixture(cache: Path, rows: Sequence[Mapping[str, Any]], vectors: Sequence[np.ndarray],
+                    model: str) -> None:
+    """Vectors of several models or lengths have no cosine that means something.
+
+    Raises:
+        DataError: the cache holds such.
+    """
+    sizes = sorted({len(vector) for vector in vectors})
+    others = {str(row["model"]) for row in rows if row.get("model", model) != model}
+    if len(sizes) > 1 or others:
+        raise DataError(f"{cache} holds embeddings of other models or dimensions ({model} was "
+                        f"asked; dimensions {sizes}; other models {sorted(others)}). Move it away "
+                        "and run again; all texts are then embedded anew.")
 
 
 def _key(text: str, config: Config) -> str:
