@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, ValidationError
 
 from persuasion_lib.core import sections
+from persuasion_lib.core.answerers import check_roles
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.layers import Layer, layers_of_files, merge, merged
 from persuasion_lib.core.plain_yaml import parse_yaml
@@ -148,12 +149,6 @@ STAND_IN = {"data.source": ("demo", "corpus"), "model.base": ("demo", "model"),
             "oracle.source": ("offline", "oracle"), "similarity.embedder": ("offline", "embedder")}
 
 
-# The settings that say who answers in a role, and what all of them may name.
-ROLES = ("label_ai.judge", "evaluation.judge", "safety.judge", "oracle.source",
-         "similarity.embedder")
-BUILT_IN = ("anthropic", "openai", "offline")
-
-
 def stand_ins(config: Config) -> list[str]:
     """The roles that a stand-in without a real model, person or corpus plays; reads nothing."""
     roles = [role for key, (value, role) in STAND_IN.items() if config.peek(key) == value]
@@ -186,7 +181,7 @@ def load_config(profile: str = "demo", overrides: Sequence[str] | str | None = (
     notes = _with_new_names(values)
     _keep_sources_apart(values, _source(merged(files)), given)
     config = _checked(values, layers)
-    _check_roles(config)
+    check_roles(config.peek, config.servers)
     config._root = root
     config._profile = profile
     config._overrides = given
@@ -267,24 +262,6 @@ def _checked(values: dict[str, Any], layers: Sequence[Layer]) -> Config:
                   else [name])]
         raise ConfigError("\n".join(_explain(e, known, _place(e["loc"], layers))
                                     for e in error.errors())) from None
-
-
-def _check_roles(config: Config) -> None:
-    """Refuse a role that names nobody, and a server that takes the name of something else."""
-    taken = sorted(set(BUILT_IN) & set(config.servers))
-    if taken:
-        raise ConfigError(f"setting servers.{taken[0]}: this name has a meaning of its own. Call "
-                          "the server otherwise.")
-    known = [*BUILT_IN, *config.servers]
-    for key in ROLES:
-        who = config.peek(key)
-        if who not in known:
-            raise ConfigError(f"setting {key}: there is no {who!r:.50}. It may be one of "
-                              f"{', '.join(known)}; more are described below `servers:` in "
-                              "configs/api_config.yaml.")
-    if config.peek("similarity.embedder") == "anthropic":
-        raise ConfigError("setting similarity.embedder: Anthropic has no embeddings. Use openai, "
-                          "offline, or a server of `servers`.")
 
 
 def _place(key: Sequence[str | int], layers: Sequence[Layer]) -> str:

@@ -25,23 +25,32 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
     of its answers is thrown away.
     """
     found: dict[str, str] = {}
-    for role in get_args(Role):
-        try:
-            judge = make_judge(config, role)
-            found[role] = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""
-            if ping and judge.provider != "offline":
-                with tempfile.TemporaryDirectory() as folder:
-                    problem, note = known_answers(judge, log=Path(folder) / "ping")
-                found[role] = problem or note or found[role]
-        except PersuasionError as error:
-            found[role] = str(error)
+    with tempfile.TemporaryDirectory() as folder:       # one, so that no judge is asked twice
+        for role in get_args(Role):
+            found[role] = _problem_of(config, role, Path(folder) / "answers" if ping else None)
+    found["embedder"] = _problem_of_embedder(config)
+    return found
+
+
+def _problem_of(config: Config, role: Role, log: Path | None) -> str:
+    try:
+        judge = make_judge(config, role)
+        warning = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""
+        if log and judge.provider != "offline":
+            problem, note = known_answers(judge, log=log)
+            return problem or note or warning
+    except PersuasionError as error:
+        return str(error)
+    return warning
+
+
+def _problem_of_embedder(config: Config) -> str:
     try:
         if config.similarity.embedder != "offline":
             provider, model = embedder_of(config)
             place_of(config, provider).key()
             price_of(config, provider, model)
-        found["embedder"] = ""
     except PersuasionError as error:
-        found["embedder"] = str(error)
-    return found
+        return str(error)
+    return ""
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from persuasion_lib.core.config import BUILT_IN, Config
+from persuasion_lib.core.answerers import BUILT_IN
+from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.keys import Provider, endpoint_of, is_on_this_machine, key_for
 from persuasion_lib.core.sections import Server

@@ -16,7 +16,7 @@ from worlds.fakeserver import FakeServer
 from worlds.judging_world import MARKED_KEY, pairs_of
 
 CLAUDE = ["label_ai.judge=anthropic", "label_ai.repeat_fraction=0", "label_ai.both_orders=false",
-          "rate_limiting.requests_per_minute=6000"]
+          "rate_limiting.requests_per_minute=6000", "judging.calibrate=false"]
 
 
 @pytest.fixture
