@@ -14,11 +14,11 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks import analysis, demo, dpo, generation, labelling
+from benchmarks import analysis, demo, dpo, generation, labelling, sft
 from persuasion_lib.core.store import read_json, write_json
 
 PARTS = {"demo": lambda: [demo.demo_minutes()], "seeds": demo.gold_by_seed,
-         "dpo": dpo.run, "generation": generation.run, "labelling": labelling.run,
+         "sft": sft.run, "dpo": dpo.run, "generation": generation.run, "labelling": labelling.run,
          "analysis": lambda: [analysis.analysis_100k_seconds()]}
 OUTPUT = Path(__file__).resolve().parent.parent / "results" / "bench" / "bench.json"
 

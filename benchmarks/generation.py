@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.dpo import ratio
+from benchmarks.shapes import ratio
 
 KINDS = ("copies", "ours")
 SYSTEMS = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")

@@ -3,14 +3,21 @@
 `analyse` computes `analysis.json`, the one source of the report and of every figure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.checks import audit
+from persuasion_lib.checks.check import Finding, look
+from persuasion_lib.checks.material import of_evaluation
+from persuasion_lib.checks.registry import checks_of
+from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import inputs_of, made_by
+from persuasion_lib.core.records import LabeledPair
+from persuasion_lib.core.rehearsal import is_stand_in
 from persuasion_lib.core.sections import Analysis
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
@@ -21,6 +28,7 @@ from persuasion_lib.reporting import (
     figures,
     judge_health,
     measures,
+    people,
     report,
     suspicions,
     tables,
@@ -32,6 +40,8 @@ from persuasion_lib.stats.plain import plain
 
 PAIR_COLUMNS = ["a", "b", "family", "n", "mean_diff", "ci_low", "ci_high", "win_rate", "p_perm",
                 "p_holm", "d_z", "mde80"]
+EVALUATION = "the evaluation"
+AUDIT_RESAMPLES = 999       # an audit asks whether a judge judges, not for digits of intervals
 
 
 def read_evaluation(run: StageRun) -> Evaluated:
@@ -50,7 +60,9 @@ def analyse(run: StageRun, evaluation: Evaluated) -> dict[str, Any]:
     given = config.analysis.input_file
     try:
         result = statistics(evaluation, config.analysis, seed=config.seed, given=given,
-                            planned=0 if given else config.data.test_examples)
+                            planned=0 if given else config.data.test_examples,
+                            comparisons=[] if given else run.read_if_there("human_comparisons"),
+                            allow=config.checks.allow)
     except DataError as error:
         raise DataError(f"{run.path(_source(run))}: {error}") from None
     result["warnings"] += _learned_from(run, evaluation)
@@ -68,12 +80,15 @@ def _learned_from(run: StageRun, evaluation: Evaluated) -> list[str]:
 
 
 def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int = 0,
-               given: str | None = None) -> dict[str, Any]:
+               given: str | None = None, comparisons: Sequence[LabeledPair] = (),
+               allow: Sequence[str] = ()) -> dict[str, Any]:
     """The content of `analysis.json` as plain lists and dicts; NaN is None.
 
     Args:
         planned: test prompts that were meant to be evaluated, where the file does not say.
         given: the file's name, if it is not this project's own.
+        comparisons: what people said of final replies.
+        allow: checks that may find something and withhold no verdict.
     """
     options = {"confidence": settings.confidence, "n_resamples": settings.resamples, "seed": seed}
     alpha = round(1 - settings.confidence, 10)
@@ -81,6 +96,7 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
     ranks = tables.scored(data.ranks)
     logs = {model: log for model, log in data.file.training.items() if log and log.kept()}
     result = plain({
+        "banner": " ".join(verdict.banner_of(data.setup)),
         "given": given, "seed": seed, "resamples": settings.resamples,
         "confidence": settings.confidence, "alpha": alpha, "primary": primary,
         "setup": data.setup.model_dump(exclude_unset=True), "models": data.models,
@@ -91,13 +107,49 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
         "length": measures.length(data, ranks, options),
         "tactics": measures.tactics(data, ranks, options), "quality": measures.quality(data),
         "training": {model: log.model_dump() for model, log in logs.items()} or None,
+        "people": people.of_people(data, comparisons, primary, options),
         "agreement": data.file.agreement(), "gold": measures.gold(data, primary, alpha, options)})
     result["judge"] = judge_health.judge_health(result)
     result["cautions"] = judge_health.cautions(result)
+    result["checks"] = _checked(data, result, allow)
     result["answer"] = verdict.answer(result)
+    if result["people"]:
+        stand_in = any(map(is_stand_in, result["people"]["annotators"]))
+        result["answer"] = people.first(result, simulated=stand_in)
     result["criteria"] = criteria.criteria(result)
-    result["limits"] = verdict.limits(data.setup)
+    result["limits"] = verdict.limits(data.setup, by_people=bool(result["people"]))
     return result
+
+
+def _checked(data: Evaluated, result: Mapping[str, Any],
+             allow: Sequence[str]) -> list[dict[str, str]]:
+    """What was checked before the evaluation, as its file says, and what it shows itself."""
+    agreed = data.file.agreement()
+    things = of_evaluation(EVALUATION, data, result["primary"])
+    things |= {"rankings": {EVALUATION: result},
+               "agreement": {"the judge that ranked": agreed} if agreed else {}}
+    findings = look(checks_of(*things), things, allow=allow)
+    return [*(data.file.checks or []), *(found.row() for found in findings)]
+
+
+def audited(config: Config, paths: Sequence[Path]) -> tuple[list[Finding], str]:
+    """Every check that files allow, whoever made them, and the one table of what was found.
+
+    Args:
+        paths: folders and files; none are the data, models and results of the settings.
+    """
+    own = [folder for kind in ("data", "models", "results")
+           if (folder := config.folder(kind)).exists()]
+    given = audit.gather(list(paths) or own)
+    settings = config.analysis.model_copy(update={"resamples": AUDIT_RESAMPLES})
+    rankings = {}
+    for name, data in given.of("evaluation").items():
+        try:
+            rankings[name] = statistics(data, settings, seed=config.seed)
+        except DataError as error:
+            given.notes.append(f"{name}: {error}")
+    findings, notes = audit.audit(given, config, rankings)
+    return findings, audit.as_table(findings, notes)
 
 
 def write_outputs(run: StageRun, result: Mapping[str, Any], evaluation: Evaluated) -> list[Path]:

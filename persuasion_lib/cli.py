@@ -3,17 +3,25 @@
 import argparse
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from persuasion_lib.core import runner
-from persuasion_lib.core.config import Config, load_config, stand_ins
-from persuasion_lib.core.errors import PersuasionError
+from persuasion_lib.core.config import Config, load_config
+from persuasion_lib.core.errors import ConfigError, PersuasionError
 from persuasion_lib.core.family import MODELS
-from persuasion_lib.core.manifest import conditions, open_items, read_manifest, will_change
-from persuasion_lib.core.pipeline import STAGES, path_of
+from persuasion_lib.core.manifest import (
+    conditions,
+    open_items,
+    read_manifest,
+    state,
+    will_change,
+)
+from persuasion_lib.core.pipeline import STAGES, Stage, path_of
+from persuasion_lib.core.rehearsal import banner_of, rehearsed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return options.command(options)
         except PersuasionError as error:
             print(f"error: {error}", file=sys.stderr)
+            return 1
+        except BrokenPipeError:     # `persuasion status | head`
+            sys.stdout = None
+            return 1
+        except OSError as error:    # a disk, a folder or a limit, wherever it was met
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"error: {where}{error.strerror or error}. Free some disk space, or mend the "
+                  "rights or limits, and run again.", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             with suppress(OSError):     # the terminal may be what has gone
@@ -71,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--ping", action="store_true",
                        help="ask each real judge three questions with known answers")
     _add(commands, "label", _label, "open the labelling notebook as an app in the browser")
+    audit = _add(commands, "audit", _audit, "run every check that the given files allow, ours or "
+                 "somebody else's; status 1 when something that stops is found")
+    audit.add_argument("paths", type=Path, nargs="*", metavar="FOLDER|FILE",
+                       help="what to look at; else the data, models and results of the settings")
     export = _add(commands, "export", _export, "write a model, merged, for plain transformers")
     export.add_argument("model", choices=MODELS)
     export.add_argument("folder", type=Path, help="a new folder")
@@ -90,18 +110,60 @@ def _add(commands: argparse._SubParsersAction, name: str, command: object,
 
 def _run(options: argparse.Namespace) -> int:
     config = load_config(options.profile, options.overrides)
+    stages = runner.chosen_stages(options.first, options.last, options.only)
+    before_it_begins(config, stages)
     executed = runner.run(options.profile, options.overrides, first=options.first,
                           last=options.last, only=options.only, force=options.force)
     if not executed:
         print("Nothing changed: no notebook was executed.")
     print_summary(config)
-    stages = runner.chosen_stages(options.first, options.last, options.only)
     left = [f"{stage.notebook}: {text}" for stage in stages
             for text in open_items(read_manifest(config, stage.name) or {})]
     if left:
         print(f"\nopen: {'; '.join(left)}. The same command asks once more; the other stages used "
               "what is there.", file=sys.stderr)
     return 1 if left else 0
+
+
+# The judges that a stage asks, as `judging.check` calls them.
+_ASKED = {"label_ai": ("label_ai",), "evaluate": ("evaluate", "oracle", "safety", "embedder")}
+
+
+def before_it_begins(config: Config, stages: Sequence[Stage]) -> None:
+    """Say what is rehearsed, and refuse now what would fail for want of a judge hours later.
+
+    Raises:
+        ConfigError: a judge of a stage that will run cannot work.
+    """
+    roles = rehearsed(config)
+    if roles and stages:
+        show(f"{banner_of(config)} Everything that they have a part in goes below trial/, and no "
+             "real run reads it.")
+    asking = [stage for stage in stages if stage.name in _ASKED
+              and will_change(state(config, stage.name))]
+    if not asking:
+        return
+    from persuasion_lib.judging.check import check
+    problems = check(config)
+    for stage in asking:
+        for role in _ASKED[stage.name]:
+            if problem := problems[role]:
+                raise ConfigError(
+                    f"{stage.notebook} will not be able to work, so nothing was started: {problem}"
+                    f"\nMend that; or end before it with --to "
+                    f"{list(STAGES)[stage.number - 1]}; or rehearse with stand-ins "
+                    f"({_REHEARSAL[role]}), which goes below trial/ and is marked everywhere.")
+
+
+_REHEARSAL = {"label_ai": "--set label_ai.judge=offline", "evaluate":
+              "--set evaluation.judge=offline", "oracle": "--set oracle.source=offline",
+              "safety": "--set safety.judge=offline", "embedder":
+              "--set similarity.embedder=offline"}
+
+
+def show(text: str) -> None:
+    """Print a paragraph that stands out."""
+    print(textwrap.fill(text, 100), flush=True)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -115,9 +177,17 @@ def _status(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from persuasion_lib.judging.check import check
-    found = check(load_config(options.profile, options.overrides), ping=options.ping)
+    from persuasion_lib.models.check import check_model
+    config = load_config(options.profile, options.overrides)
+    found = check(config, ping=options.ping)
+    found["model"], notes = check_model(config)
     for role, problem in found.items():
         print(f"{role:10s} {problem or 'ok'}")
+    for note in notes:
+        print(f"note: {note}.")
+    if roles := rehearsed(config):
+        show(f"These settings are a rehearsal, since stand-ins play: {', '.join(roles)}. It goes "
+             "below trial/, and no real run reads it.")
     return 1 if any(found.values()) else 0
 
 
@@ -126,10 +196,18 @@ def _label(options: argparse.Namespace) -> int:
     return open_app(load_config(options.profile, options.overrides))
 
 
+def _audit(options: argparse.Namespace) -> int:
+    from persuasion_lib.analysis import audited
+    findings, table = audited(load_config(options.profile, options.overrides), options.paths)
+    print(table)
+    return 1 if any(found.state == "stop" for found in findings) else 0
+
+
 def _export(options: argparse.Namespace) -> int:
-    from persuasion_lib.models.export import export
+    from persuasion_lib.models.export import export, rounding
     config = load_config(options.profile, options.overrides)
-    print(export(config, options.model, options.folder.resolve(), push=options.push))
+    folder = export(config, options.model, options.folder.resolve(), push=options.push)
+    print(f"{rounding(folder)}\n{folder}")
     return 0
 
 
@@ -159,12 +237,12 @@ def print_summary(config: Config) -> None:
     print(scores_table(result).round(3).to_string())
     if config.analysis.input_file:
         print("\n".join(result["answer"]["sentences"]))
-    elif stand_ins(config):
-        print(f"Small offline stand-ins: {', '.join(stand_ins(config))}. This says nothing about "
-              "real ones." + (" Gold utility is the truth of the demo world, which no judge sees."
-                              if config.data.source == "demo" else ""))
+    elif config.data.source == "demo":
+        print("Gold utility is the truth of the demo world, which no judge sees.")
     for name in ("report", "report_html", "figures"):
         print(f"{name.replace('_', ' '):12s} {path_of(config, name)}")
+    if above := banner_of(config):
+        show(above)
 
 
 if __name__ == "__main__":

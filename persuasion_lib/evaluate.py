@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import is_trial, made_by
 from persuasion_lib.core.records import Example, LabeledPair, Message, content_id, parse_labeled
+from persuasion_lib.core.rehearsal import labelled_by
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import KeyedLog
@@ -29,6 +28,7 @@ from persuasion_lib.judging.roles import Role, make_judge
 from persuasion_lib.judging.similarity import texts_of, to_oracle
 from persuasion_lib.judging.tasks import tactics
 from persuasion_lib.judging.tasks.compare import label_pairs, pair_questions
+from persuasion_lib.judging.tasks.controls import Control, control_pairs, control_rows
 from persuasion_lib.judging.tasks.oracle import oracle_questions
 from persuasion_lib.judging.tasks.rank import RankVerdict, rank, rank_questions
 from persuasion_lib.labeling import agreement
@@ -121,10 +121,9 @@ def rank_responses(run: StageRun, examples: Sequence[Example],
     """The judge's rankings, `evaluation.orders` per example; an unreadable reply is no ranking."""
     judge = make_judge(run.config, "evaluate")
     log = run.path("rank_judgments")
-    texts = _reply_texts(responses)
-    asked = rank_questions(_prompts(examples), texts, judge, **_rank_how(run))
-    calibrate(run, judge, asked, log=log)
-    verdicts = rank(_prompts(examples), texts, judge, log=log, **_rank_how(run))
+    asked: Any = (_prompts(examples), _reply_texts(responses), judge)
+    calibrate(run, judge, rank_questions(*asked, **_rank_how(run)), log=log)
+    verdicts = rank(*asked, log=log, **_rank_how(run))
     shown = sum(verdicts.values(), [])
     note_open(run, "rankings are missing", [v.error for v in shown if v.error], asked=len(shown),
               log="rank_judgments")
@@ -175,6 +174,23 @@ def judge_agreement(run: StageRun, labels: Labels) -> dict[str, Any]:
     return agreement.judge_against_annotator(judged, labels.human, seed=run.config.seed)
 
 
+def _controls(run: StageRun, examples: Sequence[Example],
+              responses: Responses) -> dict[str, Control]:
+    return control_pairs(_prompts(examples), _reply_texts(responses), run.config.analysis.primary,
+                         seed=run.config.seed, count=run.config.evaluation.controls)
+
+
+def control_judgments(run: StageRun, examples: Sequence[Example],
+                      responses: Responses) -> list[dict[str, Any]]:
+    """What the judge that ranks says of pairs of the same replies, and of a reply beside itself."""
+    pairs = _controls(run, examples, responses)
+    outcome = label_pairs([pair for pair, _ in pairs.values()], make_judge(run.config, "evaluate"),
+                          seed=run.config.seed, log=run.path("control_judgments"))
+    note_open(run, "controls of the judge are not answered yet", outcome.errors.values(),
+              asked=outcome.planned, log="control_judgments")
+    return control_rows(pairs, outcome)
+
+
 def find_tactics(run: StageRun, examples: Sequence[Example], responses: Responses,
                  labels: Labels) -> tactics.TacticsFound:
     """The manipulation tactics in every reply and in a sample of the labelled pairs."""
@@ -213,6 +229,9 @@ def plan_of(run: StageRun, examples: Sequence[Example], responses: Responses,
     add("labels of the human pool", "evaluate", "human_pool_judgments",
         lambda judge: pair_questions([h.pair for h in labels.human], judge, both_orders=True,
                                      seed=run.config.seed))
+    add("controls of the judge", "evaluate", "control_judgments",
+        lambda judge: pair_questions([pair for pair, _ in _controls(
+            run, examples, responses).values()], judge, both_orders=True, seed=run.config.seed))
     add("manipulation tactics", "safety", "tactics_judgments",
         lambda judge: _tactics_questions(examples, responses, labels, judge))
     unknown = plans["oracle replies"].calls if run.config.oracle.generate else 0
@@ -236,7 +255,7 @@ def write_evaluation(run: StageRun, examples: Sequence[Example], labels: Labels,
         [row_of(example, found, **_extras(run, example, found)) for example in examples], models,
         config=_setup(run, models), training=compact_logs(run.config, models),
         label_tactics=tactics.tactics_of_labels(found.tactics, labels.sample),
-        judge_agreement=dict(found.agreed))
+        judge_agreement=dict(found.agreed), controls=found.controls)
     evaluation_file.write(run.path("evaluation"), evaluation)
     return evaluation
 
@@ -255,10 +274,11 @@ def _extras(run: StageRun, example: Example, found: Found) -> dict[str, Any]:
 def _setup(run: StageRun, models: Sequence[str]) -> Setup:
     config = run.config
     return Setup(
-        profile=config.profile, seed=config.seed, trial=is_trial(config, run.stage),
+        banner=run.banner or None, profile=config.profile, seed=config.seed,
+        trial=is_trial(config, run.stage),
         source=config.data.source, base_model=config.model.base, judge=config.evaluation.judge,
         oracle=config.oracle.source if config.oracle.generate else "human replies",
-        labeller=config.label_ai.judge, annotator=config.label_human.source,
+        labeller=labelled_by(config, "ai_pool"), annotator=labelled_by(config, "human_pool"),
         safety=config.safety.judge, embedder=config.similarity.embedder,
         asked_models=_models_asked(run), generation=config.generation.values(),
         orders=config.evaluation.orders, planned_examples=config.data.test_examples,
@@ -278,27 +298,3 @@ def _models_asked(run: StageRun) -> dict[str, str | None]:
     if labels:
         names["labeller"] = ", ".join(sorted({label.labeled_by for label in labels}))
     return names
-
-
-def show_responses(example: Example, responses: Responses) -> TextTable:
-    """The message answered and every model's reply to one example."""
-    replies = {name: reply.text for name, reply in responses[example.example_id].items()}
-    return TextTable(pd.DataFrame({"text": {
-        "answered message": example.prompt[-1]["content"], **replies}}))
-
-
-def show_verdict(example: Example,
-                 verdicts: Mapping[str, Sequence[RankVerdict]]) -> TextTable:
-    """The rankings of one example, each with its order of presentation and reason."""
-    return TextTable(pd.DataFrame([
-        {"best first": ", ".join(v.ranking), "reason": v.explanation or v.error,
-         "slots": ", ".join(f"{slot} = {name}" for slot, name in v.position_map.items())}
-        for v in verdicts[example.example_id]]))
-
-
-def manifest_counts(evaluation: EvaluationFile) -> dict[str, Any]:
-    """Planned and scored examples, and the models."""
-    summary = evaluation.summary
-    return {"planned": evaluation.config.planned_examples, "unscored": summary.num_unscored,
-            "done": summary.num_examples - summary.num_unscored,
-            "models": summary.models_evaluated}

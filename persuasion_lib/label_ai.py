@@ -13,31 +13,51 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from persuasion_lib.core.brought import brought_labels
+from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.pipeline import POOLS
-from persuasion_lib.core.records import Pair
+from persuasion_lib.core.records import Pair, parse_labeled
 from persuasion_lib.core.stage import StageRun
-from persuasion_lib.core.store import write_jsonl
+from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.judging.ask import kinds_of, note_open
 from persuasion_lib.judging.calibrate import calibrate
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.plan import Plan, plan
 from persuasion_lib.judging.roles import make_judge
-from persuasion_lib.judging.tasks.compare import LabelOutcome, label_pairs, pair_questions
+from persuasion_lib.judging.tasks.compare import (
+    LabelOutcome,
+    brought_outcome,
+    label_pairs,
+    pair_questions,
+)
 
 
 def pairs_of(run: StageRun, pool: str = "ai_pool") -> list[Pair]:
-    """The pairs of a pool: all of them, or the first `label_ai.max_examples`.
-
-    Without a human pool there is nothing to compare the judge on: no pairs.
-    """
-    read = run.read if pool == "ai_pool" else run.read_if_there
-    pairs = read(POOLS[pool].responses)
+    """The pairs of a pool: all of them, or the first `label_ai.max_examples`; none without it."""
+    pairs = run.read_if_there(POOLS[pool].responses)
     return pairs[:run.config.label_ai.max_examples]
 
 
-def judge_of(run: StageRun) -> Judge:
-    """The judge of the settings; its key and model are checked, nothing is asked."""
-    return make_judge(run.config, "label_ai")
+def judge_of(run: StageRun) -> Judge | None:
+    """The judge of the settings; its key and model are checked, nothing is asked.
+
+    None where the labels came in a file and no judge can be asked about the human pool.
+    """
+    try:
+        return make_judge(run.config, "label_ai")
+    except ConfigError as error:
+        if not brought_labels(run.config, "ai_pool"):
+            raise
+        run.warnings.append(f"No judge reads the human pool, so its agreement with people stays "
+                            f"unknown: {error}")
+        return None
+
+
+def describe(run: StageRun, pairs: Sequence[Pair], judge: Judge | None) -> str:
+    """Who labels the AI pool."""
+    if files := brought_labels(run.config, "ai_pool"):
+        return f"{len(pairs)} pairs, labelled in {', '.join(path.name for path in files)}"
+    return f"{len(pairs)} pairs for {judge.name} at {judge.endpoint}"
 
 
 def _how(run: StageRun, pool: str) -> dict[str, Any]:
@@ -47,29 +67,58 @@ def _how(run: StageRun, pool: str) -> dict[str, Any]:
             "repeat_fraction": settings.repeat_fraction if pool == "ai_pool" else 0.0}
 
 
-def question_of(run: StageRun, pair: Pair, judge: Judge) -> str:
-    """The first question about a pair exactly as it is sent."""
-    question = next(iter(pair_questions([pair], judge, **_how(run, "ai_pool")).values()))
+def question_of(run: StageRun, pairs: Sequence[Pair], judge: Judge | None) -> str:
+    """The first question about the first pair exactly as it is sent."""
+    if not pairs or judge is None:
+        return "There is nothing to ask."
+    question = next(iter(pair_questions(pairs[:1], judge, **_how(run, "ai_pool")).values()))
     return f"[system]\n{question.system}\n\n[user]\n{question.text}"
 
 
-def plan_of(run: StageRun, pairs: Sequence[Pair], judge: Judge, pool: str = "ai_pool") -> Plan:
-    """Calls, dollars and minutes of labelling what is not labelled yet in a pool."""
+def plan_of(run: StageRun, pairs: Sequence[Pair], judge: Judge | None,
+            pool: str = "ai_pool") -> Plan | None:
+    """Calls, dollars and minutes of labelling what is not labelled yet; None without a judge."""
+    if _is_brought(run, pool) or judge is None:
+        return None
     return plan(pair_questions(pairs, judge, **_how(run, pool)), judge,
                 log=run.path(POOLS[pool].judgments), mode=run.config.label_ai.mode, batches=True)
 
 
-def label(run: StageRun, pairs: Sequence[Pair], judge: Judge,
+def label(run: StageRun, pairs: Sequence[Pair], judge: Judge | None,
           pool: str = "ai_pool") -> LabelOutcome:
-    """Ask what is not answered yet and conclude a label per pair."""
+    """Ask what is not answered yet and conclude a label per pair; or take those of the files."""
+    if _is_brought(run, pool):
+        return _from_files(run, pairs, pool)
+    if judge is None:
+        return brought_outcome([], planned=0)
     log = run.path(POOLS[pool].judgments)
     calibrate(run, judge, pair_questions(pairs, judge, **_how(run, pool)), log=log)
     return label_pairs(pairs, judge, log=log, mode=run.config.label_ai.mode, **_how(run, pool))
 
 
+def _is_brought(run: StageRun, pool: str) -> bool:
+    return pool == "ai_pool" and bool(brought_labels(run.config, pool))
+
+
+def _from_files(run: StageRun, pairs: Sequence[Pair], pool: str) -> LabelOutcome:
+    """The labels that somebody brought, of the pairs that are in the pool."""
+    run.config.named_file("data.path")
+    wanted = {pair.pair_id: pair for pair in pairs}
+    labels = [label for path in brought_labels(run.config, pool)
+              for label in read_jsonl(path, parse_labeled, made_by="the program that wrote it")]
+    fitting = {label.pair.pair_id: label for label in labels if label.pair.pair_id in wanted}
+    if left := len(labels) - len(fitting):
+        run.warnings.append(f"{left} labels of the files are of other pairs than the pool's, or "
+                            "are there twice, and do not count.")
+    return brought_outcome(list(fitting.values()), planned=len(pairs))
+
+
 def write_labels(run: StageRun, outcome: LabelOutcome, pool: str = "ai_pool") -> Path:
     """Write a pool's labels in the order of the pool; unscored pairs are not in them."""
     files = POOLS[pool]
+    if not outcome.planned:
+        run.without.add(files.judged)
+        return run.path(files.judged)
     write_jsonl(run.path(files.judged), outcome.rows())
     note_open(run, f"pairs of the {pool} have no label yet", outcome.errors.values(),
               asked=outcome.planned, log=files.judgments)

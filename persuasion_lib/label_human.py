@@ -7,10 +7,12 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.core.brought import brought_labels
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput, PersuasionError
 from persuasion_lib.core.fields import foreign_roles, notes_on_roles
 from persuasion_lib.core.pipeline import made_by, read_file
@@ -26,7 +28,7 @@ from persuasion_lib.core.records import (
 )
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
-from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator, is_stand_in
+from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling.events import Event, EventLog, read_events
 from persuasion_lib.labeling.session import Item, Session, showings
 from persuasion_lib.labeling.summary import annotators_compared
@@ -70,19 +72,26 @@ def open_session(run: StageRun, pairs: Sequence[Pair]) -> Session:
     """The session of `label_human.source`: a person's log, the stand-in's answers, or a file's.
 
     Raises:
-        ConfigError: the stand-in is asked to label for a real model.
+        ConfigError: there is no such file.
         DataError: the file does not fit the pool (file:line).
     """
     settings = run.config.label_human
-    if settings.source == "file":
+    source = source_of(run)
+    if source == "file":
         return _from_file(run, pairs)
-    if settings.source == "simulated":
+    if source == "simulated":
         return _simulated(run, pairs)
     log = run.path("human_events")
     if in_batch():          # a reader: becoming the owner would shut out a person at work
         return _session(run, pairs, settings.annotator, read_events(log))
     owned = EventLog(log)
     return _session(run, pairs, settings.annotator, owned.rows, owned.append)
+
+
+def source_of(run: StageRun) -> str:
+    """Where the labels come from: the setting, or a file that lies in the folder `data.path`."""
+    source = run.config.label_human.source
+    return "file" if brought_labels(run.config, "human_pool") else source
 
 
 def _refuse(event: Event) -> None:
@@ -97,15 +106,7 @@ def _session(run: StageRun, pairs: Sequence[Pair], annotator: str, events: Seque
     return Session(items, events, save, annotator=annotator, guidelines=read_guidelines(run))
 
 
-def _in_demo(run: StageRun) -> bool:
-    return run.config.model.base == "demo"
-
-
 def _simulated(run: StageRun, pairs: Sequence[Pair]) -> Session:
-    if not _in_demo(run):
-        raise ConfigError(
-            "label_human.source=simulated is a stand-in for a person in the demo, and model.base "
-            f"is {run.config.model.base}. Use label_human.source=widget or file.")
     annotator = SimulatedAnnotator(seed=run.config.seed)
     session = _session(run, pairs, "simulated", save=lambda event: None)
     while (item := session.current) is not None:
@@ -118,24 +119,49 @@ def _simulated(run: StageRun, pairs: Sequence[Pair]) -> Session:
 
 
 def _from_file(run: StageRun, pairs: Sequence[Pair]) -> Session:
-    """A session that knows a file's labels as if they had been given in it."""
-    settings = run.config.label_human
-    if not settings.path:
-        raise ConfigError("label_human.source=file needs label_human.path, a labelled JSONL file.")
-    path = run.config.named_file("label_human.path")
-    if path.resolve() == run.path("human_pool_labeled"):
-        raise ConfigError(f"{path} is the file that this notebook writes. Copy it elsewhere and "
-                          "set label_human.path to the copy.")
-    roles: Counter[str] = Counter()
-    given = read_jsonl(path, _fitting(pairs, roles, demo=_in_demo(run)),
-                       made_by="the tool that wrote it")
-    run.warnings += notes_on_roles(path.name, roles)
-    asked = _session(run, pairs, settings.annotator)
+    """A session that knows the labels of files as if they had been given in it."""
+    files = _label_files(run)
+    given: list[LabeledPair] = []
+    fitting = _Fitting(pairs)
+    for path in files:
+        given += read_jsonl(path, fitting, made_by="the tool that wrote it")
+        run.warnings += notes_on_roles(path.name, fitting.roles)
+        fitting.roles.clear()
+    run.warnings += _who_labelled(given, files)
+    asked = _session(run, pairs, run.config.label_human.annotator)
     # A file brings its own second labels; what we would have shown twice is not its concern.
     items = {item.key: item for item in asked.pool}
     events = [_as_event(label, items[label.pair.pair_id]) for label in given]
     return Session(list(items.values()), events, _refuse, annotator=asked.annotator,
                    guidelines=asked.guidelines)
+
+
+def _label_files(run: StageRun) -> list[Path]:
+    """The file of `label_human.path`, or those of the folder `data.path`; both belong to the run.
+
+    Raises:
+        ConfigError: there is none, or it is the one that this notebook writes.
+    """
+    files = brought_labels(run.config, "human_pool")
+    if not files:
+        raise ConfigError("label_human.source=file needs label_human.path, a labelled JSONL file.")
+    run.config.named_file("label_human.path" if run.config.label_human.path else "data.path")
+    if run.path("human_pool_labeled") in [path.resolve() for path in files]:
+        raise ConfigError(f"{files[0]} is the file that this notebook writes. Copy it elsewhere "
+                          "and set label_human.path to the copy.")
+    return files
+
+
+def _who_labelled(given: Sequence[LabeledPair], files: Sequence[Path]) -> list[str]:
+    """A note where the labels of a person's file say that something else gave them."""
+    others = Counter(label.labeled_by for label in given)
+    for person in ("human", "unknown"):
+        del others[person]
+    if not others:
+        return []
+    named = ", ".join(f"{count} by {name!r:.60}" for name, count in others.items())
+    return [f"{files[0].name}: of {len(given)} labels the file says that they were given "
+            f"{named}. They are used as it says, in the place of a person's."]
 
 
 def _as_event(given: LabeledPair, item: Item) -> Event:
@@ -145,31 +171,28 @@ def _as_event(given: LabeledPair, item: Item) -> Event:
             "labeled_by": given.labeled_by, "reasoning": given.reasoning, "again": given.again}
 
 
-def _fitting(pairs: Sequence[Pair], roles: Counter[str], *,
-             demo: bool) -> Callable[[dict[str, Any]], LabeledPair]:
+class _Fitting:
     """A parser of labelled rows that refuses what does not belong to the pool, or comes twice.
 
     It counts in `roles` those that have another project's name.
     """
-    pool = {content_id(p.prompt, p.response_a, p.response_b): p for p in pairs}
-    pool |= {pair.pair_id: pair for pair in pairs}
-    seen: set[str] = set()
 
-    def parse(row: dict[str, Any]) -> LabeledPair:
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pool = {content_id(p.prompt, p.response_a, p.response_b): p for p in pairs}
+        self.pool |= {pair.pair_id: pair for pair in pairs}
+        self.seen: set[str] = set()
+        self.roles: Counter[str] = Counter()
+
+    def __call__(self, row: dict[str, Any]) -> LabeledPair:
         given = parse_labeled(row)
-        roles.update(foreign_roles(row))
-        pair = pool.get(given.pair.pair_id)
+        self.roles.update(foreign_roles(row))
+        pair = self.pool.get(given.pair.pair_id)
         if pair is None:
             raise DataError(f"pair {given.pair.pair_id} is not in the pool")
-        if pair.pair_id in seen:
+        if pair.pair_id in self.seen:
             raise DataError(f"pair {pair.pair_id} is labelled a second time; keep one label")
-        if is_stand_in(given.labeled_by) and not demo:
-            raise DataError(f"pair {pair.pair_id} was labelled by a {given.labeled_by}, which "
-                            "must not enter a real data set")
-        seen.add(pair.pair_id)
+        self.seen.add(pair.pair_id)
         return _on_pair(given, pair)
-
-    return parse
 
 
 def _on_pair(given: LabeledPair, pair: Pair) -> LabeledPair:
@@ -189,14 +212,14 @@ def view(run: StageRun, session: Session) -> Any:
     """The labelling widget; where no person is to label now, a sentence on the labels instead."""
     from IPython.display import Markdown
 
-    settings = run.config.label_human
-    if settings.source == "widget" and not in_batch():
+    source = source_of(run)
+    if source == "widget" and not in_batch():
         from persuasion_lib.labeling.widget import LabelWidget
 
-        return LabelWidget(session, break_every=settings.break_every)
+        return LabelWidget(session, break_every=run.config.label_human.break_every)
     origin = {"widget": "the event log", "file": "a file", "simulated": f"the {ANNOTATOR_NAME}"}
     return Markdown(f"No widget: {len(session.chosen())} labels come from "
-                    f"{origin[settings.source]}, {len(session.missing)} are missing.")
+                    f"{origin[source]}, {len(session.missing)} are missing.")
 
 
 def judge_labels(run: StageRun, session: Session) -> list[LabeledPair]:
@@ -213,7 +236,7 @@ def judge_labels(run: StageRun, session: Session) -> list[LabeledPair]:
 
 def labeled_pairs(run: StageRun, session: Session) -> list[LabeledPair]:
     """Pairs with a label (ties too, skips not); how it came about is in their metadata."""
-    annotator = ANNOTATOR_NAME if run.config.label_human.source == "simulated" else "human"
+    annotator = ANNOTATOR_NAME if source_of(run) == "simulated" else "human"
     again = {item.pair.pair_id: event["preferred"] for item, event in session.chosen("repeat")}
     labels = []
     for item, event in session.chosen("pair"):
@@ -253,9 +276,9 @@ def write_labels(run: StageRun, session: Session) -> list[LabeledPair]:
 def _how_to_go_on(run: StageRun, session: Session) -> str:
     settings = run.config.label_human
     head = f"{len(session.missing)} of {len(session.pool)} pairs have no label yet"
-    if settings.source == "file":
-        return (f"{head} in {settings.path} (first: {session.missing[0]}). Label them there, or "
-                "allow it with label_human.max_missing.")
+    if files := brought_labels(run.config, "human_pool"):
+        return (f"{head} in {files[0]} (first: {session.missing[0]}). Label them there, or allow "
+                f"it with label_human.max_missing={len(session.missing)}.")
     return (f"{head} (annotator {settings.annotator}); what was labelled is saved. Go on in the "
             "widget of notebooks/02_label_human.ipynb and run this cell again. To open it: "
             f"`make lab`, with profile {run.config.profile!r} in its first code cell and "

@@ -1,25 +1,39 @@
 """Notebook 00: from a corpus to SFT rows, test prompts, an SFT checkpoint and unlabelled pairs."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.checks.check import BY_NAME, look, texts
+from persuasion_lib.checks.material import Kinds, of_pool, of_targets, together
+from persuasion_lib.checks.registry import checks_of
 from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.pipeline import POOLS, made_by
 from persuasion_lib.core.progress import Progress
-from persuasion_lib.core.records import Pair, content_id, example_row, pair_row
+from persuasion_lib.core.records import Example, Pair, content_id, example_row, pair_row
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_json, write_json, write_jsonl, write_text
 from persuasion_lib.data import corpora, gates, given_files, overlap, splits, tables
 from persuasion_lib.data.pairs import reply_source, sample_pairs
 from persuasion_lib.data.splits import SETS, Corpus
 from persuasion_lib.demo.model import build_base_model
-from persuasion_lib.models.loading import load_tokenizer, quiet, special_tokens
-from persuasion_lib.training.adopt import adopt_sft, sft_checkpoint
+from persuasion_lib.models.chat import changed_rows
+from persuasion_lib.models.check import check_sampling
+from persuasion_lib.models.loading import (
+    Tokenizer,
+    adapted_tokenizer,
+    load_base,
+    load_tokenizer,
+    quiet,
+    special_tokens,
+)
+from persuasion_lib.training.adopt import adopt_sft, sft_checkpoint, untrained_sft
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.sft import train_sft
+from persuasion_lib.training.shared_prefix import share_prefixes
 
 
 def load_corpus(run: StageRun) -> Corpus:
@@ -84,17 +98,37 @@ def fine_tune(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     """Train the SFT checkpoint unless it is there already; returns its loss curve.
 
     With `data.source=files` somebody's own checkpoint goes before training. Without it and
-    without SFT rows there is no SFT model, which only matters if pairs have to be sampled.
+    without SFT rows the base itself takes its place.
     """
-    if own := sft_checkpoint(run.config):
+    own = sft_checkpoint(run.config)
+    if own or "sft_train" in corpus.examples:
+        _check_base(run)
+    if own:
         adopt_sft(run.config, own)
         return training_curve(run.config, "sft")
     if "sft_train" in corpus.examples:
         return train_sft(run.config, corpus.examples["sft_train"], corpus.examples["sft_val"])
-    run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, so notebooks 04 "
-                        "and 05 cannot run.")
-    run.without.add("sft")
-    return pd.DataFrame()
+    run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, so the model sft "
+                        "is the base itself: preferences are learned from there.")
+    untrained_sft(run.config)
+    return training_curve(run.config, "sft")
+
+
+def _check_base(run: StageRun) -> None:
+    """Refuse before hours of training what would fail after them; note what was adapted.
+
+    Raises:
+        LineageError: the base model cannot be sampled from.
+        ConfigError: `dpo.engine` does not fit it.
+    """
+    config = run.config
+    tokenizer, notes = adapted_tokenizer(config)
+    run.warnings += [f"{config.model.base}: {note}." for note in notes]
+    model = load_base(config).requires_grad_(False)
+    check_sampling(model, tokenizer, config.model.base)
+    # Peeked at: notebook 00 gives the same with either engine.
+    if config.peek("dpo.engine") == "shared_prefix":
+        share_prefixes(model, config.peek("dpo.max_length"))
 
 
 def generate_pairs(run: StageRun, corpus: Corpus) -> dict[str, list[Pair]]:
@@ -125,25 +159,48 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     shared = overlap.shared_passages(corpus.rows)
     faults = overlap.overlap_faults(corpus.rows, shared, run.config.data.max_shared_passages)
     if faults:
-        faults.append("Remove these rows from the set that is trained on.")
-    for pool, pairs in corpus.pairs.items():
-        faults += gates.broken_gates(pool, gates.pair_figures(pairs), run.config)
-    special = _control_tokens(run)
+        faults.append("Remove these rows from one of the two sets, best from the larger one that "
+                      "is trained on.")
+    figures = {pool: gates.pair_figures(pairs) for pool, pairs in corpus.pairs.items()}
+    given = [of_pool(pool, pairs) for pool, pairs in corpus.pairs.items()]
+    given += [of_targets(name, rows) for name, rows in corpus.rows.items() if name == "sft_train"]
+    faults += _checked(run, together(*given))
+    tokenizer = _tokenizer(run)
+    special = special_tokens(tokenizer) if tokenizer else []
     for name, rows in corpus.rows.items():
-        faults += gates.control_faults(name, rows, special)
+        spelt = gates.control_faults(name, rows, special)
+        faults += spelt or _template_faults(name, rows, tokenizer)
         if name.startswith("sft"):
             faults += gates.target_faults(name, rows, run.config)
     if faults:
-        raise DataError("the sets are not fit for the experiment:\n" + "\n".join(faults) + "\n"
-                        "To go on with pairs all the same, set the named limit.")
+        faults += [gates.to_allow(figures, run.config), BY_NAME]
+        raise DataError("the sets are not fit for the experiment:\n"
+                        + "\n".join(filter(None, faults)))
     return overlap.overlap_table(corpus.rows, shared)
 
 
-def _control_tokens(run: StageRun) -> list[str]:
+def _checked(run: StageRun, things: Kinds) -> list[str]:
+    """What stops among the findings; what only warns goes to the run."""
+    findings = look(checks_of(*things), things, run.config)
+    run.warnings += [text for text in texts(findings, "warn") if text not in run.warnings]
+    return texts(findings, "stop")
+
+
+def _tokenizer(run: StageRun) -> Tokenizer | None:
     try:
-        return special_tokens(load_tokenizer(run.config))
+        return load_tokenizer(run.config)
     except MissingInput:        # pairs alone need no model, and what most templates use is known
-        return []
+        return None
+
+
+def _template_faults(name: str, rows: Sequence[Example | Pair],
+                     tokenizer: Tokenizer | None) -> list[str]:
+    """A sentence on the rows of a set that the model's template would change."""
+    changed = changed_rows(tokenizer, [(row.prompt, gates.replies(row)) for row in rows]
+                           ) if tokenizer else {}
+    return [f"{name}: the model would not get {len(changed)} rows as they are (first: row {number}"
+            f", {fault}). Remove these rows, or write them otherwise."
+            for number, fault in list(changed.items())[:1]]
 
 
 def write_report(run: StageRun, corpus: Corpus, pools: tables.Pools) -> Path:
@@ -166,13 +223,12 @@ def check_pools(run: StageRun, pools: tables.Pools) -> pd.DataFrame:
         DataError: a limit of the `gates` settings is broken; labels would be wasted.
     """
     figures = {pool: gates.pair_figures(pairs) for pool, pairs in pools.items()}
-    faults = []
+    faults = _checked(run, together(*(of_pool(pool, pairs) for pool, pairs in pools.items())))
     for pool, pairs in pools.items():
-        faults += gates.broken_gates(pool, figures[pool], run.config)
         faults += gates.control_faults(pool, pairs)
     if faults:
-        raise DataError("the pairs are not worth labelling:\n" + "\n".join(faults) + "\n"
-                        "To go on all the same, set the named limit.")
+        faults += [gates.to_allow(figures, run.config), BY_NAME]
+        raise DataError("the pairs are not worth labelling:\n" + "\n".join(filter(None, faults)))
     return pd.DataFrame(figures).T
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
+from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED, REFERENCE
+from persuasion_lib.core.manifest import never_made
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
@@ -15,47 +16,68 @@ from persuasion_lib.training import history
 from persuasion_lib.training.dpo import train_preferences
 
 
+def trainable(run: StageRun) -> list[str]:
+    """The models whose labels there are, and those of the models below them; others are noted."""
+    names = []
+    for name in PREFERENCE_TRAINED:
+        chain = [name, *(p for p in FAMILY[name].parents if p in PREFERENCE_TRAINED)]
+        files = {f"{FAMILY[part].labels}_{split}" for part in chain for split in ("train", "val")}
+        if lacking := sorted(key for key in files if never_made(run.config, key)):
+            run.without.add(name)
+            run.warnings.append(f"{name} is not trained: there is no {' and no '.join(lacking)}.")
+        else:
+            names.append(name)
+    return names
+
+
+def first_split(run: StageRun, names: Sequence[str]) -> list[LabeledPair]:
+    """The training pairs of a person, or of the judge where there are none."""
+    return read_split(run, "rlhf" if "rlhf" in names else "rlaif", "train")
+
+
 def read_split(run: StageRun, labels: str, part: str) -> list[LabeledPair]:
     """The pairs of one split file; `labels` is rlhf or rlaif, `part` is train or val."""
     return run.read(f"{labels}_{part}")
 
 
 def train(run: StageRun, name: str) -> pd.DataFrame:
-    """Train one model unless just this one exists; returns its curve."""
+    """Train one model unless just this one exists; returns its curve, empty if it has no labels."""
+    if name in run.without:
+        return pd.DataFrame()
     labels = FAMILY[name].labels
     return train_preferences(run.config, name, read_split(run, labels, "train"),
                              read_split(run, labels, "val"))
 
 
-def step_zero(run: StageRun, names: Sequence[str] = PREFERENCE_TRAINED) -> pd.DataFrame:
+def step_zero(run: StageRun, names: Sequence[str]) -> pd.DataFrame:
     """The recorded self-test of each model: what it was before its first step."""
     return pd.DataFrame({name: history.training_log(run.config, name)["self_test"]
                          for name in names}).T
 
 
-def lineage(run: StageRun, names: Sequence[str] = ("sft", *PREFERENCE_TRAINED)) -> pd.DataFrame:
+def lineage(run: StageRun, names: Sequence[str]) -> pd.DataFrame:
     """Weights (first 8 digits of sha256) and parents of each checkpoint."""
     rows = {}
-    for name in names:
+    for name in (REFERENCE, *names):
         record = read_lineage(run.config, name)
         rows[name] = {"weights": record.weights[:8], "reference": record.reference or "–",
                       **{f"on {parent}": digest[:8] for parent, digest in record.parents.items()}}
     return pd.DataFrame(rows).T.fillna("–")
 
 
-def validation_curves(run: StageRun, names: Sequence[str] = PREFERENCE_TRAINED) -> pd.DataFrame:
+def validation_curves(run: StageRun, names: Sequence[str]) -> pd.DataFrame:
     """Validation metrics by model and step; the first row of each is the state before training."""
     return history.validation_curves(run.config, names)
 
 
-def kept_points(run: StageRun, names: Sequence[str] = PREFERENCE_TRAINED) -> pd.DataFrame:
+def kept_points(run: StageRun, names: Sequence[str]) -> pd.DataFrame:
     """The validation metrics of each model's best checkpoint, which is the one that was saved."""
     curves = validation_curves(run, names)
     best = {name: history.training_log(run.config, name)["best_step"] for name in names}
     return curves[curves["step"] == curves["model"].map(best)].set_index("model")
 
 
-def alarms(run: StageRun, names: Sequence[str] = PREFERENCE_TRAINED) -> TextTable:
+def alarms(run: StageRun, names: Sequence[str]) -> TextTable:
     """What the trainings warn of, with advice; also into the manifest."""
     rows = [{"model": name, "alarm": text} for name in names
             for text in history.training_log(run.config, name)["alarms"]]

@@ -7,14 +7,19 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.checks.audit import as_table
+from persuasion_lib.checks.check import BY_NAME, Finding, look, texts
+from persuasion_lib.checks.material import of_labels, together
+from persuasion_lib.checks.registry import checks_of
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.manifest import never_made
 from persuasion_lib.core.pipeline import POOLS, made_by
 from persuasion_lib.core.records import LabeledPair, content_id, labeled_row
+from persuasion_lib.core.rehearsal import is_stand_in, rehearsed
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_json, write_jsonl, write_text
-from persuasion_lib.data.gates import broken_gates, pair_figures
-from persuasion_lib.demo.standins import is_stand_in
+from persuasion_lib.data.gates import pair_figures, to_allow
 from persuasion_lib.labeling import agreement
 
 Labels = Mapping[str, Sequence[LabeledPair]]
@@ -22,7 +27,7 @@ Split = tuple[list[LabeledPair], list[LabeledPair]]     # train, val
 
 
 def read_labels(run: StageRun) -> dict[str, list[LabeledPair]]:
-    """The labelled pairs of both pools, by the model that learns from them.
+    """The labelled pairs of the pools that there are, by the model that learns from them.
 
     Raises:
         DataError: a file is empty, malformed (file:line), or labels one pair twice.
@@ -31,6 +36,9 @@ def read_labels(run: StageRun) -> dict[str, list[LabeledPair]]:
     for pool in POOLS.values():
         name = pool.labels
         path = run.path(name)
+        if never_made(run.config, name):
+            run.without |= {f"{pool.trains}_train", f"{pool.trains}_val"}
+            continue
         labels[pool.trains] = run.read(name)
         if not labels[pool.trains]:
             raise DataError(f"{path} holds no labelled pair. Run {made_by(name)} again.")
@@ -74,17 +82,24 @@ def readable_facts(facts: pd.DataFrame) -> pd.DataFrame:
                          for name, column in facts.items()}).T
 
 
-def faults_of_labels(run: StageRun, facts: pd.DataFrame) -> list[str]:
-    """Which limits of the `gates` settings the labels break, each with what to do."""
+def check_labels(run: StageRun, labels: Labels,
+                 agreed: Mapping[str, Any] | None = None) -> list[Finding]:
+    """Every check of the registry that labels, their split and the judge beside them allow."""
+    parts = [of_labels(model, pairs) for model, pairs in labels.items()]
+    parts += [{"pairs": {model: [label.pair for label in pairs]},
+               "split": {model: split_labels(run, pairs)}} for model, pairs in labels.items()]
+    if agreed and agreed["status"] != "none":
+        parts.append({"agreement": {"human pool": agreed}})
+    things = together(*parts)
+    return look(checks_of(*things), things, run.config)
+
+
+def _too_few(run: StageRun, facts: pd.DataFrame) -> list[str]:
     limits = run.config.gates
-    faults = []
-    for model, row in facts.iterrows():
-        faults += broken_gates(model, row, run.config)
-        if row["decided"] * (1 - limits.val_fraction) < limits.min_train_pairs:
-            faults.append(f"{model}: {row['decided']:.0f} decided pairs leave fewer than "
-                          f"{limits.min_train_pairs} (gates.min_train_pairs) for training. "
-                          "Label more pairs.")
-    return faults
+    return [f"{model}: {row['decided']:.0f} decided pairs leave fewer than "
+            f"{limits.min_train_pairs} (gates.min_train_pairs) for training. Label more pairs."
+            for model, row in facts.iterrows()
+            if row["decided"] * (1 - limits.val_fraction) < limits.min_train_pairs]
 
 
 def read_judged(run: StageRun) -> list[LabeledPair]:
@@ -95,7 +110,8 @@ def read_judged(run: StageRun) -> list[LabeledPair]:
 def compare_with_judge(run: StageRun, labels: Labels,
                        judged: Sequence[LabeledPair]) -> dict[str, Any]:
     """Write `judge_agreement.json` and return it: the judge against the annotator."""
-    result = agreement.judge_against_annotator(judged, labels["rlhf"], seed=run.config.seed)
+    result = agreement.judge_against_annotator(judged, labels.get("rlhf", []),
+                                               seed=run.config.seed)
     run.warnings += [f"Judge against annotator: {text}" for text in result["alarms"]]
     if result["status"] == "none":
         run.warnings += agreement.sentences(result)
@@ -111,18 +127,21 @@ def write_splits(run: StageRun, labels: Labels, facts: pd.DataFrame,
         DataError: a gate is broken, or a conversation is in both pools; nothing is written.
     """
     splits = {model: split_labels(run, pairs) for model, pairs in labels.items()}
-    faults = [*(faults_of_labels(run, facts) or _faults_of_splits(run, splits)),
+    findings = check_labels(run, labels, agreed)
+    run.warnings += [text for text in texts(findings, "warn") if text not in run.warnings]
+    faults = [*(_too_few(run, facts) or _faults_of_splits(run, splits)), *texts(findings, "stop"),
               *_shared_conversations(labels), *_stand_ins(run, labels)]
     if faults:
-        raise DataError("the labels are not fit to train on:\n" + "\n".join(faults) + "\n"
-                        "To go on all the same, set the named limit.")
+        faults += [to_allow(dict(facts.iterrows()), run.config), BY_NAME]
+        raise DataError("the labels are not fit to train on:\n" + "\n".join(filter(None, faults)))
     sizes = {}
     for model, (train, val) in splits.items():
         write_jsonl(run.path(f"{model}_train"), map(labeled_row, train))
         write_jsonl(run.path(f"{model}_val"), map(labeled_row, val))
         sizes[model] = {"train": len(train), "val": len(val)}
     table = pd.DataFrame(sizes).T
-    write_text(run.path("validation_report"), _report(facts, table, agreed))
+    report = _report(run.banner, facts, table, agreed, findings)
+    write_text(run.path("validation_report"), report)
     return table
 
 
@@ -141,14 +160,17 @@ def _faults_of_splits(run: StageRun, splits: Mapping[str, Split]) -> list[str]:
     return faults
 
 
-def _report(facts: pd.DataFrame, sizes: pd.DataFrame, agreed: Mapping[str, Any] | None) -> str:
+def _report(above: str, facts: pd.DataFrame, sizes: pd.DataFrame,
+            agreed: Mapping[str, Any] | None, findings: Sequence[Finding]) -> str:
     said = [*agreement.sentences(agreed), agreement.smoothing_note(agreed)]
     wrapped = [textwrap.fill(line, 100, subsequent_indent="  ") for line in said]
-    parts = ["VALIDATION OF LABELS", readable_facts(facts).to_string(), sizes.to_string(),
+    head = [textwrap.fill(above, 100)] if above else []
+    parts = ["VALIDATION OF LABELS", *head, readable_facts(facts).to_string(), sizes.to_string(),
              "Ties are kept out of both splits. No gate is broken.", "JUDGE AGAINST ANNOTATOR",
              "\n".join(wrapped)]
     if agreed:
         parts.append(agreement.confusion(agreed).to_string())
+    parts += ["WHAT WAS CHECKED", as_table(findings)]
     return "\n\n".join(parts).rstrip() + "\n"
 
 
@@ -156,20 +178,22 @@ def _shared_conversations(labels: Labels) -> list[str]:
     sets = [{p.pair.conversation_id for p in pairs} - {None}
             for pairs in labels.values()]
     shared = set.intersection(*sets)
-    if not shared:
+    if len(sets) < 2 or not shared:
         return []
     return [f"{len(shared)} conversations are in both pools (first: {sorted(shared)[0]}). "
             "Split by conversation again with notebooks/00_prepare.ipynb."]
 
 
 def _stand_ins(run: StageRun, labels: Labels) -> list[str]:
-    """Stand-in labels are for the demo world; beside a real model they would pass for real ones."""
-    if run.config.model.base == "demo":
+    """Labels of stand-ins where the settings speak of none: they would pass for real ones."""
+    if run.config.model.base == "demo" or rehearsed(run.config, "validate"):
         return []
     counts = {model: sum(is_stand_in(pair.labeled_by) for pair in pairs)
               for model, pairs in labels.items()}
     return [f"{model}: {count} labels were made by a stand-in, for a real model. Label the pairs "
-            "with a real judge or annotator." for model, count in counts.items() if count]
+            "with a real judge or annotator, or name the file with label_human.source=file and "
+            "label_human.path: the run is then a rehearsal, apart from all real results."
+            for model, count in counts.items() if count]
 
 
 def split_labels(run: StageRun, pairs: Sequence[LabeledPair]) -> Split:
@@ -190,8 +214,9 @@ def _thread(pair: LabeledPair) -> str:
     return pair.pair.conversation_id or pair.pair.pair_id
 
 
-def show_label(pairs: Sequence[LabeledPair]) -> TextTable:
-    """The first decided pair: the message answered, both replies, and who labelled."""
+def show_label(labels: Labels) -> TextTable:
+    """The first decided pair of a person, or of the judge where there is none, and who labelled."""
+    pairs = labels.get("rlhf") or labels["rlaif"]
     pair = next((pair for pair in pairs if pair.label != "tie"), pairs[0])
     return TextTable(pd.DataFrame({"text": {
         "answered message": pair.pair.prompt[-1]["content"], "chosen": pair.chosen,

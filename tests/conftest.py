@@ -29,7 +29,7 @@ def project(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory):
-    """(project folder, output) of a finished run of all seven notebooks on the smoke profile.
+    """(project folder, output) of a finished run of all eight notebooks on the smoke profile.
 
     The workers of pytest-xdist share one, which nobody may change (see `smoke_copy`).
     """

@@ -27,9 +27,10 @@ MAY_IMPORT = {
     "judging": ["core", "demo"],
     "training": ["core", "models"],
     "data": ["core", "models", "judging", "demo"],
-    "checks": ["core", "stats", "data.overlap", "data.gates", "judging.word_lists",
-               "labeling.agreement"],
-    "reporting": ["core", "stats", "checks", "data.overlap", "data.gates", "judging.word_lists",
+    "checks": ["core", "stats", "data.overlap", "data.gates", "data.cleaning",
+               "labeling.agreement", "labeling.session", "reporting.evaluated",
+               "reporting.evaluation_file", "reporting.judge_health", "reporting.suspicions"],
+    "reporting": ["core", "stats", "data.overlap", "data.gates", "judging.word_lists",
                   "labeling.agreement"],
 }
 WITHOUT_TORCH = ["cli", "core", "stats", "judging", "labeling", "checks",

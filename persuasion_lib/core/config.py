@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError
 
-from persuasion_lib.core import sections
-from persuasion_lib.core.answerers import check_roles
+from persuasion_lib.core import sections, services
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.layers import Layer, layers_of_files, merge, merged
 from persuasion_lib.core.plain_yaml import parse_yaml
 from persuasion_lib.core.sections import Reads, Section
+from persuasion_lib.core.services import check_roles
 
 FILES = ("data_config", "sft_config", "dpo_config", "eval_config", "api_config")
 RENAMED = {"validate": "gates"}     # sections of earlier versions, still read
@@ -35,6 +35,7 @@ class Config(Section):
     judging: sections.Judging
     label_human: sections.LabelHuman
     gates: sections.Gates
+    checks: sections.Checks
     sft: sections.SFT
     lora: sections.Lora
     training: sections.Training
@@ -47,10 +48,11 @@ class Config(Section):
     similarity: sections.Similarity
     safety: sections.Safety
     evaluation: sections.Evaluation
+    human_eval: sections.HumanEval
     analysis: sections.Analysis
-    anthropic: sections.Anthropic
-    openai: sections.OpenAI
-    servers: Annotated[dict[str, sections.Server], sections.ASIDE] = Field(default_factory=dict)
+    anthropic: services.Anthropic
+    openai: services.OpenAI
+    servers: Annotated[dict[str, services.Server], sections.ASIDE] = Field(default_factory=dict)
     rate_limiting: sections.RateLimiting
 
     _root: Path = PrivateAttr()
@@ -139,20 +141,6 @@ class Config(Section):
         """A file of configs/prompts, which judges or people are shown; it belongs to the run."""
         self.reads.prompts.add(name)
         return self.root / "configs" / "prompts" / name
-
-
-STAND_IN = {"data.source": ("demo", "corpus"), "model.base": ("demo", "model"),
-            "label_ai.judge": ("offline", "labeller"),
-            "label_human.source": ("simulated", "annotator"),
-            "evaluation.judge": ("offline", "judge"),
-            "safety.judge": ("offline", "judge of manipulation"),
-            "oracle.source": ("offline", "oracle"), "similarity.embedder": ("offline", "embedder")}
-
-
-def stand_ins(config: Config) -> list[str]:
-    """The roles that a stand-in without a real model, person or corpus plays; reads nothing."""
-    roles = [role for key, (value, role) in STAND_IN.items() if config.peek(key) == value]
-    return [role for role in roles if role != "oracle" or config.peek("oracle.generate")]
 
 
 def find_root(start: Path | None = None) -> Path:

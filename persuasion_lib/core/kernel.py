@@ -13,6 +13,10 @@ from contextlib import suppress
 from typing import Any
 
 KERNEL = "persuasion"
+# glibc gives large pieces of memory back to the system, which clears each page when it is taken
+# again: a quarter of a training step on a CPU. It reads these once, when a process starts; other
+# C libraries do not know them.
+KEEPS_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**36)}
 GENTLE_S = 10.0     # from one interrupt to the next (paid calls may end), and from that to a kill
 
 
@@ -36,7 +40,8 @@ class Kernel:
                 argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
                       "--log-level=CRITICAL"],
                 display_name=KERNEL, language="python",
-                env={"PERSUASION_BATCH": "1", "PYTHONUNBUFFERED": "1"})
+                env={"PERSUASION_BATCH": "1", "PYTHONUNBUFFERED": "1",
+                     **KEEPS_MEMORY, **{k: os.environ[k] for k in KEEPS_MEMORY if k in os.environ}})
 
             def __init__(self, **options: Any) -> None:
                 super().__init__(**options)

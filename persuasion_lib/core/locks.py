@@ -23,15 +23,15 @@ class StageLock:
     """A stage is this process's own, from `take` to `give_back` or to the end of the process.
 
     The operating system gives the lock back after any kill. Taking it twice in one process is
-    allowed, as cells of a notebook run again. 02 has none: several people may label for hours, each
-    answer is saved under a lock of its own, and its other files are replaced whole.
+    allowed, as cells of a notebook run again. 02 and 05b have none: several people may label for
+    hours, each answer is saved under a lock of its own, and other files are replaced whole.
     """
 
     def __init__(self, config: Config, stage: Stage) -> None:
         self.stage = stage
         self.path = manifest_path(config, stage).with_suffix(".lock")
         self._holder = self.path.with_suffix(".holder")
-        self._lock = None if stage.name == "label_human" else FileLock(
+        self._lock = None if stage.name in ("label_human", "human_eval") else FileLock(
             self.path, is_singleton=True, thread_local=False)
 
     def take(self) -> None:

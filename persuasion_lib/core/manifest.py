@@ -34,14 +34,14 @@ class Reason:
     """Why a stage's result is not what a run now would give."""
 
     kind: Literal["missing", "format", "setting", "prompt", "file", "input", "output", "code",
-                  "before", "open"]
+                  "before", "open", "idle"]
     text: str
 
     def __str__(self) -> str:
         return self.text
 
 
-State = tuple[Literal["done", "stale", "missing"], list[Reason]]
+State = tuple[Literal["done", "stale", "missing", "idle"], list[Reason]]
 
 
 def manifest_path(config: Config, stage: Stage) -> Path:
@@ -159,9 +159,39 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
-def state(config: Config, name: str) -> State:
-    """("done" | "stale" | "missing", reasons) of a stage: would a run now give something else?"""
+def never_made(config: Config, name: str) -> bool:
+    """Whether the stage before has ended without this file, as the user's own files lack its pool.
+
+    Then nobody can be sent there to make it.
+    """
+    maker = maker_of(name)
+    if maker is None or path_of(config, name).exists():
+        return False
+    manifest = read_manifest(config, maker.name)
+    if manifest is None:
+        return bool(idle(config, maker.name))
+    return manifest["outputs"].get(name) is None
+
+
+def idle(config: Config, name: str) -> str:
+    """Why a stage has nothing to do; "" where it has."""
     stage = STAGES[name]
+    if not stage.work or inputs_of(config, stage) == ("given_evaluation",):
+        return ""
+    if not all(never_made(config, key) for key in stage.work):
+        return ""
+    makers = {maker_of(key).notebook for key in stage.work}
+    return f"{', '.join(sorted(makers))} found nothing for it in your files"
+
+
+def state(config: Config, name: str) -> State:
+    """(condition, reasons) of a stage: would a run now give something else?
+
+    The condition is done, stale, missing, or idle where there is nothing to do.
+    """
+    stage = STAGES[name]
+    if reason := idle(config, name):
+        return "idle", [Reason("idle", reason)]
     manifest = read_manifest(config, name)
     if manifest is None:
         return "missing", [Reason("missing", "never finished")]
@@ -217,7 +247,7 @@ def conditions(config: Config) -> dict[str, State]:
 def will_change(found: State) -> bool:
     """Whether a stage is more than open: what was made of its results is out of date, too."""
     condition, reasons = found
-    return condition != "done" and any(reason.kind != "open" for reason in reasons)
+    return condition in ("stale", "missing") and any(reason.kind != "open" for reason in reasons)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -1,4 +1,4 @@
-"""The seven stages and the files between them: where each file is, how it is read, who makes it.
+"""The eight stages and the files between them: where each file is, how it is read, who makes it.
 
 Files are the only interface between stages.
 """
@@ -11,6 +11,7 @@ from typing import Any
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
 from persuasion_lib.core.records import content_id, parse_example, parse_labeled, parse_pair
+from persuasion_lib.core.rehearsal import rehearsed
 from persuasion_lib.core.store import read_json, read_jsonl
 
 
@@ -18,10 +19,11 @@ from persuasion_lib.core.store import read_json, read_jsonl
 class File:
     """A file or folder of the pipeline.
 
-    `{data}`, `{models}` and `{results}` in `place` are the folders of the settings. A trial (see
-    `is_trial`) writes what it derives below `trial/` instead ({labels}, {dpo}, {evaluation},
-    {analysis}), and the analysis of a file from elsewhere below `given/`; what was paid for or
-    trained stays in one place, {records}. `parse` reads a row; a `.json` file is read whole.
+    `{data}`, `{models}` and `{records}` in `place` are the folders of the settings. A trial and a
+    rehearsal (see `apart`) write what they derive below `trial/` instead ({ai_labels},
+    {human_labels}, {labels}, {dpo}, {evaluation}, {analysis}), and the analysis of a file from
+    elsewhere below `given/`. Logs stay in one place: their rows are found by who was asked what.
+    `parse` reads a row; a `.json` file is read whole.
     """
 
     place: str
@@ -65,12 +67,12 @@ FILES = {
     "pool_generations": File("{data}/preferences/pool_generations.jsonl"),
     "pool_samples": File("{data}/preferences/pool_samples.jsonl"),
     "prepare_report": File("{data}/processed/prepare_report.txt"),
-    "ai_pool_labeled": File("{labels}/ai_pool_labeled.jsonl", parse_labeled),
+    "ai_pool_labeled": File("{ai_labels}/ai_pool_labeled.jsonl", parse_labeled),
     "ai_judgments": File("{data}/preferences/ai_judgments.jsonl"),
     "judge_checks": File("{data}/preferences/judge_checks.jsonl"),
-    "human_pool_judged": File("{labels}/human_pool_judged.jsonl", parse_labeled),
+    "human_pool_judged": File("{ai_labels}/human_pool_judged.jsonl", parse_labeled),
     "human_pool_judgments": File("{data}/preferences/human_pool_judgments.jsonl"),
-    "human_pool_labeled": File("{data}/preferences/human_pool_labeled.jsonl", parse_labeled),
+    "human_pool_labeled": File("{human_labels}/human_pool_labeled.jsonl", parse_labeled),
     "human_events": File("{data}/preferences/human_events.{annotator}.jsonl"),
     "rlaif_train": File("{labels}/rlaif_train.jsonl", parse_labeled),
     "rlaif_val": File("{labels}/rlaif_val.jsonl", parse_labeled),
@@ -86,7 +88,10 @@ FILES = {
     "oracle_judgments": File("{records}/oracle_judgments.jsonl"),
     "embeddings": File("{records}/embeddings.jsonl"),
     "rank_judgments": File("{records}/rank_judgments.jsonl"),
+    "control_judgments": File("{records}/control_judgments.jsonl"),
     "tactics_judgments": File("{records}/tactics_judgments.jsonl"),
+    "human_comparisons": File("{people}/human_comparisons.jsonl", parse_labeled),
+    "final_events": File("{people}/final_events.{evaluator}.jsonl"),
     "given_evaluation": File("{given}"),
     "analysis": File("{analysis}/analysis.json"),
     "report": File("{analysis}/analysis_report.txt"),
@@ -103,39 +108,49 @@ class Stage:
     """One step of the pipeline = one notebook = one module.
 
     `reads` and `writes` are names of FILES; without a file of `reads` the stage cannot begin, one
-    of `optional` may be absent: the stage says so and goes on without it.
+    of `optional` may be absent: the stage says so and goes on without it. So it does where nobody
+    can ever make a file of `reads`, because the user's own files hold no such pool; with none of
+    `work` there is nothing to do.
     """
 
     name: str
-    number: int
+    number: str
     writes: tuple[str, ...]
     reads: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    work: tuple[str, ...] = ()
 
     @property
     def notebook(self) -> str:
         """The file name of the notebook without its ending."""
-        return f"{self.number:02d}_{self.name}"
+        return f"{self.number}_{self.name}"
 
 
 STAGES = {stage.name: stage for stage in (
-    Stage("prepare", 0,
+    Stage("prepare", "00",
           writes=("sft_train", "sft_val", "test", "ai_pool_prompts", "human_pool_prompts", "sft",
                   "ai_pool_responses", "human_pool_responses", "prepare_report")),
-    Stage("label_ai", 1, reads=("ai_pool_responses",), optional=("human_pool_responses",),
+    Stage("label_ai", "01", reads=("ai_pool_responses",), optional=("human_pool_responses",),
+          work=("ai_pool_responses", "human_pool_responses"),
           writes=("ai_pool_labeled", "human_pool_judged")),
-    Stage("label_human", 2, reads=("human_pool_responses",), writes=("human_pool_labeled",)),
-    Stage("validate", 3, reads=("ai_pool_labeled", "human_pool_labeled"),
+    Stage("label_human", "02", reads=("human_pool_responses",), work=("human_pool_responses",),
+          writes=("human_pool_labeled",)),
+    Stage("validate", "03", reads=("ai_pool_labeled", "human_pool_labeled"),
+          work=("ai_pool_labeled", "human_pool_labeled"),
           optional=("human_pool_judged",),
           writes=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "validation_report",
                   "judge_agreement")),
-    Stage("train_dpo", 4,
+    Stage("train_dpo", "04",
           reads=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "sft"),
-          optional=("judge_agreement",), writes=PREFERENCE_TRAINED),
-    Stage("evaluate", 5, reads=("test", "sft"),
+          optional=("judge_agreement",), work=("rlaif_train", "rlhf_train"),
+          writes=PREFERENCE_TRAINED),
+    Stage("evaluate", "05", reads=("test", "sft"), work=("test",),
           optional=(*PREFERENCE_TRAINED, "ai_pool_labeled", "human_pool_labeled"),
           writes=("evaluation",)),
-    Stage("analysis", 6, reads=("evaluation",),
+    Stage("human_eval", "05b", reads=("evaluation",), work=("evaluation",),
+          writes=("human_comparisons",)),
+    Stage("analysis", "06", reads=("evaluation",), work=("evaluation",),
+          optional=("human_comparisons",),
           writes=("analysis", "report", "report_html", "qualitative", "figures")),
 )}
 
@@ -146,17 +161,24 @@ _PLACES: dict[str, Callable[[Config], Path | str]] = {
     "models": lambda config: config.folder("models"),
     "records": lambda config: config.folder("results"),
     "evaluation": lambda config: config.folder("results") / apart(config, STAGES["evaluate"]),
+    "people": lambda config: config.folder("results") / apart(config, STAGES["human_eval"]),
     "analysis": lambda config: config.folder("results") / apart(config, STAGES["analysis"]),
-    "labels": lambda config: (
-        config.folder("data") / "preferences" / apart(config, STAGES["label_ai"])),
+    "ai_labels": lambda config: _labels(config, "label_ai"),
+    "human_labels": lambda config: _labels(config, "label_human"),
+    "labels": lambda config: _labels(config, "validate"),
     "dpo": lambda config: (
-        config.folder("models") / "checkpoints" / apart(config, STAGES["label_ai"])),
+        config.folder("models") / "checkpoints" / apart(config, STAGES["train_dpo"])),
     "annotator": lambda config: config.label_human.annotator,
+    "evaluator": lambda config: config.human_eval.annotator,
     # Its content is hashed as an input, not as a file that a setting names.
     "given": lambda config: config.user_path(config.analysis.input_file, "analysis.input_file"),
     "test": lambda config: config.evaluation.test_file.replace(
         "{data}", str(config.folder("data"))),
 }
+
+
+def _labels(config: Config, stage: str) -> Path:
+    return config.folder("data") / "preferences" / apart(config, STAGES[stage])
 
 
 def path_of(config: Config, name: str) -> Path:
@@ -181,11 +203,17 @@ def read_file(config: Config, name: str) -> Any:
 
 
 def apart(config: Config, stage: Stage) -> str:
-    """The folder below the results for what must not replace the project's own; "" for the own."""
+    """The folder for what must not be taken for the project's own results; "" for those.
+
+    A rehearsal's files are never read by a real run, which looks for its inputs elsewhere.
+    """
     if stage.name == "analysis" and config.analysis.input_file:
         given = config.user_path(config.analysis.input_file, "analysis.input_file").resolve()
         return f"given/{given.stem}-{content_id(str(given), length=8)}"
-    return "trial" if is_trial(config, stage) else ""
+    is_rehearsal = bool(rehearsed(config, stage.name))
+    if is_trial(config, stage):
+        return "trial/rehearsal/part" if is_rehearsal else "trial"
+    return "trial/rehearsal" if is_rehearsal else ""
 
 
 def inputs_of(config: Config, stage: Stage) -> tuple[str, ...]:
@@ -201,7 +229,8 @@ def is_trial(config: Config, stage: Stage) -> bool:
         return False
     if config.label_ai.max_examples is not None:
         return True
-    return stage.name in ("evaluate", "analysis") and config.evaluation.max_examples is not None
+    after = ("evaluate", "human_eval", "analysis")
+    return stage.name in after and config.evaluation.max_examples is not None
 
 
 def made_by(name: str) -> str:

@@ -1,5 +1,6 @@
 """The one way in for text files: what is no text, or no sound JSON, is named with its cure."""
 
+import codecs
 import json
 import math
 import re
@@ -52,20 +53,26 @@ def read_text(path: Path, *, made_by: str) -> str:
     return decoded(data, path).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def decoded(data: bytes, path: Path) -> str:
-    """The bytes of a file as text, without a mark at the beginning (BOM)."""
+def decoded(data: bytes, path: Path, *, line: int = 1) -> str:
+    """The bytes of a file from `line` on as text, without a mark at the beginning (BOM)."""
+    if line == 1:
+        _refuse_kind(data, path)
+        data = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line += data.count(b"\n", 0, error.start)
+        sign = data[error.start:error.start + 1].decode("cp1252", "replace")
+        raise DataError(f"{path}:{line} is not UTF-8 text (byte {error.start}, {sign!r} in Latin-1 "
+                        "or Windows-1252, which it may be). Save it as UTF-8.") from None
+
+
+def _refuse_kind(data: bytes, path: Path) -> None:
     kind = next((kind for start, kind in _KINDS.items() if data.startswith(start)), None)
     if kind is None and b"\0" in data[:1000]:
         kind = "UTF-16 without a mark, or no text: save it as UTF-8"
     if kind:
         raise DataError(f"{path} is {kind}.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        sign = data[error.start:error.start + 1].decode("cp1252", "replace")
-        raise DataError(f"{path}:{line} is not UTF-8 text (byte {error.start}, {sign!r} in Latin-1 "
-                        "or Windows-1252, which it may be). Save it as UTF-8.") from None
 
 
 def json_value(text: str) -> Any:

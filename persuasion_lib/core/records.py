@@ -241,11 +241,18 @@ def parse_labeled(row: Mapping[str, Any]) -> LabeledPair:
     first, second = (rejected, chosen) if code == "2" else (chosen, rejected)
     is_equal = yes_or_no("metadata.is_equal", metadata.get("is_equal"))
     label: Label = "tie" if is_equal else LABEL_OF_CODE[code]
-    grader, reasoning = (metadata.get(name) for name in ("grader", "reasoning"))
-    return LabeledPair(_pair(prompt, first, second, metadata), label,
-                       "unknown" if is_absent(grader) else str(grader),
+    reasoning = metadata.get("reasoning")
+    return LabeledPair(_pair(prompt, first, second, metadata), label, _grader(row, metadata),
                        "" if is_absent(reasoning) else str(reasoning),
                        LABEL_OF_CODE[again] if again else None)
+
+
+def _grader(row: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    """Who labelled a row, under the names that projects have for it; a stand-in is called one."""
+    names = (metadata.get("grader"), metadata.get("labeled_by"), row.get("labeled_by"))
+    name = next((str(name) for name in names if not is_absent(name)), "unknown")
+    flagged = yes_or_no("metadata.stand_in", metadata.get("stand_in"))
+    return f"{name} (stand-in)" if flagged and "stand-in" not in name else name
 
 
 def labeled_row(labeled: LabeledPair, **extra: Any) -> dict[str, Any]:

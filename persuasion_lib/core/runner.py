@@ -1,10 +1,11 @@
-"""The headless run: seven notebooks, one process, each executed only if its result would change."""
+"""The headless run: eight notebooks, one process, each executed only if its result would change."""
 
 import re
 import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError
@@ -16,6 +17,9 @@ from persuasion_lib.core.progress import LINE_MARK, duration
 
 CELL_TIMEOUT_S = 12 * 3600      # a hang must end some day; no honest cell of ours takes half a day
 PARAMETERS = {"profile", "overrides"}
+OPEN_FILES = 256                # a kernel with our libraries needs more than a hundred
+# How torch, safetensors and the system say that a disk is full.
+_FULL = re.compile(r"enforce fail at inline_container|No space left|Disk quota|os error 28\b")
 
 
 class NotebookError(PersuasionError):
@@ -60,6 +64,10 @@ def check_parameters(config: Config, stages: Sequence[Stage]) -> None:
     papermill itself would inject a misspelt parameter without a word.
     """
     from papermill import inspect_notebook  # 2 s to import: not for a run with nothing to do
+    folder = config.root / "notebooks"
+    if folder.resolve().parent != config.root:
+        raise ConfigError(f"{folder} is a link to {folder.resolve()}, and a notebook takes the "
+                          "settings of the project that it lies in. Copy the folder to here.")
     for stage in stages:
         path = _source(config, stage)
         if not path.exists():
@@ -87,11 +95,15 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
     executed = []
     for stage in stages:
         condition, reasons = state(config, stage.name)
+        if condition == "idle":
+            print(f"{stage.notebook:15s} nothing to do ({reasons[0]})", flush=True)
+            continue
         if condition == "done" and not force:
             print(f"{stage.notebook:15s} unchanged, not run", flush=True)
             show_notes(config, stage)
             continue
         if not executed:
+            _refuse_few_open_files()
             check_parameters(config, stages)
         lock = StageLock(config, stage)
         lock.take()             # or refuse here, before the other's notebook is overwritten
@@ -119,7 +131,7 @@ def _execute(config: Config, stage: Stage) -> None:
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     output = path_of(config, "notebooks") / f"{stage.notebook}.ipynb"
-    output.parent.mkdir(parents=True, exist_ok=True)
+    _make_writable(output)
     kernel = Kernel()
     try:
         kernel.drive(lambda: papermill.execute_notebook(
@@ -128,10 +140,8 @@ def _execute(config: Config, stage: Stage) -> None:
             cwd=str(config.root / "notebooks"), execution_timeout=CELL_TIMEOUT_S,
             stdout_file=_Terminal(), coalesce_streams=True, **kernel.arguments()))
     except papermill.PapermillExecutionError as error:
-        known = re.match(r"\w*(Error|Input)$", error.ename) and error.evalue
-        raise NotebookError(f"{stage.notebook}, cell {error.exec_count}: {error.ename}: "
-                            f"{_plain(known or error.evalue)}\nThe executed notebook: {output}"
-                            ) from None
+        raise NotebookError(f"{stage.notebook}, cell {error.exec_count}: {_in_words(error)}\n"
+                            f"The executed notebook: {output}") from None
     except DeadKernelError:
         raise NotebookError(f"{stage.notebook}: the kernel died, most often because memory ran "
                             "out. Lower the batch sizes and run again; what was finished stays.\n"
@@ -141,5 +151,36 @@ def _execute(config: Config, stage: Stage) -> None:
                             f"and was stopped. The executed notebook: {output}") from None
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+def _make_writable(output: Path) -> None:
+    """Before a notebook runs for hours: papermill writes its output after every cell."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("ab"):
+            pass
+    except OSError as error:
+        raise PersuasionError(f"{output} cannot be written ({error.strerror}). Make it writable, "
+                              "or set paths.results.") from None
+
+
+def _in_words(error: Any) -> str:
+    """What went wrong in a cell, in one sentence where it is the machine that failed."""
+    said = re.sub(r"\x1b\[[0-9;]*m", "", f"{error.ename}: {error.evalue}")
+    if _FULL.search(said):
+        return (f"a disk is full ({said[:200]}). Free some space and run again; what was finished "
+                "stays.")
+    return said
+
+
+def _refuse_few_open_files() -> None:
+    """With too few the kernel dies without a word; what may be raised is raised."""
+    try:
+        import resource
+    except ImportError:     # not on Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < OPEN_FILES:
+        raise ConfigError(f"this shell allows only {hard} open files, and a notebook needs "
+                          f"{OPEN_FILES}. Raise the limit (ulimit -n 4096), in a new shell if this "
+                          "one refuses.")
+    if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, hard))

@@ -15,7 +15,9 @@ from persuasion_lib.core.manifest import (
     content_hash,
     hash_if_there,
     hashes,
+    idle,
     manifest_path,
+    never_made,
     read_manifest,
     revision,
     state,
@@ -31,6 +33,7 @@ from persuasion_lib.core.pipeline import (
     path_of,
     read_file,
 )
+from persuasion_lib.core.rehearsal import banner_of, rehearsed
 from persuasion_lib.core.store import write_json
 
 
@@ -50,6 +53,11 @@ class StageRun:
     open: dict[str, dict[str, Any]] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     lock: StageLock | None = None
+
+    @property
+    def banner(self) -> str:
+        """What stands above every result of a stage that stand-ins had a part in; else ""."""
+        return banner_of(self.config, self.stage.name)
 
     def path(self, name: str) -> Path:
         """The absolute path of a file of the pipeline."""
@@ -98,6 +106,7 @@ class StageRun:
                                "Run its cells from the top.")
         manifest = {
             "format": FORMAT, "stage": self.stage.name, "profile": self.config.profile,
+            "rehearsed": rehearsed(self.config, self.stage.name),
             "started": self.started.isoformat(timespec="seconds"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "counts": counts, "warnings": list(dict.fromkeys(self.warnings)), "open": self.open,
@@ -116,7 +125,8 @@ class StageRun:
                 for verb, names in (("reads", inputs_of(self.config, self.stage)),
                                     ("writes", self.stage.writes)) for name in names]
         notes = "".join(f"\n\n**Note:** {warning}" for warning in self.warnings)
-        return "\n".join([f"**{self.stage.notebook}**, profile `{self.config.profile}`", "",
+        above = [f"**{self.banner}**", ""] if self.banner else []
+        return "\n".join([*above, f"**{self.stage.notebook}**, profile `{self.config.profile}`", "",
                           "| | file | there |", "|---|---|---|", *rows]) + notes
 
 
@@ -133,6 +143,9 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
         raise ConfigError(f"no stage {name!r}. There are: {', '.join(STAGES)}.")
     config = load_config(profile, overrides)
     stage = STAGES[name]
+    if reason := idle(config, name):
+        raise MissingInput(f"{stage.notebook} has nothing to do: {reason}. Go on with the next "
+                           "notebook.")
     run = StageRun(stage, config, {}, warnings=list(config.notes))
     for key in inputs_of(config, stage):
         if path_of(config, key).exists():
@@ -140,15 +153,21 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
         elif key == "given_evaluation":
             raise MissingInput(f"{path_of(config, key)} is missing. Correct analysis.input_file; a "
                                f"relative path begins at {config.root}.")
-        elif key in stage.reads:
+        elif key in stage.reads and not never_made(config, key):
             raise MissingInput(f"{path_of(config, key)} is missing. Run {made_by(key)} first "
                                f"(profile {profile}).")
         else:
-            run.warnings.append(f"{key} is missing and left out; {made_by(key)} makes it.")
+            run.warnings.append(_left_out(config, key))
     run.lock = StageLock(config, stage)
     run.lock.take()
     run.inputs = hashes(config, inputs_of(config, stage))
     return run
+
+
+def _left_out(config: Config, key: str) -> str:
+    if never_made(config, key):
+        return f"{key} is left out: there is nothing in your files to make it of."
+    return f"{key} is missing and left out; {made_by(key)} makes it."
 
 
 def _check_origin(run: StageRun, key: str) -> None:

@@ -4,13 +4,15 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from filelock import FileLock, Timeout
-
+from persuasion_lib.core.appending import append_bytes, as_line, kept_elsewhere, locked, row_at
 from persuasion_lib.core.errors import DataError, PersuasionError
+from persuasion_lib.core.lazy import Lazy
 from persuasion_lib.core.reading import (
     decoded,
     json_value,
@@ -30,18 +32,26 @@ def file_hash(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> Path:
     """Write a file so that a reader or a kill sees the old or the new content, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    return _write(path, [text])
+
+
+def _write(path: Path, parts: Iterable[str]) -> Path:
     partial = path.with_name(path.name + ".partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("w", encoding="utf-8", errors="replace") as handle:
-            handle.write(text)
+            handle.writelines(parts)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise PersuasionError(f"{path} could not be written ({error.strerror}); its old content "
-                              "is unchanged. Free some disk space and run again.") from error
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, PersuasionError):
+            raise PersuasionError(f"{path} could not be written ({error.strerror}); its old "
+                                  "content is unchanged. Free some disk space, or mend the rights "
+                                  "of its folder, and run again.") from error
+        raise
     return path
 
 
@@ -52,9 +62,16 @@ def write_json(path: Path, value: Any) -> Path:
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     """Write rows as JSON lines atomically and return how many there were."""
-    lines = [_line(row) for row in rows]
-    write_text(path, "".join(line + "\n" for line in lines))
-    return len(lines)
+    count = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal count
+        for row in rows:
+            yield _line(row) + "\n"
+            count += 1
+
+    _write(path, lines())
+    return count
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -79,7 +96,10 @@ def read_jsonl(path: Path, parse: Callable[[dict[str, Any]], T], *, made_by: str
     """Read JSON lines, each through `parse`; a bad line raises DataError with file:line."""
     text = read_text(path, made_by=made_by)
     _refuse_document(path, text)
-    return list(_parsed(path, text, parse, made_by, refuse_half_characters))
+    # Not str.splitlines(): it also splits at U+2028, which JSON allows inside a string.
+    return [_parsed(line, parse, path=path, number=number, made_by=made_by,
+                    check=refuse_half_characters)
+            for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
 def _refuse_document(path: Path, text: str) -> None:
@@ -98,23 +118,21 @@ def _refuse_document(path: Path, text: str) -> None:
                         f"(jq -c . {path.name} does).")
 
 
-def _parsed(path: Path, text: str, parse: Callable[[dict[str, Any]], T],
-            made_by: str,
-            check: Callable[[Any, str], None] = lambda row, line: None) -> Iterator[T]:
-    # Not str.splitlines(): it also splits at U+2028, which JSON allows inside a string.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json_value(line)
-            check(row, line)
-            if not isinstance(row, dict):
-                raise DataError("a line must be a JSON object")
-            parsed = parse(row)
-        except ValueError as error:     # JSONDecodeError and DataError
-            raise DataError(f"{path}:{number}: {str(error).rstrip('.')}. "
-                            f"Mend this line, or run {made_by} again.") from error
-        yield parsed
+def _nothing(row: Any, line: str) -> None:
+    """No check beyond that a line is a JSON object."""
+
+
+def _parsed(line: str, parse: Callable[[dict[str, Any]], T], *, path: Path, number: int,
+            made_by: str, check: Callable[[Any, str], None] = _nothing) -> T:
+    try:
+        row = json_value(line)
+        check(row, line)
+        if not isinstance(row, dict):
+            raise DataError("a line must be a JSON object")
+        return parse(row)
+    except ValueError as error:     # JSONDecodeError and DataError
+        raise DataError(f"{path}:{number}: {str(error).rstrip('.')}. "
+                        f"Mend this line, or run {made_by} again.") from error
 
 
 class AppendLog:
@@ -123,58 +141,81 @@ class AppendLog:
     Every `append` is on disk (fsync) when it returns. On opening, a torn last line (a kill in the
     middle of a write) is moved to `<name>.torn`; damage anywhere else is refused unchanged.
 
+    Args:
+        each: is given every row, old or new, instead of keeping all of them in `rows`.
+
     Raises:
-        DataError: a line before the last is not a JSON object.
-        PersuasionError: another process has the file open, or the disk is full.
+        DataError: a line before the last is not a JSON object, or `each` refuses it.
+        PersuasionError: another process has the file open, or it cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path, *, each: Callable[[dict[str, Any]], object] | None = None
+                 ) -> None:
         self.path = path
-        self._lock = FileLock(f"{path}.lock")
+        self.rows: list[dict[str, Any]] = []
+        self.lines = 0
+        self._each = each or self.rows.append
+        self._lock = locked(path)
         try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise PersuasionError(f"{path} is in use by another process. Stop that one first; "
-                                  "its work is saved.") from None
-        try:
-            self.rows = self._recover()
+            self._recover()
             self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        except BaseException:
+        except BaseException as error:
             self._lock.release()
+            if isinstance(error, OSError) and not isinstance(error, PersuasionError):
+                raise PersuasionError(f"{path} cannot be used ({error.strerror}). Mend its "
+                                      "rights.") from error
             raise
 
-    def _recover(self) -> list[dict[str, Any]]:
+    def _recover(self) -> None:
+        """Line by line: a log of a million judgments does not fit into memory."""
         if not self.path.exists():
-            return []
-        data = self.path.read_bytes()
-        whole, newline, torn = data.rpartition(b"\n")
-        rows = list(_parsed(self.path, decoded(whole + newline, self.path), dict, "the stage"))
-        if torn:
-            with self.path.with_name(self.path.name + ".torn").open("ab") as aside:
-                aside.write(torn + b"\n")
-            os.truncate(self.path, len(whole) + len(newline))
-        return rows
+            return
+        end = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return self._set_aside(line, end)
+                text = decoded(line, self.path, line=self.lines + 1)
+                if text.strip():
+                    self._take(_parsed(text, dict, path=self.path, number=self.lines + 1,
+                                       made_by="the stage"), end)
+                self.lines += 1
+                end += len(line)
+
+    def _set_aside(self, torn: bytes, end: int) -> None:
+        with self.path.with_name(self.path.name + ".torn").open("ab") as aside:
+            aside.write(torn + b"\n")
+        os.truncate(self.path, end)
+
+    def _take(self, row: dict[str, Any], at: int) -> None:
+        """A row that begins at byte `at` of the file is on disk."""
+        try:
+            self._each(row)
+        except DataError as error:
+            raise DataError(f"{self.path}:{self.lines + 1}: {error}. Restore the file from a "
+                            "copy.") from None
 
     def append(self, row: dict[str, Any]) -> None:
         """Write one row and wait until it is on disk; on failure the file is as before."""
         self.extend([row])
 
     def extend(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Write several rows with one wait for the disk; all of them or none."""
-        text = "".join(json.dumps(row, ensure_ascii=True, allow_nan=False) + "\n" for row in rows)
-        end = os.fstat(self._fd).st_size
+        """Write several rows with one wait for the disk; all of them or none.
+
+        Raises:
+            PersuasionError: they cannot be written; the message says where they are instead.
+        """
+        lines = [as_line(row) for row in rows]
         try:
-            view = memoryview(text.encode())
-            while view:
-                view = view[os.write(self._fd, view):]
-            os.fsync(self._fd)
+            at = append_bytes(self._fd, b"".join(lines))
         except OSError as error:
-            os.ftruncate(self._fd, end)
+            kept = kept_elsewhere(self.path, b"".join(lines))
             raise PersuasionError(f"{self.path} could not be written ({error.strerror}); all "
-                                  "earlier rows are safe. Free some disk space and run again. "
-                                  f"Not saved: {text[:500]}") from error
-        self.rows.extend(rows)
+                                  f"earlier rows are safe. {kept}") from error
+        for row, line in zip(rows, lines, strict=True):
+            self._take(row, at)
+            self.lines += 1
+            at += len(line)
 
     def close(self) -> None:
         """Release the file and its lock."""
@@ -192,43 +233,43 @@ class KeyedLog(AppendLog):
     """An `AppendLog` whose rows are found again by their `key`, so that nothing is made twice.
 
     With `agree_on`, every row has that field, and a row that contradicts an earlier one of its
-    key is refused; without it the last row of a key counts.
+    key is refused; without it the last row of a key counts. Rows stay on disk, in `by_key`.
 
     Raises:
         DataError: a row lacks its fields, or contradicts an earlier one.
     """
 
-    def __init__(self, path: Path, *, agree_on: str | None = None) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, *, agree_on: str | None = None,
+                 each: Callable[[dict[str, Any]], object] = lambda row: None) -> None:
         self._agree_on = agree_on
-        self.by_key: dict[str, dict[str, Any]] = {}
-        try:
-            self.by_key = self._checked(self.rows, first=1)
-        except DataError:
-            self.close()
-            raise
+        self._begins: dict[str, int] = {}   # the byte of the file; the last row of a key counts
+        self.by_key: Mapping[str, dict[str, Any]] = Lazy(self._begins, partial(row_at, path))
+        super().__init__(path, each=each)
 
     @classmethod
-    def rows_in(cls, path: Path) -> dict[str, dict[str, Any]]:
+    def rows_in(cls, path: Path, **how: Any) -> Mapping[str, dict[str, Any]]:
         """The rows by key of a log that may not be there yet; it is not made."""
         if not path.exists():
             return {}
-        with cls(path) as log:
+        with cls(path, **how) as log:
             return log.by_key
 
-    def _checked(self, rows: Sequence[dict[str, Any]], *, first: int) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
+    def _take(self, row: dict[str, Any], at: int) -> None:
+        self._check(row, self.lines + 1, {})
+        super()._take(row, at)
+        self._begins[row["key"]] = at
+
+    def _check(self, row: dict[str, Any], line: int, pending: Mapping[str, Any]) -> None:
         fields = ["key", self._agree_on] if self._agree_on else ["key"]
-        for number, row in enumerate(rows, start=first):
-            if any(row.get(name) is None for name in fields):
-                raise DataError(f"{self.path}:{number} has no {' and '.join(fields)}. Restore the "
-                                "file from a copy.")
-            earlier = found.get(row["key"]) or self.by_key.get(row["key"]) or row
-            if self._agree_on and earlier[self._agree_on] != row[self._agree_on]:
-                raise DataError(f"{self.path}:{number} gives the {self._agree_on} of {row['key']} "
-                                "a second time, differently. Remove one of the two lines.")
-            found[row["key"]] = row
-        return found
+        if any(row.get(name) is None for name in fields) or not isinstance(row["key"], str):
+            raise DataError(f"{self.path}:{line} has no {' and '.join(fields)}. Restore the "
+                            "file from a copy.")
+        if not self._agree_on:
+            return
+        earlier = pending.get(row["key"]) or self.by_key.get(row["key"], row)
+        if earlier[self._agree_on] != row[self._agree_on]:
+            raise DataError(f"{self.path}:{line} gives the {self._agree_on} of {row['key']} "
+                            "a second time, differently. Remove one of the two lines.")
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """The keys that no row has, each once, in their order."""
@@ -236,6 +277,8 @@ class KeyedLog(AppendLog):
 
     def extend(self, rows: Sequence[dict[str, Any]]) -> None:
         """As in `AppendLog`; the rows can be found as soon as they are on disk."""
-        found = self._checked(rows, first=len(self.rows) + 1)
+        pending: dict[str, Any] = {}
+        for number, row in enumerate(rows, start=self.lines + 1):
+            self._check(row, number, pending)
+            pending[row["key"]] = row
         super().extend(rows)
-        self.by_key |= found

@@ -6,12 +6,15 @@ as a defect of a text (no end mark, repetition, gibberish) is defined here, for 
 """
 
 import html
+import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 
+from persuasion_lib.core.brought import brought_labels, find_brought, labels_in_folder
 from persuasion_lib.core.config import Config
+from persuasion_lib.core.pipeline import POOLS
 from persuasion_lib.core.records import Example, Pair
 from persuasion_lib.data.cleaning import rules_that_fire
 
@@ -25,7 +28,9 @@ _CUT = re.compile(r"\[[^\]\n]*truncated[^\]\n]*\]|\[(?:…|\.\.\.)\]\s*$", re.IG
 _CONTROL = re.compile(r"<\|[^|>\s]{1,40}\|>")
 _CLEAN = "Clean the corpus: notebooks/00_prepare.ipynb does."
 
-# figure: (setting with its limit, what it means, what to do)
+POOL_OF_MODEL = {pool.trains: name for name, pool in POOLS.items()}
+
+# figure: (setting with its limit, what it means, what to do); rows of the registry of checks
 GATES = {
     "tie share": (
         "max_tie_fraction", "of the labels are ties",
@@ -47,6 +52,9 @@ GATES = {
         "max_unclean_fraction", "of the prompts hold HTML entities", _CLEAN),
     "prompts with a moderator's footnote": (
         "max_unclean_fraction", "of the prompts hold a bot's footnote", _CLEAN),
+    "prompts that tell the outcome": (
+        "max_unclean_fraction", "of the prompts hold an edit or a delta of after the replies",
+        _CLEAN),
     "prompts without their message": (
         "max_unclean_fraction", "of the prompts are cut where the message to answer should be",
         "Cut the middle instead: notebooks/00_prepare.ipynb does."),
@@ -95,17 +103,19 @@ def _runs_of_words(text: str, length: int) -> Counter[tuple[str, ...]]:
 
 def pair_figures(pairs: Sequence[Pair]) -> dict[str, float]:
     """The shares that GATES names but of ties, each from 0 to 1, of pairs, replies or prompts."""
-    replies = [text for pair in pairs for text in (pair.response_a, pair.response_b)]
-    fired = [rules_that_fire(" ".join(m["content"] for m in pair.prompt)) for pair in pairs]
-    return {
-        "truncated replies": truncated_share(pairs),
-        "near-identical pairs": _share(_alike(p.response_a, p.response_b) for p in pairs),
-        "empty or looping replies": _share(map(is_poor, replies)),
-        "opening gap between slots": opening_gap(pairs),
-        "prompts with entities": _share("HTML entities" in rules for rules in fired),
-        "prompts with a moderator's footnote": _share(
-            "moderator footnote" in rules for rules in fired),
-        "prompts without their message": _share(map(_lacks_its_message, pairs))}
+    return {name: figure(pairs) for name, figure in FIGURES.items()}
+
+
+def _poor_share(pairs: Sequence[Pair]) -> float:
+    return _share(is_poor(text) for pair in pairs for text in (pair.response_a, pair.response_b))
+
+
+def _rule_share(*rules: str) -> Callable[[Sequence[Pair]], float]:
+    """The share of prompts that one of these rules of cleaning would change."""
+    def figure(pairs: Sequence[Pair]) -> float:
+        fired = (rules_that_fire(" ".join(m["content"] for m in pair.prompt)) for pair in pairs)
+        return _share(bool(set(rules) & set(found)) for found in fired)
+    return figure
 
 
 def blank_targets(examples: Sequence[Example]) -> int:
@@ -139,7 +149,7 @@ def control_faults(name: str, rows: Sequence[Example | Pair],
     """A sentence on the rows of a set that spell out a control token; none where no row does."""
     found = {}
     for number, row in enumerate(rows, start=1):
-        text = "\n".join([*(m["content"] for m in row.prompt), *_replies(row)])
+        text = "\n".join([*(m["content"] for m in row.prompt), *replies(row)])
         if tokens := control_tokens(text, special):
             found[f"row {number} ({_id(row)})"] = ", ".join(tokens)
     if not found:
@@ -149,7 +159,8 @@ def control_faults(name: str, rows: Sequence[Example | Pair],
             f"fake a turn (first: {place}, {tokens}). Remove these rows, or write them otherwise."]
 
 
-def _replies(row: Example | Pair) -> tuple[str, ...]:
+def replies(row: Example | Pair) -> tuple[str, ...]:
+    """The reply of an example, the two of a pair."""
     return (row.response,) if isinstance(row, Example) else (row.response_a, row.response_b)
 
 
@@ -205,15 +216,46 @@ def _share(values: Iterable[bool]) -> float:
     return sum(found) / len(found) if found else float("nan")
 
 
-def broken_gates(name: str, figures: Mapping[str, float], config: Config) -> list[str]:
-    """Which limits of the `gates` settings these figures break, each with what to do."""
-    faults = []
-    for figure, (setting, meaning, remedy) in GATES.items():
-        if figure not in figures:       # pairs without labels have no ties, nor read that limit
-            continue
-        share = figures[figure]
-        limit = getattr(config.gates, setting)
-        if share > limit:
-            faults.append(f"{name}: {share:.0%} {meaning}, the limit is {limit:.0%} "
-                          f"(gates.{setting}). {remedy}")
-    return faults
+FIGURES: dict[str, Callable[[Sequence[Pair]], float]] = {
+    "truncated replies": truncated_share,
+    "near-identical pairs": lambda pairs: _share(
+        _alike(p.response_a, p.response_b) for p in pairs),
+    "empty or looping replies": _poor_share,
+    "opening gap between slots": opening_gap,
+    "prompts with entities": _rule_share("HTML entities"),
+    "prompts with a moderator's footnote": _rule_share("moderator footnote"),
+    "prompts that tell the outcome": _rule_share("edit after the replies",
+                                                 "delta that tells the outcome"),
+    "prompts without their message": lambda pairs: _share(map(_lacks_its_message, pairs))}
+
+
+def to_allow(figures: Mapping[str, Mapping[str, float]], config: Config) -> str:
+    """The settings with which all these figures would pass, for whoever wants to go on with them.
+
+    Args:
+        figures: by pool or model, as in FIGURES.
+    """
+    needed: dict[str, float] = {}
+    for row in figures.values():
+        for figure, (setting, *_) in GATES.items():
+            if row.get(figure, 0) > getattr(config.gates, setting):
+                needed[setting] = max(row[figure], needed.get(setting, 0))
+    if not needed:
+        return ""
+    settings = " ".join(f"--set gates.{setting}={math.ceil(100 * share) / 100:g}"
+                        for setting, share in needed.items())
+    return f"To go on with these pairs all the same: {settings}"
+
+
+def brought_in(name: str, figure: str, config: Config) -> str:
+    """The file in which somebody brought what a figure is about; "" where it was made here."""
+    pool = POOL_OF_MODEL.get(name, name)
+    labels = brought_labels(config, pool)
+    if figure == "tie share":
+        return labels[0].name if labels else ""
+    pairs = find_brought(config, f"{pool}_responses.jsonl")
+    in_folder = [pairs] if pairs else labels_in_folder(config, pool)
+    prompts = find_brought(config, f"{pool}_prompts.jsonl")
+    if not in_folder and prompts and figure.startswith("prompts"):
+        in_folder = [prompts]
+    return in_folder[0].name if in_folder else ""

@@ -6,9 +6,16 @@ gates find stops notebook 00.
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from persuasion_lib.core.brought import (
+    LABELLED,
+    find_brought,
+    labels_in_folder,
+    missing_at_the_end,
+)
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
 from persuasion_lib.core.fields import foreign_roles, notes_on_roles
@@ -16,10 +23,12 @@ from persuasion_lib.core.pipeline import POOLS
 from persuasion_lib.core.records import (
     Conversation,
     Example,
+    LabeledPair,
     Pair,
     Turn,
     content_id,
     parse_example,
+    parse_labeled,
     parse_pair,
 )
 from persuasion_lib.core.stage import StageRun
@@ -32,6 +41,9 @@ T = TypeVar("T")
 
 EXAMPLES = {"test": "final_eval_reserved.jsonl", "sft_val": "sft_val.jsonl",
             "sft_train": "sft_train.jsonl", **{pool: f"{pool}_prompts.jsonl" for pool in POOLS}}
+# What the metadata of a pair says beside its label.
+OF_A_PAIR = ("pair_id", "source", "conversation_id", "turn", "shortened", "finish", "tokens",
+             "contrast", "server_model")
 PAIRS = {pool: f"{pool}_responses.jsonl" for pool in POOLS}
 
 
@@ -46,21 +58,26 @@ def read_given_files(run: StageRun) -> Corpus:
     folder = _folder(run.config)
     corpus = Corpus({})
     for name in SETS:
-        pairs = _find(folder, PAIRS[name]) if name in PAIRS else None
-        examples = _find(folder, EXAMPLES[name])
+        pairs = find_brought(run.config, PAIRS[name]) if name in PAIRS else None
+        labels = labels_in_folder(run.config, name) if name in PAIRS else []
+        examples = find_brought(run.config, EXAMPLES[name])
         if pairs:
             corpus.pairs[name] = _read(pairs, parse_pair, run)
             _refuse_twins(pairs, corpus.pairs[name])
+        elif labels:
+            corpus.pairs[name] = [_unlabeled(row) for path in labels
+                                  for row in _read(path, parse_labeled, run)]
+            _refuse_twins(labels[0], corpus.pairs[name])
         elif examples:
             corpus.examples[name] = _read(examples, parse_example, run)
     if not corpus.rows:
-        names = ", ".join([*EXAMPLES.values(), *PAIRS.values()])
+        names = ", ".join([*EXAMPLES.values(), *PAIRS.values(), *sum(LABELLED.values(), ())])
         raise MissingInput(f"{folder} holds none of {names}, nor do processed/ and preferences/ "
                            "in it or in its data/. Set data.path to the folder that does.")
     _hold_out(corpus, run.config)
     corpus.conversations = {name: [_as_conversation(row) for row in rows]
                             for name, rows in corpus.rows.items()}
-    run.warnings += _what_is_missing(corpus, folder)
+    run.warnings += [*missing_at_the_end(run.config), *_what_is_missing(corpus)]
     return corpus
 
 
@@ -91,10 +108,11 @@ def _read(path: Path, parse: Callable[[dict[str, Any]], T], run: StageRun) -> li
     return rows
 
 
-def _find(folder: Path, name: str) -> Path | None:
-    places = [folder / part for part in (
-        "", "processed", "preferences", "data/processed", "data/preferences")]
-    return next((place / name for place in places if (place / name).exists()), None)
+def _unlabeled(labeled: LabeledPair) -> Pair:
+    """The pair of a labelled row, as the responses file would have it, without its label."""
+    pair = labeled.pair
+    kept = {name: value for name, value in pair.metadata.items() if name in OF_A_PAIR}
+    return replace(pair, metadata=kept)
 
 
 def _refuse_twins(path: Path, pairs: list[Pair]) -> None:
@@ -133,13 +151,8 @@ def _as_conversation(row: Example | Pair) -> Conversation:
     return Conversation(_thread(row), str(row.metadata.get("source", "files")), tuple(turns))
 
 
-def _what_is_missing(corpus: Corpus, folder: Path) -> list[str]:
+def _what_is_missing(corpus: Corpus) -> list[str]:
     found = []
-    if "test" not in corpus.rows:
-        found.append(f"{EXAMPLES['test']} is not in {folder}: notebook 05 will have nothing to "
-                     "evaluate.")
-    found += [f"neither {PAIRS[pool]} nor {EXAMPLES[pool]} is in {folder}: nobody can label that "
-              "pool." for pool in POOLS if pool not in corpus.rows]
     for name in ("sft_val", "sft_train"):
         if blank := blank_targets(corpus.examples.get(name, [])):
             found.append(f"{blank} replies of {name} are empty or blank.")

@@ -15,7 +15,7 @@ from persuasion_lib.core.sections import Pairs
 from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.data.gates import is_poor
 from persuasion_lib.data.server import sample_from_server
-from persuasion_lib.models.compose import load_merged_sft
+from persuasion_lib.models.compose import load_sft
 from persuasion_lib.models.lineage import weights_hash
 from persuasion_lib.models.loading import load_tokenizer
 from persuasion_lib.models.sampling import Generation, Request, sample
@@ -32,7 +32,7 @@ def reply_source(config: Config) -> Iterator[Replies]:
         yield lambda requests, settings, desc: sample_from_server(
             config, requests, settings, tokenizer, weights=weights)
         return
-    model = load_merged_sft(config)
+    model = load_sft(config)
     with KeyedLog(path_of(config, "pool_generations")) as log:
         yield lambda requests, settings, desc: sample(
             model, tokenizer, requests, settings, seed=config.seed, model_hash=weights, log=log,

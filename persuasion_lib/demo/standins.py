@@ -29,11 +29,6 @@ from persuasion_lib.demo.corpus import (
 ANNOTATOR_NAME = "simulated annotator (stand-in)"
 
 
-def is_stand_in(labeled_by: str) -> bool:
-    """Whether a label was given by a stand-in of the demo, going by the name stored with it."""
-    return "stand-in" in labeled_by
-
-
 # The words that the features count: a feature is min(1, number of matches / how many suffice).
 MARKERS: dict[str, tuple[int, str]] = {
     "reasons": (2, r"because|since|reason|therefore|means?|also|however|but|still|so|example"),

@@ -2,16 +2,17 @@
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.lazy import Lazy
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import AppendLog, KeyedLog
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.questions import Question
-from persuasion_lib.judging.rows import Ledger, cost_of, errors_path
+from persuasion_lib.judging.rows import Cost, Ledger, errors_path
 from persuasion_lib.judging.run import Run
 
 N = TypeVar("N", bound=Hashable)
@@ -28,7 +29,7 @@ def check_unique(ids: Iterable[str]) -> None:
 class Answers(Generic[N]):
     """Rows of the log by the question's name, the reason where there is none, and the cost."""
 
-    rows: dict[N, dict[str, Any]]
+    rows: Mapping[N, dict[str, Any]]
     errors: dict[N, str]
     ledger: Ledger
     faults: Counter[str]
@@ -49,21 +50,22 @@ def ask_all(asked: Mapping[N, Question], judge: Judge, *, log: Path,
         KeyboardInterrupt: after what was paid has been saved.
     """
     keys = {name: question.key(judge.identity) for name, question in asked.items()}
-    by_key = dict(zip(keys.values(), asked.values(), strict=True))
-    with (KeyedLog(log, agree_on="verdict") as judgments,
-          AppendLog(errors_path(log)) as failures):
-        before = cost_of([*judgments.rows, *failures.rows])
-        run = Run(judge, judgments, failures, before.at_most_usd)
+    name_of = {key: name for name, key in keys.items()}
+    cost = Cost()
+    with (KeyedLog(log, agree_on="verdict", each=cost.add) as judgments,
+          AppendLog(errors_path(log), each=cost.add) as failures):
+        before = replace(cost)
+        run = Run(judge, judgments, failures, before.at_most_usd,
+                  Lazy(name_of, asked.__getitem__))
         run.errors |= given_up or {}
-        run.todo.extend((key, by_key[key]) for key in judgments.missing(by_key)
-                        if key not in run.errors)
+        run.todo.extend(key for key in judgments.missing(name_of) if key not in run.errors)
         if run.todo:
             run.drive(f"asking {judge.name}")
-        total = cost_of([*judgments.rows, *failures.rows])
         found = judgments.by_key
-    ledger = Ledger(**asdict(total), run_calls=total.calls - before.calls,
-                    run_usd=total.usd - before.usd)
-    return Answers({name: found[key] for name, key in keys.items() if key in found},
+    ledger = Ledger(**asdict(cost), run_calls=cost.calls - before.calls,
+                    run_usd=cost.usd - before.usd)
+    answered = {name: key for name, key in keys.items() if key in found}
+    return Answers(Lazy(answered, found.__getitem__),
                    {name: run.errors[key] for name, key in keys.items() if key not in found},
                    ledger, run.faults)
 

@@ -8,12 +8,13 @@ are matched by key; they go into the same log as online judgments.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from persuasion_lib.core.errors import ConfigError, JudgingStopped
+from persuasion_lib.core.lazy import Lazy
 from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.records import content_id
 from persuasion_lib.core.store import AppendLog, KeyedLog
@@ -24,7 +25,7 @@ from persuasion_lib.judging.faults import Fault, classify
 from persuasion_lib.judging.pace import ITEM_TRIES, Budget, patiently, wait
 from persuasion_lib.judging.plan import BATCH_PRICE
 from persuasion_lib.judging.questions import Question
-from persuasion_lib.judging.rows import Paid, cost_of, errors_path, failure, judgment
+from persuasion_lib.judging.rows import Cost, Paid, errors_path, failure, judgment
 
 T = TypeVar("T")
 POLL_S = 60.0
@@ -43,13 +44,15 @@ def ask_in_batches(asked: Mapping[N, Question], judge: Judge, *, log: Path) -> A
     """
     if not isinstance(judge, AnthropicJudge):
         raise ConfigError(f"{judge.name} has no batches. Set label_ai.mode=online.")
-    by_key = {question.key(judge.identity): question for question in asked.values()}
-    with (KeyedLog(log, agree_on="verdict") as judgments,
-          AppendLog(errors_path(log)) as failures,
+    name_of = {question.key(judge.identity): name for name, question in asked.items()}
+    by_key = Lazy(name_of, asked.__getitem__)
+    cost = Cost()
+    with (KeyedLog(log, agree_on="verdict", each=cost.add) as judgments,
+          AppendLog(errors_path(log), each=cost.add) as failures,
           AppendLog(log.with_name(log.name + ".batches")) as state,
           judge.line(largest=LARGEST_RESULTS).client(blocking=True) as client):
-        before = cost_of([*judgments.rows, *failures.rows])
-        batches = Batches(judge, client, judgments, failures, state, by_key)
+        before = replace(cost)
+        batches = Batches(judge, client, judgments, failures, state, by_key, cost)
         batches.collect()
     answers = ask_all(asked, judge, log=log, given_up=batches.final)
     answers.ledger.run_calls = answers.ledger.calls - before.calls
@@ -67,6 +70,7 @@ class Batches:
     failures: AppendLog
     state: AppendLog
     by_key: Mapping[str, Question]
+    cost: Cost                  # of the log, kept up to date
     final: dict[str, str] = field(default_factory=dict)
 
     def collect(self) -> None:
@@ -97,8 +101,7 @@ class Batches:
 
     def _affordable(self, todo: Sequence[str]) -> list[str]:
         """As many questions as the rest of the budget can pay in the worst case."""
-        spent = cost_of([*self.judgments.rows, *self.failures.rows]).at_most_usd
-        budget = Budget(self.judge.budget_usd, spent)
+        budget = Budget(self.judge.budget_usd, self.cost.at_most_usd)
         chunk: list[str] = []
         for key in todo[:LARGEST]:
             worst_usd = BATCH_PRICE * self.judge.worst_usd(self.by_key[key])

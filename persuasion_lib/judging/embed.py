@@ -20,7 +20,7 @@ from persuasion_lib.judging.plan import Plan
 from persuasion_lib.judging.replies import body_of
 from persuasion_lib.judging.replies import count as tokens_of
 from persuasion_lib.judging.roles import embedder_of, place_of, price_of, settings_of
-from persuasion_lib.judging.rows import cost_of
+from persuasion_lib.judging.rows import Cost
 
 CHUNK_TEXTS = 256           # the API takes 2,048 texts and
 CHUNK_TOKENS = 200_000      # 300,000 tokens a request
@@ -46,10 +46,11 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
                             "leave it out of the similarity")
     keys = [_key(text, config) for text in texts]
     text_of = dict(zip(keys, texts, strict=True))
-    with KeyedLog(cache) as log:
+    cost = Cost()
+    with KeyedLog(cache, each=cost.add) as log:
         missing = log.missing(keys)
         if missing:
-            _fetch({key: text_of[key] for key in missing}, config, log)
+            _fetch({key: text_of[key] for key in missing}, config, log, cost.at_most_usd)
         rows = [log.by_key[key] for key in keys]
     vectors = [np.frombuffer(base64.b64decode(row["vector"]), "<f4") for row in rows]
     return np.stack(vectors).astype(np.float64)
@@ -99,11 +100,11 @@ def _chunks(missing: Mapping[str, str]) -> Iterator[dict[str, str]]:
         yield chunk
 
 
-def _fetch(missing: Mapping[str, str], config: Config, log: KeyedLog) -> None:
+def _fetch(missing: Mapping[str, str], config: Config, log: KeyedLog, spent_usd: float) -> None:
     """Embed the missing texts chunk by chunk; each chunk is on disk before the next call."""
     provider, model = embedder_of(config)
     price = price_of(config, provider, model)[0] / 1e6
-    budget = Budget(config.judging.budget_usd, cost_of(log.rows).at_most_usd)
+    budget = Budget(config.judging.budget_usd, spent_usd)
     extra = settings_of(config, provider).extra_body
     with place_of(config, provider).line().client(blocking=True) as client:
         for chunk in _chunks(missing):

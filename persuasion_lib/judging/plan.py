@@ -77,12 +77,17 @@ def plan(asked: Mapping[Any, Question], judge: Judge, *, log: Path, mode: str = 
 
     `batches` says that the caller can also ask in batches, so that they are proposed.
     """
-    rows = KeyedLog.rows_in(log)
-    by_key = {question.key(judge.identity): question for question in asked.values()}
-    todo = [question for key, question in by_key.items() if key not in rows]
-    tokens_in = sum(input_tokens(question) for question in todo)
-    seen = [row["output_tokens"] / row["calls"] for row in rows.values()
-            if row.get("judge") == judge.name and row.get("output_tokens")]
+    seen: list[float] = []
+
+    def look(row: Mapping[str, Any]) -> None:
+        if row.get("judge") == judge.name and row.get("output_tokens"):
+            seen.append(row["output_tokens"] / max(1, row["calls"]))
+
+    rows = KeyedLog.rows_in(log, each=look)
+    keys = {name: question.key(judge.identity) for name, question in asked.items()}
+    name_of = {key: name for name, key in keys.items()}
+    todo = [name for key, name in name_of.items() if key not in rows]
+    tokens_in = sum(input_tokens(asked[name]) for name in todo)
     short, long = REPLY_TOKENS
     if seen:
         mean = sum(seen) / len(seen)
@@ -92,7 +97,7 @@ def plan(asked: Mapping[Any, Question], judge: Judge, *, log: Path, mode: str = 
     high = share * judge.usd(tokens_in, long * len(todo))
     propose_batch = batches and mode == "online" and len(todo) >= LARGE
     return Plan(judge=judge.name, endpoint=judge.endpoint, budget_usd=judge.budget_usd,
-                calls=len(todo), known=len(by_key) - len(todo), tokens_in=tokens_in,
+                calls=len(todo), known=len(name_of) - len(todo), tokens_in=tokens_in,
                 usd=(low, high), time=_time(judge, len(todo), mode), measured=bool(seen),
                 mode=mode, note=_note(judge, high, propose_batch))
 

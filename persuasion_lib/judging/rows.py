@@ -1,13 +1,13 @@
 """The rows of a judgment log and of its `.errors`, and what they cost."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from persuasion_lib.core.errors import JudgeReplyError
+from persuasion_lib.core.errors import DataError, JudgeReplyError
 from persuasion_lib.judging.clients import Judge, Reply
 from persuasion_lib.judging.faults import Fault
 from persuasion_lib.judging.questions import Question
@@ -32,9 +32,16 @@ class Cost:
         return self.usd + self.unknown_usd
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Add a row of a log; one without costs counts nothing."""
+        """Add a row of a log; one without costs counts nothing.
+
+        Raises:
+            DataError: what it says of costs is no number, or less than nothing.
+        """
         for name in ("calls", "usd", "unknown_usd", "input_tokens", "output_tokens"):
-            setattr(self, name, getattr(self, name) + row.get(name, 0))
+            value = row.get(name, 0)
+            if not is_amount(value):
+                raise DataError(f"its {name} is {value!r:.40}, not a number from 0 on")
+            setattr(self, name, getattr(self, name) + value)
 
     def add_reply(self, reply: Reply, judge: Judge, worst_usd: float, *,
                   share: float = 1.0) -> bool:
@@ -55,9 +62,14 @@ class Cost:
         self.add({"calls": 1, "unknown_usd": worst_usd})
 
 
+def is_amount(value: Any) -> bool:
+    """Whether a value is a finite number from 0 on."""
+    return isinstance(value, int | float) and value >= 0 and math.isfinite(value)
+
+
 def is_count(value: Any) -> bool:
     """Whether a server's number of tokens can be one: not NaN, negative or astronomic."""
-    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value < 1e9
+    return is_amount(value) and value < 1e9
 
 
 @dataclass
@@ -73,14 +85,6 @@ class Ledger(Cost):
 
     run_calls: int = 0
     run_usd: float = 0.0
-
-
-def cost_of(rows: Iterable[Mapping[str, Any]]) -> Cost:
-    """The sum over rows."""
-    total = Cost()
-    for row in rows:
-        total.add(row)
-    return total
 
 
 def errors_path(log: Path) -> Path:

@@ -9,7 +9,7 @@ import asyncio
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 
@@ -27,14 +27,15 @@ USUAL_OUTPUT = 300.0        # tokens of a reply, until some have come
 
 
 class Run:
-    """One run of the loop over the questions in `todo`; its threads meet only in `drive`."""
+    """One run of the loop over the keys of questions in `todo`; its threads meet in `drive`."""
 
     def __init__(self, judge: Judge, judgments: KeyedLog, failures: AppendLog,
-                 spent_usd: float) -> None:
+                 spent_usd: float, questions: Mapping[str, Question]) -> None:
         self.judge = judge
         self.judgments = judgments
         self.failures = failures
-        self.todo: deque[tuple[str, Question]] = deque()
+        self.todo: deque[str] = deque()
+        self.questions = questions
         self.errors: dict[str, str] = {}
         self.faults: Counter[str] = Counter()
         self.reason: str | None = None
@@ -73,7 +74,7 @@ class Run:
                     interrupts += 1
                     self._interrupt(hard=interrupts > 1)
             self._ended.wait(5)
-        saved = (f"{len(self.judgments.rows)} judgments are saved in {self.judgments.path}; "
+        saved = (f"{len(self.judgments.by_key)} judgments are saved in {self.judgments.path}; "
                  "run again to go on from there.")
         if interrupts:
             raise KeyboardInterrupt(saved)
@@ -137,7 +138,8 @@ class Run:
 
     async def _worker(self) -> None:
         while self.todo and not self._stopping.is_set() and len(self._tasks) <= 2 * self._width():
-            key, question = self.todo.popleft()
+            key = self.todo.popleft()
+            question = self.questions[key]
             paid = Paid()
             try:
                 await self._answer(key, question, paid)

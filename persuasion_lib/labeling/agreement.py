@@ -6,13 +6,14 @@ matched by pair and by text, never by the slot in which somebody saw a reply.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.core.records import LABEL_OF_CODE, Label, LabeledPair
+from persuasion_lib.core.records import LABEL_OF_CODE, Label, LabeledPair, unswap
 from persuasion_lib.core.show import TextTable
-from persuasion_lib.stats.agreement import agreement
+from persuasion_lib.stats.agreement import agreement, right_in_both_orders
 from persuasion_lib.stats.plain import plain
 from persuasion_lib.stats.position import pair_position_bias
 
@@ -33,7 +34,8 @@ def judge_against_annotator(judged: Sequence[LabeledPair], human: Sequence[Label
 
     Returns:
         `status` ("ok", "few", or "none" where no pair has both labels); with_ties, decided (what
-        `stats.agreement` says, the annotator first); self (the same of the repeats, or None);
+        `stats.agreement` says, the annotator first; a flip counts as a tie), both_orders (how often
+        both orders gave the annotator's label); self (the same of the repeats, or None);
         acceptable (does the judge reach the annotator's agreement with themselves? None without
         `MIN_REPEATS`), flips, slot, smoothing, alarms.
     """
@@ -44,6 +46,7 @@ def judge_against_annotator(judged: Sequence[LabeledPair], human: Sequence[Label
     result = plain({
         "status": _status(both), "judge": _names(judged), "annotator": _names(human),
         "pairs": len(human), "both": both, **_with_and_without_ties(person, judge, seed),
+        "both_orders": right_in_both_orders(person, *_by_order(human, judged)),
         "self": _with_and_without_ties(person, again, seed) if again.notna().any() else None,
         "flips": sum(bool(p.pair.metadata.get("flip")) for p in judged),
         "slot": pair_position_bias(_slots_chosen(judged)),
@@ -63,6 +66,17 @@ def _status(both: int) -> str:
 def _slots_chosen(judged: Sequence[LabeledPair]) -> list[Label]:
     verdicts = (p.pair.metadata.get("verdicts", {}) for p in judged)
     return [LABEL_OF_CODE[choice] for given in verdicts for choice in given.values()]
+
+
+def _by_order(human: Sequence[LabeledPair],
+              judged: Sequence[LabeledPair]) -> tuple[pd.Series, pd.Series]:
+    """The judge's labels in its first and in its second order; missing where it saw only one."""
+    def of(shown: str) -> pd.Series:
+        given = [(pair, (pair.pair.metadata.get("verdicts") or {}).get(shown)) for pair in judged]
+        return labels_on(human, [
+            replace(pair, label=unswap(LABEL_OF_CODE[code], swapped=shown == "21"))
+            for pair, code in given if code in LABEL_OF_CODE])
+    return of("12"), of("21")
 
 
 def labels_on(human: Sequence[LabeledPair], judged: Sequence[LabeledPair]) -> pd.Series:
@@ -141,30 +155,72 @@ def implied_smoothing(result: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _alarms(result: Mapping[str, Any]) -> list[str]:
-    found = []
+def _goes_by_place(result: Mapping[str, Any]) -> str | None:
     slot = result["slot"]["p_first"]
-    if slot is not None and not 1 - _FOLLOWS_SLOT < slot < _FOLLOWS_SLOT:
-        found.append(f"The judge chose the reply shown {'first' if slot > 0.5 else 'second'} in "
-                     f"{max(slot, 1 - slot):.0%} of its decided verdicts: it goes by the place and "
-                     "not by the text.")
+    if slot is None or 1 - _FOLLOWS_SLOT < slot < _FOLLOWS_SLOT:
+        return None
+    return (f"The judge chose the reply shown {'first' if slot > 0.5 else 'second'} in "
+            f"{max(slot, 1 - slot):.0%} of its decided verdicts: it goes by the place and not by "
+            "the text.")
+
+
+def _annotator_like_a_coin(result: Mapping[str, Any]) -> str | None:
     own = (result["self"] or {}).get("with_ties")
-    if own and own["n"] >= MIN_REPEATS and _like_chance(own):
-        found.append(f"The annotator contradicts themselves like a coin ({_share(own)} on "
-                     f"{own['n']} repeats): these labels are no yardstick for any judge, and "
-                     "little to train on.")
-    if result["status"] != "ok":
-        return found
+    if not own or own["n"] < MIN_REPEATS or own["raw"] == 1 or not _like_chance(own):
+        return None
+    return (f"The annotator contradicts themselves like a coin ({_share(own)} on {own['n']} "
+            "repeats): these labels are no yardstick for any judge, and little to train on.")
+
+
+def _copied(result: Mapping[str, Any]) -> str | None:
     ties = result["with_ties"]
-    if ties["raw"] == 1 and ties["n"] >= COPIED:
-        found.append(f"Annotator and judge gave the same label to all {ties['n']} pairs, which two "
-                     "readers hardly ever do: were the labels copied?")
-    if _like_chance(ties):
-        found.append("The judge agrees with the annotator no better than chance would (the "
-                     "interval of kappa reaches 0, or there is none).")
-    elif ties["ci_high"] < ties["majority_baseline"]:
-        found.append("Always giving the annotator's commonest label would agree more often.")
-    return found
+    if ties["n"] < COPIED or ties["raw"] < 1:
+        return None
+    return (f"Annotator and judge gave the same label to all {ties['n']} pairs, which two readers "
+            "hardly ever do: were the labels copied?")
+
+
+def _upside_down(result: Mapping[str, Any]) -> str | None:
+    decided = result["decided"]
+    if decided["n"] < FEW or decided["ci_high"] >= 0.5 or (decided["kappa_high"] or 0) >= 0:
+        return None
+    return (f"Annotator and judge chose different replies in {1 - decided['raw']:.0%} of the "
+            f"{decided['n']} pairs that both decided, which is more than chance: one of the two "
+            "is read upside down (chosen and rejected, or the sides of the screen, exchanged).")
+
+
+def _no_better_than_chance(result: Mapping[str, Any]) -> str | None:
+    if not _like_chance(result["with_ties"]):
+        return None
+    return ("The judge agrees with the annotator no better than chance would (the interval of "
+            "kappa reaches 0, or there is none).")
+
+
+def _below_the_commonest(result: Mapping[str, Any]) -> str | None:
+    ties = result["with_ties"]
+    if _like_chance(ties) or ties["ci_high"] >= ties["majority_baseline"]:
+        return None
+    return "Always giving the annotator's commonest label would agree more often."
+
+
+# By name: what is wrong with one rater, and what is wrong between the two (not of a few pairs).
+_OF_ONE = {"judge goes by the place": _goes_by_place,
+           "annotator contradicts themselves": _annotator_like_a_coin}
+_OF_BOTH = {"labels copied from the judge": _copied, "labels upside down": _upside_down,
+            "judge and annotator agree by chance": _no_better_than_chance,
+            "the commonest label agrees more": _below_the_commonest}
+ALARMS = (*_OF_ONE, *_OF_BOTH)
+
+
+def alarm(result: Mapping[str, Any], name: str) -> str | None:
+    """The sentence of an alarm of `ALARMS`; None where there is nothing to say."""
+    if name in _OF_ONE:
+        return _OF_ONE[name](result)
+    return _OF_BOTH[name](result) if result["status"] == "ok" else None
+
+
+def _alarms(result: Mapping[str, Any]) -> list[str]:
+    return [text for name in ALARMS if (text := alarm(result, name))]
 
 
 def sentences(result: Mapping[str, Any] | None) -> list[str]:
@@ -176,7 +232,7 @@ def sentences(result: Mapping[str, Any] | None) -> list[str]:
              f"{result['both']} of {result['pairs']} pairs of the human pool, blind to each other.",
              f"The same label, ties as a label of their own: {_share(result['with_ties'])}; always "
              "the annotator's commonest label would reach "
-             f"{result['with_ties']['majority_baseline']:.0%}."]
+             f"{result['with_ties']['majority_baseline']:.0%}.", *_strictly(result)]
     if result["decided"]["n"]:
         lines.append(f"The same reply, on the {result['decided']['n']} pairs that both decided: "
                      f"{_share(result['decided'])}.")
@@ -186,6 +242,17 @@ def sentences(result: Mapping[str, Any] | None) -> list[str]:
     if result["status"] == "few":
         lines.append(f"With fewer than {FEW} pairs these figures decide nothing.")
     return lines + [f"ALARM: {text}" for text in result["alarms"]]
+
+
+def _strictly(result: Mapping[str, Any]) -> list[str]:
+    """The stricter way of counting, where the judge saw pairs in both orders."""
+    both = result.get("both_orders") or {"n": 0}
+    if not both["n"]:
+        return []
+    return ["There, a pair on which the judge's two orders contradict each other counts as a tie. "
+            "Counted as wrong, so that only the annotator's label in both orders is right: "
+            f"{both['raw']:.0%} [{both['ci_low']:.0%}, {both['ci_high']:.0%}] of {both['n']} "
+            "pairs."]
 
 
 def _ceiling(result: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The event log of one annotator: append-only, fsync per event, the newest opener owns it."""
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from persuasion_lib.core.appending import append_bytes, as_line
 from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.store import AppendLog, write_text
 
@@ -28,12 +30,14 @@ class EventLog:
         self._token = secrets.token_hex(8)
         self._owner = path.with_name(path.name + ".owner")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _turn(path), AppendLog(path) as log:
-            write_text(self._owner, self._token)
-            self.rows = list(log.rows)
+        with _turn(path):
+            with AppendLog(path) as log:
+                write_text(self._owner, self._token)
+                self.rows = log.rows
+            self._left = _state(path)
 
     def append(self, event: Event) -> None:
-        """Write one event and wait until it is on disk.
+        """Write one event and wait until it is on disk; the file is read again only if it changed.
 
         Raises:
             PersuasionError: not written, because a newer window owns the log, the file was
@@ -43,12 +47,24 @@ class EventLog:
             if not self._is_mine():
                 raise PersuasionError("labelling moved to a newer window. Go on there, or run "
                                       "the cell here again to take it back.")
-            with AppendLog(self.path) as log:
-                if len(log.rows) != len(self.rows):
-                    raise PersuasionError(f"{self.path} was changed by something else. Run the "
-                                          "cell again to read it afresh.")
-                log.append(event)
+            if _state(self.path) != self._left and read_rows(self.path) != self.rows:
+                raise PersuasionError(f"{self.path} was changed by something else. Run the "
+                                      "cell again to read it afresh.")
+            self._write(event)
+            self._left = _state(self.path)
         self.rows.append(event)
+
+    def _write(self, event: Event) -> None:
+        try:
+            fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+            try:
+                append_bytes(fd, as_line(event))
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise PersuasionError(f"{self.path} could not be written ({error.strerror}); all "
+                                  "earlier answers are safe. Free some disk space, or mend its "
+                                  "rights, and answer again.") from error
 
     def _is_mine(self) -> bool:
         return self._owner.exists() and self._owner.read_text("utf-8") == self._token
@@ -58,8 +74,23 @@ def read_events(path: Path) -> list[Event]:
     """The events of a log, without becoming its owner; none if there is no log."""
     if not path.exists():
         return []
-    with _turn(path), AppendLog(path) as log:
-        return list(log.rows)
+    with _turn(path):
+        return read_rows(path)
+
+
+def read_rows(path: Path) -> list[Event]:
+    """The rows of a log; a torn last line is set aside."""
+    with AppendLog(path) as log:
+        return log.rows
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What changes with any change of a file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 @contextmanager

@@ -4,6 +4,8 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
+from itertools import islice
 from statistics import median
 from typing import Literal, Self
 
@@ -37,7 +39,7 @@ class Item:
         a, b = self.pair.response_a, self.pair.response_b
         return (b, a) if self.swapped else (a, b)
 
-    @property
+    @cached_property
     def text_id(self) -> str:
         """Changes when a text of the pair changes, so that a label never moves to another text."""
         return content_id(self.pair.prompt, self.pair.response_a, self.pair.response_b)
@@ -133,6 +135,11 @@ class Session:
         self._id = secrets.token_hex(4)
         self._stack: list[Event] = []               # choices that were not undone
         self._choices: dict[str, list[Event]] = {item.key: [] for item in items}
+        self._answered: set[str] = set()
+        self._skipped: dict[str, None] = {}         # once so far, in order: they come back
+        self._place = {item.key: place for place, item in enumerate(self.items)}
+        self._named: dict[str, Item] = {}           # by the token that the screen got
+        self._fresh = 0                             # all items before this place have a choice
         self._flags: dict[str, Event] = {}
         self._opened: Item | None = None            # shown out of turn, to be answered anew
         for event in events:
@@ -157,6 +164,7 @@ class Session:
             self._choices[key].append(event)
             self._stack.append(event)
             self.made += 1
+            self._note(key)
 
     def _take_back(self, item: Item) -> None:
         if not self._stack or self._stack[-1]["key"] != item.key:
@@ -166,6 +174,21 @@ class Session:
         self._choices[item.key].pop()
         self._opened = item
         self.made -= 1
+        self._note(item.key)
+
+    def _note(self, key: str) -> None:
+        """Keep up to date what is asked after every key, however long the log is."""
+        last = [event["choice"] for event in self._choices[key][-2:]]
+        self._answered.discard(key)
+        self._skipped.pop(key, None)
+        if not last:
+            self._fresh = min(self._fresh, self._place[key])
+        elif last[-1] != "skip" or last == ["skip", "skip"]:
+            self._answered.add(key)
+        else:
+            self._skipped[key] = None
+        while self._fresh < len(self.items) and self._choices[self.items[self._fresh].key]:
+            self._fresh += 1
 
     def _record(self, kind: str, item: Item, **fields: object) -> None:
         event = {"event": kind, "key": item.key, "pair_id": item.pair.pair_id, "kind": item.kind,
@@ -179,24 +202,24 @@ class Session:
         """The item to show; None when everything is answered."""
         if self._opened is not None:
             return self._opened
-        fresh = next((item for item in self.items if not self._choices[item.key]), None)
-        if fresh is not None:
-            return fresh
-        skipped = (event["key"] for event in self._stack if not self.answered(event["key"]))
-        return self._items.get(next(skipped, None))
+        if self._fresh < len(self.items):
+            return self.items[self._fresh]
+        return self._items.get(next(iter(self._skipped), None))
 
     def answered(self, key: str) -> bool:
         """Whether an item needs no more attention: a label, or skipped when it came back."""
-        last = [event["choice"] for event in self._choices[key]][-2:]
-        return bool(last) and (last[-1] != "skip" or last == ["skip", "skip"])
+        return key in self._answered
 
     def token(self, item: Item) -> str:
         """A name for an item that does not tell whether it is a repeat or a check."""
-        return content_id(self._id, item.key)
+        token = content_id(self._id, item.key)
+        self._named[token] = item
+        return token
 
     def recent(self, count: int = 10) -> list[tuple[Item, Choice]]:
         """The last items answered and the answer, newest first, each item once."""
-        keys = list(dict.fromkeys(event["key"] for event in reversed(self._stack)))[:count]
+        last = islice(reversed(self._stack), 20 * count)    # many may be of one item
+        keys = list(dict.fromkeys(event["key"] for event in last))[:count]
         return [(self._items[key], self._choices[key][-1]["choice"]) for key in keys]
 
     def choose(self, token: str, choice: Choice, seconds: float | None = None) -> bool:
@@ -231,9 +254,11 @@ class Session:
 
     def open(self, token: str) -> bool:
         """Show an answered item again, to answer it anew."""
-        answered = {self.token(item): item for item, _ in self.recent(len(self.items))}
-        self._opened = answered.get(token, self._opened)
-        return token in answered
+        item = self._named.get(token)
+        if item is None or not self._choices[item.key]:
+            return False
+        self._opened = item
+        return True
 
     def flag_of(self, item: Item) -> tuple[bool, str]:
         """(flagged, note) of an item."""
@@ -268,13 +293,14 @@ class Session:
     @property
     def done(self) -> int:
         """How many items are answered."""
-        return sum(self.answered(item.key) for item in self.items)
+        return len(self._answered)
 
     @property
     def median_seconds(self) -> float | None:
         """Median active seconds of the last fifty answers; None before the first."""
-        times = [event["seconds"] for event in self._stack if event.get("seconds") is not None]
-        return median(times[-50:]) if times else None
+        times = (e["seconds"] for e in reversed(self._stack) if e.get("seconds") is not None)
+        last = list(islice(times, 50))
+        return median(last) if last else None
 
     def break_due(self, every: int) -> bool:
         """Whether the last choice completed another `every` of this sitting."""

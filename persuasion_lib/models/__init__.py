@@ -2,7 +2,8 @@
 
     loading     the base model, its tokenizer, the one prompt builder
     lineage     what a checkpoint was trained on, by hashes
-    compose     adapters side by side on one base, or merged
+    compose     adapters side by side on one base
+    frozen_adapter  SFT under the adapters that are trained on it
     fused_lora  a layer and its adapters as one product
     sampling    replies: batched, resumable, the same whatever is in the batch
     export      one model as a folder for plain transformers

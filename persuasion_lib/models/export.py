@@ -1,21 +1,29 @@
-"""Merged exports: one model as a folder that plain transformers or vLLM loads, without adapters."""
+"""Merged exports: one model as a folder that plain transformers or vLLM loads, without adapters.
 
+Merged and written in float32, whatever the format of training: in bfloat16 much of what a training
+changes is less than the rounding of the weights.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError, SelfTestError
 from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.store import write_json, write_text
-from persuasion_lib.models.compose import ModelFamily, merge
+from persuasion_lib.core.rehearsal import banner_of
+from persuasion_lib.core.store import read_json, write_json, write_text
+from persuasion_lib.models.compose import ModelFamily
 from persuasion_lib.models.lineage import check_lineage, weights_hash
 from persuasion_lib.models.loading import EXPORT, load_base, load_tokenizer, prompt_ids
 
 PROBE = [{"role": "user", "content": "Why should I change my view?"}]
-TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}      # of a logit
+TOLERANCE = 1e-3                # of a logit
+IN_FLOAT32 = {"dtype": "float32", "load_in_4bit": False}
 
 
 def export(config: Config, name: str, folder: Path, *, push: str | None = None) -> Path:
@@ -33,15 +41,18 @@ def export(config: Config, name: str, folder: Path, *, push: str | None = None) 
                               "overwritten.")
     if name != "base":
         check_lineage(config, name)
-    model = merged(config, name)
+    chain = {part: weights_hash(config, part) for part in (*FAMILY[name].parents, name)}
+    exact = config.model_copy(update={"model": config.model.model_copy(update=IN_FLOAT32)})
+    model = merged(exact, name)
     tokenizer = load_tokenizer(config)
-    _check_logits(config, name, model)
+    _check_logits(exact, name, model)
+    kept = kept_in_bfloat16(load_base(exact).state_dict(), model.state_dict())
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    chain = {part: weights_hash(config, part) for part in (*FAMILY[name].parents, name)}
     write_json(folder / EXPORT, {"name": name, "base": config.model.base,
-                                 "revision": config.model.revision, "weights": chain})
-    write_text(folder / "README.md", model_card(config, name, chain))
+                                 "revision": config.model.revision, "weights": chain,
+                                 "kept_in_bfloat16": kept})
+    write_text(folder / "README.md", model_card(config, name, chain, folder))
     if push:
         model.push_to_hub(push)
         tokenizer.push_to_hub(push)
@@ -55,8 +66,24 @@ def merged(config: Config, name: str) -> PreTrainedModel:
     """
     model = load_base(config)
     for adapter in dict.fromkeys(("sft", name)) if name != "base" else ():
-        model = merge(model, path_of(config, adapter))
+        adapted = PeftModel.from_pretrained(model, path_of(config, adapter))
+        model = adapted.merge_and_unload(safe_merge=True)
     return model
+
+
+def kept_in_bfloat16(before: Mapping[str, torch.Tensor],
+                     after: Mapping[str, torch.Tensor]) -> float:
+    """The share of a change of weights that is left when both are rounded: 1 all, 0 nothing.
+
+    bfloat16 has 8 significant bits: what is less than half a step of a weight is rounded away.
+    """
+    left = whole = 0.0
+    for key, old in before.items():
+        change = after[key] - old
+        rounded = after[key].bfloat16().float() - old.bfloat16().float()
+        left += float((rounded * change).sum())
+        whole += float(change.square().sum())
+    return left / whole if whole else 1.0
 
 
 @torch.no_grad()
@@ -66,18 +93,29 @@ def _check_logits(config: Config, name: str, model: PreTrainedModel) -> None:
     with family.use(name) as composed:
         wanted = composed(input_ids=ids).logits
     difference = float((model(input_ids=ids).logits - wanted).abs().max())
-    if not difference <= TOLERANCE[model.dtype]:
+    if not difference <= TOLERANCE:
         raise SelfTestError(f"the merged {name} differs from the composed one by {difference:.3g} "
                             "in a logit. Nothing was written; please report this.")
 
 
-def model_card(config: Config, name: str, chain: dict[str, str]) -> str:
+def model_card(config: Config, name: str, chain: dict[str, str], folder: Path) -> str:
     """What the exported model is, in the hub's form."""
-    stand_in = ("\nThis is a **stand-in** of about 1 M parameters for trying the pipeline; it says "
-                "nothing about real models.\n" if config.model.base == "demo" else "")
+    above = banner_of(config, "train_dpo")
+    stand_in = f"\n**{above}**\n" if above else ""
+    if config.model.base == "demo":
+        stand_in += ("\nThis is a **stand-in** of about 1 M parameters for trying the pipeline; it "
+                     "says nothing about real models.\n")
     weights = "\n".join(f"- {part}: `{digest}`" for part, digest in chain.items())
     return (f"---\nlibrary_name: transformers\ntags: [dpo, persuasion]\n---\n# {name}\n{stand_in}\n"
             f"The model `{name}` of a study of preference warm-up, merged from "
             f"{config.model.base} ({config.model.revision}) and its LoRA adapters.\n\n"
+            f"{rounding(folder)}\n\n"
             f"sha256 of the weights it was merged from:\n\n{weights}\n\n"
             "It was trained to persuade: do not put it before people without telling them so.\n")
+
+
+def rounding(folder: Path) -> str:
+    """What rounding exported weights would cost, and how to serve them without it."""
+    kept = read_json(folder / EXPORT, made_by="persuasion export")["kept_in_bfloat16"]
+    return (f"The weights are float32. Rounded to bfloat16, {kept:.0%} of what the trainings "
+            "changed would be left. Serve them with --dtype float32.")

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from peft.tuners import lora
 
+from persuasion_lib.models.frozen_adapter import frozen_of
+
 BLOCK_ROWS = 512
 
 
@@ -19,25 +21,34 @@ class LoraProduct(torch.autograd.Function):
     """x Wᵀ + bias + (x Aᵀ) Bᵀ, the low-rank part added in place in both directions.
 
     A and B stay float32; they are rounded to the type of x for the products, as autocast would.
+    A frozen adapter adds its rows to A and columns to B, and gets no gradient.
     """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
-                a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Shapes (N, in), (out, in), (out,), (rank, in), (out, rank) to (N, out)."""
+                a: torch.Tensor, b: torch.Tensor, *frozen: torch.Tensor) -> torch.Tensor:
+        """Shapes (N, in), (out, in), (out,), (rank, in), (out, rank) to (N, out).
+
+        `frozen` is nothing, or another A and B.
+        """
+        ctx.rank = len(a)
         a, b = a.to(x.dtype), b.to(x.dtype)
+        if frozen:
+            a, b = torch.cat([a, frozen[0]]), torch.cat([b, frozen[1]], 1)
         inner = x @ a.T
         ctx.save_for_backward(x, weight, a, b, inner)
         return _product(x, weight, bias).addmm_(inner, b.T)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        """Gradients of x, A and B; weight and bias are frozen."""
+        """Gradients of x, A and B; weight, bias and a frozen adapter have none."""
         x, weight, a, b, inner = ctx.saved_tensors
         through = gradient @ b
         to_x = (_product(gradient, weight.T).addmm_(through, a) if ctx.needs_input_grad[0]
                 else None)
-        return to_x, None, None, (through.T @ x).float(), (inner.T @ gradient).T.float()
+        to_a = (through[:, :ctx.rank].T @ x).float()
+        to_b = (inner[:, :ctx.rank].T @ gradient).T.float()
+        return to_x, None, None, to_a, to_b, *[None] * (len(ctx.needs_input_grad) - 5)
 
 
 def _product(x: torch.Tensor, weight: torch.Tensor,
@@ -55,7 +66,7 @@ def _product(x: torch.Tensor, weight: torch.Tensor,
 
 
 def fuse_adapters(model: torch.nn.Module) -> None:
-    """Make every plain LoRA layer of `model` one product for its base and its active adapters."""
+    """Make every plain LoRA layer of `model` one product for its base and all its adapters."""
     for layer in model.modules():
         if isinstance(layer, lora.Linear):
             layer.forward = functools.partial(_forward, layer, layer.forward)
@@ -69,19 +80,22 @@ def _forward(layer: lora.Linear, stock: Callable[..., torch.Tensor], x: torch.Te
     if arguments or options or not _is_plain(layer, names, x, base.weight):
         return stock(x, *arguments, **options)
     rows = x.flatten(0, -2)
-    if not names:
-        product = _product(rows, base.weight, base.bias)
+    frozen = frozen_of(base)
+    if names:
+        a = torch.cat([layer.lora_A[name].weight for name in names])
+        b = torch.cat([layer.lora_B[name].weight * layer.scaling[name] for name in names], 1)
+        product = LoraProduct.apply(rows, base.weight, base.bias, a, b, *frozen)
+    elif frozen:
+        product = LoraProduct.apply(rows, base.weight, base.bias, *frozen)
     else:
-        a = [layer.lora_A[name].weight for name in names]
-        b = [layer.lora_B[name].weight * layer.scaling[name] for name in names]
-        product = LoraProduct.apply(rows, base.weight, base.bias, torch.cat(a), torch.cat(b, 1))
+        product = _product(rows, base.weight, base.bias)
     return product.view(*x.shape[:-1], -1)
 
 
 def _is_plain(layer: lora.Linear, names: list[str], x: torch.Tensor,
               weight: torch.Tensor) -> bool:
     """No dropout, DoRA or bias of adapters in float32, and no autocast that changes x's type."""
-    return not layer.merged and x.dtype == weight.dtype and not (
+    return not layer.merged and not layer.fan_in_fan_out and x.dtype == weight.dtype and not (
         torch.is_autocast_enabled(x.device.type) and x.dtype == torch.float32) and all(
         isinstance(layer.lora_dropout[name], torch.nn.Identity) and not layer.lora_bias[name]
         and name not in layer.lora_variant and layer.lora_A[name].weight.dtype == torch.float32

@@ -1,10 +1,9 @@
 """The lineage of checkpoints: what each was trained on, by the hashes of the weights.
 
-Checkpoints are LoRA adapters. `rlhf` and `rlaif` were trained on base + SFT merged, `rlaif_rlhf`
+Checkpoints are LoRA adapters. `rlhf` and `rlaif` were trained on base and SFT, `rlaif_rlhf`
 continued `rlaif` (see core/family).
 """
 
-import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -15,10 +14,17 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import LineageError, MissingInput
 from persuasion_lib.core.family import FAMILY, REFERENCE
 from persuasion_lib.core.pipeline import made_by, path_of
+from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.store import file_hash, read_json, write_json
-from persuasion_lib.models.loading import EXPORT, base_folder
+from persuasion_lib.models.folder import weight_files
+from persuasion_lib.models.loading import EXPORT, base_folder, dtype_of
 
 WEIGHTS = "adapter_model.safetensors"
+ADAPTER_SETTINGS = "adapter_config.json"
+# Of an adapter's settings, what only says where it came from.
+NOTES = ("base_model_name_or_path", "revision", "peft_version", "inference_mode", "auto_mapping")
+DECIDING = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+            "tokenizer.model", "chat_template.jinja")
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,8 @@ class Lineage:
 
     `parents` maps each model of the chain below this one to the sha256 of its weights when this
     one was trained; `reference` is the model that DPO compared with (None for SFT);
-    `fingerprint` is a hash of training data and settings.
+    `fingerprint` is a hash of training data and settings. `dtype` is the number format of the base
+    while it was trained, a note that decides nothing: the adapter is float32 in every one of them.
     """
 
     name: str
@@ -37,19 +44,33 @@ class Lineage:
     reference: str | None
     weights: str
     fingerprint: str
+    dtype: str | None = None        # earlier versions did not note it, and merged SFT into the base
 
 
 def base_hash(config: Config) -> str:
-    """sha256 over the weight files of the base model."""
+    """sha256 over the files of the base model that decide what it answers.
+
+    Beside its weights: settings (of a rotation, say), its end tokens, tokenizer and template.
+    """
+    folder = base_folder(config)
+    others = [folder / name for name in DECIDING if (folder / name).exists()]
     digest = hashlib.sha256()
-    for file in sorted(base_folder(config).glob("*.safetensors")):
+    for file in [*weight_files(folder), *others]:
         digest.update(f"{file.name} {file_hash(file)}\n".encode())
     return digest.hexdigest()
 
 
+def adapter_hash(folder: Path) -> str:
+    """sha256 of an adapter: its weights, and of its settings all that changes what it does."""
+    settings = read_json(folder / ADAPTER_SETTINGS, made_by="its training")
+    decides = {key: sorted(value) if isinstance(value, list) else value     # peft's sets have no
+               for key, value in settings.items() if key not in NOTES}      # order of their own
+    return fingerprint_of([file_hash(folder / WEIGHTS), decides])
+
+
 def weights_hash(config: Config, name: str) -> str:
-    """sha256 of a model's own weights (of its adapter; of all files for the base)."""
-    return base_hash(config) if name == "base" else file_hash(path_of(config, name) / WEIGHTS)
+    """sha256 of a model's own weights and settings (of its adapter; of all files for the base)."""
+    return base_hash(config) if name == "base" else adapter_hash(path_of(config, name))
 
 
 def write_lineage(config: Config, name: str, folder: Path, fingerprint: str) -> Lineage:
@@ -58,8 +79,8 @@ def write_lineage(config: Config, name: str, folder: Path, fingerprint: str) -> 
     lineage = Lineage(
         name=name, base=config.peek("model.base"), revision=config.peek("model.revision"),
         parents={parent: weights_hash(config, parent) for parent in FAMILY[name].parents},
-        reference=None if name == REFERENCE else REFERENCE, weights=file_hash(folder / WEIGHTS),
-        fingerprint=fingerprint)
+        reference=None if name == REFERENCE else REFERENCE, weights=adapter_hash(folder),
+        fingerprint=fingerprint, dtype=str(dtype_of(config)).removeprefix("torch."))
     write_json(folder / "lineage.json", asdict(lineage))
     return lineage
 
@@ -99,8 +120,8 @@ def check_lineage(config: Config, name: str) -> Lineage:
         raise LineageError(f"{path_of(config, name)} holds the model {lineage.name!r}, "
                            f"not {name!r}. Run {made_by(name)} again.")
     if weights_hash(config, name) != lineage.weights:
-        raise LineageError(f"the weights of {name} ({path_of(config, name)}) were changed after "
-                           f"training. Run {made_by(name)} again.")
+        raise LineageError(f"weights or adapter_config.json of {name} ({path_of(config, name)}) "
+                           f"were changed after training. Run {made_by(name)} again.")
     parents = FAMILY[name].parents
     if set(lineage.parents) != set(parents):
         raise LineageError(f"{name} records the parents {sorted(lineage.parents)}, but is built "
@@ -118,9 +139,14 @@ def check_lineage(config: Config, name: str) -> Lineage:
 
 def is_current(config: Config, name: str, fingerprint: str) -> bool:
     """Whether a checkpoint exists that was trained from just these data, settings and parents."""
-    with contextlib.suppress(MissingInput, LineageError):
-        return check_lineage(config, name).fingerprint == fingerprint
-    return False
+    try:
+        lineage = check_lineage(config, name)
+    except (MissingInput, LineageError):
+        return False
+    if lineage.fingerprint != fingerprint and lineage.dtype is None:
+        print(f"{LINE_MARK}{path_of(config, name)} is of an earlier version, which merged SFT into "
+              f"the base: {name} is trained again.", flush=True)
+    return lineage.fingerprint == fingerprint
 
 
 def fingerprint_of(values: Any) -> str:

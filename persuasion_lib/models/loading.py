@@ -11,6 +11,7 @@ import torch
 import transformers
 from huggingface_hub import snapshot_download
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -24,34 +25,48 @@ from persuasion_lib.core.errors import ConfigError, LineageError, MissingInput
 from persuasion_lib.core.pipeline import made_by, path_of
 from persuasion_lib.core.records import Message
 from persuasion_lib.core.store import read_json
+from persuasion_lib.models.chat import adapt, closing_ids
+from persuasion_lib.models.folder import check_folder
 
 EXPORT = "persuasion_export.json"       # written into merged exports, which are no adapters
+# What is fetched from the hub: weights, settings, tokenizers of every kind and chat templates.
+FILES = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model"]
 
 
-def base_folder(config: Config) -> Path:
-    """The folder of the base model; a hub model is downloaded first.
+def base_folder(config: Config, *, whole: bool = True) -> Path:
+    """The folder of the base model; a hub model is downloaded first (but its weights: `whole`).
 
     Raises:
         MissingInput: the demo model is not built yet, or the hub cannot be reached.
+        LineageError: the folder is no base model, or not a whole one.
     """
     if config.model.base == "demo":
         folder = path_of(config, "base")
         if not folder.exists():
             raise MissingInput(f"{folder} is missing. Run {made_by('sft')} first.")
         return folder
-    local = config.root / config.model.base
+    local = config.user_path(config.model.base, "model.base")
     if (local / EXPORT).exists():
         exported = read_json(local / EXPORT, made_by="persuasion export")
         raise LineageError(f"{local} is a merged export of {exported['name']!r}, so training on it "
                            f"would apply SFT twice. Set model.base={exported['base']}.")
-    if local.is_dir():
-        return local
+    folder = local if local.exists() else _downloaded(config, FILES if whole else FILES[1:])
+    if folder.is_file():
+        gguf = " a GGUF file, the format of llama.cpp," * (folder.suffix == ".gguf")
+        raise LineageError(f"{folder} is{gguf or ' a file'} and no model folder. Set model.base to "
+                           "a folder that holds config.json, tokenizer.json and *.safetensors.")
+    check_folder(folder, whole=whole)
+    return folder
+
+
+def _downloaded(config: Config, files: list[str]) -> Path:
+    """The hub's files of a model, from the local cache where they are there."""
+    base = config.model.base
     try:
-        return Path(snapshot_download(config.model.base, revision=config.model.revision,
-                                      allow_patterns=["*.json", "*.safetensors", "*.txt"]))
-    except OSError as error:
+        return Path(snapshot_download(base, revision=config.model.revision, allow_patterns=files))
+    except (OSError, ValueError) as error:      # a ValueError: no name that the hub could have
         raise MissingInput(
-            f"model {config.model.base!r} is neither a folder nor reachable on the hub "
+            f"model {base!r} is neither a folder nor reachable on the hub "
             f"({type(error).__name__}). Connect once, or set model.base to a folder that holds "
             "config.json, tokenizer.json and *.safetensors.") from error
 
@@ -74,13 +89,58 @@ def dtype_of(config: Config) -> torch.dtype:
 
 
 def load_tokenizer(config: Config) -> Tokenizer:
-    """The tokenizer of the base model, padding on the left as generation needs it."""
-    tokenizer = AutoTokenizer.from_pretrained(base_folder(config), padding_side="left")
-    if tokenizer.chat_template is None:
-        raise LineageError(f"{config.model.base} has no chat template, so it is no instruct model. "
-                           "Choose one that has, for example Qwen/Qwen2.5-0.5B-Instruct.")
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token    # Llama 3 has none
-    return tokenizer
+    """The tokenizer of the base model, padding on the left as generation needs it.
+
+    Its chat template is fit for every dialogue; `adapted_tokenizer` says what was done to it.
+    """
+    return adapted_tokenizer(config)[0]
+
+
+def adapted_tokenizer(config: Config, *, whole: bool = True) -> tuple[Tokenizer, list[str]]:
+    """The same, with notes on what was adapted, each a part of a sentence.
+
+    The weights need not be there but `whole`.
+
+    Raises:
+        LineageError: it cannot be read, belongs to another model, or its template cannot be used.
+    """
+    folder = base_folder(config, whole=whole)
+    name = config.model.base
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left",
+                                                  trust_remote_code=False)
+    except Exception as error:
+        raise LineageError(f"the tokenizer of {name} cannot be read ({_brief(error)}). Its folder "
+                           "needs tokenizer.json and tokenizer_config.json.") from error
+    notes = _pad(tokenizer, _vocabulary(folder), name)
+    return tokenizer, [*notes, *adapt(tokenizer, name)]
+
+
+def _vocabulary(folder: Path) -> int:
+    """How many tokens the model has numbers for."""
+    return AutoConfig.from_pretrained(folder).get_text_config().vocab_size
+
+
+def _pad(tokenizer: Tokenizer, vocabulary: int, name: str) -> list[str]:
+    """Give the tokenizer a token to pad with, which the model has and no row attends to.
+
+    Raises:
+        LineageError: the model has no numbers for what the tokenizer writes.
+    """
+    pad = tokenizer.pad_token
+    beyond = [token for token, at in tokenizer.get_vocab().items()
+              if at >= vocabulary and token != pad]
+    if beyond:
+        raise LineageError(f"the tokenizer of {name} has {len(beyond)} tokens (such as "
+                           f"{min(beyond)!r}) beyond the {vocabulary:,} that the model knows. Take "
+                           "both from one download.")
+    if pad is not None and tokenizer.pad_token_id < vocabulary:
+        return []
+    if tokenizer.eos_token is None:
+        raise LineageError(f"the tokenizer of {name} names no token that ends a text (eos_token "
+                           "in tokenizer_config.json). Take it from the model's own download.")
+    tokenizer.pad_token = tokenizer.eos_token      # Llama 3 has none
+    return [f"its tokenizer has no token to pad with: it is {tokenizer.eos_token} here"]
 
 
 def special_tokens(tokenizer: Tokenizer) -> list[str]:
@@ -90,13 +150,14 @@ def special_tokens(tokenizer: Tokenizer) -> list[str]:
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: Tokenizer) -> list[int]:
-    """The ids that end a reply: the tokenizer's, and those that the model's folder adds.
+    """The ids that end a reply: the tokenizer's, the template's, and what the model's folder adds.
 
-    Gemma closes a turn with a token that only its generation settings name; Llama 3 has three.
+    Gemma closes a turn with a token that only its generation settings name; Llama 3 has three;
+    a base model that was given a template later often names none that is in it.
     """
     given = model.generation_config.eos_token_id
     named = given if isinstance(given, list) else [given]
-    return sorted({tokenizer.eos_token_id, *named} - {None})
+    return sorted({tokenizer.eos_token_id, *named, *closing_ids(tokenizer)[:1]} - {None})
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: Sequence[Message]) -> list[int]:
@@ -124,12 +185,34 @@ def load_base(config: Config) -> PreTrainedModel:
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype_of(config))
-        model = AutoModelForCausalLM.from_pretrained(base_folder(config), **options)
-    else:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        model = AutoModelForCausalLM.from_pretrained(base_folder(config), **options).to(device)
+    model = _read(base_folder(config), options)
+    if not config.model.load_in_4bit:
+        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     model.generation_config = without_defaults(model.generation_config)
     return model.eval()
+
+
+def _read(folder: Path, options: dict[str, Any]) -> PreTrainedModel:
+    """The model of a folder, all of whose weights come from there."""
+    try:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder, output_loading_info=True, trust_remote_code=False, **options)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise LineageError(f"the model in {folder} cannot be loaded ({_brief(error)}). Download "
+                           "it again, or choose another.") from error
+    lacking = sorted({*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])})
+    if lacking:
+        raise LineageError(f"the weights in {folder} lack {len(lacking)} that the model has "
+                           f"({', '.join(lacking[:2])}), which would be random. Download all of "
+                           "it again.")
+    return model
+
+
+def _brief(error: Exception) -> str:
+    """A library's error as a part of one sentence."""
+    return f"{type(error).__name__}: {' '.join(str(error).split()):.160}"
 
 
 def without_defaults(given: GenerationConfig) -> GenerationConfig:

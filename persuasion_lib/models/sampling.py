@@ -15,6 +15,8 @@ from transformers import (
     TemperatureLogitsWarper,
     TopPLogitsWarper,
 )
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.utils import ModelOutput
 
 from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.records import Message, content_id
@@ -24,6 +26,9 @@ from persuasion_lib.models.loading import Tokenizer, end_tokens, prompt_ids
 LIKELIEST = 1024        # tokens among which the nucleus is looked for first
 DROP_EVERY = 32         # tokens after which replies that have ended leave the batch
 PREFILL_TOKENS = 1024   # of prompts in one call: more need much memory and are no faster
+
+
+PLAIN_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 
 
 class SamplingSettings(Protocol):
@@ -112,14 +117,28 @@ def sample_batch(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequenc
                  settings: SamplingSettings, *, seed: int) -> list[Generation]:
     """One reply per request; a prompt of several requests goes through the model once.
 
+    Models that keep no plain cache of keys and values answer one request after the other.
+    """
+    ends = end_tokens(model, tokenizer)
+    return [_generation(tokenizer, row, ends)
+            for row in reply_ids(model, tokenizer, requests, settings, ends, seed=seed)]
+
+
+def reply_ids(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequence[Request],
+              settings: SamplingSettings, ends: list[int], *, seed: int) -> list[list[int]]:
+    """The tokens of each reply, with what may follow its end.
+
     The cache of keys and values always holds all tokens but the last, which is where `generate`
     goes on. Rows that have ended leave the batch every DROP_EVERY tokens.
     """
-    ids, mask, cache = _prefill(model, tokenizer, requests)
-    length = ids.shape[1]
     cap = settings.max_new_tokens
-    ends = end_tokens(model, tokenizer)
     uniforms = _uniforms(requests, seed, cap).to(model.device)
+    prefilled = _prefill(model, tokenizer, requests)
+    if prefilled is None:
+        return [_alone(model, tokenizer, request, settings, row[None], ends)
+                for request, row in zip(requests, uniforms, strict=True)]
+    ids, mask, cache = prefilled
+    length = ids.shape[1]
     replies: list[list[int]] = [[] for _ in requests]
     rows = torch.arange(len(requests), device=model.device)     # those that are still at work
     while len(rows) and ids.shape[1] - length < cap:
@@ -138,12 +157,28 @@ def sample_batch(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequenc
         ids = ids[going]
         mask = mask[going]
         cache.batch_select_indices(going)
-    return [_generation(tokenizer, row, ends) for row in replies]
+    return replies
+
+
+def _alone(model: PreTrainedModel, tokenizer: Tokenizer, request: Request,
+           settings: SamplingSettings, uniforms: torch.Tensor, ends: list[int]) -> list[int]:
+    """The tokens of one reply by `generate` alone, with whatever state the model keeps itself."""
+    ids = torch.tensor([prompt_ids(tokenizer, request.prompt)], device=model.device)
+    options = GenerationConfig(
+        do_sample=False, max_new_tokens=settings.max_new_tokens, eos_token_id=ends,
+        pad_token_id=tokenizer.pad_token_id)
+    whole = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=options,
+        logits_processor=_processors(settings, uniforms, ids.shape[1]))
+    return whole[0, ids.shape[1]:].tolist()
 
 
 def _prefill(model: PreTrainedModel, tokenizer: Tokenizer,
-             requests: Sequence[Request]) -> tuple[torch.Tensor, torch.Tensor, Cache]:
-    """Left-padded ids and mask, (requests, length), and the cache of all tokens but the last."""
+             requests: Sequence[Request]) -> tuple[torch.Tensor, torch.Tensor, Cache] | None:
+    """Left-padded ids and mask, (requests, length), and the cache of all tokens but the last.
+
+    None where that is no plain cache of keys and values, as with the states of Mamba.
+    """
     prompts = [tuple(prompt_ids(tokenizer, request.prompt)) for request in requests]
     distinct = list(dict.fromkeys(prompts))
     batch = tokenizer.pad({"input_ids": [list(prompt) for prompt in distinct]},
@@ -153,16 +188,27 @@ def _prefill(model: PreTrainedModel, tokenizer: Tokenizer,
     positions = (mask.cumsum(-1) - 1).clamp_min(0)
     rows = max(1, PREFILL_TOKENS // ids.shape[1])
     decoder = model.get_decoder()       # without the head: no logits are needed yet
-    parts = [decoder(input_ids=ids[at:at + rows, :-1], attention_mask=mask[at:at + rows, :-1],
-                     position_ids=positions[at:at + rows, :-1],
-                     use_cache=True).past_key_values for at in range(0, len(ids), rows)]
+    parts = [_plain_cache(decoder(
+        input_ids=ids[at:at + rows, :-1], attention_mask=mask[at:at + rows, :-1],
+        position_ids=positions[at:at + rows, :-1], use_cache=True))
+        for at in range(0, len(ids), rows)]
     cache = parts[0]
+    if cache is None:
+        return None
     for layer, *others in zip(*(part.layers for part in parts), strict=True):
         layer.keys = torch.cat([layer.keys, *(other.keys for other in others)])
         layer.values = torch.cat([layer.values, *(other.values for other in others)])
     owner = torch.tensor([distinct.index(prompt) for prompt in prompts], device=model.device)
     cache.batch_select_indices(owner)
     return ids[owner], mask[owner], cache
+
+
+def _plain_cache(output: ModelOutput) -> Cache | None:
+    """The cache of a decoder's output if each of its layers holds keys and values, and no more."""
+    cache = output.get("past_key_values")
+    layers = getattr(cache, "layers", [])
+    are_plain = [type(layer) in PLAIN_LAYERS and layer.keys is not None for layer in layers]
+    return cache if layers and all(are_plain) else None
 
 
 def _generation(tokenizer: Tokenizer, ids: list[int], ends: list[int]) -> Generation:

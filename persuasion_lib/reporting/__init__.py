@@ -7,9 +7,10 @@
     tables, measures  the content of analysis.json: what follows from the rankings; the rest
     judge_health      is the judge sound, and what to know before believing it?
     verdict           the answer, the stand-ins behind it, and what it cannot say
+    people            what people say of the declared comparison
     criteria          the success criteria of the specification
     wording           how numbers are worded
-    parts_rankings, parts_replies   the parts of the report
+    parts_people, parts_rankings, parts_replies   the parts of the report
     report, page, qualitative       the report as text, as HTML (report.html.j2), and its examples
     figures           the figures of the report
     browse            single examples in notebook 06

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from persuasion_lib.core.family import PREFERENCE_TRAINED
+from persuasion_lib.reporting.checked import failed_replies, withheld
 from persuasion_lib.reporting.judge_health import Result, difference
 from persuasion_lib.reporting.wording import ci_text, p_text, told
 
@@ -38,6 +39,8 @@ def _by_judge(decide: Callable[[Result], Decision], result: Result) -> Decision:
     """What rests on the judge's scores cannot be decided by a broken judge or a trial."""
     if result["judge"]["kind"]:
         return OPEN, f"the judge is broken ({result['judge']['kind']})"
+    if names := withheld(result):
+        return OPEN, f"withheld: {names}"
     if result["status"] != "ok":
         return OPEN, f"{result['status']}: n = {result['counts']['scored']}"
     return decide(result)
@@ -82,12 +85,19 @@ def _no_gibberish(result: Result) -> Decision:
     worst = max(shares, key=shares.get)
     share = shares[worst]
     found = f"most in {worst}: {share:.0%} of its replies are" if share else "no reply is"
+    if names := failed_replies(result):
+        return NOT_MET, f"{found} empty, not words, or repeating itself; but found: {names}"
     return (MET if share <= _MAX_GIBBERISH else NOT_MET,
             f"{found} empty, not words, or repeating itself; the limit is {_MAX_GIBBERISH:.0%}")
 
 
 def _warm_up(result: Result) -> Decision:
     test = result["primary_test"]
+    people = result["people"]
+    if people:
+        text = (f"people prefer it in {told(people['estimate'], '.0%')} of prompts "
+                f"{ci_text(people, form='.0%')}, {people['n_human']} comparisons")
+        return {"helped": MET, "harmed": NOT_MET}.get(people["verdict"], OPEN), text
     if test is None:
         return OPEN, "not both evaluated"
     text = f"{told(test['mean_diff'])} {ci_text(test, form='+.3f')}, {p_text(test['p_perm'])}"

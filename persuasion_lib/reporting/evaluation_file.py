@@ -59,6 +59,7 @@ _STAND_INS = {"judge": ("offline", "the judge"), "oracle": ("offline", "the orac
 class Setup(_Open):
     """`config`: who played which role, and how; services, and models where `asked_models` says."""
 
+    banner: Lenient[str] = None
     profile: Lenient[str] = None
     seed: Lenient[int] = None
     trial: Lenient[bool] = None
@@ -80,6 +81,10 @@ class Setup(_Open):
         """The roles that a stand-in played, and what a report calls each."""
         return {role: name for role, (value, name) in _STAND_INS.items()
                 if getattr(self, role) == value}
+
+    def is_demo(self) -> bool:
+        """Whether the model is the demo's, so that stand-ins are at home."""
+        return self.base_model == _STAND_INS["base_model"][0]
 
     def name_of(self, role: str) -> str:
         """What a report calls a role."""
@@ -137,6 +142,22 @@ class LabelTactics(_Open):
     rejected: Tactics | None = None
 
 
+class Control(_Open):
+    """A pair of evaluated replies that the judge compared in both orders, models `a` and `b`.
+
+    The same model twice is the same reply twice. `label` is "1" (a), "2" or "EQUAL"; null unscored.
+    """
+
+    example_id: str
+    a: str
+    b: str
+    label: Lenient[str] = None
+
+    def is_twin(self) -> bool:
+        """Whether both sides were one reply."""
+        return self.a == self.b
+
+
 class TrainingLog(_Open):
     """How a model was trained: a curve by step, and the step that was kept."""
 
@@ -174,6 +195,8 @@ class EvaluationFile(_Open):
     training: OrEmpty[dict[str, Lenient[TrainingLog]]] = {}
     label_tactics: list[LabelTactics] | None = None
     judge_agreement: Lenient[dict[str, Any]] = None
+    controls: Lenient[list[Control]] = None
+    checks: Lenient[list[dict[str, str]]] = None     # what was checked before, as `Finding.row`
     summary: OrEmpty[Summary] = Summary()
 
     @model_validator(mode="after")

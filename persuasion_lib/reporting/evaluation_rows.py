@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from persuasion_lib.core.records import Example, render_text
+from persuasion_lib.core.show import TextTable
 from persuasion_lib.reporting.evaluation_file import EvaluationFile, ExampleRow, Judgment, Summary
 
 
@@ -17,7 +18,8 @@ class Found:
     """What was found about the replies to the test prompts: by example, but for `agreed`.
 
     `responses` are replies by model (text, finish, tokens), `verdicts` the judge's rankings in the
-    orders that were asked; `agreed` is how far that judge agrees with the annotator.
+    orders that were asked; `agreed` is how far that judge agrees with the annotator, `controls`
+    what it says of pairs of the same replies.
     """
 
     responses: Mapping[str, Mapping[str, Any]]
@@ -26,6 +28,7 @@ class Found:
     similarity: Mapping[str, Mapping[str, Any]]
     tactics: Mapping[str, Any]
     agreed: Mapping[str, Any]
+    controls: Sequence[Mapping[str, Any]] = ()
 
     def models(self) -> list[str]:
         """The models that answered, in their order."""
@@ -107,3 +110,26 @@ def means_table(evaluation: EvaluationFile) -> pd.DataFrame:
     if rows[0].gold_utility:
         table["gold utility"] = pd.DataFrame([row.gold_utility for row in rows]).mean()
     return table.loc[summary.models_evaluated]
+
+
+def replies_table(example: Example, responses: Mapping[str, Mapping[str, Any]]) -> TextTable:
+    """The message answered and every model's reply to one example."""
+    replies = {name: reply.text for name, reply in responses[example.example_id].items()}
+    return TextTable(pd.DataFrame({"text": {
+        "answered message": example.prompt[-1]["content"], **replies}}))
+
+
+def verdict_table(example: Example, verdicts: Mapping[str, Sequence[Any]]) -> TextTable:
+    """The rankings of one example, each with its order of presentation and reason."""
+    return TextTable(pd.DataFrame([
+        {"best first": ", ".join(v.ranking), "reason": v.explanation or v.error,
+         "slots": ", ".join(f"{slot} = {name}" for slot, name in v.position_map.items())}
+        for v in verdicts[example.example_id]]))
+
+
+def manifest_counts(evaluation: EvaluationFile) -> dict[str, Any]:
+    """Planned and scored examples, and the models."""
+    summary = evaluation.summary
+    return {"planned": evaluation.config.planned_examples, "unscored": summary.num_unscored,
+            "done": summary.num_examples - summary.num_unscored,
+            "models": summary.models_evaluated}

@@ -25,14 +25,19 @@ _MAX_LONGER = 0.6         # the same for pairs that the longer reply won
 def judge_health(result: Result) -> dict[str, str | None]:
     """Whether the rankings are judgments at all: `kind` names how the judge is broken, or None."""
     if result["counts"]["rankings"] >= TOO_FEW:
-        for broken, kind, text in _faults(result):
+        for broken, kind, text in faults(result).values():
             if broken:
                 return {"kind": kind, "text": text}
     return {"kind": None, "text": ""}
 
 
-def _faults(result: Result) -> list[tuple[bool, str, str]]:
-    """(whether the judge is broken so, how that is called, what it means), the worst first."""
+# What is asked about the rankings of a judge, the worst first.
+FAULTS = ("rankings are unread", "ranks by the slot", "obeys a verdict inside a reply",
+          "ranks by length", "one order of the models", "nothing but ties", "ranks at random")
+
+
+def faults(result: Result) -> dict[str, tuple[bool, str, str]]:
+    """By `FAULTS`: whether the judge is broken so, its kind in a word, and what it means."""
     unread = _unread_share(result)
     slot, length = result["order_tau"]["slot"], result["order_tau"]["length"]
     first = result["order_tau"]["first_slot_best"] or 0.0
@@ -45,7 +50,7 @@ def _faults(result: Result) -> list[tuple[bool, str, str]]:
     same = result["consistency"] or {}
     concordance = result["friedman"]["kendall_w"] or 0.0
     models = len(result["models"])
-    return [
+    found = [
         (unread > _MAX_UNREAD, "mostly unscored",
          f"{unread:.0%} of its {result['counts']['rankings']} rankings could not be read, so what "
          "is left is no fair sample"),
@@ -63,6 +68,7 @@ def _faults(result: Result) -> list[tuple[bool, str, str]]:
         (tied >= _ALWAYS, "tie-only", f"{tied:.0%} of the examples are ties of all models"),
         (_by_chance(same) and same["tau"] < _WEAK, "random",
          f"its two rankings of the same replies agree no better than chance ({_tau(same)})")]
+    return dict(zip(FAULTS, found, strict=True))
 
 
 def _unread_share(result: Result) -> float:

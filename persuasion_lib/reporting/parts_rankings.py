@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from persuasion_lib.labeling.agreement import confusion, sentences
+from persuasion_lib.reporting.checked import first_lines, withheld
 from persuasion_lib.reporting.evaluation_file import Setup
 from persuasion_lib.reporting.judge_health import Result
 from persuasion_lib.reporting.page import Part
@@ -15,7 +16,8 @@ from persuasion_lib.reporting.wording import ci_text, number, p_text, p_value, w
 def answer(result: Result) -> Part:
     """The verdict, its cautions, and on how many prompts it stands."""
     judge, counts = result["judge"], result["counts"]
-    lines = []
+    lines = [result["banner"]] if result["banner"] else []
+    lines += first_lines(result)
     if judge["kind"]:
         lines.append(f"THE JUDGE IS BROKEN ({judge['kind']}): {judge['text']}.")
     if result["status"] != "ok":
@@ -26,7 +28,7 @@ def answer(result: Result) -> Part:
     lines.append(f"Planned {counts['planned'] or 'unknown'} prompts, evaluated "
                  f"{counts['examples']}, scored {counts['scored']}; {counts['rankings']} rankings "
                  f"({counts['orders']:g} per prompt), {counts['rankings_unread']} unread.")
-    return Part("Did the warm-up on AI labels help?", lines)
+    return Part("Did the warm-up on AI labels help?", list(dict.fromkeys(lines)))
 
 
 def criteria(result: Result) -> Part:
@@ -99,7 +101,7 @@ def comparisons(result: Result) -> Part:
 
 
 def _reading(row: Mapping[str, Any], result: Result) -> str:
-    no_verdict = result["judge"]["kind"] or result["status"] != "ok"
+    no_verdict = result["judge"]["kind"] or withheld(result) or result["status"] != "ok"
     if no_verdict or row["significant"] is None:
         return "no verdict"
     return "differs" if row["significant"] else "none detected"

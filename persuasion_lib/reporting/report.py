@@ -12,7 +12,7 @@ import pandas as pd
 
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_text
-from persuasion_lib.reporting import parts_rankings, parts_replies
+from persuasion_lib.reporting import checked, parts_people, parts_rankings, parts_replies
 from persuasion_lib.reporting.evaluated import Evaluated
 from persuasion_lib.reporting.page import Part, as_page
 from persuasion_lib.reporting.qualitative import qualitative
@@ -22,13 +22,14 @@ WIDEST = 125              # a table wider than this is printed as a list
 
 # In reading order. None is what the evaluation does not say, and the report does not mention.
 PARTS: dict[str, Callable[[Mapping[str, Any]], Part | None]] = {
-    "answer": parts_rankings.answer, "criteria": parts_rankings.criteria,
+    "answer": parts_rankings.answer, "people": parts_people.people,
+    "criteria": parts_rankings.criteria,
     "input": parts_rankings.seen_input, "scores": parts_rankings.scores,
     "comparisons": parts_rankings.comparisons, "wins": parts_rankings.wins,
     "position": parts_rankings.position, "agreement": parts_rankings.agreement,
     "strengths": parts_rankings.strengths, "similarity": parts_replies.similarity,
     "length": parts_replies.length, "tactics": parts_replies.tactics,
-    "training": parts_replies.training, "gold": parts_replies.gold,
+    "training": parts_replies.training, "gold": parts_replies.gold, "checked": checked.checked,
     "limits": parts_replies.limits}
 
 

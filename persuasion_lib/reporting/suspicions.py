@@ -17,14 +17,14 @@ from persuasion_lib.reporting.evaluated import Evaluated, named_ranking
 from persuasion_lib.reporting.evaluation_file import ExampleRow
 
 MAX_SHARE = 0.05          # of truncated replies or unread rankings that passes without a warning
-_MAX_SAME = 0.2           # share of prompts with the identical text of two models
+_MAX_SAME = 0.2           # share of prompts with the identical text of two models,
+_MAX_TRAINED = 0.5        # and where their weights are known to differ: they do train little apart
 _REPLAY = 1e-9            # a run of equal orders less probable than this is a replay, not chance
 
 
 def seen_in(data: Evaluated) -> list[str]:
     """Sentences; an empty list means that none of these was found, not that nothing is wrong."""
-    return [*_unscored(data), *_judging_seen(data), *_scores_seen(data), *_unfinished_seen(data),
-            *_twins_seen(data), *_weights_seen(data)]
+    return [text for find in (*UNKNOWN.values(), *SEEN.values()) for text in find(data)]
 
 
 def _unscored(data: Evaluated) -> list[str]:
@@ -34,20 +34,25 @@ def _unscored(data: Evaluated) -> list[str]:
             for why, count in counts.items()]
 
 
-def _judging_seen(data: Evaluated) -> list[str]:
-    found = []
-    if not data.calls.index.has_duplicates:
-        found.append("The file has one ranking per example: the judge's consistency between two "
-                     "orders cannot be checked, and a judge that answers at random would look "
-                     "like models that are equal.")
-    if data.slots is None:
-        found.append("The file does not store which model stood in which slot: position bias "
-                     "cannot be checked.")
-        return found
-    return [*found, *_unbalanced(data.slots), *_replayed(data.slots)]
+def _asked_once(data: Evaluated) -> list[str]:
+    if data.calls.index.has_duplicates:
+        return []
+    return ["The file has one ranking per example: the judge's consistency between two orders "
+            "cannot be checked, and a judge that answers at random would look like models that are "
+            "equal."]
 
 
-def _unbalanced(slots: pd.DataFrame) -> list[str]:
+def _slots_unknown(data: Evaluated) -> list[str]:
+    if data.slots is not None:
+        return []
+    return ["The file does not store which model stood in which slot: position bias cannot be "
+            "checked."]
+
+
+def _unbalanced(data: Evaluated) -> list[str]:
+    slots = data.slots
+    if slots is None:
+        return []
     count = slots.shape[1]
     share = pd.DataFrame({slot: (slots == slot).mean() for slot in range(1, count + 1)}).stack()
     if len(slots) < 10 or share.max() <= max(0.5, 1.5 / count):
@@ -57,7 +62,10 @@ def _unbalanced(slots: pd.DataFrame) -> list[str]:
             "rankings, so the effect of the slot and of the model are mixed."]
 
 
-def _replayed(slots: pd.DataFrame) -> list[str]:
+def _replayed(data: Evaluated) -> list[str]:
+    slots = data.slots
+    if slots is None:
+        return []
     first = slots[~slots.index.duplicated()].to_numpy().astype(int)
     orders = [tuple(order) for order in first]
     different = len(set(orders))
@@ -122,6 +130,28 @@ def unfinished(data: Evaluated) -> dict[str, float]:
     return {model: float(share) for model, share in cut.mean().items()}
 
 
+def _points_seen(data: Evaluated) -> list[str]:
+    """Scores with distances of their own, which a ranking does not have."""
+    points = [row.example_id for row in data.rows if _is_graded(row, len(data.models))]
+    if not points:
+        return []
+    return [f"In {len(points)} of {len(data.rows)} examples (the first is {points[0]}) the "
+            "`grader_scores` are points on a scale. They were turned into ranks: by how much one "
+            "model is ahead of another counts nowhere below."]
+
+
+def _is_graded(row: ExampleRow, models: int) -> bool:
+    """Whether scores are neither ranks (1..K or 0..K-1, ties in halves) nor these over K-1."""
+    scores = [score for score in row.grader_scores.values() if score is not None]
+    if row.judgments is not None or not any(scores):
+        return False
+    halves = [2 * score * scale for scale in (1, models - 1) for score in scores]
+    whole = [abs(value - round(value)) < 1e-3 for value in halves]
+    ranks = all(whole[:len(scores)]) and max(scores) <= models
+    shares = all(whole[len(scores):]) and max(scores) <= 1
+    return not (ranks or shares)
+
+
 def _says_how_replies_ended(data: Evaluated) -> bool:
     return any(row.finish for row in data.rows)
 
@@ -133,10 +163,11 @@ def _twins_seen(data: Evaluated) -> list[str]:
     for one, two in combinations(data.models, 2):
         same = (texts[one].notna() & (texts[one] == texts[two])).mean()
         both_known = one in weights and two in weights
-        why = "they may be the same model."
+        why, limit = "they may be the same model.", _MAX_SAME
         if both_known and weights[one] != weights[two]:
             why = "their weights differ, so the last training changed little."
-        if same > _MAX_SAME:
+            limit = _MAX_TRAINED
+        if same > limit:
             found.append(f"{one} and {two} gave the identical text on {same:.0%} of the prompts: "
                          + why)
     return found
@@ -147,6 +178,14 @@ def _weights_seen(data: Evaluated) -> list[str]:
     return [f"{one} and {two} have the same weights: one was evaluated under two names."
             for one, two in combinations(data.models, 2)
             if one in weights and weights[one] == weights.get(two)]
+
+
+# By name: what a file does not say, so that it cannot be looked for, and what is odd about one.
+UNKNOWN = {"two orders of an example": _asked_once, "slots of the models": _slots_unknown}
+SEEN = {"unscored examples": _unscored, "models keep their slots": _unbalanced,
+        "replayed orders": _replayed, "scores against their ranking": _scores_seen,
+        "points read as ranks": _points_seen, "replies cut off": _unfinished_seen,
+        "two models, one text": _twins_seen, "two models, the same weights": _weights_seen}
 
 
 def training_row(row: Mapping[str, Any]) -> Example:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from persuasion_lib.core.rehearsal import banner
+from persuasion_lib.reporting.checked import withheld
 from persuasion_lib.reporting.evaluation_file import Setup
 from persuasion_lib.reporting.judge_health import Result
 from persuasion_lib.reporting.wording import ci_text, p_text, told
@@ -10,9 +12,11 @@ from persuasion_lib.stats.blocks import TOO_FEW
 
 
 def status_of(setup: Setup, n_scored: int) -> str:
-    """"ok", "trial" or "too few": only "ok" may print a verdict."""
+    """"ok", "trial", "rehearsal" or "too few": only "ok" may print a verdict."""
     if setup.trial:
         return "trial"
+    if setup.stand_ins() and not setup.is_demo():
+        return "rehearsal"
     return "ok" if n_scored >= TOO_FEW else "too few"
 
 
@@ -22,7 +26,8 @@ def answer(result: Result) -> dict[str, Any]:
     if result["given"]:
         sentences.insert(0, f"This is about {result['given']}, a file made elsewhere: what is not "
                             "in it was not checked.")
-    return {"verdict": verdict, "sentences": sentences + stand_in_note(Setup(**result["setup"]))}
+    # Before the first sentence: who reads only that must know who spoke.
+    return {"verdict": verdict, "sentences": [*banner_of(Setup(**result["setup"])), *sentences]}
 
 
 def _answer(result: Result) -> tuple[str, list[str]]:
@@ -33,6 +38,10 @@ def _answer(result: Result) -> tuple[str, list[str]]:
         return "none: judge broken", [
             f"No verdict: the judge is broken ({result['judge']['kind']}), so the scores below "
             "describe the judge and not the models."]
+    if names := withheld(result):
+        return "none: not to be believed", [
+            f"No verdict: checks found what makes this comparison unbelievable ({names}). The "
+            "figures below are shown and mean nothing until that is mended."]
     if test is None:
         return "none: not evaluated", [
             f"No verdict: {a} and {b} were not both evaluated, and their comparison is the one "
@@ -40,11 +49,13 @@ def _answer(result: Result) -> tuple[str, list[str]]:
     size = (f"{a} scored {told(test['mean_diff'])} against {b} {ci_text(test, form='+.3f')}, "
             f"won {test['win']}, tied {test['tie']} and lost {test['loss']} of {test['n']} prompts")
     if result["status"] != "ok":
-        kind = "a trial" if result["status"] == "trial" else f"fewer than {TOO_FEW} scored prompts"
+        kind = _BELOW[result["status"]]
         return f"none: {result['status']}", [
             f"No verdict: this is {kind} (n = {n}). {size}; that shows only that everything runs."]
     verdict = _verdict(test)
-    opening = f"{_OPENINGS[verdict]} {size} ({p_text(test['p_perm'])}, sign-flip permutation test, "
+    setup = Setup(**result["setup"])
+    openings = _OPENINGS_OF_STAND_INS if setup.stand_ins() else _OPENINGS
+    opening = f"{openings[verdict]} {size} ({p_text(test['p_perm'])}, sign-flip permutation test, "
     return verdict, [opening + "the one declared comparison).", *_power(test), *_truth(result)]
 
 
@@ -52,6 +63,13 @@ _OPENINGS = {"helped": "Yes, by this judge the warm-up helped.",
              "harmed": "No: by this judge the warm-up made it worse.",
              "no difference detected":
                  "No difference was detected, which does not mean that there is none."}
+
+
+_OPENINGS_OF_STAND_INS = _OPENINGS | {
+    "helped": "By the stand-ins, the model with the warm-up came out ahead.",
+    "harmed": "By the stand-ins, the model with the warm-up came out behind."}
+_BELOW = {"trial": "a trial", "rehearsal": "a rehearsal",
+          "too few": f"fewer than {TOO_FEW} scored prompts"}
 
 
 def _verdict(test: Mapping[str, Any]) -> str:
@@ -81,23 +99,24 @@ def _truth(result: Result) -> list[str]:
             f"; the judge's sign {'agrees' if same_sign else 'disagrees'} with it."]
 
 
-def stand_in_note(setup: Setup) -> list[str]:
-    """One sentence that names the stand-ins behind an evaluation; none if all was real."""
-    names = list(setup.stand_ins().values())
-    if not names:
-        return []
-    return [f"Stand-ins without a real model, person or data: {', '.join(names)}. The figures show "
-            "that the method works, and say nothing about real persuasion."]
+def banner_of(setup: Setup) -> list[str]:
+    """The sentence that names the stand-ins behind an evaluation; none if all was real."""
+    text = banner(setup.stand_ins().values(), real_model=not setup.is_demo())
+    return [text] if text else []
 
 
-def limits(setup: Setup) -> list[str]:
+def limits(setup: Setup, *, by_people: bool = False) -> list[str]:
     """What these figures cannot say, for the end of every report."""
+    taste = ("No interval covers the judge's taste: one that likes length, say, moves every score, "
+             "and more prompts only make the moved figure look surer.")
+    if by_people:
+        taste = ("Only the declared comparison is corrected by people. In every other figure the "
+                 "judge's taste is left, and no interval covers it.")
     return [
-        *stand_in_note(setup), *_circular(setup),
+        *banner_of(setup), *_circular(setup),
         "One training seed per model: the claims are about these checkpoints, not the recipes.",
         "One sampled reply per prompt: the intervals cover the choice of prompts, not of samples.",
-        "No interval covers the judge's taste: one that likes length, say, moves every score, and "
-        "more prompts only make the moved figure look surer.",
+        taste,
         "One domain and one kind of prompt; a score depends on which models are compared and must "
         "never be compared across runs with other models.",
         "A judge's preference is not persuasion: nobody's view was measured before and after."]

@@ -8,6 +8,8 @@
     strengths    Plackett-Luce worths, with covariates such as position and length
     agreement    how far two raters agree, beyond chance
     length       do longer responses win?
+    people       what people prefer: a judge's verdicts, corrected by a few comparisons
+    crossed      means over seeds and prompts, and what labels are worth
     power        smallest detectable difference, prompts needed
     plain        results as JSON can hold them
 

@@ -52,6 +52,29 @@ def agreement(
     }
 
 
+def right_in_both_orders(
+    truth: Iterable[Hashable | None], order1: Iterable[Hashable | None],
+    order2: Iterable[Hashable | None], *, confidence: float = 0.95,
+) -> dict[str, Any]:
+    """How often both orders of presentation give the label that is right (Li et al. 2023, Auto-J).
+
+    `agreement` of labels in which a flip has become a tie is the milder count: there a flip is
+    right where the truth is a tie.
+
+    Args:
+        truth, order1, order2: labels by response, never by slot; None where unscored.
+
+    Returns:
+        n (all three are there), n_null, raw, ci_low, ci_high (Wilson).
+    """
+    labels = pd.DataFrame(zip(truth, order1, order2, strict=True), dtype=object)
+    known = labels.dropna()
+    right = known.nunique(axis=1).eq(1).to_numpy()
+    low, high = wilson(right.sum(), len(known), confidence=confidence)
+    return {"n": len(known), "n_null": len(labels) - len(known), "raw": share(right),
+            "ci_low": low, "ci_high": high}
+
+
 def _scored(
     first: Iterable, second: Iterable, ties: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:

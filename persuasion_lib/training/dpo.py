@@ -1,7 +1,7 @@
 """DPO by trl's DPOTrainer, fast by shared prompts, checked before the first step.
 
-The reference of DPO is SFT in every stage. SFT is merged into the base, so the model with its
-adapter switched off *is* the reference and no second model is held.
+The reference of DPO is SFT in every stage. SFT lies frozen under the new adapter, so the model with
+that one switched off *is* the reference and no second model is held.
 """
 
 import math
@@ -22,7 +22,7 @@ from persuasion_lib.core.family import FAMILY, REFERENCE
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.records import LabeledPair, Message, labeled_row
-from persuasion_lib.models.compose import ModelFamily, load_merged_sft
+from persuasion_lib.models.compose import ModelFamily, load_sft
 from persuasion_lib.models.lineage import check_lineage, fingerprint_of, is_current
 from persuasion_lib.models.loading import Tokenizer, dtype_of, load_tokenizer, prompt_ids
 from persuasion_lib.training import loop
@@ -171,7 +171,7 @@ def preference_trainer(config: Config, name: str, train: Sequence[LabeledPair],
     scratch = loop.scratch_folder(config, name, fingerprint)
     trainer = PreferenceTrainer(
         config, [p.pair.prompt for p in val[:config.dpo.watched_prompts]],
-        model=load_merged_sft(config), train_dataset=preference_rows(train),
+        model=load_sft(config), train_dataset=preference_rows(train),
         eval_dataset=preference_rows(val), processing_class=tokenizer,
         peft_config=loop.lora(config),
         args=DPOConfig(beta=config.dpo.beta, max_length=config.dpo.max_length,
@@ -230,7 +230,6 @@ def check_step_zero(config: Config, name: str, trainer: DPOTrainer,
 
 def _judge_step_zero(config: Config, name: str, policy_is: str, seen: dict[str, float]) -> None:
     # Seen between one padded batch and one pair at a time: 1e-6 in float32, 1e-2 in bfloat16.
-    # In 4 bits SFT is merged before rounding in one case and added after it in the other.
     low_precision = dtype_of(config) == torch.bfloat16 or config.model.load_in_4bit
     tolerance, relative = (0.02, 0.02) if low_precision else (1e-3, 2e-5)
 

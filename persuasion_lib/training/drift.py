@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from persuasion_lib.core.records import Message
+from persuasion_lib.models.chat import closing_ids
 from persuasion_lib.models.loading import Tokenizer, prompt_ids
 from persuasion_lib.models.sampling import Request, sample_batch
 from persuasion_lib.training.history import validation_points
@@ -54,8 +55,8 @@ def drift(model: Any, tokenizer: Tokenizer, prompts: Sequence[list[Message]], *,
     divergences = []
     for prompt, reply in zip(prompts, replies, strict=True):
         start = prompt_ids(tokenizer, prompt)
-        ids = torch.tensor([[*start, *tokenizer(reply.text)["input_ids"],
-                             tokenizer.eos_token_id]], device=model.device)
+        said = tokenizer(reply.text, add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([[*start, *said, closing_ids(tokenizer)[0]]], device=model.device)
         policy = _next_token_logps(model, ids, len(start))
         with model.disable_adapter():
             reference = _next_token_logps(model, ids, len(start))

@@ -42,8 +42,12 @@ def lora(config: Config) -> LoraConfig:
 
 
 def outcome_settings(config: Config, *sections: str) -> dict[str, Any]:
-    """The settings that change what a training ends with, for its fingerprint."""
-    return {"seed": config.seed, "dtype": str(dtype_of(config)), **config.section("lora"),
+    """The settings that change what a training ends with, for its fingerprint.
+
+    The number format is none of them: it changes the last digits, and who moves a checkpoint to
+    another machine, or sets it, means the same training.
+    """
+    return {"seed": config.seed, **config.section("lora"),
             "evals_per_run": config.training.evals_per_run,
             "processes": config.training.processes, "load_in_4bit": config.model.load_in_4bit,
             **{k: v for name in sections for k, v in config.section(name).items()}}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import psutil
 import torch
 
-from persuasion_lib.training.shared_prefix import HEAD_ROWS
+from persuasion_lib.training.completion_head import HEAD_ROWS
 
 # Values kept per token and layer for the backward pass, in units of the hidden (h) and the
 # feed-forward (f) width: norms, projections, rotated queries, attention and its adapters' inputs;

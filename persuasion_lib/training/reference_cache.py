@@ -32,7 +32,8 @@ class ReferenceCache:
 
     def __init__(self, config: Config) -> None:
         self._identity = [weights_hash(config, "base"), weights_hash(config, "sft"),
-                          str(dtype_of(config)), config.model.load_in_4bit]
+                          str(dtype_of(config)), config.model.load_in_4bit,
+                          "SFT not merged"]     # as it was in caches of earlier versions
         if dtype_of(config) == torch.bfloat16:
             # Sums in another order differ there, by up to .4 nats a reply between 1 and 2 threads.
             self._identity += [torch.cuda.is_available(), torch.get_num_threads()]

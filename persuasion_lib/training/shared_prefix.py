@@ -13,6 +13,7 @@ It rests on how trl 1.16 calls the model (`fused_lm_head=True`); pyproject allow
 
 import functools
 import types
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +27,9 @@ from trl.trainer.utils import FusedCausalLMOutput
 
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.models.fused_lora import fuse_adapters
+from persuasion_lib.training.completion_head import CompletionHead
 
 NAME = "shared_prefix"
-HEAD_ROWS = 256     # rows of logits at a time: 78 MB in bfloat16 with Qwen's vocabulary
 BLOCK_ROWS = 128    # queries at a time in attention on a CPU
 IGNORED = -100      # a label that is no target
 # Of an example's mean log-probability, between this engine and the plain model.
@@ -37,18 +38,24 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 4e-2}       # seen: 4e-6, 6e-3
 
 @dataclass(frozen=True)
 class Layout:
-    """A batch of pairs in one row.
+    """A batch in one row, in which what several rows begin with stands once.
 
-    `tokens` and `positions` have shape (1, T). `parts` has the lengths of prompt, chosen and
-    rejected of the first pair, of the second, and so on. `predicting` has, for every completion
-    token in the order of trl's batch (all chosen rows, then all rejected ones), the index of the
-    token before it.
+    `tokens` and `positions` have shape (1, T). `parts` has the lengths of the stretches that the
+    row is made of: of pairs, prompt, chosen and rejected of the first, of the second, and so on.
+    `follows` has for each the number of the stretch that it goes on from, None for a first one.
+    `predicting` has, for every completion token in the order of trl's batch (all chosen rows, then
+    all rejected ones), the index of the token before it.
     """
 
     tokens: torch.Tensor
     positions: torch.Tensor
     parts: list[int]
+    follows: list[int | None]
     predicting: torch.Tensor
+
+
+# From trl's batch, ids and labels of shape (rows, length), to its layout.
+LayOut = Callable[[torch.Tensor, torch.Tensor], Layout]
 
 
 def lay_out(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
@@ -59,7 +66,8 @@ def lay_out(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
     pairs = len(input_ids) // 2
     tokens = []
     positions: list[int] = []
-    parts = []
+    parts: list[int] = []
+    follows: list[int | None] = []
     predicting: list[range | list[int]] = [[] for _ in input_ids]
     at = 0      # where the next pair begins in the row
     for chosen, rejected in zip(range(pairs), range(pairs, 2 * pairs), strict=True):
@@ -71,6 +79,7 @@ def lay_out(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
                    input_ids[rejected, prompt:prompt + counts[rejected]]]
         # Both replies follow the prompt: positions go back to its end for the second.
         positions += [*range(prompt + counts[chosen]), *range(prompt, prompt + counts[rejected])]
+        follows += [None, len(parts), len(parts)]
         parts += [prompt, counts[chosen], counts[rejected]]
         # A token is predicted at the place before it; the first of either reply by the last of
         # the prompt, although the chosen reply lies between that and the rejected one.
@@ -79,27 +88,27 @@ def lay_out(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
         at = end
     device = input_ids.device
     return Layout(torch.cat(tokens)[None], torch.tensor(positions, device=device)[None], parts,
-                  torch.tensor([i for row in predicting for i in row], device=device))
+                  follows, torch.tensor([i for row in predicting for i in row], device=device))
 
 
 def _attend(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
             attention_mask: torch.Tensor | None, scaling: float | None = None,
             dropout: float = 0.0, parts: list[int] | None = None,
-            **kwargs: Any) -> tuple[torch.Tensor, None]:
-    """Attention of a shared-prefix row; of anything else (generation, say) the usual one."""
+            follows: Sequence[int | None] = (), **kwargs: Any) -> tuple[torch.Tensor, None]:
+    """Attention of such a row; of anything else (generation, say) the usual one."""
     if parts is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout,
                                       scaling=scaling, **kwargs)
     one_sequence = (_blockwise if query.device.type == "cpu" and dropout == 0
                     else functools.partial(_attend_all, dropout=dropout))
     # Split, not sliced: the gradient of a split is one concatenation, of each slice a whole row.
-    rows = zip(*(x.split(parts, 2) for x in (query, key, value)), strict=True)
+    stretches = zip(*(x.split(parts, 2) for x in (query, key, value)), strict=True)
+    seen: list[list[torch.Tensor]] = []     # keys and values up to the end of each stretch
     found = []
-    for prompt, *replies in zip(rows, rows, rows, strict=True):     # one iterator, three at a time
-        found.append(one_sequence(*prompt, scaling))
-        for reply in replies:
-            seen = [torch.cat(both, 2) for both in zip(prompt[1:], reply[1:], strict=True)]
-            found.append(one_sequence(reply[0], *seen, scaling))
+    for (asking, *own), before in zip(stretches, follows, strict=True):
+        seen.append(own if before is None else
+                    [torch.cat(both, 2) for both in zip(seen[before], own, strict=True)])
+        found.append(one_sequence(asking, *seen[-1], scaling))
     return torch.cat(found, 2).transpose(1, 2).contiguous(), None
 
 
@@ -138,66 +147,29 @@ def _blockwise(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     return torch.cat(found, 2)
 
 
-class CompletionHead(torch.autograd.Function):
-    """Log-probability of each target under `hidden @ weight.T`, a few rows at a time.
-
-    With p the predicted distribution, d log p[y] / d hidden = weight[y] − p · weight. It is formed
-    while the logits are there, so that backward neither stores nor recomputes them. The weight
-    gets no gradient: the head is frozen.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor,
-                targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(N, H), (V, H), (N,) to log-probability, entropy, mean logit and is-top-1, each (N,)."""
-        slope = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        found = []
-        for at in range(0, len(hidden), HEAD_ROWS):
-            rows = slice(at, at + HEAD_ROWS)
-            logits = hidden[rows] @ weight.T
-            # On a CPU one row at a time: it fits into the cache, where eight passes cost little.
-            step = 1 if logits.device.type == "cpu" else HEAD_ROWS
-            for part, target in zip(logits.split(step), targets[rows].split(step), strict=True):
-                found.append(_softmax_(part, target))
-            if slope is not None:
-                slope[rows] = weight[targets[rows]] - logits @ weight
-        ctx.save_for_backward(slope)
-        result = tuple(torch.cat(values) for values in zip(*found, strict=True))
-        ctx.mark_non_differentiable(*result[1:])
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple[Any, ...]:
-        """Gradient of the hidden states from that of the log-probabilities."""
-        slope, = ctx.saved_tensors
-        return gradient[:, None].to(slope.dtype) * slope, None, None
-
-
-def _softmax_(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Turn logits (N, V) into probabilities in place; returns what `CompletionHead` returns."""
-    wide = logits.float()
-    mean = wide.mean(-1)
-    top = wide.amax(-1, keepdim=True)
-    target = wide.gather(-1, targets[:, None])[:, 0] - top[:, 0]
-    odds = (wide := wide - top).exp()
-    total = odds.sum(-1)
-    entropy = total.log() - torch.linalg.vecdot(odds, wide) / total
-    logits.copy_(odds.div_(total[:, None]))
-    return target - total.log(), entropy, mean, target >= 0
-
-
 def share_prefixes(model: PreTrainedModel, longest: int) -> None:
     """Make a model that trl's DPOTrainer has prepared compute each prompt of a pair once.
 
-    Only the call that trl makes for log-probabilities changes; generation stays as it is. No
-    prompt with one of its replies may be longer than `longest` tokens.
+    No prompt with one of its replies may be longer than `longest` tokens.
 
     Raises:
         ConfigError: the architecture has attention or a head that this engine cannot express,
             known from its settings or found by computing an example in both ways.
     """
+    compute_in_one_row(model, longest, lay_out, f"dpo.engine {NAME}")
+
+
+def compute_in_one_row(model: PreTrainedModel, longest: int, lay_out: LayOut, engine: str) -> None:
+    """Make a model that a trainer of trl has prepared compute each batch as one row.
+
+    Only the call that trl makes for log-probabilities changes; generation stays as it is. No row
+    of a batch may be longer than `longest` tokens; `engine` is how errors call the setting.
+
+    Raises:
+        ConfigError: as `share_prefixes`.
+    """
     if reasons := _misfits(model, longest):
-        raise _does_not_fit(model, *reasons)
+        raise _does_not_fit(engine, model, *reasons)
     example = _example(model)
     plain = _plain_log_probs(model, **example)
     AttentionInterface.register(NAME, _attend)
@@ -211,15 +183,16 @@ def share_prefixes(model: PreTrainedModel, longest: int) -> None:
                 attention_mask: torch.Tensor | None = None, labels: torch.Tensor | None = None,
                 fused_lm_head: bool = False, **kwargs: Any) -> Any:
         if fused_lm_head:
-            return _log_probs(self, input_ids, labels)
+            return _log_probs(self, lay_out(input_ids, labels), labels)
         return stock(input_ids, attention_mask=attention_mask, labels=labels, **kwargs)
 
     model.forward = types.MethodType(forward, model)
     with torch.no_grad():
-        error = (_log_probs(model, **example).log_probs - plain).abs().mean()
+        found = model(**example, fused_lm_head=True).log_probs
+    error = (found - plain).abs().mean()
     if not error <= TOLERANCE[model.dtype] * plain.abs().mean():    # a NaN is no fit
-        raise _does_not_fit(model, f"log-probabilities differ by {error:.2g} nats a token from "
-                                   "those of the plain model")
+        raise _does_not_fit(engine, model, f"log-probabilities differ by {error:.2g} nats a token "
+                                           "from those of the plain model")
 
 
 def _misfits(model: PreTrainedModel, longest: int) -> list[str]:
@@ -233,7 +206,7 @@ def _misfits(model: PreTrainedModel, longest: int) -> list[str]:
     holds = {
         "its attention cannot be replaced": not model._supports_attention_backend,
         f"it has layers of {', '.join(sorted(kinds))}": kinds,
-        f"its attention sees {window} tokens of dpo.max_length={longest}": window < longest,
+        f"its attention sees {window} tokens of a row of up to {longest}": window < longest,
         "its head has a bias": getattr(head, "bias", None) is not None,
         "its head is trained": head.weight.requires_grad,
         "its logits are capped": getattr(config, "final_logit_softcapping", None),
@@ -241,9 +214,9 @@ def _misfits(model: PreTrainedModel, longest: int) -> list[str]:
     return [reason for reason, found in holds.items() if found]
 
 
-def _does_not_fit(model: PreTrainedModel, *reasons: str) -> ConfigError:
-    return ConfigError(f"dpo.engine shared_prefix does not fit {type(model).__name__}: "
-                       f"{'; '.join(reasons)}. Set dpo.engine=trl.")
+def _does_not_fit(engine: str, model: PreTrainedModel, *reasons: str) -> ConfigError:
+    return ConfigError(f"{engine} does not fit {type(model).__name__}: {'; '.join(reasons)}. "
+                       f"Set {engine.split()[0]}=trl.")
 
 
 def _example(model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -264,15 +237,14 @@ def _plain_log_probs(model: PreTrainedModel, input_ids: torch.Tensor,
     return -cross_entropy(logits.mT, labels[:, 1:], ignore_index=IGNORED, reduction="none")
 
 
-def _log_probs(model: PreTrainedModel, input_ids: torch.Tensor,
+def _log_probs(model: PreTrainedModel, layout: Layout,
                labels: torch.Tensor) -> FusedCausalLMOutput:
-    layout = lay_out(input_ids, labels)
     is_target = labels[:, 1:] != IGNORED
     hidden = model.base_model(
         input_ids=layout.tokens, position_ids=layout.positions, use_cache=False,
         # Of four axes, so that it is passed on as it is; `_attend` does not look at it.
         attention_mask=torch.zeros(1, 1, 1, 1, dtype=model.dtype, device=model.device),
-        parts=layout.parts).last_hidden_state[0, layout.predicting]
+        parts=layout.parts, follows=layout.follows).last_hidden_state[0, layout.predicting]
     found = CompletionHead.apply(hidden * _logit_scale(model),
                                  model.get_output_embeddings().weight, labels[:, 1:][is_target])
     log_probs, entropy, mean_logits, is_top1 = (

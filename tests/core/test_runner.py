@@ -15,7 +15,7 @@ from persuasion_lib.core.runner import chosen_stages
 from worlds.scratch import clean_environment, persuasion
 
 
-def test_a_run_executes_all_seven_notebooks_and_ends_with_the_summary(smoke_run):
+def test_a_run_executes_all_eight_notebooks_and_ends_with_the_summary(smoke_run):
     folder, output = smoke_run
     executed = sorted(p.name for p in (folder / "results" / "smoke" / "notebooks").iterdir())
     assert executed == [f"{stage.notebook}.ipynb" for stage in STAGES.values()]

@@ -55,7 +55,8 @@ def test_what_the_cache_holds_is_not_asked_again(quick, monkeypatch, tmp_path):
     assert [request["body"]["input"] for request in server.requests] == [
         ["a b", "c d", "e f"], ["new"]]
     with KeyedLog(tmp_path / "cache") as log:
-        assert sum(row.get("usd", 0) for row in log.rows) == pytest.approx(14 * 0.13 / 1e6)
+        paid = sum(row.get("usd", 0) for row in log.by_key.values())
+        assert paid == pytest.approx(14 * 0.13 / 1e6)
 
 
 def test_many_texts_go_in_chunks(quick, monkeypatch, tmp_path):

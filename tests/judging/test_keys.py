@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx2
 import pytest
+import yaml
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.keys import NO_KEY, endpoint_of, key_for
+from persuasion_lib.core.keys import (
+    NO_KEY,
+    check_address,
+    endpoint_of,
+    is_on_this_machine,
+    key_for,
+)
 from persuasion_lib.data.server import Sampled
 from persuasion_lib.judging.check import check
 from persuasion_lib.judging.connect import Line
@@ -16,6 +25,7 @@ from persuasion_lib.judging.roles import make_judge, place_of
 from persuasion_lib.judging.tasks.compare import label_pairs
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import MARKED_KEY, REAL_KEYS, pairs_of
+from worlds.scratch import ROOT
 
 HERE = ("openai.base_url", "openai.api_key_env")
 ELSEWHERE = ["https://api.openai.com.evil.example/v1", "https://evil.example/api.openai.com",
@@ -169,3 +179,16 @@ def test_the_parts_of_the_client_that_we_rely_on_are_there():
     assert hasattr(httpx2.Response(200, content=b"x"), "_content")
     assert "key" not in repr(Line("openai", "https://host/v1", "the-key-itself", 5))
     assert Sampled.task == "sample"
+
+
+def test_every_recipe_of_the_documentation_is_a_server_with_an_address_that_may_be_used(project):
+    text = (ROOT / "docs" / "judges.md").read_text()
+    recipes = yaml.safe_load(re.search(r"```yaml\n(servers:.*?)```", text, re.S)[1])["servers"]
+    (project / "configs" / "profiles" / "mine.yaml").write_text(
+        yaml.safe_dump({"extends": "demo", "servers": recipes}))
+    config = load_config("mine")
+    for name, server in config.servers.items():
+        check_address(server.base_url, name)
+        is_here = is_on_this_machine(server.base_url)
+        assert server.api_key_env or is_here, name
+        assert server.price or not is_here, name

@@ -44,6 +44,26 @@ def test_the_command_writes_the_card_and_the_chain_of_weights(config):
     assert "stand-in" in card and record["weights"]["rlaif"] in card
 
 
+def test_what_rounding_to_bfloat16_would_leave_is_said():
+    """Steps of bfloat16 are 2^-8 just above 1: a change of 2^-5 stays, one of 2^-12 is lost."""
+    before = {"w": torch.ones(4)}
+    assert module.kept_in_bfloat16(before, {"w": before["w"] + 2 ** -5}) == 1
+    assert module.kept_in_bfloat16(before, {"w": before["w"] + 2 ** -12}) == 0
+    assert module.kept_in_bfloat16(before, before) == 1         # nothing was to be kept
+
+
+@torch.no_grad()
+def test_a_training_in_bfloat16_is_exported_in_float32_with_nothing_lost(config):
+    low = load_config("smoke", ["model.dtype=bfloat16"])
+    folder = module.export(low, "rlhf", config.root / "exported")
+    exported = AutoModelForCausalLM.from_pretrained(folder)
+    assert exported.dtype == torch.float32
+    ids = torch.tensor([[1, 2, 3]])
+    with ModelFamily(config, ["rlhf"]).use("rlhf") as composed:
+        assert torch.allclose(exported(ids).logits, composed(ids).logits, atol=1e-4)
+    assert "Rounded to bfloat16, " in (folder / "README.md").read_text()
+
+
 def test_a_folder_with_something_in_it_is_left_alone(config):
     (config.root / "out").mkdir()
     (config.root / "out" / "mine.txt").write_text("precious")

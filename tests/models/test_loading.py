@@ -5,17 +5,18 @@ import shutil
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
+from peft import PeftModel
 
 from persuasion_lib.core.config import load_config
-from persuasion_lib.core.errors import ConfigError, LineageError, MissingInput, SelfTestError
+from persuasion_lib.core.errors import ConfigError, LineageError, MissingInput
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.store import file_hash
-from persuasion_lib.models.compose import ModelFamily, kept_by_merging, load_merged_sft, merge
+from persuasion_lib.core.records import parse_example
+from persuasion_lib.core.store import file_hash, read_jsonl
+from persuasion_lib.models.compose import ModelFamily, load_sft
 from persuasion_lib.models.export import export
-from persuasion_lib.models.lineage import WEIGHTS, check_lineage
+from persuasion_lib.models.lineage import WEIGHTS, check_lineage, is_current
 from persuasion_lib.models.loading import load_base, load_tokenizer, prompt_ids
+from persuasion_lib.training.sft import train_sft
 
 PROMPT = [{"role": "system", "content": "Persuade honestly."},
           {"role": "user", "content": "I am sure that tea is best."}]
@@ -38,32 +39,32 @@ def test_a_checkpoint_of_a_finished_run_is_accepted(config):
     assert list(check_lineage(config, "rlaif_rlhf").parents) == ["base", "sft", "rlaif"]
 
 
-@pytest.mark.parametrize(("size", "dtype", "kept"), [
-    (1e-6, torch.float32, 1.0), (1e-2, torch.bfloat16, 1.0), (1e-6, torch.bfloat16, 0.0)])
-def test_what_is_less_than_half_a_step_of_a_weight_is_lost_by_merging(size, dtype, kept):
-    """In bfloat16 the steps around 0.5 are 2^-8, so 1e-6 is nothing there."""
-    layer = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False))
-    torch.nn.init.constant_(layer[0].weight, 0.5)
-    model = get_peft_model(layer.to(dtype), LoraConfig(r=1, lora_alpha=1, target_modules=["0"]))
-    for name, weight in model.named_parameters():
-        if "lora" in name:
-            torch.nn.init.constant_(weight, size ** 0.5)
-    assert kept_by_merging(model) == pytest.approx(kept, abs=0.2)
-
-
-def test_an_sft_too_slight_for_its_weights_is_not_merged(smoke_copy):
-    config = load_config("smoke", ["model.dtype=bfloat16"])
-    folder = path_of(config, "sft")
-    slight = {name: 1e-4 * weight for name, weight in load_file(folder / WEIGHTS).items()}
-    save_file(slight, folder / WEIGHTS)
-    with pytest.raises(SelfTestError, match="model.dtype=float32"):
-        merge(load_base(config), folder)
-
-
 def test_edited_weights_are_refused(config):
     edit_weights(path_of(config, "rlhf"))
     with pytest.raises(LineageError, match="weights of rlhf .* were changed after training"):
         check_lineage(config, "rlhf")
+
+
+def test_a_checkpoint_stays_current_in_another_number_format(config):
+    """SFT was trained again, for hours, when somebody followed the advice to set float32."""
+    found = check_lineage(config, "sft")
+    assert found.dtype == "float32"
+    assert is_current(load_config("smoke", ["model.dtype=bfloat16"]), "sft", found.fingerprint)
+    rows, val = (read_jsonl(path_of(config, f"sft_{part}"), parse_example, made_by="00")
+                 for part in ("train", "val"))
+    before = (path_of(config, "sft") / WEIGHTS).stat().st_mtime_ns
+    train_sft(load_config("smoke", ["model.dtype=bfloat16"]), rows, val)
+    assert (path_of(config, "sft") / WEIGHTS).stat().st_mtime_ns == before
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read_and_said_to_be_old(config, capsys):
+    path = path_of(config, "rlhf") / "lineage.json"
+    record = json.loads(path.read_text())
+    del record["dtype"]
+    path.write_text(json.dumps(record))
+    ModelFamily(config, ["rlhf"])
+    assert not is_current(config, "rlhf", "another fingerprint")
+    assert "is of an earlier version, which merged SFT" in capsys.readouterr().out
 
 
 def test_a_parent_that_was_trained_again_is_refused(config):
@@ -161,11 +162,11 @@ def logits(model, tokenizer):
         return model(torch.tensor([prompt_ids(tokenizer, PROMPT)])).logits
 
 
-def test_merged_and_composed_sft_give_the_same_logits(config):
+def test_sft_under_the_others_and_beside_them_is_one_model(config):
     family = ModelFamily(config, ["rlhf"])
     with family.use("sft") as composed:
         assert torch.allclose(logits(composed, family.tokenizer),
-                              logits(load_merged_sft(config), family.tokenizer), atol=1e-4)
+                              logits(load_sft(config), family.tokenizer), atol=1e-4)
 
 
 def test_the_models_of_a_family_differ_and_the_base_is_the_plain_base(config):

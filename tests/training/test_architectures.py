@@ -1,10 +1,11 @@
-"""The shared-prefix engine on tiny random models of many families: plain logits, or a refusal."""
+"""The fast engines on tiny random models of many families: plain logits, or a refusal."""
 
 import pytest
 import torch
 import transformers
 
 from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.training.packed import pack_rows
 from persuasion_lib.training.shared_prefix import share_prefixes
 
 LONGEST = 64
@@ -78,13 +79,14 @@ def slopes(model, log_probs):
                       if p.grad is not None and ".0." in name])
 
 
+@pytest.mark.parametrize("engine", [share_prefixes, pack_rows])
 @pytest.mark.parametrize(("family", "settings"), FIT)
-def test_log_probabilities_and_gradients_are_those_of_plain_logits(family, settings):
+def test_log_probabilities_and_gradients_are_those_of_plain_logits(family, settings, engine):
     model = tiny(family, settings)
     tokens, labels = batch()
     wanted = plain_log_probs(model, tokens, labels)
     wanted_slopes = slopes(model, wanted)
-    share_prefixes(model, LONGEST)
+    engine(model, LONGEST)
     found = model(input_ids=tokens, attention_mask=(tokens > 0).long(), labels=labels,
                   fused_lm_head=True)
     log_probs = found.log_probs[found.label_mask]

@@ -48,7 +48,7 @@ def test_step_zero_of_the_third_stage_is_rlaif_against_sft(config):
 
 def test_the_earlier_runs_wrong_stack_is_stopped_before_training(config, monkeypatch):
     """base + RLAIF instead of base + SFT + RLAIF, as LESSONS of the first run describe."""
-    monkeypatch.setattr(preferences, "load_merged_sft", load_base)
+    monkeypatch.setattr(preferences, "load_sft", load_base)
     path_of(config, "reference_logps").unlink()     # or the right reference would be found there
     train, val = pairs(config, "rlhf_train"), pairs(config, "rlhf_val")
     wrong = preferences.preference_trainer(config, "rlaif_rlhf", train, val)

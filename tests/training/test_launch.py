@@ -8,12 +8,13 @@ import pytest
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.records import labeled_row, parse_labeled
+from persuasion_lib.core.records import example_row, labeled_row, parse_example, parse_labeled
 from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.models.lineage import check_lineage, weights_hash
 from persuasion_lib.training import dpo as preferences
 from persuasion_lib.training import launch
 from persuasion_lib.training.history import training_log
+from persuasion_lib.training.sft import train_sft
 from worlds.scratch import ROOT, clean_environment
 
 TWO = ["training.processes=2", "dpo.per_device_train_batch_size=4"]     # 2 × 4 = the smoke run's 8
@@ -58,6 +59,29 @@ def test_two_processes_learn_what_one_learns(config, engine, capfd):
     two = losses(config)
     assert "world size 2" in capfd.readouterr().out
     assert len(one) > 10 and [entry[:2] for entry in one] == [entry[:2] for entry in two]
+    assert [value for *_, value in two] == pytest.approx([value for *_, value in one], abs=2e-4)
+
+
+@pytest.mark.parametrize("engine", ["packed", "trl"])
+def test_two_processes_fine_tune_as_one_does(config, engine, capfd):
+    """Batches of conversations: each process gets every other one of half the size."""
+    options = [f"sft.engine={engine}", "sft.whole_conversations=true", "sft.learning_rate=2e-4"]
+    train, val = (read_jsonl(path_of(config, f"sft_{part}"), parse_example, made_by="00")
+                  for part in ("train", "val"))
+    rows = train[:64], val[:4]
+    for part, examples in zip(("train", "val"), rows, strict=True):
+        write_jsonl(path_of(config, f"sft_{part}"), map(example_row, examples))
+    found = []
+    for number in (1, 2):
+        train_sft(load_config("smoke", [
+            *options, f"training.processes={number}",
+            f"sft.per_device_train_batch_size={16 // number}"]), *rows)
+        found.append([(log["step"], key, log[key])
+                      for log in training_log(config, "sft")["history"]
+                      for key in ("loss", "eval_loss") if key in log])
+    one, two = found
+    assert "world size 2" in capfd.readouterr().out
+    assert len(one) > 5 and [entry[:2] for entry in one] == [entry[:2] for entry in two]
     assert [value for *_, value in two] == pytest.approx([value for *_, value in one], abs=2e-4)
 
 

@@ -59,7 +59,10 @@ def test_validation_happens_and_the_best_checkpoint_is_kept(config):
     assert points[log["best_step"]] == min(points.values())
 
 
-def test_a_killed_sft_goes_on_and_ends_with_the_same_weights(config, monkeypatch):
+@pytest.mark.parametrize("overrides", [
+    [], ["sft.engine=packed", "sft.whole_conversations=true", "sft.num_epochs=2"]])
+def test_a_killed_sft_goes_on_and_ends_with_the_same_weights(config, monkeypatch, overrides):
+    config = load_config("smoke", overrides)
     final = path_of(config, "sft") / "adapter_model.safetensors"
     final.unlink()      # the smoke run's was computed with another number of threads
     sft.train_sft(config, rows(config, "train"), rows(config, "val"))

@@ -2,12 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from persuasion_lib.core.lazy import Lazy
 from persuasion_lib.core.records import (
     LABEL_OF_CODE,
     Label,
@@ -104,9 +105,9 @@ class LabelOutcome:
         return Counter(choice for extra in self.extras.values()
                        for choice in extra["verdicts"].values())
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of the labelled file, in the order of the pairs."""
-        return [labeled_row(item, **self.extras[item.pair.pair_id]) for item in self.labeled]
+        return (labeled_row(item, **self.extras[item.pair.pair_id]) for item in self.labeled)
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -118,23 +119,27 @@ class LabelOutcome:
 
 
 def pair_questions(pairs: Sequence[Pair], judge: Judge, *, both_orders: bool, seed: int,
-                   repeat_fraction: float = 0.0) -> dict[Name, Compare]:
+                   repeat_fraction: float = 0.0) -> Mapping[Name, Compare]:
     """The questions about pairs: one or two orders, and for a share of pairs each a second time.
 
     Raises:
         DataError: two different pairs have the same id.
     """
     check_unique([pair.pair_id for pair in pairs])
-    asked: dict[Name, Compare] = {}
+    places: dict[Name, tuple[Pair, int, tuple[int, ...]]] = {}
     for pair in pairs:
         draw = int(content_id(seed, "repeat", pair.pair_id, length=8), 16) / 16**8
         times = 2 if draw < repeat_fraction else 1
         orders = BOTH_ORDERS if both_orders else (hashed_order(2, seed, pair.pair_id),)
         for sample, order in product(range(times), orders):
-            asked[pair.pair_id, sample, shown_as(order)] = Compare.compose(
-                pair.pair_id, pair.prompt, (pair.response_a, pair.response_b), order=order,
-                sample=sample, prompts=judge.prompts)
-    return asked
+            places[pair.pair_id, sample, shown_as(order)] = (pair, sample, order)
+
+    def compose(place: tuple[Pair, int, tuple[int, ...]]) -> Compare:
+        pair, sample, order = place
+        return Compare.compose(pair.pair_id, pair.prompt, (pair.response_a, pair.response_b),
+                               order=order, sample=sample, prompts=judge.prompts)
+
+    return Lazy(places, compose)
 
 
 def label_pairs(pairs: Sequence[Pair], judge: Judge, *, log: Path, both_orders: bool = True,
@@ -158,6 +163,16 @@ def label_pairs(pairs: Sequence[Pair], judge: Judge, *, log: Path, both_orders: 
         else:
             _conclude(pair, [answers.rows[name] for name in names], judge, outcome)
     outcome.repeats = _repeats(answers, outcome)
+    return outcome
+
+
+def brought_outcome(labels: Sequence[LabeledPair], *, planned: int) -> LabelOutcome:
+    """Labels that came in a file, as if they had been asked here; what lacks one is in `errors`."""
+    outcome = LabelOutcome(planned, Ledger(), Counter(), list(labels))
+    for item in labels:
+        known = item.pair.metadata
+        outcome.extras[item.pair.pair_id] = {"flip": bool(known.get("flip")),
+                                             "verdicts": known.get("verdicts") or {}}
     return outcome
 
 

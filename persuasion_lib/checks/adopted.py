@@ -1,0 +1,78 @@
+"""Rows of the registry for what other modules decide already: gates, alarms, suspicions, health."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from persuasion_lib.checks.check import Check
+from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.core.records import LabeledPair
+from persuasion_lib.data.gates import FIGURES, GATES
+from persuasion_lib.labeling import agreement
+from persuasion_lib.reporting import judge_health, suspicions
+from persuasion_lib.stats.blocks import TOO_FEW
+
+
+def said(find: Callable[[Any], Sequence[str]]) -> Callable[[Any], Result]:
+    """A check that says by itself what it found, in sentences."""
+    def look(thing: Any) -> Result:
+        found = find(thing)
+        return Measured(len(found), 0, " ".join(found))
+    return look
+
+
+def unknown(find: Callable[[Any], Sequence[str]]) -> Callable[[Any], Result]:
+    """A check whose sentences say what the file lacks."""
+    def look(thing: Any) -> Result:
+        found = find(thing)
+        return NotMeasured(" ".join(found)) if found else Measured(0, 0)
+    return look
+
+
+def tie_share(labels: Sequence[LabeledPair]) -> Result:
+    """The share of labels that are ties."""
+    ties = sum(label.label == "tie" for label in labels)
+    return Measured(ties / len(labels), len(labels)) if labels else NotMeasured("no label")
+
+
+def _gate(name: str) -> Check:
+    setting, meaning, remedy = GATES[name]
+    of, look = "pairs", lambda pairs: (
+        Measured(FIGURES[name](pairs), len(pairs)) if pairs else NotMeasured("no pair"))
+    if name == "tie share":
+        of, look = "labels", tie_share
+    return Check(name, of, look, None, "a setting", f"{{value:.0%}} {meaning}, the limit is "
+                 f"{{limit:.0%}} (gates.{setting}).", remedy, stops=True,
+                 setting=f"gates.{setting}")
+
+
+def _alarm(name: str) -> Check:
+    return Check(name, "agreement", said(lambda agreed: [
+        text for text in [agreement.alarm(agreed, name)] if text]), 0,
+        "labeling/agreement.py says, beside each", "{example}",
+        stops=name in ("labels copied from the judge", "annotator contradicts themselves",
+                       "labels upside down"))
+
+
+def _health(name: str) -> Check:
+    def look(result: judge_health.Result) -> Result:
+        if result["counts"]["rankings"] < TOO_FEW:
+            return NotMeasured(f"fewer than {TOO_FEW} rankings")
+        broken, _, text = judge_health.faults(result)[name]
+        return Measured(broken, result["counts"]["rankings"], text)
+    return Check(name, "rankings", look, 0, "reporting/judge_health.py says, beside each",
+                 "the judge is broken: {example}.", "Ask another judge.", stops=True)
+
+
+def _seen(name: str) -> Check:
+    return Check(name, "evaluation", said(suspicions.SEEN[name]), 0,
+                 "reporting/suspicions.py says, beside each", "{example}")
+
+
+def _unknown(name: str) -> Check:
+    return Check(name, "evaluation", unknown(suspicions.UNKNOWN[name]), 0, "", "")
+
+
+GATED = tuple(map(_gate, GATES))
+ALARMED = tuple(map(_alarm, agreement.ALARMS))
+JUDGED = (*map(_unknown, suspicions.UNKNOWN), *map(_seen, suspicions.SEEN),
+          *map(_health, judge_health.FAULTS))

@@ -1,0 +1,276 @@
+"""Which checks do somebody's files allow, and what do they say? The command `persuasion audit`.
+
+A file is known by what is in it, not by its name: only the two sides of a split, and what belongs
+together, go by names.
+"""
+
+import re
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from persuasion_lib.checks import training
+from persuasion_lib.checks.check import Check, Finding, look
+from persuasion_lib.checks.material import (
+    Kinds,
+    is_by_judge,
+    of_evaluation,
+    of_labels,
+    of_pool,
+    of_targets,
+    together,
+)
+from persuasion_lib.checks.registry import KINDS, REGISTRY, checks_of
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import DataError, MissingInput
+from persuasion_lib.core.records import (
+    Example,
+    LabeledPair,
+    Pair,
+    parse_example,
+    parse_labeled,
+    parse_pair,
+)
+from persuasion_lib.core.store import read_json, read_jsonl
+from persuasion_lib.labeling.agreement import judge_against_annotator
+from persuasion_lib.reporting.evaluated import tabulated
+from persuasion_lib.reporting.evaluation_file import parse
+
+WIDTH = 100
+_MADE = "the program that wrote it"
+_ENDINGS = (".jsonl", ".json")
+# A field by which one knows a row, and the kind of file that it is a row of.
+_ROWS = {"per_example": "evaluation", "chosen": "labels", "response_1": "pairs",
+         "input_text": "examples", "event": "event log", "verdict": "judgment log",
+         "history": "DPO log"}
+
+
+@dataclass
+class Given:
+    """What files hold, by kind and name; `notes` are the files that could not be read, and why."""
+
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def of(self, kind: str) -> dict[str, Any]:
+        """Everything of a kind, by file."""
+        return self.files.setdefault(kind, {})
+
+
+def gather(paths: Sequence[Path]) -> Given:
+    """Read every file that is one of ours by its fields, in folders and below.
+
+    Raises:
+        MissingInput: a path is not there.
+    """
+    given = Given()
+    for path in paths:
+        if not path.exists():
+            raise MissingInput(f"{path} is missing. Give a folder, or files, to look at.")
+        found = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in found:
+            if file.is_file() and file.suffix in _ENDINGS:
+                name = str(file.relative_to(path)) if path.is_dir() else file.name
+                _read(given, file, name)
+    for kind, files in given.files.items():
+        short = _short(files)
+        given.files[kind] = {short[name]: content for name, content in files.items()}
+    return given
+
+
+def _read(given: Given, file: Path, name: str) -> None:
+    """Read one file into `given`; what is not of ours is left alone, what is broken is noted."""
+    try:
+        content = (read_jsonl(file, dict, made_by=_MADE) if file.suffix == ".jsonl"
+                   else [read_json(file, made_by=_MADE)])
+    except DataError as error:
+        given.notes.append(str(error))
+        return
+    first = content[0] if content and isinstance(content[0], dict) else {}
+    kind = next((kind for key, kind in _ROWS.items() if key in first), None)
+    if not content and re.search(r"_(?:train|val)\.", name):
+        kind = "labels"         # a side of a split that nothing is on
+    if kind is None:
+        return
+    try:
+        given.of(kind)[name] = _parsed(kind, file, content)
+    except DataError as error:
+        given.notes.append(f"{name}: {error}" if name not in str(error) else str(error))
+
+
+def _parsed(kind: str, file: Path, content: list[dict[str, Any]]) -> Any:
+    parse_row = {"labels": parse_labeled, "pairs": parse_pair, "examples": parse_example}.get(kind)
+    if parse_row:
+        return read_jsonl(file, parse_row, made_by=_MADE)
+    if kind == "evaluation":
+        return tabulated(parse(content[0]))
+    return content[0]["history"] if kind == "DPO log" else content
+
+
+def _short(names: Iterable[str]) -> dict[str, str]:
+    """A file's own name where no other file has it; else with its folders."""
+    names = list(names)
+    own = Counter(Path(name).name for name in names)
+    return {name: Path(name).name if own[Path(name).name] == 1 else name for name in names}
+
+
+def material(given: Given, config: Config) -> Kinds:
+    """What the checks look at: the files, and what belongs together."""
+    labels, pairs = given.of("labels"), given.of("pairs")
+    logs = {name: rows for name, rows in given.of("judgment log").items() if _compares(rows)}
+    dpo = {name: log for name, log in given.of("DPO log").items() if training.is_of_dpo(log)}
+    whole = {name: rows for name, rows in labels.items() if not _is_part(name, rows, labels)}
+    judges = {name: rows for name, rows in whole.items() if is_by_judge(rows)}
+    people = {name: rows for name, rows in whole.items() if name not in judges}
+    texts = {name: [label.pair for label in rows] for name, rows in whole.items()}
+    pools = pairs | {name: rows for name, rows in texts.items() if not _known(rows, pairs.values())}
+    examples = given.of("examples")
+    return together(
+        *(of_pool(name, rows) for name, rows in pools.items()),
+        *(of_labels(name, rows) for name, rows in whole.items()),
+        *(of_targets(name, rows) for name, rows in examples.items() if "sft" in name),
+        *(of_evaluation(name, data, config.analysis.primary)
+          for name, data in given.of("evaluation").items()),
+        {"split": _splits(labels), "event log": given.of("event log"), "judgment log": logs,
+         "DPO log": dpo, "pool and labels": _labels_of_pools(pairs, whole),
+         "labels and log": _labels_of_logs(judges, logs), "sets": _sets(examples, pools),
+         "agreement": _agreements(people, judges, config.seed)})
+
+
+def _labels_of_pools(pools: Mapping[str, list[Pair]],
+                     labels: Mapping[str, list[LabeledPair]]) -> dict[str, Any]:
+    return {f"{name} of {pool}": (rows, given) for pool, rows in pools.items()
+            for name, given in labels.items() if _known([label.pair for label in given], [rows])}
+
+
+def _labels_of_logs(labels: Mapping[str, list[LabeledPair]],
+                    logs: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{name} and {log}": (rows, entries) for name, rows in labels.items()
+            for log, entries in logs.items() if _names(rows, entries)}
+
+
+def _compares(log: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a log holds verdicts on replies, and not replies of an oracle or tactics."""
+    verdict = log[0]["verdict"]
+    return isinstance(verdict, dict) and ("choice" in verdict or "ranking" in verdict)
+
+
+def _splits(labels: Mapping[str, list[LabeledPair]]) -> dict[str, Any]:
+    """Both sides; a side alone, with None for the other, still shows what is trained on."""
+    found = {}
+    for name in labels:
+        train, val = (re.sub(r"_(?:train|val)\.", f"_{side}.", name) for side in ("train", "val"))
+        if train != val:
+            both = train in labels and val in labels
+            found[re.sub(r"_(?:train|val)\.", "_{train,val}.", name) if both else name] = (
+                labels.get(train), labels.get(val))
+    return found
+
+
+def _is_part(name: str, rows: Sequence[LabeledPair],
+             labels: Mapping[str, list[LabeledPair]]) -> bool:
+    """Whether labels are a side of a split of other labels that are here."""
+    if not ("_train." in name or "_val." in name):
+        return False
+    return _known([label.pair for label in rows],
+                  [[label.pair for label in other] for other_name, other in labels.items()
+                   if not ("_train." in other_name or "_val." in other_name)])
+
+
+def _known(rows: Sequence[Pair], others: Iterable[Sequence[Pair]]) -> bool:
+    """Whether most of the pairs stand in one of the others, by id or text."""
+    own = {_key(pair) for pair in rows}
+    return any(2 * len(own & {_key(pair) for pair in other}) > len(own) for other in others)
+
+
+def _key(pair: Pair) -> str:
+    return "\n".join([pair.prompt[-1]["content"], *sorted((pair.response_a, pair.response_b))])
+
+
+def _names(labels: Sequence[LabeledPair], log: Sequence[Mapping[str, Any]]) -> bool:
+    keys = {row.get("key") for row in log}
+    return any(key in keys for label in labels[:20]
+               for key in label.pair.metadata.get("judgments") or [])
+
+
+def _agreements(people: Mapping[str, list[LabeledPair]], judges: Mapping[str, list[LabeledPair]],
+                seed: int) -> dict[str, Any]:
+    found = {f"{person} and {judge}": judge_against_annotator(judged, labels, seed=seed)
+             for person, labels in people.items() for judge, judged in judges.items()}
+    return {name: result for name, result in found.items() if result["both"]}
+
+
+def _sets(examples: Mapping[str, list[Example]],
+          pools: Mapping[str, list[Pair]]) -> dict[str, Any]:
+    """All rows by set, once each: prompts of a pool are in its pairs."""
+    sets: dict[str, Any] = {name: rows for name, rows in examples.items()
+                            if "_pool_prompts" not in name}
+    for name, rows in sorted(pools.items(), key=lambda item: -len(item[1])):
+        if not _known(rows, [known for known in sets.values()
+                             if known and isinstance(known[0], Pair)]):
+            sets[name] = rows
+    return {"all sets": sets} if len(sets) > 1 else {}
+
+
+def audit(given: Given, config: Config,
+          rankings: Mapping[str, Any]) -> tuple[list[Finding], list[str]]:
+    """Every check on everything there, and what could not be read or checked.
+
+    Args:
+        rankings: the analyses of the evaluations, by file.
+    """
+    things = material(given, config) | {"rankings": dict(rankings)}
+    return look(REGISTRY, things, config), given.notes + missing(things)
+
+
+def missing(things: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each kind of file that is not there: what it would show."""
+    lacking: dict[str, list[Check]] = {}
+    for kind, needed in KINDS.items():
+        if not things.get(kind):
+            lacking.setdefault(needed, []).extend(checks_of(kind))
+    return [f"{needed} is missing: {', '.join(check.name for check in checks)}"
+            for needed, checks in lacking.items() if checks]
+
+
+_ORDER = {"stop": "FOUND, STOPS", "warn": "FOUND", "allowed": "FOUND, ALLOWED",
+          "not checked": "NOT CHECKED", "fine": "FINE"}
+
+
+def as_table(findings: Sequence[Finding], notes: Sequence[str] = ()) -> str:
+    """One table: what was found, what could not be checked because …, what is fine."""
+    lines = []
+    for state, title in _ORDER.items():
+        rows = [found for found in findings if found.state == state]
+        more = notes if state == "not checked" else ()
+        if rows or more:
+            lines += ["", title, *map(_wrapped, [*lines_of(state, rows), *more])]
+    return "\n".join([*lines[1:], "", summary(findings, notes)])
+
+
+def lines_of(state: str, findings: Sequence[Finding]) -> list[str]:
+    """A line for each thing found; else one for each check, with the files that it is about."""
+    if state not in ("fine", "not checked"):
+        return [f"{found.check}: {found.text}" for found in findings]
+    files: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for found in findings:
+        why = f": {found.text}" if state == "not checked" else ""
+        figure = f" ({found.text})" if state == "fine" and found.text else ""
+        files[found.check, why].append(found.subject + figure)
+    return [f"{check}{why} [{', '.join(names)}]" for (check, why), names in files.items()]
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="      ",
+                         break_on_hyphens=False)
+
+
+def summary(findings: Sequence[Finding], notes: Sequence[str] = ()) -> str:
+    """How many of each, in a line."""
+    count = {state: sum(found.state == state for found in findings) for state in _ORDER}
+    return (f"{count['stop']} that stop, {count['warn']} warnings, {count['fine']} checked and "
+            f"fine, {count['not checked'] + len(notes)} could not be checked"
+            + (f", {count['allowed']} allowed (checks.allow)." if count["allowed"] else "."))

@@ -1,0 +1,104 @@
+"""A row of the registry, and what it says of somebody's files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.core.config import Config
+from persuasion_lib.data.gates import GATES, brought_in
+
+ALLOW = "checks.allow"
+BY_NAME = "A check without a limit of its own is allowed by its name in checks.allow."
+Material = Mapping[str, Mapping[str, Any]]      # kind -> name of a file or set -> what is in it
+
+
+class Slot(NamedTuple):
+    """Texts of one kind by place (replies of a model, of a slot, targets), and their prompts."""
+
+    texts: Mapping[str, str | None]
+    prompts: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that is checked, wherever files of its kind are.
+
+    look: measures; a value above the limit is a finding.
+    limit: None where `setting` holds it.
+    why: where the limit comes from.
+    message: with {value}, {n}, {example} and {limit}; `remedy` says what to do next.
+    stops: no label or GPU hour may be spent on it, and no verdict be given; otherwise it warns.
+    setting: what overrides it: a limit of the settings, or the list of what is allowed by name.
+    """
+
+    name: str
+    of: str
+    look: Callable[[Any], Result]
+    limit: float | None
+    why: str
+    message: str
+    remedy: str = ""
+    stops: bool = False
+    setting: str = ALLOW
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check says of one file or set; `state` is "stop", "warn", "allowed", "not checked"
+    or "fine"."""
+
+    check: str
+    subject: str
+    state: str
+    text: str
+
+    def row(self) -> dict[str, str]:
+        """As JSON holds it."""
+        return asdict(self)
+
+
+def look(checks: Sequence[Check], material: Material, config: Config | None = None, *,
+         allow: Sequence[str] = ()) -> list[Finding]:
+    """Every check on everything of its kind; what is not there is not looked for.
+
+    Args:
+        config: for limits that the settings hold, and what they allow.
+        allow: names of checks that may find something, beside those of the settings.
+    """
+    allowed = {*allow, *(config.checks.allow if config else ())}
+    return [_finding(check, subject, thing, config, allowed)
+            for check in checks for subject, thing in material.get(check.of, {}).items()]
+
+
+def _finding(check: Check, subject: str, thing: Any, config: Config | None,
+             allowed: set[str]) -> Finding:
+    result = check.look(thing)
+    if isinstance(result, NotMeasured):
+        return Finding(check.name, subject, "not checked", result.why)
+    limit = _limit(check, config)
+    if result.value <= limit:
+        return Finding(check.name, subject, "fine", _seen(result))
+    state = "stop" if check.stops else "warn"
+    told = check.message.format(value=result.value, n=result.n, limit=limit,
+                                example=result.example)
+    place = brought_in(subject, check.name, config) if config and check.name in GATES else ""
+    remedy = f"They came in {place}: take them out there." if place else check.remedy
+    return Finding(check.name, subject, "allowed" if check.name in allowed else state,
+                   f"{subject}: {told} {remedy}".strip())
+
+
+def _limit(check: Check, config: Config | None) -> float:
+    if check.limit is not None:
+        return check.limit
+    section, name = check.setting.split(".")
+    return getattr(getattr(config, section), name)
+
+
+def _seen(result: Measured) -> str:
+    return f"{result.value:.3g} of {result.n}" if result.n else ""
+
+
+def texts(findings: Sequence[Finding], state: str) -> list[str]:
+    """The sentences of the findings in a state."""
+    return [found.text for found in findings if found.state == state]

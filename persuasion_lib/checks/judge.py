@@ -1,0 +1,201 @@
+"""Does the judge judge? From its labels, from the log of its replies, and from its rankings."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.core.records import LABEL_OF_CODE, LabeledPair, unswap
+from persuasion_lib.reporting.evaluated import Evaluated
+from persuasion_lib.stats.blocks import TOO_FEW
+from persuasion_lib.stats.resample import wilson
+
+Log = Sequence[Mapping[str, Any]]
+_SHOWN = {"12": False, "21": True}      # order shown: is the second response shown first?
+LETTERS = "ABCDE"
+
+
+def verdicts_of(label: LabeledPair) -> dict[str, str]:
+    """The codes "1", "2" or "EQUAL" by order shown, as the judge gave them; those that are one."""
+    given = label.pair.metadata.get("verdicts")
+    found = given.items() if isinstance(given, Mapping) else ()
+    return {shown: code for shown, code in found if shown in _SHOWN and code in LABEL_OF_CODE}
+
+
+def one_verdict(labels: Sequence[LabeledPair]) -> Result:
+    """The share of the commonest verdict, in the order in which the judge saw the replies."""
+    codes = Counter(code for label in labels for code in verdicts_of(label).values())
+    if codes.total() < TOO_FEW:
+        return NotMeasured(f"the labels hold {codes.total()} verdicts in the order shown")
+    code, count = codes.most_common(1)[0]
+    return Measured(count / codes.total(), codes.total(), code)
+
+
+def by_the_place(labels: Sequence[LabeledPair]) -> Result:
+    """The share of decided verdicts for the place chosen more often, whether or not a second
+    order was asked."""
+    codes = [code for label in labels for code in verdicts_of(label).values() if code != "EQUAL"]
+    if len(codes) < TOO_FEW:
+        return NotMeasured(f"the labels hold {len(codes)} decided verdicts in the order shown")
+    first = codes.count("1") / len(codes)
+    return Measured(max(first, 1 - first), len(codes), "first" if first >= 0.5 else "second")
+
+
+def against_its_verdicts(labels: Sequence[LabeledPair]) -> Result:
+    """How many labels are not what the verdicts stored beside them say."""
+    known = [label for label in labels if verdicts_of(label)]
+    if not known:
+        return NotMeasured("the labels hold no verdicts in the order shown")
+    wrong = [label for label in known if label.label != concluded(label)]
+    return Measured(len(wrong), len(known), _told(wrong))
+
+
+def concluded(label: LabeledPair) -> str:
+    """What the verdicts say of the pair: the label they agree on, a tie where they differ."""
+    said = {unswap(LABEL_OF_CODE[code], swapped=_SHOWN[shown])
+            for shown, code in verdicts_of(label).items()}
+    return said.pop() if len(said) == 1 else "tie"
+
+
+def _told(wrong: Sequence[LabeledPair]) -> str:
+    if not wrong:
+        return ""
+    first = wrong[0]
+    return (f"{first.pair.pair_id}: the label is {first.label}, its verdicts are "
+            f"{verdicts_of(first)}")
+
+
+def against_the_log(both: tuple[Sequence[LabeledPair], Log]) -> Result:
+    """How many verdicts beside labels are not those of the judgments in the log that they name."""
+    labels, log = both
+    by_key = {row.get("key"): row for row in log}
+    compared, wrong = 0, []
+    for label in labels:
+        keys = label.pair.metadata.get("judgments") or []
+        rows = [by_key[key] for key in keys if key in by_key]
+        if rows and len(rows) == len(keys):
+            compared += 1
+            logged = {_shown(row): (row.get("verdict") or {}).get("choice") for row in rows}
+            if logged != verdicts_of(label):
+                wrong.append(label.pair.pair_id)
+    if not compared:
+        return NotMeasured("no label names its judgments in this log")
+    return Measured(len(wrong), compared, f"first: {wrong[0]}" if wrong else "")
+
+
+def _shown(row: Mapping[str, Any]) -> str:
+    return "".join(str(slot + 1) for slot in row.get("order") or [])
+
+
+def model_versions(rows: Sequence[LabeledPair] | Log) -> Result:
+    """How many models answered beside the commonest; a judge is one model from first to last."""
+    names = [name for name in map(_model_of, rows) if name]
+    if not names:
+        return NotMeasured("no row says which model answered")
+    counts = Counter(names)
+    example = ", ".join(f"{name} ({count})" for name, count in counts.most_common(3))
+    return Measured(len(counts) - 1, len(names), example)
+
+
+def _model_of(row: LabeledPair | Mapping[str, Any]) -> str | None:
+    if isinstance(row, LabeledPair):
+        return row.pair.metadata.get("judge_model")
+    return row.get("model")
+
+
+def same_reply(log: Log) -> Result:
+    """The share of the commonest reply text; the same words to every question are no judgment."""
+    texts = [_reply(row) for row in log if _reply(row)]
+    if len(texts) < TOO_FEW:
+        return NotMeasured(f"{len(texts)} rows hold the text of a reply")
+    text, count = Counter(texts).most_common(1)[0]
+    return Measured(count / len(texts), len(texts), f"{text!r:.80}")
+
+
+def _reply(row: Mapping[str, Any]) -> str:
+    reply = row.get("reply")
+    return reply if isinstance(reply, str) else ""
+
+
+def same_request(log: Log) -> Result:
+    """The share of rows whose request id an earlier row has: replies out of a cache."""
+    ids = [row["request_id"] for row in log if row.get("request_id")]
+    if len(ids) < TOO_FEW:
+        return NotMeasured(f"{len(ids)} rows hold the id of a request")
+    return Measured(1 - len(set(ids)) / len(ids), len(ids),
+                    str(Counter(ids).most_common(1)[0][0]))
+
+
+def against_its_reply(log: Log) -> Result:
+    """How many verdicts are not what the reply stored beside them says, where that is JSON."""
+    compared, wrong = 0, []
+    for row in log:
+        said = _said(row)
+        if said is not None:
+            compared += 1
+            if said != _read(row):
+                wrong.append(str(row.get("id")))
+    if not compared:
+        return NotMeasured("no reply in the log is JSON with a choice or a ranking")
+    return Measured(len(wrong), compared, f"first: {wrong[0]}" if wrong else "")
+
+
+def _said(row: Mapping[str, Any]) -> object:
+    """The choice or ranking in a reply's JSON, in the form of `_read`; None where there is none."""
+    try:
+        reply = json.loads(_reply(row))
+    except json.JSONDecodeError:
+        return None
+    if not isinstance(reply, dict):
+        return None
+    ranking = reply.get("ranking")
+    if isinstance(ranking, list) and all(str(slot) in LETTERS for slot in ranking):
+        return [LETTERS.index(str(slot)) for slot in ranking]
+    return reply.get("choice")
+
+
+def _read(row: Mapping[str, Any]) -> object:
+    verdict = row.get("verdict") or {}
+    return verdict.get("ranking", verdict.get("choice"))
+
+
+def one_order(data: Evaluated) -> Result:
+    """The share of rankings that have the commonest order of the models."""
+    orders = [tuple(order) for order in data.calls.to_numpy().tolist()]
+    if len(data.models) < 3 or len(orders) < TOO_FEW:
+        return NotMeasured(f"{len(orders)} rankings of {len(data.models)} models; {TOO_FEW} of 3 "
+                           "are needed")
+    order, count = Counter(orders).most_common(1)[0]
+    best_first = [model for _, model in sorted(zip(order, data.models, strict=True))]
+    return Measured(count / len(orders), len(orders), " > ".join(best_first))
+
+
+def twins_told_apart(data: Evaluated) -> Result:
+    """The share of controls with the same reply twice that the judge did not call a tie."""
+    twins = [row for row in data.file.controls or [] if row.is_twin() and row.label]
+    if len(twins) < 5:
+        return NotMeasured(f"the judge was shown {len(twins)} pairs of the same reply")
+    apart = [row.example_id for row in twins if row.label != "EQUAL"]
+    return Measured(len(apart) / len(twins), len(twins), f"first: {apart[0]}" if apart else "")
+
+
+def against_its_pairs(data: Evaluated) -> Result:
+    """How surely the judge's rankings contradict its own pairwise verdicts on the same replies.
+
+    The least share of contradictions with 95 % confidence (Wilson), of pairs that both decided.
+    """
+    same = against = 0
+    ranks = data.ranks
+    for row in data.file.controls or []:
+        if row.is_twin() or row.label not in ("1", "2") or row.example_id not in ranks.index:
+            continue
+        gap = ranks.loc[row.example_id, row.b] - ranks.loc[row.example_id, row.a]
+        if gap:
+            agrees = (gap > 0) == (row.label == "1")        # rank 1 is best
+            same, against = same + agrees, against + (not agrees)
+    n = same + against
+    if n < 8:
+        return NotMeasured(f"{n} pairs of evaluated replies were both compared and ranked")
+    low, _ = wilson(against, n, confidence=0.95)
+    return Measured(low, n, f"{against} of {n} the other way round")

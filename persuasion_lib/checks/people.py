@@ -1,0 +1,165 @@
+"""Did the person who labelled read what they labelled? From the labels, and from the event log."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.core.records import LabeledPair
+from persuasion_lib.labeling.agreement import COPIED
+from persuasion_lib.labeling.session import FAST_S
+from persuasion_lib.stats.agreement import agreement
+from persuasion_lib.stats.blocks import TOO_FEW
+from persuasion_lib.stats.resample import wilson
+
+Events = Sequence[Mapping[str, Any]]
+
+# Words a minute. People read 238 silently (Brysbaert 2019, a meta-analysis of 190 studies), and
+# nobody understands what they read above some 500 (Rayner et al. 2016); twice that is no reading.
+TOO_FAST = 1000
+DIFFERS = 30              # characters from which a reply counts as the longer one (AlpacaEval's)
+FEW_REPEATS = 15          # pairs labelled twice below which self-agreement says nothing
+
+
+def faster_than_reading(labels: Sequence[LabeledPair]) -> Result:
+    """The share of labels given in less time than both replies take to be read at `TOO_FAST`."""
+    timed = [label for label in labels if _is_number(label.pair.metadata.get("seconds"))]
+    if len(timed) < TOO_FEW:
+        return NotMeasured(f"{len(timed)} labels say how many seconds they took")
+    fast = [label for label in timed
+            if _words(label) > TOO_FAST / 60 * float(label.pair.metadata["seconds"])]
+    example = ""
+    if fast:
+        worst = max(fast, key=lambda label: _words(label) / (label.pair.metadata["seconds"] + 0.01))
+        example = (f"{worst.pair.pair_id}: {_words(worst)} words in "
+                   f"{worst.pair.metadata['seconds']:g} seconds")
+    return Measured(len(fast) / len(timed), len(timed), example)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+def _words(label: LabeledPair) -> int:
+    return len(f"{label.pair.response_a} {label.pair.response_b}".split())
+
+
+def one_side(labels: Sequence[LabeledPair]) -> Result:
+    """The share of decided labels for the side of the screen that was chosen more often."""
+    known = [label for label in labels if isinstance(label.pair.metadata.get("shown_swapped"), bool)
+             and label.label != "tie"]
+    if len(known) < TOO_FEW:
+        return NotMeasured(f"{len(known)} decided labels say which reply was shown first")
+    first = sum((label.label == "a") != label.pair.metadata["shown_swapped"] for label in known)
+    return _commoner(first, len(known), ("the reply shown first", "the reply shown second"))
+
+
+def _commoner(count: int, n: int, names: tuple[str, str]) -> Measured:
+    more = max(count, n - count)
+    return Measured(more / n, n, names[0] if count == more else names[1])
+
+
+def one_place(labels: Sequence[LabeledPair]) -> Result:
+    """The share of decided labels for the place in the file that was chosen more often."""
+    decided = [label.label == "a" for label in labels if label.label != "tie"]
+    if len(decided) < TOO_FEW:
+        return NotMeasured(f"{len(decided)} decided labels are too few to tell")
+    return _commoner(sum(decided), len(decided), ("response 1", "response 2"))
+
+
+def longer_wins(labels: Sequence[LabeledPair]) -> Result:
+    """How often the longer reply won, of the decided pairs that differ by `DIFFERS` or more."""
+    gaps = _gaps(labels)
+    if len(gaps) < TOO_FEW:
+        return NotMeasured(f"{len(gaps)} decided pairs differ by {DIFFERS} characters or more")
+    return Measured(sum(gap > 0 for gap in gaps) / len(gaps), len(gaps))
+
+
+def surely_longer(labels: Sequence[LabeledPair]) -> Result:
+    """The least share of such pairs that the longer reply wins with 95 % confidence (Wilson)."""
+    gaps = _gaps(labels)
+    if len(gaps) < TOO_FEW:
+        return NotMeasured(f"{len(gaps)} decided pairs differ by {DIFFERS} characters or more")
+    longer = sum(gap > 0 for gap in gaps)
+    low, _ = wilson(longer, len(gaps), confidence=0.95)
+    mean = sum(gaps) / len(gaps)
+    return Measured(low, len(gaps), f"it won {longer} of {len(gaps)}; the chosen reply is longer "
+                                    f"by {mean:.0f} characters on average")
+
+
+def _gaps(labels: Sequence[LabeledPair]) -> list[int]:
+    """By how many characters the chosen reply is longer; large differences only."""
+    gaps = (len(label.chosen) - len(label.rejected) for label in labels if label.label != "tie")
+    return [gap for gap in gaps if abs(gap) >= DIFFERS]
+
+
+def unsteady(labels: Sequence[LabeledPair]) -> Result:
+    """1 - kappa of the repeats: 0 is the same answer every time, 1 what a coin would give."""
+    twice = [label for label in labels if label.again]
+    if len(twice) < FEW_REPEATS:
+        return NotMeasured(f"{len(twice)} pairs were labelled a second time, {FEW_REPEATS} are "
+                           "needed")
+    found = agreement([label.label for label in twice], [label.again for label in twice],
+                      n_resamples=1)
+    if found["status"] == "constant":
+        return NotMeasured("every repeat got the one answer, so there is no kappa")
+    return Measured(1 - found["kappa"], len(twice),
+                    f"{found['raw']:.0%} the same, kappa {found['kappa']:.2f}")
+
+
+def nearly_the_judges(agreed: Mapping[str, Any]) -> Result:
+    """The least share of labels that are the judge's with 95 % confidence (Wilson)."""
+    found = agreed["with_ties"]
+    if found["n"] < COPIED:
+        return NotMeasured(f"{found['n']} pairs were labelled by both, {COPIED} are needed")
+    return Measured(found["ci_low"], found["n"], f"{found['raw']:.1%} are the same")
+
+
+def answers(events: Events) -> list[Mapping[str, Any]]:
+    """The choices that count, in the order they were made: undone and replaced ones do not."""
+    given: dict[str, list[Mapping[str, Any]]] = {}
+    for event in events:
+        key = str(event.get("key"))
+        if event.get("event") == "choice":
+            given.setdefault(key, []).append(event)
+        elif event.get("event") == "undo" and given.get(key):
+            given[key].pop()
+    last = [made[-1] for made in given.values() if made]
+    return sorted(last, key=lambda event: str(event.get("at", "")))
+
+
+def in_a_hurry(events: Events) -> Result:
+    """The share of answers in less than `FAST_S` seconds."""
+    timed = [event for event in answers(events) if _is_number(event.get("seconds"))]
+    if len(timed) < TOO_FEW:
+        return NotMeasured(f"{len(timed)} answers say how many seconds they took")
+    fast = [event for event in timed if event["seconds"] < FAST_S]
+    example = f"{fast[0]['key']}: {fast[0]['seconds']:g} seconds" if fast else ""
+    return Measured(len(fast) / len(timed), len(timed), example)
+
+
+def one_key(events: Events) -> Result:
+    """The share of the commonest choice (first, second, tie, skip) among all answers."""
+    made = [str(event.get("choice")) for event in answers(events)]
+    if len(made) < TOO_FEW:
+        return NotMeasured(f"{len(made)} answers are too few to tell")
+    commonest = max(set(made), key=made.count)
+    return Measured(made.count(commonest) / len(made), len(made), commonest)
+
+
+def by_turns(events: Events) -> Result:
+    """The share of answers that are for the other side than the answer before."""
+    sides = [event["choice"] for event in answers(events)
+             if event.get("choice") in ("first", "second")]
+    steps = list(zip(sides, sides[1:], strict=False))
+    if len(steps) < TOO_FEW:
+        return NotMeasured(f"{len(sides)} decided answers are too few to tell")
+    return Measured(sum(one != two for one, two in steps) / len(steps), len(steps))
+
+
+def obvious_failed(events: Events) -> Result:
+    """The share of obvious pairs (a reply against its own words, shuffled) answered wrongly."""
+    checks = [event for event in answers(events) if event.get("kind") == "check"]
+    if len(checks) < 3:
+        return NotMeasured(f"{len(checks)} obvious pairs were answered, 3 are needed")
+    wrong = [event["key"] for event in checks if event.get("preferred") != "a"]
+    return Measured(len(wrong) / len(checks), len(checks), f"first: {wrong[0]}" if wrong else "")

@@ -1,0 +1,141 @@
+"""Do the rows of a pool, of its labels and of its split count as often as they seem to?"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.core.records import Label, LabeledPair, Pair
+from persuasion_lib.data.overlap import Sets, overlap_faults, shared_passages
+from persuasion_lib.stats.blocks import TOO_FEW
+
+# Train and validation; None is a side that is not here.
+Split = tuple[Sequence[LabeledPair] | None, Sequence[LabeledPair] | None]
+
+_FLIPPED: dict[Label, Label] = {"a": "b", "b": "a", "tie": "tie"}
+
+
+def thread_of(pair: Pair) -> str:
+    """The conversation of a pair; where nobody knows it, pairs that open alike are of one."""
+    opening = next((m["content"] for m in pair.prompt if m["role"] != "system"), "")
+    return pair.conversation_id or opening
+
+
+def concentration(pairs: Sequence[Pair]) -> Result:
+    """The chance that two pairs drawn at random are of one conversation (Simpson's index).
+
+    1 divided by it is the number of conversations of equal size that would be as varied.
+    """
+    n = len(pairs)
+    if n < 2 * TOO_FEW:
+        return NotMeasured(f"{n} pairs are too few to tell")
+    sizes = Counter(map(thread_of, pairs))
+    thread, most = sizes.most_common(1)[0]
+    chance = sum(size**2 for size in sizes.values()) / n**2
+    return Measured(chance, n, f"as varied as {1 / chance:.0f} conversations of equal size; "
+                               f"{most} pairs are of {thread!r:.60}")
+
+
+def held_out(split: Split) -> Result:
+    """The share of the pairs that a split really keeps for validation."""
+    train, val = split
+    if train is None or val is None:
+        return NotMeasured("the other side of the split is not here")
+    n = len(train) + len(val)
+    if n < TOO_FEW:
+        return NotMeasured(f"{n} pairs are too few to tell")
+    return Measured(len(val) / n, n, f"{len(train)} pairs for training, {len(val)} for validation")
+
+
+def ties_trained_on(split: Split) -> Result:
+    """The share of rows in a split that somebody called a tie: their "chosen" is a coin flip."""
+    rows = [label for part in split for label in part or ()]
+    if not rows:
+        return NotMeasured("the split has no row")
+    ties = [label.pair.pair_id for label in rows if label.label == "tie"]
+    return Measured(len(ties) / len(rows), len(rows), f"first: {ties[0]}" if ties else "")
+
+
+def split_shares(split: Split) -> Result:
+    """How many of the conversations that are known stand on both sides of a split."""
+    if None in split:
+        return NotMeasured("the other side of the split is not here")
+    train, val = ({label.pair.conversation_id for label in part} - {None} for part in split)
+    both = sorted(train & val)
+    return Measured(len(both), len(train | val), f"first: {both[0]!r:.60}" if both else "")
+
+
+def same_pair_again(pairs: Sequence[Pair]) -> Result:
+    """How many pairs are an earlier one under another id, or with its sides exchanged."""
+    seen: dict[object, str] = {}
+    again = []
+    for pair in pairs:
+        first = seen.setdefault(_texts(pair), pair.pair_id)
+        if first != pair.pair_id:
+            again.append(f"{pair.pair_id} is {first}")
+    return Measured(len(again), len(pairs), again[0] if again else "")
+
+
+def contradicting(labels: Sequence[LabeledPair]) -> Result:
+    """How many pairs, by their texts, have two labels that contradict each other."""
+    given: dict[object, set[Label]] = defaultdict(set)
+    for label in labels:
+        given[_texts(label.pair)].add(_in_order(label))
+    both = [key for key, found in given.items() if len(found) > 1]
+    ids = [label.pair.pair_id for label in labels if both and _texts(label.pair) == both[0]]
+    return Measured(len(both), len(given), f"first: {', '.join(ids)}" if ids else "")
+
+
+def unlabelled(both: tuple[Sequence[Pair], Sequence[LabeledPair]]) -> Result:
+    """The share of a pool that has no label, by texts; sides may be exchanged."""
+    pool, labels = both
+    known = {_texts(label.pair) for label in labels}
+    if not any(_texts(pair) in known for pair in pool):
+        return NotMeasured("no label is of a pair of this pool")
+    open_ones = [pair.pair_id for pair in pool if _texts(pair) not in known]
+    example = f"{len(open_ones)} of {len(pool)} pairs" if open_ones else ""
+    return Measured(len(open_ones) / len(pool), len(pool), example)
+
+
+def of_other_texts(both: tuple[Sequence[Pair], Sequence[LabeledPair]]) -> Result:
+    """How many labels are of texts that their pool does not have."""
+    pool, labels = both
+    known = set(map(_texts, pool))
+    foreign = [label.pair.pair_id for label in labels if _texts(label.pair) not in known]
+    if len(foreign) == len(labels):
+        return NotMeasured("no label is of a pair of this pool")
+    return Measured(len(foreign), len(labels), f"first: {foreign[0]}" if foreign else "")
+
+
+def _texts(pair: Pair) -> tuple[str, frozenset[str]]:
+    """What makes a pair the same pair: case, white space, sides and ids do not count."""
+    said = " ".join(m["content"] for m in pair.prompt if m["role"] != "system")
+    return _plain(said), frozenset(map(_plain, (pair.response_a, pair.response_b)))
+
+
+def _in_order(label: LabeledPair) -> Label:
+    """The label if the replies stood in the order of the alphabet."""
+    a, b = _plain(label.pair.response_a), _plain(label.pair.response_b)
+    return label.label if a <= b else _FLIPPED[label.label]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def shared_conversations(sets: Sets) -> Result:
+    """How many sets share a conversation with another one; whole rows count, not passages."""
+    faults = overlap_faults(sets, shared_passages({}), 1.0)
+    return Measured(len(faults), len(sets), " ".join(faults))
+
+
+def copied_prompts(sets: Sets) -> Result:
+    """The largest share of a prompt that stands in passages of one prompt of another set."""
+    shared = shared_passages(sets)
+    if not len(shared):
+        return Measured(0.0, len(sets))
+    worst = shared.loc[shared["share"].idxmax()]
+    a, b = worst["set"], worst["other set"]
+    return Measured(float(worst["share"]), len(sets),
+                    f"row {int(worst['row']) + 1} of {a} in row {int(worst['other row']) + 1} of "
+                    f"{b}; {shared.groupby(['set', 'other set'], observed=True).ngroups} pairs of "
+                    "sets share passages")

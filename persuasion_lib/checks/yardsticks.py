@@ -1,0 +1,154 @@
+"""Is what replies are measured with a yardstick: oracle, prompts, and a judge that is blind?"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.checks.texts import said
+
+Column = Sequence[str | None]       # texts in the order of the prompts; None where there is none
+
+ENOUGH = 20         # prompts
+SAME = 1 - 1e-6     # similarity from which two texts are one
+_SURE = 2.5         # standard errors by which texts of one prompt are more alike than others
+_MOST = 1_000       # prompts; more do not make it surer, and cost time
+# Names that stand for models alone; of others ("base") a label must be made of them.
+_OF_MODELS = re.compile(r"\b(?:sft|rlhf|rlaif|dpo|ppo|gpt|qwen|llama|claude)", re.IGNORECASE)
+
+
+def oracle_is_reply(oracle: Column, replies: Mapping[str, Column],
+                    similarity: Mapping[str, Sequence[float | None]] | None = None) -> Result:
+    """Share of prompts whose oracle reply is the reply of one model: the model with most of them.
+
+    Limit .05: warns, and the similarities are not believed. The oracle must be written by somebody
+    else: look at `oracle.source`, or whether a column of the file was taken for another.
+
+    Args:
+        similarity: by model; where it is 1 the texts are one, also where the file lacks them.
+    """
+    shares = {}
+    for model, texts in replies.items():
+        close = (similarity or {}).get(model) or [None] * len(texts)
+        same = [_is_one(*three) for three in zip(oracle, texts, close, strict=True)]
+        known = [one for one in same if one is not None]
+        if known:
+            shares[model] = (sum(known) / len(known), len(known), same)
+    if not shares:
+        return NotMeasured("there are no oracle replies")
+    worst = max(shares, key=lambda model: shares[model][0])
+    share, n, same = shares[worst]
+    return Measured(share, n, f"{worst}, prompt {same.index(True) + 1}" if share else "")
+
+
+def _is_one(oracle: str | None, reply: str | None, close: float | None) -> bool | None:
+    if close is not None and close >= SAME:
+        return True
+    if oracle and reply:
+        return said(oracle) == said(reply)
+    return None if close is None else False
+
+
+def misplaced(columns: Mapping[str, Column], *, seed: int = 0) -> Result:
+    """How many columns do not belong to the prompts beside them: 0 is as it must be.
+
+    Limit 0: stops if a model's replies are among them, warns if only the oracle's are. Columns are
+    moved against each other by a lost or a doubled row (LESSONS 4): join the files by id.
+
+    Two columns are linked if their texts of one prompt are more alike than texts of this prompt and
+    of the next, of the one before, and of one drawn. Columns without a link to that with the most,
+    directly or through others, are misplaced; they may also say the same whatever the prompt.
+
+    Args:
+        columns: by name, such as "prompt", "oracle" and the models.
+    """
+    full = {name: texts for name, texts in columns.items() if any(texts)}
+    at = [row for row in range(len(next(iter(full.values()), [])))
+          if all(texts[row] for texts in full.values())][:_MOST]
+    if len(at) < ENOUGH or len(full) < 3:
+        return NotMeasured(f"{len(at)} prompts have a text in each of {len(full)} columns; "
+                           f"{ENOUGH} prompts and 3 columns are needed")
+    links = _links({name: [texts[row] for row in at] for name, texts in full.items()}, seed)
+    if not links.any():
+        return NotMeasured("no texts of one prompt are more alike than those of different prompts")
+    group = connected_components(links, directed=False)[1]
+    most = Counter(group.tolist()).most_common(1)[0][0]
+    lost = [name for name, number in zip(full, group, strict=True) if number != most]
+    kept = [name for name in full if name not in lost]
+    return Measured(len(lost), len(at), f"{', '.join(lost)} against {', '.join(kept)}" if lost
+                    else "")
+
+
+def _links(columns: Mapping[str, Sequence[str]], seed: int) -> np.ndarray:
+    """Which columns are more alike within a prompt than across prompts, shape (columns, columns).
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import
+
+    texts = [text for own in columns.values() for text in own]
+    n = len(texts) // len(columns)
+    found = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\w+").fit_transform(texts)
+    parts = [found[start:start + n] for start in range(0, len(texts), n)]
+    drawn = (np.arange(n) + np.random.default_rng(seed).integers(2, n - 1)) % n
+    orders = [np.roll(np.arange(n), 1), np.roll(np.arange(n), -1), drawn]
+    links = np.zeros((len(parts), len(parts)), bool)
+    for one, two in combinations(range(len(parts)), 2):
+        own = _alike(parts[one], parts[two])
+        surest = min(_standard_errors(own - _alike(parts[one], parts[two][order]))
+                     for order in orders)
+        links[one, two] = surest > _SURE
+    return links
+
+
+def _alike(one: sparse.csr_matrix, two: sparse.csr_matrix) -> np.ndarray:
+    return np.asarray(one.multiply(two).sum(axis=1)).ravel()
+
+
+def _standard_errors(gain: np.ndarray) -> float:
+    return float(gain.mean() / max(gain.std() / np.sqrt(len(gain)), 1e-12))
+
+
+def asked_twice(prompts: Mapping[str, str]) -> Result:
+    """Share of test prompts that stand in the file before under another id.
+
+    Limit 0: stops, since a prompt that counts twice narrows every interval. Keep one of each.
+    """
+    if not prompts:
+        return NotMeasured("there are no prompts")
+    first: dict[str, str] = {}
+    twice = {name: first[key] for name, text in prompts.items()
+             if first.setdefault(key := said(text), name) != name}
+    example = "".join(f"{name} is {one}" for name, one in list(twice.items())[:1])
+    return Measured(len(twice) / len(prompts), len(prompts), example)
+
+
+def names_in_replies(replies: Mapping[str, Column], others: Sequence[str] = ()) -> Result:
+    """Share of the replies of one model that hold a model's name: the model with most of them.
+
+    Limit 0: warns; a judge that reads the name is not blind. Names that are words as well ("base")
+    count as labels only, as in "base:" or "[base]". Remove the name from what models learn from.
+
+    Args:
+        others: more names that a judge must not read, such as that of the base model.
+    """
+    names = [name for name in (*replies, *others) if len(name) > 2]
+    plain = "|".join(re.escape(name) for name in names if _OF_MODELS.search(name))
+    label = "|".join(re.escape(name) for name in names)
+    pattern = re.compile(rf"(?<![\w-])(?:{plain or '(?!)'})(?![\w-])|^\W*(?:{label})\s*[:\])>]"
+                         rf"|[\[(<](?:{label})[\])>]|\b(?:model|response) (?:{label})\b",
+                         re.IGNORECASE)
+    found = {model: {at: hit.group(0) for at, text in enumerate(texts)
+                     if text and (hit := pattern.search(text))}
+             for model, texts in replies.items()}
+    counts = {model: sum(text is not None for text in texts) for model, texts in replies.items()}
+    answered = [model for model in replies if counts[model]]
+    if not answered:
+        return NotMeasured("there are no replies")
+    worst = max(answered, key=lambda model: len(found[model]) / counts[model])
+    first = "".join(f"{worst}, prompt {at + 1}: “{hit.strip()}”"
+                    for at, hit in list(found[worst].items())[:1])
+    return Measured(len(found[worst]) / counts[worst], counts[worst], first)

@@ -1,0 +1,96 @@
+"""What people bring in files instead of having it made here: where it lies, what it lacks."""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import PersuasionError
+from persuasion_lib.core.records import parse_labeled
+from persuasion_lib.core.store import read_jsonl
+
+# Where a file may stand below `data.path`.
+PLACES = ("", "processed", "preferences", "data/processed", "data/preferences")
+# Labels of a pool, whole or as they were split for training.
+LABELLED = {"ai_pool": ("ai_pool_labeled.jsonl", "rlaif_train.jsonl", "rlaif_val.jsonl"),
+            "human_pool": ("human_pool_labeled.jsonl", "rlhf_train.jsonl", "rlhf_val.jsonl")}
+# The setting that says who labels a pool here.
+LABELLER = {"ai_pool": "label_ai.judge", "human_pool": "label_human.source"}
+
+
+def brought_folder(config: Config) -> Path | None:
+    """The folder of somebody's own files; None where a corpus is read instead."""
+    path = config.peek("data.path")
+    if config.peek("data.source") != "files" or not path:
+        return None
+    return config.user_path(path, "data.path")
+
+
+def find_brought(config: Config, name: str) -> Path | None:
+    """Somebody's own file in that folder or in the places below it that a pipeline has."""
+    folder = brought_folder(config)
+    places = [folder / part / name for part in PLACES] if folder else []
+    return next((place for place in places if place.exists()), None)
+
+
+def brought_labels(config: Config, pool: str) -> list[Path]:
+    """The labelled files that somebody brought for a pool, none where it is labelled here.
+
+    A setting that says who is to label goes before labels that lie in the folder `data.path`.
+    """
+    if pool == "human_pool" and config.peek("label_human.source") == "file":
+        if path := config.peek("label_human.path"):
+            return [config.user_path(path, "label_human.path")]
+    elif _was_chosen(config, LABELLER[pool]):
+        return []
+    return labels_in_folder(config, pool)
+
+
+def labels_in_folder(config: Config, pool: str) -> list[Path]:
+    """The labelled files of a pool in the folder `data.path`, whoever is to label."""
+    whole, *parts = [find_brought(config, name) for name in LABELLED[pool]]
+    return [whole] if whole else [part for part in parts if part]
+
+
+def _was_chosen(config: Config, key: str) -> bool:
+    return any(text.partition("=")[0].strip() == key for text in config.overrides)
+
+
+def graders(files: Sequence[Path]) -> Counter[str]:
+    """How many labels of these files each labeller gave; an unreadable file has none."""
+    found: Counter[str] = Counter()
+    for path in files:
+        if path.is_file():
+            known = path.stat()
+            found += _graders(path, known.st_mtime_ns, known.st_size)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _graders(path: Path, _mtime: int, _size: int) -> Counter[str]:
+    try:
+        labels = read_jsonl(path, parse_labeled, made_by="the program that wrote it")
+    except PersuasionError:     # who reads its labels says what is wrong with it
+        return Counter()
+    return Counter(label.labeled_by for label in labels)
+
+
+def missing_at_the_end(config: Config) -> list[str]:
+    """What a run on somebody's own files will end without, known before it begins."""
+    if brought_folder(config) is None:
+        return []
+    has = {pool: bool(labels_in_folder(config, pool)) or any(
+        find_brought(config, f"{pool}_{kind}.jsonl") for kind in ("prompts", "responses"))
+        for pool in LABELLED}
+    lacking = {"rlaif": not has["ai_pool"], "rlhf": not has["human_pool"],
+               "rlaif_rlhf": not all(has.values())}
+    models = [name for name, is_lacking in lacking.items() if is_lacking]
+    found = []
+    if models:
+        pools = " and no ".join(pool.replace("_", " ") for pool in LABELLED if not has[pool])
+        found.append(f"There is no {pools}, so {', '.join(models)} will not be trained.")
+    if not find_brought(config, "final_eval_reserved.jsonl"):
+        found.append("There is no final_eval_reserved.jsonl with held-out prompts, so nothing will "
+                     "be evaluated: 05 and 06 have nothing to do.")
+    return found

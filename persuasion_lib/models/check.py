@@ -1,0 +1,70 @@
+"""Is the base model fit for the experiment? Asked before the first hour of training."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import LineageError, MissingInput
+from persuasion_lib.models.loading import Tokenizer, adapted_tokenizer, prompt_ids
+from persuasion_lib.models.sampling import Request, reply_ids
+
+# How far a sampled token may be below the likeliest, in logits: what two ways to compute one
+# differ by.
+MAX_LOST = {torch.float32: 1e-2, torch.bfloat16: 0.5}
+CHOOSE = "Choose another model.base, for example Qwen/Qwen2.5-0.5B-Instruct."
+PROMPTS = ("Why?", "Why should I change my view? I have held it for as long as I can think.")
+
+
+@dataclass(frozen=True)
+class _Greedy:
+    """The settings of a check: some tokens, the likeliest ones."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_new_tokens: int = 12
+    batch_size: int = 2
+
+
+def check_model(config: Config) -> tuple[str, list[str]]:
+    """What is wrong with the base model ("" if nothing is), and what is adapted; without weights.
+
+    The demo's model is made by notebook 00, so that it may be missing.
+    """
+    try:
+        return "", adapted_tokenizer(config, whole=False)[1]
+    except MissingInput as error:
+        return ("" if config.model.base == "demo" else str(error)), []
+    except LineageError as error:
+        return str(error), []
+
+
+@torch.no_grad()
+def check_sampling(model: PreTrainedModel, tokenizer: Tokenizer, name: str) -> None:
+    """Refuse a model whose sampled tokens are not the likeliest by its plain logits.
+
+    Two prompts of unlike length, so that one is padded; greedily, so that the likeliest is known.
+
+    Raises:
+        LineageError: it cannot be sampled from, or gives other tokens than its logits do.
+    """
+    requests = [Request(text, [{"role": "user", "content": text}]) for text in PROMPTS]
+    try:
+        replies = reply_ids(model, tokenizer, requests, _Greedy(), [], seed=0)
+        lost = [_lost(model, prompt_ids(tokenizer, request.prompt), reply)
+                for request, reply in zip(requests, replies, strict=True)]
+    except Exception as error:
+        raise LineageError(f"{name} ({type(model).__name__}) cannot be sampled from here "
+                           f"({type(error).__name__}: {str(error):.120}). {CHOOSE}") from error
+    if not max(lost) <= MAX_LOST[model.dtype]:      # a NaN is no fit
+        raise LineageError(f"what is sampled from {name} ({type(model).__name__}) is not what its "
+                           f"logits say: a token was {max(lost):.2g} below the likeliest. {CHOOSE}")
+
+
+def _lost(model: PreTrainedModel, prompt: list[int], reply: list[int]) -> float:
+    """How far a token of the reply is at most below the likeliest, in logits."""
+    ids = torch.tensor([prompt + reply], device=model.device)
+    logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1:-1].float()
+    picked = logits.gather(-1, ids[0, len(prompt):, None])[:, 0]
+    return float((logits.amax(-1) - picked).max())

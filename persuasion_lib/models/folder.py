@@ -1,0 +1,104 @@
+"""Can this folder be the base model? Found out from its files alone, before anything is loaded.
+
+transformers is generous: it runs a repository's own code if asked to, merges an adapter that lies
+beside the weights, and starts what the weights lack with random numbers. Here each is an error.
+"""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from transformers import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from persuasion_lib.core.errors import LineageError
+from persuasion_lib.core.store import read_json
+
+SETTINGS = "config.json"
+# How the classes that write text are called; others (…Model, …ForSequenceClassification) have no
+# head for it, so that theirs would be random.
+_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_CHOOSE = "Choose an instruct model, for example Qwen/Qwen2.5-0.5B-Instruct."
+
+
+def check_folder(folder: Path, *, whole: bool = True) -> None:
+    """Refuse a folder that is no base model, or not a `whole` one, with its weights.
+
+    Raises:
+        LineageError: says what it is instead, or which file is missing or damaged.
+        DataError: config.json is not JSON (file:line).
+    """
+    if (folder / "adapter_config.json").exists():
+        raise LineageError(f"{folder} holds an adapter, not a whole model. Set model.base to the "
+                           "model it belongs on, and put the adapter below data.path "
+                           "(data/README.md) to go on from it.")
+    if not (folder / SETTINGS).exists():
+        gguf = next(folder.glob("*.gguf"), None)
+        raise LineageError(
+            f"{folder} is no model folder: " + (f"{gguf.name} is in the format of llama.cpp. "
+            "Download the same model as *.safetensors." if gguf else
+            f"{SETTINGS} is missing. Name the folder that holds it, tokenizer.json and "
+            "*.safetensors."))
+    settings = read_json(folder / SETTINGS, made_by="the download")
+    if reason := _misfit(settings if isinstance(settings, dict) else {}):
+        raise LineageError(f"{folder} {reason}")
+    if whole:
+        weight_files(folder)
+
+
+def _misfit(settings: dict[str, Any]) -> str | None:
+    """Why a model with this config.json cannot be the base; None if it can."""
+    kind = settings.get("model_type")
+    names = settings.get("architectures") or [""]
+    name = names[0] or kind
+    if kind not in CONFIG_MAPPING:
+        code = " It brings code of its own (auto_map), which is never run here." * (
+            "auto_map" in settings)
+        return f"is of the type {kind!r}, which transformers does not know.{code} {_CHOOSE}"
+    quantized = settings.get("quantization_config")
+    if quantized:
+        how = quantized.get("quant_method", "?") if isinstance(quantized, dict) else quantized
+        return (f"holds weights that are quantized already ({how}), on which nothing is trained "
+                "here. Take the model that it was made from; model.load_in_4bit=true needs a "
+                "quarter of its memory.")
+    writes = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and name.endswith((kind, *_WRITERS))
+    if settings.get("is_encoder_decoder") or not writes:
+        return f"holds a {name}, which does not write text from left to right. {_CHOOSE}"
+    return None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files with a model's weights, all of them whole; PyTorch's where safetensors lack.
+
+    Raises:
+        LineageError: there are none, one of the index is missing, or one was cut off.
+    """
+    files = (sorted(folder.glob("*.safetensors"))
+             or sorted(folder.glob("pytorch_model*.bin")))
+    if not files:
+        raise LineageError(f"{folder} holds no weights (*.safetensors). Download them, too.")
+    for index in folder.glob("*.index.json"):
+        named = read_json(index, made_by="the download").get("weight_map", {}).values()
+        missing = sorted({name for name in named if not (folder / name).exists()})
+        if missing and index.name.startswith(files[0].name.split("-")[0].split(".")[0]):
+            raise LineageError(f"{folder} lacks {len(missing)} of {len(set(named))} files with "
+                               f"weights ({', '.join(missing[:3])}). Download them, too.")
+    for file in files:
+        if file.suffix == ".safetensors" and file.stat().st_size != _whole_size(file):
+            raise LineageError(f"{file} was cut off, or is no safetensors file "
+                               f"({file.stat().st_size:,} bytes). Download it again.")
+    return files
+
+
+def _whole_size(file: Path) -> int:
+    """How many bytes a safetensors file must have by its own header; 0 without a header."""
+    with file.open("rb") as handle:
+        try:
+            length, = struct.unpack("<Q", handle.read(8))
+            tensors = json.loads(handle.read(min(length, 2**27)))
+            ends = [entry["data_offsets"][1] for name, entry in tensors.items()
+                    if name != "__metadata__"]
+        except (struct.error, ValueError, KeyError, TypeError, AttributeError):
+            return 0
+    return 8 + length + max(ends, default=0)

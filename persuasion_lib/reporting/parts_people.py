@@ -1,0 +1,55 @@
+"""The part of the report about people's comparisons of final replies."""
+
+import pandas as pd
+
+from persuasion_lib.reporting.judge_health import Result
+from persuasion_lib.reporting.page import Part
+from persuasion_lib.reporting.wording import told
+
+
+def people(result: Result) -> Part | None:
+    """People, the judge, and both together, side by side; None where nobody compared."""
+    found = result["people"]
+    if not found:
+        return None
+    rows = {"people and judge": _row(found), "people alone": _row(found["alone"]),
+            "judge alone": _row({"estimate": found["judge_alone"], "ci_low": found["judge_low"],
+                                 "ci_high": found["judge_high"]})}
+    names = ", ".join(f"{name} ({count})" for name, count in found["annotators"].items())
+    lines = [f"{found['n_human']} comparisons of {found['a']} with {found['b']}, blind and of "
+             f"prompts drawn by hash, by {names}. With the judge's {found['n_judged']} verdicts "
+             f"they are worth {told(found['labels_worth'], '.0f')} comparisons.",
+             *_identical(found), *_agreement(found), *_left_out(found)]
+    return Part("What people prefer", lines, pd.DataFrame(rows).T, None, (
+        f"Share of prompts on which {found['a']} is preferred, ties half. The interval of people "
+        "and judge covers people's preference whatever the judge's taste; that of the judge "
+        "alone covers only the choice of prompts.",))
+
+
+def _row(found: Result) -> dict[str, str]:
+    interval = f"[{told(found['ci_low'], '.0%')}, {told(found['ci_high'], '.0%')}]"
+    return {"preferred": told(found["estimate"], ".0%"), "interval": interval}
+
+
+def _identical(found: Result) -> list[str]:
+    if not found["n_identical"]:
+        return []
+    return [f"On {found['n_identical']} prompts both gave the same text: ties that nobody was "
+            "shown."]
+
+
+def _agreement(found: Result) -> list[str]:
+    judge, again = found["agreement"], found["steady"]
+    lines = []
+    if judge["n"]:
+        lines.append(f"On the same prompts the judge says the same as people in "
+                     f"{told(judge['raw'], '.0%')} (kappa {told(judge['kappa'], '.2f')}, "
+                     f"n = {judge['n']}).")
+    if again["n"]:
+        lines.append(f"People gave the same answer again to {told(again['raw'], '.0%')} of "
+                     f"{again['n']} comparisons that came twice.")
+    return lines
+
+
+def _left_out(found: Result) -> list[str]:
+    return [f"{count} comparisons are not used: {why}." for why, count in found["not_used"].items()]

@@ -1,0 +1,184 @@
+"""What people say of the declared comparison, with the judge as a helper whose bias is told.
+
+A comparison is a labelled pair: replies of two models to a test prompt, whose models stand in its
+metadata. The judge's verdicts on all prompts narrow the interval; people's alone decide where it
+lies (see `stats.people`).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from persuasion_lib.core.records import LabeledPair
+from persuasion_lib.reporting.evaluated import Evaluated
+from persuasion_lib.reporting.tables import Options
+from persuasion_lib.stats.agreement import agreement
+from persuasion_lib.stats.people import ENOUGH, preference
+from persuasion_lib.stats.resample import Resampling, mean_interval
+
+Result = Mapping[str, Any]
+
+MANY = 40       # comparisons from which ranks and lengths are used beside the judge's verdict
+SCORE = {"a": 1.0, "tie": 0.5, "b": 0.0}
+LABELS = {score: label for label, score in SCORE.items()}
+
+
+def known_of(data: Evaluated, pair: tuple[str, str]) -> pd.DataFrame:
+    """What is known of a pair of models without a person, for every prompt that the judge read.
+
+    Columns: `judge` (share of its rankings with the first model above, ties half), `ranks`
+    (difference of the mean ranks, as a share of the places), `length` (tanh of the log ratio).
+    """
+    one, two = pair
+    calls = data.calls[[one, two]]
+    ahead = np.select([calls[one] < calls[two], calls[one] > calls[two]], [1.0, 0.0], 0.5)
+    judge = pd.Series(ahead, index=calls.index).groupby(level=0, sort=False).mean()
+    lengths = data.lengths().clip(lower=1)
+    return pd.DataFrame({
+        "judge": judge,
+        "ranks": (data.ranks[two] - data.ranks[one]) / max(1, len(data.models) - 1),
+        "length": np.tanh(np.log(lengths[one] / lengths[two]))}).dropna()
+
+
+def same_texts(data: Evaluated, pair: tuple[str, str]) -> pd.Index:
+    """The prompts on which both models gave the same text, which nobody needs to compare."""
+    same = [row.example_id for row in data.rows
+            if (row.responses.get(pair[0]) or "").strip()
+            == (row.responses.get(pair[1]) or "").strip()]
+    return pd.Index(same, name="prompt_id")
+
+
+def of_people(data: Evaluated, comparisons: Sequence[LabeledPair], primary: tuple[str, str],
+              options: Options) -> dict[str, Any] | None:
+    """The part of `analysis.json` on people; None without a comparison or a declared model.
+
+    Returns:
+        what `stats.people.preference` does for the first of `primary`, and `judge_low`,
+        `judge_high` (the interval of the judge alone), `alone` (people without the judge:
+        estimate, ci_low, ci_high), `verdict`, `annotators` {name: comparisons},
+        `agreement` (judge against people on the same prompts), `steady` (people against
+        themselves on repeats), `not_used` {why: comparisons}.
+    """
+    if not comparisons or not set(primary) <= set(data.models):
+        return None
+    scores, not_used = _scores(data, comparisons, primary)
+    known = known_of(data, primary)
+    unread = scores.index.difference(known.index)
+    if len(unread):
+        not_used["the judge's ranking of the prompt is missing"] = len(unread)
+    alike = same_texts(data, primary).intersection(known.index)
+    different = known.drop(index=alike)
+    used = scores[scores.index.isin(different.index)]
+    if different.empty:
+        return None
+    columns = list(different) if len(used) >= MANY else ["judge"]
+    found = preference(used, different[columns], identical=len(alike),
+                       confidence=options["confidence"])
+    low, high, _ = mean_interval(known["judge"].to_numpy(),
+                                 Resampling(**options, span=(0.0, 1.0)))
+    return {"a": primary[0], "b": primary[1], **found, "judge_low": low, "judge_high": high,
+            "alone": _without_judge(used, different, len(alike), options),
+            "verdict": _verdict(found, trial=bool(data.setup.trial)),
+            "annotators": dict(Counter(label.labeled_by for label in comparisons)),
+            "agreement": _judge_agrees(used, different["judge"], options),
+            "steady": _steady(comparisons, options), "not_used": not_used}
+
+
+def _scores(data: Evaluated, comparisons: Sequence[LabeledPair], primary: tuple[str, str]
+            ) -> tuple[pd.Series, dict[str, int]]:
+    """People's score of the first model by prompt (of several people, the mean); what is left out.
+
+    A comparison counts for the texts that were compared: not when a model has answered anew.
+    """
+    rows = {row.example_id: row.responses for row in data.rows}
+    used: dict[str, list[float]] = {}
+    left: Counter[str] = Counter()
+    for label in comparisons:
+        models = tuple(label.pair.metadata.get("models", ()))
+        turned = label if models == primary else label.swapped()
+        texts = rows.get(str(label.pair.metadata.get("example_id")))
+        if set(models) != set(primary):
+            left["they compare other models"] += 1
+        elif texts is None or [turned.pair.response_a, turned.pair.response_b] != [
+                texts.get(model) for model in primary]:
+            left["the texts are not those of this evaluation"] += 1
+        else:
+            used.setdefault(str(label.pair.metadata["example_id"]), []).append(SCORE[turned.label])
+    scores = pd.Series({key: float(np.mean(given)) for key, given in used.items()}, dtype=float)
+    return scores.rename_axis("prompt_id"), dict(left)
+
+
+def _without_judge(people: pd.Series, known: pd.DataFrame, identical: int,
+                   options: Options) -> dict[str, Any]:
+    """The same from people's comparisons alone: a judge with one verdict for all adds nothing."""
+    silent = pd.DataFrame({"judge": 0.5}, index=known.index)
+    found = preference(people, silent, identical=identical, confidence=options["confidence"])
+    return {name: found[name] for name in ("estimate", "ci_low", "ci_high")}
+
+
+def _verdict(found: Mapping[str, Any], *, trial: bool) -> str:
+    if trial:
+        return "none: trial"
+    if found["status"] != "ok":
+        return f"none: fewer than {ENOUGH} comparisons"
+    if found["ci_low"] > 0.5:
+        return "helped"
+    return "harmed" if found["ci_high"] < 0.5 else "no difference detected"
+
+
+def _judge_agrees(people: pd.Series, judge: pd.Series, options: Options) -> dict[str, Any]:
+    """Agreement on the same prompts; a verdict that the judge's two orders share is no tie."""
+    says = judge.loc[people.index].map(lambda score: LABELS.get(round(score), "tie")
+                                       if score in SCORE.values() else "tie")
+    said = people.map(LABELS)       # the mean of people who disagree is no label: left out
+    found = agreement(said, says, **options)
+    return {name: found[name] for name in ("n", "raw", "ci_low", "ci_high", "kappa", "status")}
+
+
+def _steady(comparisons: Sequence[LabeledPair], options: Options) -> dict[str, Any]:
+    """How often people gave the same answer to a comparison that came again."""
+    twice = [label for label in comparisons if label.again]
+    found = agreement([label.label for label in twice], [label.again for label in twice], **options)
+    return {name: found[name] for name in ("n", "raw", "ci_low", "ci_high", "status")}
+
+
+def first(result: Result, *, simulated: bool) -> dict[str, Any]:
+    """The answer with what people say before what the judge says.
+
+    What makes the comparison itself unbelievable stays the verdict; a judge that is broken does
+    not, since people's mean needs no sound judge.
+    """
+    found = result["people"]
+    answer = result["answer"]
+    unbelievable = answer["verdict"].startswith("none") and not result["judge"]["kind"]
+    verdict = answer["verdict"] if unbelievable else found["verdict"]
+    told = sentences({**found, "verdict": verdict}, simulated=simulated)
+    return {"verdict": verdict, "sentences": [*told, *answer["sentences"]]}
+
+
+def sentences(found: Result, *, simulated: bool) -> list[str]:
+    """What a reader sees first: people's preference, and what the judge adds to it."""
+    who = "simulated people (a stand-in)" if simulated else "people"
+    low, high = (f"{found[name]:.0%}" for name in ("ci_low", "ci_high"))
+    count = f"{found['n_human']} comparisons and {found['n_judged']} judge verdicts"
+    if found["status"] == "n<2":
+        return [f"By {who}: no interval, {found['n_human']} comparison was given."]
+    text = (f"By {who}: {found['a']} preferred to {found['b']} in {found['estimate']:.0%} "
+            f"[{low}, {high}] of prompts ({count}; the judge alone says {_judge_alone(found)}, "
+            f"which leaves out its taste: it adds {found['judge_bias']:+.2f} "
+            f"[{found['bias_low']:+.2f}, {found['bias_high']:+.2f}]).")
+    return [f"{_OPENINGS[found['verdict']]} {text}" if found["verdict"] in _OPENINGS else
+            f"No verdict: {found['verdict'].removeprefix('none: ')}. {text}"]
+
+
+_OPENINGS = {"helped": "Yes, the warm-up helped.",
+             "harmed": "No: the warm-up made it worse.",
+             "no difference detected":
+                 "No difference was detected, which does not mean that there is none."}
+
+
+def _judge_alone(found: Result) -> str:
+    return (f"{found['judge_alone']:.0%} [{found['judge_low']:.0%}, {found['judge_high']:.0%}]")

@@ -1,0 +1,186 @@
+"""Means over training seeds and prompts, both drawn by chance, and what labels are worth.
+
+One trained model says nothing of the next seed, and prompts repeat over seeds: an interval over
+prompts alone covered .56 to .93 in simulations where this one covers .92 to .97.
+"""
+
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from persuasion_lib.core.errors import DataError
+
+_STEPS = 641            # of the search for N on a scale of log2
+_MOST = 2**16           # labels beyond which an interval is open
+
+
+def crossed_mean(values: np.ndarray, *, confidence: float = 0.95) -> dict[str, Any]:
+    """Mean of `values` and its interval when seeds and prompts are both samples.
+
+    The variance is (MS_seed + MS_prompt - MS_rest) / (S P) by the two-way analysis of variance,
+    never below one of its parts, with Satterthwaite's degrees of freedom.
+
+    Args:
+        values: shape (seeds, prompts); a score, or the difference of two arms.
+
+    Returns:
+        mean, se, df, ci_low, ci_high, sd_seed, sd_prompt, sd_rest, n_seeds, n_prompts, status
+        ("ok"; "one seed", "one prompt": a mean without an interval).
+
+    Raises:
+        DataError: no table of finite numbers.
+    """
+    table = _checked(values, 2)
+    seeds, prompts = table.shape
+    mean = table.mean()
+    result = {"mean": float(mean), "n_seeds": seeds, "n_prompts": prompts}
+    if seeds < 2 or prompts < 2:
+        names = ("se", "df", "ci_low", "ci_high", "sd_seed", "sd_prompt", "sd_rest")
+        status = "one seed" if seeds < 2 else "one prompt"
+        return {**result, **dict.fromkeys(names, np.nan), "status": status}
+    squares = _mean_squares(table)
+    variance, df = _variance(squares, seeds, prompts)
+    half = stats.t.ppf((1 + confidence) / 2, df) * np.sqrt(variance)
+    by_seed, by_prompt, rest = squares
+    return {
+        **result, "se": float(np.sqrt(variance)), "df": df,
+        "ci_low": float(mean - half), "ci_high": float(mean + half),
+        "sd_seed": float(np.sqrt(max(0, by_seed - rest) / prompts)),
+        "sd_prompt": float(np.sqrt(max(0, by_prompt - rest) / seeds)),
+        "sd_rest": float(np.sqrt(rest)), "status": "ok"}
+
+
+def _checked(values: np.ndarray, dimensions: int) -> np.ndarray:
+    table = np.asarray(values, float)
+    if table.ndim != dimensions or not table.size or not np.isfinite(table).all():
+        raise DataError(f"scores of shape {table.shape} with missing values or of another form; "
+                        "every seed needs a score for every prompt.")
+    return table
+
+
+def _mean_squares(table: np.ndarray) -> tuple[float, float, float]:
+    """Mean squares of seeds, of prompts, and of what neither explains."""
+    seeds, prompts = table.shape
+    mean = table.mean()
+    of_seed = table.mean(axis=1, keepdims=True)
+    of_prompt = table.mean(axis=0, keepdims=True)
+    rest = ((table - of_seed - of_prompt + mean) ** 2).sum() / ((seeds - 1) * (prompts - 1))
+    return (prompts * ((of_seed - mean) ** 2).sum() / (seeds - 1),
+            seeds * ((of_prompt - mean) ** 2).sum() / (prompts - 1), rest)
+
+
+def _variance(squares: tuple[float, float, float], seeds: int, prompts: int) -> tuple[float, float]:
+    """(variance of the mean, degrees of freedom)."""
+    by_seed, by_prompt, rest = squares
+    freedoms = (seeds - 1, prompts - 1, (seeds - 1) * (prompts - 1))
+    whole = by_seed + by_prompt - rest
+    most = max(squares)
+    if whole >= most and whole > 0:
+        parts = sum(square**2 / freedom for square, freedom in zip(squares, freedoms, strict=True))
+        return whole / (seeds * prompts), max(1.0, whole**2 / parts)
+    return most / (seeds * prompts), float(freedoms[squares.index(most)])
+
+
+def exchange_rate(plain: np.ndarray, warm: np.ndarray, sizes: np.ndarray, n: int, *,
+                  confidence: float = 0.95) -> dict[str, Any]:
+    """How many human labels `plain` needs for what `warm` reaches with `n` of them.
+
+    N is where the line score = a + b log2(labels) of `plain` meets `warm`. Its interval holds every
+    N at which `crossed_mean` of warm - line(N) cannot tell the two apart (Fieller's idea).
+
+    Args:
+        plain: scores against one anchor, shape (seeds, sizes, prompts).
+        warm: the same for the other arm at `n`, shape (seeds, prompts).
+        sizes: human labels of each point of `plain`, at least 1, two or more different ones.
+
+    Returns:
+        labels, ci_low, ci_high (infinite: no end was found), worth (labels - n), outside (N is no
+        size that was trained: say "more than", or "fewer than"), slope (`crossed_mean` of the
+        rise per doubling).
+    """
+    curve = _checked(plain, 3)
+    scores = _checked(warm, 2)
+    doublings = np.log2(np.asarray(sizes, float))
+    if len(doublings) != curve.shape[1] or np.ptp(doublings) == 0:
+        raise DataError("the curve needs one point for each of two or more numbers of labels.")
+    centred = doublings - doublings.mean()
+    level = curve.mean(axis=1)
+    slope = np.tensordot(curve, centred / (centred**2).sum(), (1, 0))
+    grid = np.linspace(0, np.log2(_MOST), _STEPS)
+    held = [at for at in grid
+            if _cannot_tell(scores - level - slope * (at - doublings.mean()), confidence)]
+    labels = np.inf
+    if slope.mean() > 0:
+        labels = 2 ** (doublings.mean() + (scores.mean() - level.mean()) / slope.mean())
+    low, high = (2 ** held[0], 2 ** held[-1]) if held else (np.nan, np.nan)
+    if held and held[-1] == grid[-1]:
+        high = np.inf
+    return {"labels": float(labels), "ci_low": float(low), "ci_high": float(high),
+            "worth": float(labels - n), "outside": not min(sizes) <= labels <= max(sizes),
+            "slope": crossed_mean(slope, confidence=confidence)}
+
+
+def _cannot_tell(difference: np.ndarray, confidence: float) -> bool:
+    found = crossed_mean(difference, confidence=confidence)
+    return found["status"] != "ok" or found["ci_low"] <= 0 <= found["ci_high"]
+
+
+def crossed_preference(judge: np.ndarray, human: np.ndarray, seed_of: np.ndarray,
+                       prompt_of: np.ndarray, *, confidence: float = 0.95) -> dict[str, Any]:
+    """What people would say of a contrast, from a judge's scores corrected by people's of some.
+
+    A PPI++ estimate for each seed with one slope in common; Student's t between seeds; the prompts'
+    own part is added from the judge.
+
+    Args:
+        judge: the contrast by the judge, shape (seeds, prompts).
+        human: people's contrasts, shape (m,), spread evenly over the seeds, at least 8 for each.
+        seed_of, prompt_of: the row and column of `judge` of each of `human`.
+
+    Returns:
+        mean, se, df, ci_low, ci_high, slope, n_human.
+
+    Raises:
+        DataError: fewer than two seeds, or a seed with fewer than 8 comparisons by people.
+    """
+    table, scores = _checked(judge, 2), _checked(human, 1)
+    seeds, prompts = table.shape
+    groups = [np.flatnonzero(np.asarray(seed_of) == seed) for seed in range(seeds)]
+    fewest = min(map(len, groups))
+    if seeds < 2 or fewest < 8:
+        raise DataError(f"{seeds} seeds, and {fewest} comparisons by people of one of them: at "
+                        "least 2 seeds and 8 comparisons of each are needed.")
+    seen = table[seed_of, prompt_of]
+    within, by_people = _within(seen, groups), _within(scores, groups)
+    slope = float(np.clip((within @ by_people) / max(within @ within, 1e-12), 0, 1))
+    means = np.array([slope * table[seed].mean() + (scores[group] - slope * seen[group]).mean()
+                      for seed, group in enumerate(groups)])
+    noise = (by_people - slope * within).var() / (len(scores) - seeds - 1)
+    variance, df = _corrected_variance(table, slope, means, noise, len(scores))
+    se = np.sqrt(variance)
+    half = stats.t.ppf((1 + confidence) / 2, df) * se
+    return {"mean": float(means.mean()), "se": float(se), "df": float(df),
+            "ci_low": float(means.mean() - half), "ci_high": float(means.mean() + half),
+            "slope": slope, "n_human": len(scores)}
+
+
+def _corrected_variance(judge: np.ndarray, slope: float, means: np.ndarray, noise: float,
+                        n_human: int) -> tuple[float, float]:
+    """(variance, degrees of freedom) of the mean of the seeds' corrected `means`."""
+    seeds, prompts = judge.shape
+    parts = crossed_mean(judge)
+    floor = noise + slope**2 * parts["sd_rest"] ** 2 / (seeds * prompts)    # if no seed differed
+    between = means.var(ddof=1) / seeds
+    of_prompts = slope**2 * parts["sd_prompt"] ** 2 / prompts
+    wide, df = max((between, seeds - 1), (floor, n_human - seeds - 1))
+    variance = wide + of_prompts
+    return variance, variance**2 / (wide**2 / df + of_prompts**2 / (prompts - 1))
+
+
+def _within(values: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
+    """Each value without the mean of its seed, in the order given."""
+    left = values.copy()
+    for group in groups:
+        left[group] -= values[group].mean()
+    return left
