@@ -4,7 +4,6 @@ The values stand in five YAML files, which `config.load_config` reads.
 """
 
 import re
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -17,6 +16,7 @@ from pydantic import (
 )
 
 from persuasion_lib.core.family import MODELS
+from persuasion_lib.core.reads import Reads
 
 Fraction = Field(ge=0, le=1)
 Positive = Field(gt=0)
@@ -28,20 +28,6 @@ Provider = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 # The name of the variable that holds a key, never the key; `none` sends none.
 KeyName = Annotated[str, Field(pattern=r"^(?:[A-Z][A-Z0-9_]{0,63}|none)$")]
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")     # not tab and line feed
-
-
-@dataclass
-class Reads:
-    """What a run asked of its settings: keys, prompts, and files that settings name."""
-
-    settings: set[str] = field(default_factory=set)
-    prompts: set[str] = field(default_factory=set)
-    files: set[str] = field(default_factory=set)
-
-    def clear(self) -> None:
-        """Forget everything, before a run begins."""
-        for kind in (self.settings, self.prompts, self.files):
-            kind.clear()
 
 
 class Section(BaseModel):
@@ -86,6 +72,7 @@ class Paths(Section):
 class Model(Section):
     base: str
     revision: str
+    gguf: str | None
     dtype: Literal["auto", "float32", "bfloat16"]
     load_in_4bit: bool
 
@@ -104,6 +91,7 @@ class Data(Section):
     max_response_tokens: int = Positive
     max_shared_passages: float = Fraction
     system_prompt: str
+    goal: str
 
 
 class DemoModel(Section):
@@ -179,8 +167,10 @@ class Lora(Section):
 
 
 class Training(Section):
+    seed: int | None = Field(ge=0, lt=2**32)
     evals_per_run: int = Positive
     gradient_checkpointing: Annotated[bool, ASIDE]
+    threads: Annotated[int | None, ASIDE] = Positive
     report_to: Annotated[Literal["none", "tensorboard", "wandb", "trackio"], ASIDE]
     processes: int = Positive
     launch_config: Annotated[str | None, ASIDE]
@@ -219,6 +209,7 @@ class Oracle(Section):
 
 class Similarity(Section):
     embedder: Provider
+    local_model: str
 
 
 class Safety(Section):

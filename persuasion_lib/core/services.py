@@ -65,17 +65,18 @@ class Server(Service):
 
 def check_roles(value_of: Callable[[str], Any], servers: Collection[str]) -> None:
     """Refuse a role that names nobody, and a server that takes the name of something else."""
-    taken = sorted(set(BUILT_IN) & set(servers))
+    taken = sorted({*BUILT_IN, "local"} & set(servers))
     if taken:
         raise ConfigError(f"setting servers.{taken[0]}: this name has a meaning of its own. Call "
                           "the server otherwise.")
-    known = [*BUILT_IN, *servers]
     for key in ROLES:
         who = value_of(key)
+        local = ["local"] if key == "similarity.embedder" else []
+        known = [*BUILT_IN, *local, *servers]
         if who not in known:
             raise ConfigError(f"setting {key}: there is no {who!r:.50}. It may be one of "
                               f"{', '.join(known)}; more are described below `servers:` in "
                               "configs/api_config.yaml.")
     if value_of("similarity.embedder") == "anthropic":
         raise ConfigError("setting similarity.embedder: Anthropic has no embeddings. Use openai, "
-                          "offline, or a server of `servers`.")
+                          "local, offline, or a server of `servers`.")

@@ -98,8 +98,8 @@ HABITS = (
     LIMIT,
     # One that does not know the parameter at all knows no other form of it either.
     Habit("structured output", r"response.?format|requested parameters|output_config\.format",
-          r"(?:unknown|unrecogni[sz]ed|unexpected|extra) (?:\w+ )?(?:field|input|argument|param|key)|"
-          r"no endpoints found", (_no_schema,)),
+          r"(?:unknown|unrecogni[sz]ed|unexpected|extra) (?:\w+ )?"
+          r"(?:field|input|argument|param|key)|no endpoints found", (_no_schema,)),
     Habit("a JSON schema", r"response.?format|json.?(?:schema|object|mode)|structured.?output|"
           r"output_config\.format|grammar|requested parameters", _WANTS_ANOTHER,
           (_any_object, _no_schema)),

@@ -52,6 +52,25 @@ def test_a_refused_pair_stays_open_and_the_next_run_asks_just_that_one(pool, mon
     assert state(config, "label_ai") == ("done", [])
 
 
+def test_a_repeat_that_is_refused_stays_open_although_every_pair_has_its_label(pool, monkeypatch):
+    """About half of the six pairs are asked a second time; the log then loses those answers."""
+    monkeypatch.setitem(globals(), "CLAUDE", [*CLAUDE, "label_ai.repeat_fraction=0.5"])
+    with FakeServer() as server:
+        run_01(server, monkeypatch)
+        repeated = len(server.requests) - 6
+    assert repeated > 0
+    log = pool / "data/demo/preferences/ai_judgments.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    write_jsonl(log, [row for row in rows if row["sample"] == 0])
+    with FakeServer(["refusal"]) as server:
+        config = run_01(server, monkeypatch).config
+        assert [r.text for r in state(config, "label_ai")[1]] == [
+            "1 repeated questions of the ai_pool have no answer yet"]
+        run_01(server, monkeypatch)
+    assert len(server.requests) == repeated + 1
+    assert state(config, "label_ai") == ("done", [])
+
+
 def test_a_pair_that_is_always_refused_is_asked_once_a_run(pool, monkeypatch):
     with FakeServer(["refusal"] * 50) as server:
         for runs in (1, 2, 3):
