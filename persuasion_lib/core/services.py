@@ -15,7 +15,6 @@ _OURS_ALONE = {"messages", "model", "n", "stream", "system"}
 ROLES = ("label_ai.judge", "evaluation.judge", "safety.judge", "oracle.source",
          "similarity.embedder")
 BUILT_IN = ("anthropic", "openai", "offline")
-LOCAL = "local"         # an embedder on this machine
 
 
 class Service(Section):
@@ -66,13 +65,14 @@ class Server(Service):
 
 def check_roles(value_of: Callable[[str], Any], servers: Collection[str]) -> None:
     """Refuse a role that names nobody, and a server that takes the name of something else."""
-    taken = sorted({*BUILT_IN, LOCAL} & set(servers))
+    taken = sorted({*BUILT_IN, "local"} & set(servers))
     if taken:
         raise ConfigError(f"setting servers.{taken[0]}: this name has a meaning of its own. Call "
                           "the server otherwise.")
     for key in ROLES:
         who = value_of(key)
-        known = [*BUILT_IN, *servers, *([LOCAL] if key == "similarity.embedder" else [])]
+        local = ["local"] if key == "similarity.embedder" else []
+        known = [*BUILT_IN, *local, *servers]
         if who not in known:
             raise ConfigError(f"setting {key}: there is no {who!r:.50}. It may be one of "
                               f"{', '.join(known)}; more are described below `servers:` in "

@@ -52,9 +52,11 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:       # one, so that no judge is asked twice
+        log = Path(folder) / "answers" if ping else None
         for role in get_args(Role):
-            found[role] = _problem_of(config, role, Path(folder) / "answers" if ping else None)
-    found["embedder"] = _problem_of_embedder(config)
+            is_asked = role != "oracle" or config.oracle.generate
+            found[role] = _problem_of(config, role, log) if is_asked else ""
+    found["embedder"] = _embedder_problem(config)
     return found
 
 
