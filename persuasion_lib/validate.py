@@ -89,7 +89,7 @@ def check_labels(run: StageRun, labels: Labels,
     parts += [{"pairs": {model: [label.pair for label in pairs]},
                "split": {model: split_labels(run, pairs)}} for model, pairs in labels.items()]
     if agreed and agreed["status"] != "none":
-        parts.append({"agreement": {"human pool": agreed}})
+        parts.append({"agreement": {"Judge against annotator": agreed}})
     things = together(*parts)
     return look(checks_of(*things), things, run.config)
 

@@ -83,6 +83,12 @@ def test_the_judge_that_ranks_is_compared_with_the_annotator(result):
     assert asked["judge"] == asked["labeller"] == agreed["judge"]
 
 
+def test_the_judge_compared_pairs_that_it_ranks_and_called_the_same_reply_a_tie(result):
+    twins = [row for row in result["controls"] if row["a"] == row["b"]]
+    assert len(twins) == len(result["controls"]) / 2 == 12
+    assert {row["label"] for row in twins} == {"EQUAL"}
+
+
 def test_the_labeller_that_ranks_as_well_is_not_asked_about_the_human_pool_again(smoke_copy):
     run = start("evaluate", "smoke")
     log = run.path("human_pool_judgments").read_bytes()
@@ -95,14 +101,17 @@ def test_another_judge_than_the_labeller_costs_what_was_planned_and_labels_the_h
     with FakeServer() as server:
         judge_at(server, monkeypatch)
         run = start("evaluate", "smoke", ["evaluation.judge=anthropic", "safety.judge=anthropic",
-                                          "rate_limiting.requests_per_minute=60000"])
+                                          "rate_limiting.requests_per_minute=60000",
+                                          "replace=true"])
         examples, models = evaluate.read_test_set(run), evaluate.present_models(run)
         responses = evaluate.generate_responses(run, examples, models)
         labels = evaluate.read_labels(run)
         plan = evaluate.plan_of(run, examples, responses, labels)
         evaluate.rank_responses(run, examples, responses)
         agreed = evaluate.judge_agreement(run, labels)
+        evaluate.control_judgments(run, examples, responses)
         evaluate.find_tactics(run, examples, responses, labels)
+    assert plan["controls of the judge"].calls == 12 * 2 * 2
     assert plan["labels of the human pool"].calls == 80 and plan["oracle replies"].calls == 0
     assert sum(p.calls for p in plan.values()) == len(server.requests)
     assert (agreed["judge"], agreed["both"]) == ("anthropic/claude-sonnet-5-5", 40)
@@ -118,8 +127,8 @@ def test_the_plan_names_every_paid_step_before_it_is_paid_for(smoke_copy):
     labels = evaluate.read_labels(run)
     done = evaluate.plan_of(run, examples, responses, labels)
     assert {name: plan.calls for name, plan in done.items()} == dict.fromkeys((
-        "oracle replies", "rankings", "labels of the human pool", "manipulation tactics",
-        "embeddings"), 0)
+        "oracle replies", "rankings", "labels of the human pool", "controls of the judge",
+        "manipulation tactics", "embeddings"), 0)
     run.path("rank_judgments").unlink()
     assert evaluate.plan_of(run, examples, responses, labels)["rankings"].calls == 24
     assert "| **in all** | | 0 |" in done._repr_markdown_()
@@ -147,7 +156,7 @@ def _run_without_origin_check():
 
 
 def test_one_model_alone_cannot_be_compared(smoke_copy):
-    run = start("evaluate", "smoke", ["evaluation.models=[rlhf, rlaif]"])
+    run = start("evaluate", "smoke", ["evaluation.models=[rlhf, rlaif]", "replace=true"])
     for name in ("rlhf", "rlaif", "rlaif_rlhf"):
         shutil.rmtree(path_of(run.config, name))
     with pytest.raises(DataError, match="a comparison needs two"):

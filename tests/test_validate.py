@@ -21,10 +21,13 @@ def labels(n=100, **options):
             "rlhf": [pair(k, pool="human") for k in range(n)]}
 
 
+# Every first reply here is "aaaa" and every second one "bb".
+OVERRIDES = ["gates.max_opening_gap=1"]
+
+
 @pytest.fixture
 def run(project):
-    # Every first reply here is "aaaa" and every second one "bb".
-    return StageRun(STAGES["validate"], load_config("demo", ["gates.max_opening_gap=1"]), {})
+    return StageRun(STAGES["validate"], load_config("demo", OVERRIDES), {})
 
 
 def test_ties_are_counted_and_kept_out_of_both_splits(run):
@@ -73,9 +76,31 @@ def test_a_broken_gate_stops_before_anything_is_written(run, spoiled, message):
 def test_good_labels_break_no_gate_and_are_written(run):
     given = labels()
     table = validate.label_facts(run, given)
-    assert validate.faults_of_labels(run, table) == []
+    assert not [found for found in validate.check_labels(run, given) if found.state == "stop"]
     assert validate.write_splits(run, given, table).loc["rlhf", "train"] == 90
-    assert "No gate is broken" in run.path("validation_report").read_text()
+    report = run.path("validation_report").read_text()
+    assert "No gate is broken" in report and "WHAT WAS CHECKED" in report
+
+
+def test_a_few_conversations_that_hold_most_pairs_stop_the_split(run):
+    """Seen: 348 rows for training and 1,371 for validation, and "No gate is broken"."""
+    given = labels()
+    for label in given["rlaif"][:70]:
+        label.pair.metadata["conversation_id"] = "all"
+    seeds = [f"seed={seed}" for seed in range(20)]
+    runs = [StageRun(run.stage, load_config("demo", [*OVERRIDES, seed]), {}) for seed in seeds]
+    unlucky = next(r for r in runs if len(validate.split_labels(r, given["rlaif"])[1]) > 50)
+    with pytest.raises(DataError, match="of the decided pairs are held out"):
+        validate.write_splits(unlucky, given, validate.label_facts(unlucky, given))
+
+
+def test_a_person_who_chose_one_side_stops_the_training(run):
+    given = labels()
+    for label in given["rlhf"]:
+        label.pair.metadata["shown_swapped"] = False
+    with pytest.raises(DataError, match="rlhf: 100% of 100 decided labels are for the reply shown "
+                                        "first"):
+        validate.write_splits(run, given, validate.label_facts(run, given))
 
 
 def test_the_report_says_how_far_the_judge_agrees_and_what_that_would_smooth(run):

@@ -252,15 +252,17 @@ def as_table(findings: Sequence[Finding], notes: Sequence[str] = ()) -> str:
 
 
 def lines_of(state: str, findings: Sequence[Finding]) -> list[str]:
-    """A line for each thing found; else one for each check, with the files that it is about."""
+    """A line for each thing found; else one for each check: what kept it, or the worst figure."""
     if state not in ("fine", "not checked"):
         return [f"{found.check}: {found.text}" for found in findings]
-    files: dict[tuple[str, str], list[str]] = defaultdict(list)
+    same: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for found in findings:
-        why = f": {found.text}" if state == "not checked" else ""
-        figure = f" ({found.text})" if state == "fine" and found.text else ""
-        files[found.check, why].append(found.subject + figure)
-    return [f"{check}{why} [{', '.join(names)}]" for (check, why), names in files.items()]
+        same[found.check, found.text].append(found)
+    if state == "fine":
+        return [f"{check:38s} at most {max(found.figure for found in alike):.3g} "
+                f"({len(alike)} looked at)" for (check, _), alike in same.items()]
+    return [f"{check}: {why} [{', '.join(found.subject for found in alike)}]"
+            for (check, why), alike in same.items()]
 
 
 def _wrapped(text: str) -> str:

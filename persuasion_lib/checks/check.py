@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.checks.measured import NotMeasured, Result
 from persuasion_lib.core.config import Config
-from persuasion_lib.data.gates import GATES, brought_in
+from persuasion_lib.core.pipeline import POOLS
+from persuasion_lib.data.gates import GATES, POOL_OF_MODEL, brought_in
 
 ALLOW = "checks.allow"
 BY_NAME = "A check without a limit of its own is allowed by its name in checks.allow."
@@ -45,15 +46,18 @@ class Check:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check says of one file or set; `state` is "stop", "warn", "allowed", "not checked"
-    or "fine"."""
+    """What a check says of one file or set.
+
+    `state` is "stop", "warn", "allowed", "not checked" or "fine"; `figure` what was measured.
+    """
 
     check: str
     subject: str
     state: str
     text: str
+    figure: float | None = None
 
-    def row(self) -> dict[str, str]:
+    def row(self) -> dict[str, Any]:
         """As JSON holds it."""
         return asdict(self)
 
@@ -76,16 +80,18 @@ def _finding(check: Check, subject: str, thing: Any, config: Config | None,
     result = check.look(thing)
     if isinstance(result, NotMeasured):
         return Finding(check.name, subject, "not checked", result.why)
-    limit = _limit(check, config)
-    if result.value <= limit:
-        return Finding(check.name, subject, "fine", _seen(result))
+    limit, figure = _limit(check, config), float(result.value)
+    if figure <= limit:
+        return Finding(check.name, subject, "fine", "", figure)
     state = "stop" if check.stops else "warn"
     told = check.message.format(value=result.value, n=result.n, limit=limit,
                                 example=result.example)
-    place = brought_in(subject, check.name, config) if config and check.name in GATES else ""
+    place = ""
+    if config and check.name in GATES and subject in (*POOLS, *POOL_OF_MODEL):
+        place = brought_in(subject, check.name, config)
     remedy = f"They came in {place}: take them out there." if place else check.remedy
     return Finding(check.name, subject, "allowed" if check.name in allowed else state,
-                   f"{subject}: {told} {remedy}".strip())
+                   f"{subject}: {told} {remedy}".strip(), figure)
 
 
 def _limit(check: Check, config: Config | None) -> float:
@@ -93,10 +99,6 @@ def _limit(check: Check, config: Config | None) -> float:
         return check.limit
     section, name = check.setting.split(".")
     return getattr(getattr(config, section), name)
-
-
-def _seen(result: Measured) -> str:
-    return f"{result.value:.3g} of {result.n}" if result.n else ""
 
 
 def texts(findings: Sequence[Finding], state: str) -> list[str]:

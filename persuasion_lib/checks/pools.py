@@ -41,7 +41,7 @@ def held_out(split: Split) -> Result:
     if train is None or val is None:
         return NotMeasured("the other side of the split is not here")
     n = len(train) + len(val)
-    if n < TOO_FEW:
+    if n < TOO_FEW and (train or not val):
         return NotMeasured(f"{n} pairs are too few to tell")
     return Measured(len(val) / n, n, f"{len(train)} pairs for training, {len(val)} for validation")
 

@@ -117,6 +117,10 @@ _POOLS = (
           "{value:.0%} of a prompt stands in another set ({example}), the limit is {limit:.0%} "
           "(data.max_shared_passages).", "Remove these rows from the set that is trained on.",
           stops=True, setting="data.max_shared_passages"),
+    Check("near copies of test prompts", "sets", yardsticks.learned_in_sets, 0,
+          "beyond what rows of different conversations have in common",
+          "{value:.1%} of {n} test prompts are nearly ones that models learned from ({example}).",
+          "Read the two, and remove the row that is learned from."),
     Check("control tokens", "sets", said(lambda sets: [
         text for name, rows in sets.items() for text in control_faults(name, rows)]), 0,
         "such a token is read as a turn", "{example}", stops=True),
@@ -164,7 +168,7 @@ _PEOPLE = (
           "{value:.0%} of {n} obvious pairs (a reply against its own words, shuffled) were "
           "answered wrongly ({example}).", "Label the pool again.", stops=True),
     Check("labels nearly all the judge's", "agreement", people.nearly_the_judges, 0.939,
-          "Wilson's bound of 60 of 60, labeling.agreement.COPIED",
+          "Wilson's bound of 60 of 60, labeling.alarms.COPIED",
           "{example} as the judge's of {n} pairs, which two readers hardly ever reach.",
           "Ask the annotator how they labelled."),
 )
@@ -175,7 +179,7 @@ _JUDGE = (
           "{value:.0%} of {n} verdicts, in the order shown, are {example!r}.", "Ask another judge.",
           stops=True),
     Check("the place decides", "labels by a judge", judge.by_the_place, 0.8,
-          "as labeling.agreement; a second order would make ties of it, one order hides it",
+          "as labeling.alarms; a second order would make ties of it, one order hides it",
           "{value:.0%} of {n} decided verdicts are for the reply shown {example}.",
           "Ask another judge, in both orders (label_ai.both_orders).", stops=True),
     Check("labels against their verdicts", "labels by a judge", judge.against_its_verdicts, 0,
@@ -223,7 +227,8 @@ _TRAINING = (
     Check("DPO began away from its reference", "DPO log", training.first_loss, 0.1,
           "it begins at ln 2 = .693; the earlier run began at .970",
           "the first loss of DPO is {value:.2f} above ln 2 ({example}): the policy is not the "
-          "model it is compared with.", "Train from the adapter that the reference has.", stops=True),
+          "model it is compared with.",
+          "Train from the adapter that the reference has.", stops=True),
     Check("DPO's first reward", "DPO log", training.first_reward, 1,
           "it begins at 0; the earlier run began at -3.14",
           "the first reward of the chosen replies is {value:.2f} away from 0 ({example}).",
@@ -237,6 +242,14 @@ _MODELS = (
           "the two models of the declared comparison give the same text on {value:.0%} of {n} "
           "prompts ({example}): what is left between them is the judge's noise.",
           "Was one loaded twice, or did the second training learn nothing?", stops=True),
+    Check("any two models say the same", "evaluation",
+          lambda data: models.most_alike(_replies(data)), 0.5, "the demo has .26",
+          "two models give the same text on {value:.0%} of {n} prompts ({example}).",
+          "Was one loaded twice?"),
+    Check("scores that are no numbers", "evaluation", lambda data: yardsticks.not_numbers(
+          {row.example_id: row.no_numbers() for row in data.rows}), 0, "a score is a number",
+          "{value:.0%} of {n} examples have scores that are no numbers, which were left out "
+          "({example})."),
     Check("models that do not descend from SFT", "evaluation",
           lambda data: models.unlike_sft(_replies(data)), 0.8,
           "the earlier run's misloaded adapters have .91 to .93, our demo .03 to .12",

@@ -4,7 +4,7 @@ API keys never enter a `Config` (see keys), so they cannot reach a manifest, a n
 """
 
 import difflib
-import re
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,8 +14,9 @@ from pydantic import Field, PrivateAttr, ValidationError
 from persuasion_lib.core import sections
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.layers import Layer, layers_of_files, merge, merged
-from persuasion_lib.core.plain_yaml import parse_yaml
-from persuasion_lib.core.sections import Reads, Section
+from persuasion_lib.core.overrides import as_layer, key_of, listed, masked, with_those_of_its_run
+from persuasion_lib.core.reads import Reads
+from persuasion_lib.core.sections import Section
 
 FILES = ("data_config", "sft_config", "dpo_config", "eval_config", "api_config")
 RENAMED = {"validate": "gates"}     # sections of earlier versions, still read
@@ -24,6 +25,9 @@ RENAMED = {"validate": "gates"}     # sections of earlier versions, still read
 class Config(Section):
     """All settings of one run; `root` is the project folder and `profile` its name."""
 
+    name: Annotated[str | None, sections.ASIDE] = Field(
+        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$")
+    replace: Annotated[bool, sections.ASIDE] = False
     seed: int = Field(ge=0, lt=2**32)       # what numpy takes
     paths: sections.Paths
     model: sections.Model
@@ -58,6 +62,8 @@ class Config(Section):
     _profile: str = PrivateAttr()
     _overrides: tuple[str, ...] = PrivateAttr(())
     _notes: tuple[str, ...] = PrivateAttr(())
+    _layers: tuple[Layer, ...] = PrivateAttr(())
+    _own_levels: frozenset[str] | None = PrivateAttr(None)
 
     def model_post_init(self, _: Any) -> None:
         """Every section writes what is read of it into this config's record."""
@@ -90,6 +96,19 @@ class Config(Section):
     def notes(self) -> tuple[str, ...]:
         """What was odd about the settings files, for the warnings of a run."""
         return self._notes
+
+    @property
+    def own_levels(self) -> frozenset[str] | None:
+        """What a named run has for itself (see `named`); None before that was asked."""
+        return self._own_levels
+
+    def keep_own_levels(self, levels: frozenset[str]) -> None:
+        """Settle it for as long as these settings are in use."""
+        self._own_levels = levels
+
+    def place_of(self, key: str) -> str:
+        """The file or the override that a setting got its value from."""
+        return _place(key.split("."), self._layers).strip(" ()")
 
     @property
     def reads(self) -> Reads:
@@ -149,8 +168,11 @@ BUILT_IN = ("anthropic", "openai", "offline")
 
 
 def find_root(start: Path | None = None) -> Path:
-    """The nearest folder at or above `start` (the working directory) that holds our configs."""
-    start = (start or Path.cwd()).resolve()
+    """The nearest folder at or above `start` that holds our configs.
+
+    Without `start` it is the variable PERSUASION_ROOT, else the working directory.
+    """
+    start = (start or Path(os.environ.get("PERSUASION_ROOT") or Path.cwd())).resolve()
     for folder in (start, *start.parents):
         if (folder / "configs" / "data_config.yaml").is_file():
             return folder
@@ -167,9 +189,9 @@ def load_config(profile: str = "demo", overrides: Sequence[str] | str | None = (
             value out of range; the message names the key, its file and what it may be.
     """
     root = find_root(root)
-    given = _listed(overrides)
+    given = with_those_of_its_run(root, profile, listed(overrides))
     files = layers_of_files(root, FILES, profile)
-    layers = [*files, *map(_layer_of_override, given)]
+    layers = [*files, *(as_layer(text, _kind_of) for text in given)]
     values = merged(layers)
     notes = _with_new_names(values)
     _keep_sources_apart(values, _source(merged(files)), given)
@@ -179,45 +201,18 @@ def load_config(profile: str = "demo", overrides: Sequence[str] | str | None = (
     config._profile = profile
     config._overrides = given
     config._notes = tuple(notes)
+    config._layers = tuple(layers)
     return config
 
 
-def _listed(overrides: Any) -> tuple[str, ...]:
-    """`papermill -p overrides dpo.beta=0.2` gives one text, an empty field of a notebook None."""
-    given = [overrides] if isinstance(overrides, str) else overrides or []
-    if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
-        raise ConfigError('overrides must be a list of texts such as ["dpo.beta=0.2"], got '
-                          f"{_masked(repr(overrides)[:60])}.")
-    return tuple(text for text in given if text.strip())
-
-
-def _layer_of_override(text: str) -> Layer:
-    key, equals, value = text.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise ConfigError(f"{_masked(text)!r} is not of the form section.key=value, "
-                          "for example dpo.beta=0.2")
-    nested: Any = _value_of(key.strip(), value.strip())
-    for part in reversed(parts):
-        nested = {part: nested}
-    return f"override {key.strip()}", nested
-
-
-def _value_of(key: str, text: str) -> Any:
-    """Text where the setting is text ("Be kind #1" is no comment); else what YAML makes of it."""
+def _kind_of(key: str) -> Any:
+    """The type of a setting as its section declares it; None where it is not known."""
     section, _, name = key.partition(".")
     known = Config.model_fields.get(section)
-    inner = getattr(known.annotation, "model_fields", {}).get(name) if known else None
-    kind = inner.annotation if inner else None
-    if kind == str | None and text in ("", "null", "~"):
-        return None
-    if kind in (str, str | None):
-        return text
-    try:
-        return parse_yaml(text)
-    except ValueError as error:
-        raise ConfigError(f"the value of the override {key} is not YAML ({error.args[1]}). Write "
-                          "it as in configs/.") from None
+    if known is None or not name:
+        return known.annotation if known else None
+    inner = getattr(known.annotation, "model_fields", {}).get(name)
+    return inner.annotation if inner else None
 
 
 def _with_new_names(values: dict[str, Any]) -> list[str]:
@@ -238,7 +233,7 @@ def _source(values: dict[str, Any]) -> Any:
 def _keep_sources_apart(values: dict[str, Any], source: Any, overrides: Sequence[str]) -> None:
     """A trial on another corpus goes to its own folders: `data/demo` becomes `data/demo-cmv`."""
     paths = values.get("paths")
-    chosen = any(o.strip().startswith("paths.") for o in overrides)
+    chosen = any(key_of(text).startswith("paths.") for text in overrides)
     if _source(values) == source or chosen or not isinstance(paths, dict):
         return
     for kind, folder in paths.items():
@@ -287,18 +282,13 @@ def _place(key: Sequence[str | int], layers: Sequence[Layer]) -> str:
     return ""
 
 
-def _masked(text: str) -> str:
-    """Without all but the beginning of what may be a key: long, and with digits."""
-    return re.sub(r"(?=[\w-]*\d)([\w-]{7})[\w-]{13,}", r"\1…", text)
-
-
 def _explain(problem: Any, known: list[str], place: str) -> str:
-    key = _masked(".".join(str(part) for part in problem["loc"]))
+    key = masked(".".join(str(part) for part in problem["loc"]))
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
         sections = ", ".join(sorted({name.split(".")[0] for name in known}))
         return f"unknown setting {key}. " + (
             f"Did you mean {near[0]}?" if near else f"Sections are: {sections}.") + place
     given = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r:.200}"
-    return (f"setting {key}: {problem['msg']}{_masked(given)}{place}. The comment beside it in "
+    return (f"setting {key}: {problem['msg']}{masked(given)}{place}. The comment beside it in "
             "configs/ explains it.")

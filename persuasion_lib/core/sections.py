@@ -4,7 +4,6 @@ The values stand in five YAML files, which `config.load_config` reads.
 """
 
 import re
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -17,6 +16,7 @@ from pydantic import (
 )
 
 from persuasion_lib.core.family import MODELS
+from persuasion_lib.core.reads import Reads
 
 Fraction = Field(ge=0, le=1)
 Positive = Field(gt=0)
@@ -31,20 +31,6 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 # What would make a reply that is none we read: several, in pieces, or to another question.
 _OURS_ALONE = {"messages", "model", "n", "stream", "system"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")     # not tab and line feed
-
-
-@dataclass
-class Reads:
-    """What a run asked of its settings: keys, prompts, and files that settings name."""
-
-    settings: set[str] = field(default_factory=set)
-    prompts: set[str] = field(default_factory=set)
-    files: set[str] = field(default_factory=set)
-
-    def clear(self) -> None:
-        """Forget everything, before a run begins."""
-        for kind in (self.settings, self.prompts, self.files):
-            kind.clear()
 
 
 class Section(BaseModel):
@@ -185,8 +171,10 @@ class Lora(Section):
 
 
 class Training(Section):
+    seed: int | None = Field(ge=0, lt=2**32)
     evals_per_run: int = Positive
     gradient_checkpointing: Annotated[bool, ASIDE]
+    threads: Annotated[int | None, ASIDE] = Positive
     report_to: Annotated[Literal["none", "tensorboard", "wandb", "trackio"], ASIDE]
     processes: int = Positive
     launch_config: Annotated[str | None, ASIDE]

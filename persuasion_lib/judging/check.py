@@ -4,8 +4,10 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
+from persuasion_lib.core.brought import brought_labels
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError
+from persuasion_lib.core.rehearsal import asks_oracle
 from persuasion_lib.judging.calibrate import known_answers
 from persuasion_lib.judging.clients import AnthropicJudge
 from persuasion_lib.judging.local_embedder import model_folder
@@ -17,6 +19,29 @@ from persuasion_lib.judging.roles import (
     place_of,
     price_of,
 )
+
+# The settings that say who is asked by a stage, and the role that they play.
+_ASKED: dict[str, dict[str, Role]] = {
+    "label_ai": {"label_ai.judge": "label_ai"},
+    "evaluate": {"evaluation.judge": "evaluate", "oracle.source": "oracle",
+                 "safety.judge": "safety"}}
+
+
+def unable(config: Config, stage: str) -> dict[str, str]:
+    """Why a stage could not ask those whom it will have to ask, by their setting."""
+    found: dict[str, str] = {}
+    for key, role in _ASKED[stage].items():
+        if role == "label_ai" and brought_labels(config, "ai_pool"):
+            continue
+        if role == "oracle" and not asks_oracle(config):
+            continue
+        try:
+            make_judge(config, role)
+        except PersuasionError as error:
+            found[key] = str(error)
+    if stage == "evaluate" and (problem := _embedder_problem(config)):
+        found["similarity.embedder"] = problem
+    return found
 
 
 def check(config: Config, *, ping: bool = False) -> dict[str, str]:
@@ -39,6 +64,11 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
                 found[role] = problem or note or found[role]
         except PersuasionError as error:
             found[role] = str(error)
+    found["embedder"] = _embedder_problem(config)
+    return found
+
+
+def _embedder_problem(config: Config) -> str:
     try:
         if config.similarity.embedder == "local":
             model_folder(config)
@@ -46,8 +76,7 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
             provider, model = embedder_of(config)
             place_of(config, provider).key()
             price_of(config, provider, model)
-        found["embedder"] = ""
     except PersuasionError as error:
-        found["embedder"] = str(error)
-    return found
+        return str(error)
+    return ""
 

@@ -2,6 +2,7 @@
 
 import base64
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
     """One row of norm 1 per text, float64; what `cache` holds is not asked again.
 
     Raises:
-        DataError: a text is empty or too long to embed.
+        DataError: a text is empty or too long to embed, or the cache is of another model.
         JudgingStopped: the provider cannot or may not answer; chunks that arrived are saved.
     """
     if config.similarity.embedder == "offline":
@@ -55,8 +56,36 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
         if missing:
             _fetch({key: text_of[key] for key in missing}, config, log, cost.at_most_usd)
         rows = [log.by_key[key] for key in keys]
-    vectors = [np.frombuffer(base64.b64decode(row["vector"]), "<f4") for row in rows]
-    return np.stack(vectors).astype(np.float64)
+    return _of_one_model(rows, cache, embedder_of(config)[1])
+
+
+def _of_one_model(rows: Sequence[Mapping[str, Any]], cache: Path, model: str) -> np.ndarray:
+    """The vectors of rows of a cache, if one model made them all."""
+    vectors = [_stored(row) for row in rows]
+    usual = Counter(map(len, vectors)).most_common(1)
+    for row, vector in zip(rows, vectors, strict=True):
+        problem = ""
+        if row.get("model") != model:
+            problem = f"is a vector of {row.get('model')}, and the embedder is {model}"
+        elif not abs(np.linalg.norm(vector.astype(float)) - 1) < 1e-3:
+            problem = "holds no vector of length 1"
+        elif len(vector) != usual[0][0]:
+            problem = (f"has {len(vector)} numbers and others have {usual[0][0]}, so two models "
+                       f"were called {model}")
+        if problem:
+            lines = cache.read_text(encoding="utf-8").splitlines()
+            at = next(at for at, line in enumerate(lines, start=1) if row["key"] in line)
+            raise DataError(f"{cache}:{at} {problem}. Such vectors cannot be compared. Move the "
+                            "file away and run notebooks/05_evaluate.ipynb again: the texts are "
+                            "embedded anew.")
+    return np.stack(vectors).astype(np.float64) if vectors else np.empty((0, 0))
+
+
+def _stored(row: Mapping[str, Any]) -> np.ndarray:
+    try:
+        return np.frombuffer(base64.b64decode(row["vector"], validate=True), "<f4")
+    except (KeyError, TypeError, ValueError):
+        return np.empty(0, "<f4")
 
 
 def _key(text: str, config: Config) -> str:

@@ -86,6 +86,14 @@ def provider_of(config: Config, role: Role) -> str:
     return getattr(getattr(config, section), name)
 
 
+def names_of_models(config: Config) -> dict[str, str]:
+    """Service and model of every role, by what an evaluation calls the role."""
+    roles: dict[str, Role] = {"judge": "evaluate", "oracle": "oracle", "labeller": "label_ai",
+                              "safety": "safety"}
+    return {key: f"{provider_of(config, role)}/{model_of(config, role)}"
+            for key, role in roles.items()}
+
+
 def model_of(config: Config, role: Role) -> str:
     """The model that plays a role; the judge of manipulation is the evaluation's."""
     provider = provider_of(config, role)

@@ -7,6 +7,7 @@
     summary    what the labels of a session say about themselves, and annotators two by two
     browse     labelled pairs as a table and in a widget, beside what a judge said of them
     agreement  judge against annotator, and the annotator against themselves
+    alarms     what should alarm whoever reads that
 
 Nothing here imports torch.
 """

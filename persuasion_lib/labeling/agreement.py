@@ -13,16 +13,10 @@ import pandas as pd
 
 from persuasion_lib.core.records import LABEL_OF_CODE, Label, LabeledPair, unswap
 from persuasion_lib.core.show import TextTable
+from persuasion_lib.labeling.alarms import FEW, MIN_REPEATS, alarms, like_chance, share_text
 from persuasion_lib.stats.agreement import agreement, right_in_both_orders
 from persuasion_lib.stats.plain import plain
 from persuasion_lib.stats.position import pair_position_bias
-
-FEW = 20                  # pairs below which nothing is concluded
-MIN_REPEATS = 30          # pairs labelled twice before the annotator is a ceiling for the judge
-# Pairs without one difference that make a copy likely: readers who agree on 95 % of all pairs agree
-# on so many in a row less than once in twenty times.
-COPIED = 60
-_FOLLOWS_SLOT = 0.8       # share of verdicts for one slot from which the slot is the verdict
 
 
 def judge_against_annotator(judged: Sequence[LabeledPair], human: Sequence[LabeledPair], *,
@@ -39,6 +33,7 @@ def judge_against_annotator(judged: Sequence[LabeledPair], human: Sequence[Label
         acceptable (does the judge reach the annotator's agreement with themselves? None without
         `MIN_REPEATS`), flips, slot, smoothing, alarms.
     """
+    judged = [p for p in judged if not p.pair.metadata.get("identical")]    # nobody was asked
     judge = labels_on(human, judged)
     person = pd.Series({p.pair.pair_id: p.label for p in human}, dtype=object)
     again = pd.Series({p.pair.pair_id: p.again for p in human}, dtype=object)
@@ -53,7 +48,7 @@ def judge_against_annotator(judged: Sequence[LabeledPair], human: Sequence[Label
     })
     result["acceptable"] = acceptable(result["with_ties"], (result["self"] or {}).get("with_ties"))
     result["smoothing"] = implied_smoothing(result)
-    result["alarms"] = _alarms(result)
+    result["alarms"] = alarms(result)
     return result
 
 
@@ -116,16 +111,11 @@ def acceptable(judge: Mapping[str, Any], own: Mapping[str, Any] | None) -> bool 
         True if the two intervals overlap or the judge's is higher; None if undecided. Somebody
         who contradicts themselves like a coin is no yardstick: every judge would reach that.
     """
-    if own is None or own["n"] < MIN_REPEATS or _like_chance(own):
+    if own is None or own["n"] < MIN_REPEATS or like_chance(own):
         return None
     if judge["kappa_high"] is None or own["kappa_low"] is None:
         return None
     return judge["kappa_high"] >= own["kappa_low"]
-
-
-def _like_chance(row: Mapping[str, Any]) -> bool:
-    """Whether the interval of kappa reaches 0, or there is none."""
-    return row["kappa"] is None or (row["kappa_low"] or 0) <= 0
 
 
 def implied_smoothing(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,74 +145,6 @@ def implied_smoothing(result: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _goes_by_place(result: Mapping[str, Any]) -> str | None:
-    slot = result["slot"]["p_first"]
-    if slot is None or 1 - _FOLLOWS_SLOT < slot < _FOLLOWS_SLOT:
-        return None
-    return (f"The judge chose the reply shown {'first' if slot > 0.5 else 'second'} in "
-            f"{max(slot, 1 - slot):.0%} of its decided verdicts: it goes by the place and not by "
-            "the text.")
-
-
-def _annotator_like_a_coin(result: Mapping[str, Any]) -> str | None:
-    own = (result["self"] or {}).get("with_ties")
-    if not own or own["n"] < MIN_REPEATS or own["raw"] == 1 or not _like_chance(own):
-        return None
-    return (f"The annotator contradicts themselves like a coin ({_share(own)} on {own['n']} "
-            "repeats): these labels are no yardstick for any judge, and little to train on.")
-
-
-def _copied(result: Mapping[str, Any]) -> str | None:
-    ties = result["with_ties"]
-    if ties["n"] < COPIED or ties["raw"] < 1:
-        return None
-    return (f"Annotator and judge gave the same label to all {ties['n']} pairs, which two readers "
-            "hardly ever do: were the labels copied?")
-
-
-def _upside_down(result: Mapping[str, Any]) -> str | None:
-    decided = result["decided"]
-    if decided["n"] < FEW or decided["ci_high"] >= 0.5 or (decided["kappa_high"] or 0) >= 0:
-        return None
-    return (f"Annotator and judge chose different replies in {1 - decided['raw']:.0%} of the "
-            f"{decided['n']} pairs that both decided, which is more than chance: one of the two "
-            "is read upside down (chosen and rejected, or the sides of the screen, exchanged).")
-
-
-def _no_better_than_chance(result: Mapping[str, Any]) -> str | None:
-    if not _like_chance(result["with_ties"]):
-        return None
-    return ("The judge agrees with the annotator no better than chance would (the interval of "
-            "kappa reaches 0, or there is none).")
-
-
-def _below_the_commonest(result: Mapping[str, Any]) -> str | None:
-    ties = result["with_ties"]
-    if _like_chance(ties) or ties["ci_high"] >= ties["majority_baseline"]:
-        return None
-    return "Always giving the annotator's commonest label would agree more often."
-
-
-# By name: what is wrong with one rater, and what is wrong between the two (not of a few pairs).
-_OF_ONE = {"judge goes by the place": _goes_by_place,
-           "annotator contradicts themselves": _annotator_like_a_coin}
-_OF_BOTH = {"labels copied from the judge": _copied, "labels upside down": _upside_down,
-            "judge and annotator agree by chance": _no_better_than_chance,
-            "the commonest label agrees more": _below_the_commonest}
-ALARMS = (*_OF_ONE, *_OF_BOTH)
-
-
-def alarm(result: Mapping[str, Any], name: str) -> str | None:
-    """The sentence of an alarm of `ALARMS`; None where there is nothing to say."""
-    if name in _OF_ONE:
-        return _OF_ONE[name](result)
-    return _OF_BOTH[name](result) if result["status"] == "ok" else None
-
-
-def _alarms(result: Mapping[str, Any]) -> list[str]:
-    return [text for name in ALARMS if (text := alarm(result, name))]
-
-
 def sentences(result: Mapping[str, Any] | None) -> list[str]:
     """What the figures say, for reports and notebooks; what is unknown is said as well."""
     if result is None or result["status"] == "none":
@@ -230,12 +152,12 @@ def sentences(result: Mapping[str, Any] | None) -> list[str]:
                 "pool was labelled by both. Run the notebooks again, from 01, to measure it."]
     lines = [f"{result['judge']} and the annotator ({result['annotator']}) both labelled "
              f"{result['both']} of {result['pairs']} pairs of the human pool, blind to each other.",
-             f"The same label, ties as a label of their own: {_share(result['with_ties'])}; always "
-             "the annotator's commonest label would reach "
+             f"The same label, ties as a label of their own: {share_text(result['with_ties'])}; "
+             "always the annotator's commonest label would reach "
              f"{result['with_ties']['majority_baseline']:.0%}.", *_strictly(result)]
     if result["decided"]["n"]:
         lines.append(f"The same reply, on the {result['decided']['n']} pairs that both decided: "
-                     f"{_share(result['decided'])}.")
+                     f"{share_text(result['decided'])}.")
     lines.append(_ceiling(result))
     lines.append(f"The judge contradicted itself on {result['flips']} pairs when the two replies "
                  "were exchanged; those count as ties.")
@@ -264,15 +186,8 @@ def _ceiling(result: Mapping[str, Any]) -> str:
                      "steady", False: "the judge's kappa stays below that",
                None: f"that is too few repeats (fewer than {MIN_REPEATS}), or too near to chance, "
                      "to judge a judge by"}
-    return (f"The ceiling, the annotator against themselves: {_share(own['with_ties'])} on "
+    return (f"The ceiling, the annotator against themselves: {share_text(own['with_ties'])} on "
             f"{own['with_ties']['n']} repeats; {verdict[result['acceptable']]}.")
-
-
-def _share(row: Mapping[str, Any]) -> str:
-    kappa = "kappa undefined" if row["kappa"] is None else f"kappa {row['kappa']:.2f}"
-    if row["kappa"] is not None and row["kappa_low"] is not None:
-        kappa += f" [{row['kappa_low']:.2f}, {row['kappa_high']:.2f}]"
-    return f"{row['raw']:.0%} [{row['ci_low']:.0%}, {row['ci_high']:.0%}], {kappa}"
 
 
 def smoothing_note(result: Mapping[str, Any] | None) -> str:

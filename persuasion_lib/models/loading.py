@@ -182,6 +182,12 @@ def prompt_ids(tokenizer: Tokenizer, prompt: Sequence[Message]) -> list[int]:
                                          return_dict=False)
 
 
+def _use_threads(config: Config) -> None:
+    """Here, where every model comes from: training, sampling and drift then agree."""
+    if config.training.threads is not None:
+        torch.set_num_threads(config.training.threads)
+
+
 def load_base(config: Config) -> PreTrainedModel:
     """The base model alone, on the fastest device there is; in 4 bits if the settings say so.
 
@@ -189,6 +195,7 @@ def load_base(config: Config) -> PreTrainedModel:
         ConfigError: 4 bits are asked for where bitsandbytes cannot give them.
     """
     quiet()
+    _use_threads(config)
     options: dict[str, Any] = {"dtype": dtype_of(config)}
     if config.model.load_in_4bit:
         if not torch.cuda.is_available() or importlib.util.find_spec("bitsandbytes") is None:

@@ -1,9 +1,11 @@
 """What the checks found, as the report says it: from `checks` in `analysis.json`, plain rows.
 
-A row has `check`, `subject`, `state` ("stop", "warn", "allowed", "not checked", "fine") and `text`.
+A row has `check`, `subject`, `state` ("stop", "warn", "allowed", "not checked", "fine"), `text` and
+`figure`.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -19,12 +21,12 @@ _FAILURES = ("HTML entities in replies (evaluated)", "template markers (evaluate
              "one text for all (evaluated)", "a model's name in its reply")
 
 
-def rows_in(result: Result, *states: str) -> list[dict[str, str]]:
+def rows_in(result: Result, *states: str) -> list[dict[str, Any]]:
     """The rows of the checks in these states."""
     return [row for row in result.get("checks", []) if row["state"] in states]
 
 
-def names(rows: Sequence[dict[str, str]]) -> str:
+def names(rows: Sequence[dict[str, Any]]) -> str:
     """Their names, each once."""
     return ", ".join(dict.fromkeys(row["check"] for row in rows))
 
@@ -60,12 +62,11 @@ def checked(result: Result) -> Part:
              "never fine."]
     if found.empty:
         return Part("What was checked", ["Nothing: this analysis is older than the checks."])
-    found["what"] = found["text"].where(found["state"] != "fine", "")
-    table = found.groupby(["state", "check", "what"], sort=False)["subject"].agg(", ".join)
+    table = found.groupby(["state", "check", "text"], sort=False)["subject"].agg(", ".join)
     table = table.reset_index().sort_values(
         "state", key=lambda states: states.map(list(_WORDS).index), kind="stable")
     shown = pd.DataFrame({"check": table["check"], "result": table["state"].map(_WORDS),
-                          "where": table["subject"], "what": table["what"]})
+                          "where": table["subject"], "what": table["text"]})
     return Part("What was checked", lines, shown.set_index("check"))
 
 

@@ -22,14 +22,16 @@ from persuasion_lib.core.family import FAMILY, REFERENCE
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.records import LabeledPair, Message, labeled_row
+from persuasion_lib.models.chat import changed_rows, closing_ids
 from persuasion_lib.models.compose import ModelFamily, load_sft
 from persuasion_lib.models.lineage import check_lineage, fingerprint_of, is_current
 from persuasion_lib.models.loading import Tokenizer, dtype_of, load_tokenizer, prompt_ids
+from persuasion_lib.models.sampling import free_bytes
 from persuasion_lib.training import loop
 from persuasion_lib.training.drift import Drift, alarms, drift
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.launch import launch_if_asked, processes
-from persuasion_lib.training.memory import advice, estimate, free_bytes, step_of
+from persuasion_lib.training.memory import advice, estimate, step_of
 from persuasion_lib.training.reference_cache import ReferenceCache
 from persuasion_lib.training.shared_prefix import share_prefixes
 
@@ -198,14 +200,19 @@ def preference_trainer(config: Config, name: str, train: Sequence[LabeledPair],
 
 
 def check_pairs(tokenizer: Tokenizer, pairs: Sequence[LabeledPair], limit: int) -> None:
-    """Refuse pairs that trl would cut to `limit` tokens, or whose replies are the same.
+    """Refuse pairs that trl would cut to `limit` tokens, or whose replies are the same or changed.
 
     Raises:
         DataError: names the first such pair.
     """
+    replies = [(pair.pair.prompt, (pair.chosen, pair.rejected)) for pair in pairs]
+    for number, fault in changed_rows(tokenizer, replies).items():
+        raise DataError(f"the model would not get pair {pairs[number - 1].pair.pair_id} as it is: "
+                        f"{fault}. Remove the pair.")
+    around = len(closing_ids(tokenizer)) + 1
     for pair in pairs:
         reply = max(len(tokenizer(text)["input_ids"]) for text in (pair.chosen, pair.rejected))
-        total = len(prompt_ids(tokenizer, pair.pair.prompt)) + reply + 2
+        total = len(prompt_ids(tokenizer, pair.pair.prompt)) + reply + around
         if total > limit:
             raise DataError(f"pair {pair.pair.pair_id} has {total} tokens, dpo.max_length is "
                             f"{limit}, and a cut reply would teach a false end. Raise it.")

@@ -2,12 +2,13 @@
 
 import pytest
 
+from persuasion_lib.checks.check import look, texts
+from persuasion_lib.checks.registry import checks_of
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.records import Pair, parse_labeled, parse_pair
 from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.data.gates import (
     GATES,
-    broken_gates,
     control_faults,
     control_tokens,
     ends_with_mark,
@@ -37,7 +38,8 @@ def many(n=20, **changes):
 
 
 def broken(pairs, name="pool"):
-    return broken_gates(name, pair_figures(pairs), load_config("demo"))
+    """What stops among the checks of a pool."""
+    return texts(look(checks_of("pairs"), {"pairs": {name: pairs}}, load_config("demo")), "stop")
 
 
 def test_clean_pairs_break_no_gate():

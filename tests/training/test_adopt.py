@@ -33,5 +33,3 @@ def test_an_own_sft_checkpoint_is_adopted_with_a_lineage(smoke_copy):
         theirs / "adapter_config.json").read_text()) | {"base_model_name_or_path": "demo"})
     assert prepare.fine_tune(run, None).empty
     assert check_lineage(config, "sft").parents.keys() == {"base"}
-
-
