@@ -39,7 +39,7 @@ def unable(config: Config, stage: str) -> dict[str, str]:
             make_judge(config, role)
         except PersuasionError as error:
             found[key] = str(error)
-    if stage == "evaluate" and (problem := _problem_of_embedder(config)):
+    if stage == "evaluate" and (problem := _embedder_problem(config)):
         found["similarity.embedder"] = problem
     return found
 
@@ -74,7 +74,7 @@ def _problem_of(config: Config, role: Role, log: Path | None) -> str:
     return warning
 
 
-def _problem_of_embedder(config: Config) -> str:
+def _embedder_problem(config: Config) -> str:
     try:
         if config.similarity.embedder == "local":
             model_folder(config)
