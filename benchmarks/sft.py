@@ -13,6 +13,7 @@ import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import shapes
@@ -61,8 +62,8 @@ def measure(kind: str, shape: str) -> dict[str, Any]:
             "dtype": str(trainer.model.dtype)}
 
 
-def sft_trainer(kind: str, shape: str, batch: int = BATCH) -> Any:
-    """The trainer of a kind on random dialogues."""
+def sft_trainer(kind: str, shape: str, batch: int = BATCH, dtype: Any = None) -> Any:
+    """The trainer of a kind on random dialogues, four batches or a few more."""
     import torch
     import transformers
     from peft import LoraConfig
@@ -72,8 +73,8 @@ def sft_trainer(kind: str, shape: str, batch: int = BATCH) -> Any:
     from persuasion_lib.training.sft import ReplyTrainer
 
     transformers.utils.logging.set_verbosity_error()
-    model = shapes.model(shape)
-    rows = dialogue_rows(model.config.vocab_size)
+    model = shapes.model(shape, dtype)
+    rows = dialogue_rows(model.config.vocab_size, DIALOGUES * (batch // BATCH))
     trainer = ReplyTrainer(
         together=kind == "conversations", model=model, train_dataset=rows, eval_dataset=rows,
         processing_class=shapes.tokenizer(),
@@ -88,14 +89,14 @@ def sft_trainer(kind: str, shape: str, batch: int = BATCH) -> Any:
     return trainer
 
 
-def dialogue_rows(vocabulary: int) -> Any:
-    """A row for each reply of DIALOGUES of random tokens, as trl has them when tokenized."""
+def dialogue_rows(vocabulary: int, dialogues: Sequence[int]) -> Any:
+    """A row for each reply of dialogues of random tokens, as trl has them when tokenized."""
     import numpy as np
     from datasets import Dataset
 
     rng = np.random.default_rng(0)
     rows = []
-    for replies in DIALOGUES:
+    for replies in dialogues:
         talk = rng.integers(10, vocabulary, OPENING + TURN * replies).tolist()
         for number in range(replies):
             start = OPENING + TURN * number

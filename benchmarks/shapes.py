@@ -39,7 +39,7 @@ def shapes() -> list[str]:
     return os.environ.get("BENCH_SHAPES", "smollm2-135m,qwen2.5-0.5b").split(",")
 
 
-def model(shape: str) -> Any:
+def model(shape: str, dtype: Any = None) -> Any:
     """A model of random weights: bfloat16 where that is fast, on the GPU if there is one."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -51,7 +51,21 @@ def model(shape: str) -> Any:
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         return AutoModelForCausalLM.from_config(
             AutoConfig.for_model(settings.pop("model_type"), **settings),
-            dtype=torch.bfloat16 if has_fast_bfloat16() else torch.float32)
+            dtype=dtype or (torch.bfloat16 if has_fast_bfloat16() else torch.float32))
+
+
+def in_4_bits(model: Any) -> Any:
+    """The same model read again with its weights in 4 bits."""
+    import tempfile
+
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return AutoModelForCausalLM.from_pretrained(folder, quantization_config=BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16))
 
 
 def tokenizer() -> Any:

@@ -7,6 +7,7 @@ import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from persuasion_lib.core import runner
@@ -22,6 +23,7 @@ from persuasion_lib.core.manifest import (
 )
 from persuasion_lib.core.pipeline import STAGES, Stage, path_of
 from persuasion_lib.core.rehearsal import banner_of, rehearsed
+from persuasion_lib.core.runs import all_runs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    options.overrides += [f"name={options.name}"] if options.name else []
+    options.overrides += ["replace=true"] if getattr(options, "replace", False) else []
     with _signals() as came:
         try:
             return options.command(options)
@@ -75,6 +79,8 @@ def _signals() -> Iterator[list[int]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="persuasion", description=__doc__)
+    parser.add_argument("--version", action="version",
+                        version=f"persuasion {version('persuasion')}")
     commands = parser.add_subparsers(required=True, metavar="command")
     stages = ", ".join(STAGES)
     run = _add(commands, "run", _run, "execute the notebooks whose results are missing or stale")
@@ -82,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--to", dest="last", metavar="STAGE", help="last stage")
     run.add_argument("--only", metavar="STAGE", help="just this stage")
     run.add_argument("--force", action="store_true", help="run stages that are up to date, too")
+    run.add_argument("--replace", action="store_true",
+                     help="results of other settings may be replaced")
+    _add(commands, "runs", _runs, "all runs: day, what differs from the profile, state, headline")
+    shown = _add(commands, "show-config", _show_config, "every setting, and where it is from")
+    shown.add_argument("keys", nargs="*", metavar="KEY", help="only these, or sections")
     _add(commands, "status", _status, "per stage: done, stale because of what, or missing")
     check = _add(commands, "check", _check, "could the judges of these settings work?")
     check.add_argument("--ping", action="store_true",
@@ -103,6 +114,7 @@ def _add(commands: argparse._SubParsersAction, name: str, command: object,
     parser = commands.add_parser(name, help=description, description=description)
     parser.set_defaults(command=command)
     parser.add_argument("--profile", default="demo", help="a file of configs/profiles (demo)")
+    parser.add_argument("--name", help="a run of its own, whose models and results stand apart")
     parser.add_argument("--set", dest="overrides", action="append", default=[],
                         metavar="KEY=VALUE", help="a setting, for example dpo.beta=0.2; repeatable")
     return parser
@@ -125,10 +137,6 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if left else 0
 
 
-# The judges that a stage asks, as `judging.check` calls them.
-_ASKED = {"label_ai": ("label_ai",), "evaluate": ("evaluate", "oracle", "safety", "embedder")}
-
-
 def before_it_begins(config: Config, stages: Sequence[Stage]) -> None:
     """Say what is rehearsed, and refuse now what would fail for want of a judge hours later.
 
@@ -139,26 +147,22 @@ def before_it_begins(config: Config, stages: Sequence[Stage]) -> None:
     if roles and stages:
         show(f"{banner_of(config)} Everything that they have a part in goes below trial/, and no "
              "real run reads it.")
-    asking = [stage for stage in stages if stage.name in _ASKED
+    asking = [stage for stage in stages if stage.name in ("label_ai", "evaluate")
               and will_change(state(config, stage.name))]
     if not asking:
         return
-    from persuasion_lib.judging.check import check
-    problems = check(config)
+    from persuasion_lib.judging.check import unable
+    problems: dict[str, str] = {}
     for stage in asking:
-        for role in _ASKED[stage.name]:
-            if problem := problems[role]:
-                raise ConfigError(
-                    f"{stage.notebook} will not be able to work, so nothing was started: {problem}"
-                    f"\nMend that; or end before it with --to "
-                    f"{list(STAGES)[stage.number - 1]}; or rehearse with stand-ins "
-                    f"({_REHEARSAL[role]}), which goes below trial/ and is marked everywhere.")
-
-
-_REHEARSAL = {"label_ai": "--set label_ai.judge=offline", "evaluate":
-              "--set evaluation.judge=offline", "oracle": "--set oracle.source=offline",
-              "safety": "--set safety.judge=offline", "embedder":
-              "--set similarity.embedder=offline"}
+        problems |= unable(config, stage.name)
+    if problems:
+        first = next(stage for stage in asking if unable(config, stage.name))
+        raise ConfigError(
+            f"{first.notebook} could not work, so nothing was started. "
+            f"{' '.join(dict.fromkeys(problems.values()))}\nMend that; or end before it with "
+            f"--to {list(STAGES)[list(STAGES).index(first.name) - 1]}; or rehearse with stand-ins, "
+            f"apart from all real results: "
+            f"{' '.join(f'--set {key}=offline' for key in problems)}")
 
 
 def show(text: str) -> None:
@@ -172,6 +176,30 @@ def _status(options: argparse.Namespace) -> int:
     for name, (condition, reasons) in found.items():
         print(f"{STAGES[name].notebook:15s} {condition:8s}{'; '.join(map(str, reasons))}")
         runner.show_notes(config, STAGES[name])
+    return 0
+
+
+def _runs(options: argparse.Namespace) -> int:
+    for row in all_runs(load_config(options.profile, options.overrides)):
+        print(f"{row['run']:28s} {row['finished'][:16].replace('T', ' ')}  {row['state']}")
+        for name in ("differs", "headline"):
+            print(textwrap.fill(f"{name}: {row[name]}", 100, initial_indent="    ",
+                                subsequent_indent="      "))
+    return 0
+
+
+def _show_config(options: argparse.Namespace) -> int:
+    config = load_config(options.profile, options.overrides)
+    values = config.flat()
+    wanted = options.keys or list(values)
+    found = {key: value for key, value in values.items()
+             if any(key == name or key.startswith(f"{name}.") for name in wanted)}
+    if not found:
+        raise ConfigError(f"there is no setting {', '.join(wanted)}. `persuasion show-config` "
+                          "lists all.")
+    for key, value in found.items():
+        place = config.place_of(key).removeprefix(f"{config.root}/")
+        print(f"{key} = {'null' if value is None else value}    ({place or 'default'})")
     return 0
 
 

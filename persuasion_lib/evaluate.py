@@ -11,7 +11,8 @@ from typing import Any
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import is_trial, made_by
 from persuasion_lib.core.records import Example, LabeledPair, Message, content_id, parse_labeled
-from persuasion_lib.core.rehearsal import labelled_by
+from persuasion_lib.core.rehearsal import asks_oracle, labelled_by, oracle_note
+from persuasion_lib.core.runs import identity
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import KeyedLog
@@ -109,7 +110,8 @@ def oracle_replies(run: StageRun, examples: Sequence[Example]) -> dict[str, str]
 
     An example whose oracle could not be read is absent, so its similarities are missing.
     """
-    if not run.config.oracle.generate:
+    if not asks_oracle(run.config):
+        run.warnings += oracle_note(run.config)
         return {e.example_id: e.response for e in examples}
     judge = make_judge(run.config, "oracle")
     return ask_for(run, oracle_questions(_prompts(examples), judge), judge, log="oracle_judgments",
@@ -120,10 +122,10 @@ def rank_responses(run: StageRun, examples: Sequence[Example],
                    responses: Responses) -> dict[str, list[RankVerdict]]:
     """The judge's rankings, `evaluation.orders` per example; an unreadable reply is no ranking."""
     judge = make_judge(run.config, "evaluate")
-    calibrate(run, judge, rank_questions(_prompts(examples), _reply_texts(responses), judge,
-                                         **_rank_how(run)), log=run.path("rank_judgments"))
-    verdicts = rank(_prompts(examples), _reply_texts(responses), judge,
-                    log=run.path("rank_judgments"), **_rank_how(run))
+    log = run.path("rank_judgments")
+    asked: Any = (_prompts(examples), _reply_texts(responses), judge)
+    calibrate(run, judge, rank_questions(*asked, **_rank_how(run)), log=log)
+    verdicts = rank(*asked, log=log, **_rank_how(run))
     shown = sum(verdicts.values(), [])
     note_open(run, "rankings are missing", [v.error for v in shown if v.error], asked=len(shown),
               log="rank_judgments")
@@ -156,8 +158,8 @@ class Labels:
 
 def read_labels(run: StageRun) -> Labels:
     """The labels of both pools; no more of the annotator's than a trial has examples."""
-    human = run.read_if_there("human_pool_labeled")
-    return Labels(human[:run.config.evaluation.max_examples], tactics.sampled_labels(run))
+    human = run.read_if_there("human_pool_labeled")[:run.config.evaluation.max_examples]
+    return Labels(human, tactics.sampled_labels(run))
 
 
 def judge_agreement(run: StageRun, labels: Labels) -> dict[str, Any]:
@@ -221,7 +223,7 @@ def plan_of(run: StageRun, examples: Sequence[Example], responses: Responses,
         judge = make_judge(run.config, role)
         plans[what] = plan(ask(judge), judge, log=run.path(log))
 
-    if run.config.oracle.generate:
+    if asks_oracle(run.config):
         add("oracle replies", "oracle", "oracle_judgments",
             lambda judge: oracle_questions(_prompts(examples), judge))
     add("rankings", "evaluate", "rank_judgments", lambda judge: rank_questions(
@@ -234,7 +236,7 @@ def plan_of(run: StageRun, examples: Sequence[Example], responses: Responses,
             run, examples, responses).values()], judge, both_orders=True, seed=run.config.seed))
     add("manipulation tactics", "safety", "tactics_judgments",
         lambda judge: _tactics_questions(examples, responses, labels, judge))
-    unknown = plans["oracle replies"].calls if run.config.oracle.generate else 0
+    unknown = plans["oracle replies"].calls if "oracle replies" in plans else 0
     plans["embeddings"] = embedding_plan(list(texts_of(examples, responses, {}).values()),
                                          run.config, cache=run.path("embeddings"), unknown=unknown)
     return plans
@@ -274,10 +276,10 @@ def _extras(run: StageRun, example: Example, found: Found) -> dict[str, Any]:
 def _setup(run: StageRun, models: Sequence[str]) -> Setup:
     config = run.config
     return Setup(
-        banner=run.banner or None, profile=config.profile, seed=config.seed,
-        trial=is_trial(config, run.stage),
-        source=config.data.source, base_model=config.model.base, judge=config.evaluation.judge,
-        oracle=config.oracle.source if config.oracle.generate else "human replies",
+        banner=run.banner or None, run=identity(config), profile=config.profile, seed=config.seed,
+        trial=is_trial(config, run.stage), source=config.data.source,
+        base_model=config.model.base, judge=config.evaluation.judge,
+        oracle=config.oracle.source if asks_oracle(config) else "human replies",
         labeller=labelled_by(config, "ai_pool"), annotator=labelled_by(config, "human_pool"),
         safety=config.safety.judge, embedder=config.similarity.embedder,
         asked_models=_models_asked(run), generation=config.generation.values(),
@@ -288,13 +290,7 @@ def _setup(run: StageRun, models: Sequence[str]) -> Setup:
 def _models_asked(run: StageRun) -> dict[str, str | None]:
     """Which model, beyond which service, was asked for what; the labeller as its labels name it."""
     config = run.config
-    names: dict[str, str | None] = {
-        key: f"{roles.provider_of(config, role)}/{roles.model_of(config, role)}"
-        for key, role in (("judge", "evaluate"), ("oracle", "oracle"), ("labeller", "label_ai"),
-                          ("safety", "safety"))}
-    if not config.oracle.generate:
-        names["oracle"] = None
-    labels = run.read_if_there("ai_pool_labeled")
-    if labels:
+    names = roles.names_of_models(config) | ({} if asks_oracle(config) else {"oracle": None})
+    if labels := run.read_if_there("ai_pool_labeled"):
         names["labeller"] = ", ".join(sorted({label.labeled_by for label in labels}))
     return names

@@ -122,6 +122,8 @@ def write_labels(run: StageRun, outcome: LabelOutcome, pool: str = "ai_pool") ->
     write_jsonl(run.path(files.judged), outcome.rows())
     note_open(run, f"pairs of the {pool} have no label yet", outcome.errors.values(),
               asked=outcome.planned, log=files.judgments)
+    note_open(run, f"repeated questions of the {pool} have no answer yet", outcome.repeats_open,
+              asked=outcome.repeats[1] + len(outcome.repeats_open), log=files.judgments)
     return run.path(files.judged)
 
 
@@ -136,6 +138,8 @@ def summary(outcome: LabelOutcome) -> pd.DataFrame:
             ("unscored", len(outcome.errors), _reasons(outcome)),
             ("decided", decided, _share(decided, done)),
             ("ties", outcome.ties, _share(outcome.ties, done)),
+            ("of these: the same reply twice, not asked", outcome.identical,
+             _share(outcome.identical, done)),
             ("of these: the two orders disagreed", outcome.flips, _share(outcome.flips, done)),
             ("asked twice, same verdict", same, _share(same, again)),
             ("calls in the log", ledger.calls, f"{ledger.run_calls} in this run; "

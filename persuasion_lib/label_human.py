@@ -30,7 +30,8 @@ from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling.events import Event, EventLog, read_events
-from persuasion_lib.labeling.session import Item, Session, showings
+from persuasion_lib.labeling.items import Item, showings
+from persuasion_lib.labeling.session import Session
 from persuasion_lib.labeling.summary import annotators_compared
 
 
@@ -277,8 +278,8 @@ def _how_to_go_on(run: StageRun, session: Session) -> str:
     settings = run.config.label_human
     head = f"{len(session.missing)} of {len(session.pool)} pairs have no label yet"
     if files := brought_labels(run.config, "human_pool"):
-        return (f"{head} in {files[0]} (first: {session.missing[0]}). Label them there, or allow "
-                f"it with label_human.max_missing={len(session.missing)}.")
+        return (f"{head} in {files[0].name} (first: {session.missing[0]}). Label them there, or "
+                f"allow it with label_human.max_missing={len(session.missing)}.")
     return (f"{head} (annotator {settings.annotator}); what was labelled is saved. Go on in the "
             "widget of notebooks/02_label_human.ipynb and run this cell again. To open it: "
             f"`make lab`, with profile {run.config.profile!r} in its first code cell and "

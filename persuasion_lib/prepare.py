@@ -12,7 +12,7 @@ from persuasion_lib.checks.material import Kinds, of_pool, of_targets, together
 from persuasion_lib.checks.registry import checks_of
 from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.pipeline import POOLS, made_by
-from persuasion_lib.core.progress import Progress
+from persuasion_lib.core.progress import LINE_MARK, Progress
 from persuasion_lib.core.records import Example, Pair, content_id, example_row, pair_row
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_json, write_json, write_jsonl, write_text
@@ -21,7 +21,8 @@ from persuasion_lib.data.pairs import reply_source, sample_pairs
 from persuasion_lib.data.splits import SETS, Corpus
 from persuasion_lib.demo.model import build_base_model
 from persuasion_lib.models.chat import changed_rows
-from persuasion_lib.models.check import check_sampling
+from persuasion_lib.models.check import check_length, check_sampling
+from persuasion_lib.models.fluency import nats_per_token
 from persuasion_lib.models.loading import (
     Tokenizer,
     adapted_tokenizer,
@@ -32,8 +33,11 @@ from persuasion_lib.models.loading import (
 )
 from persuasion_lib.training.adopt import adopt_sft, sft_checkpoint, untrained_sft
 from persuasion_lib.training.history import training_curve
+from persuasion_lib.training.loop import check_lora
 from persuasion_lib.training.sft import train_sft
 from persuasion_lib.training.shared_prefix import share_prefixes
+
+READ_REPLIES = 48       # of people and of the model, by which word salad is known
 
 
 def load_corpus(run: StageRun) -> Corpus:
@@ -100,14 +104,18 @@ def fine_tune(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     With `data.source=files` somebody's own checkpoint goes before training. Without it and
     without SFT rows the base itself takes its place.
     """
-    own = sft_checkpoint(run.config)
-    if own or "sft_train" in corpus.examples:
-        _check_base(run)
-    if own:
+    _check_base(run)
+    if own := sft_checkpoint(run.config):
         adopt_sft(run.config, own)
         return training_curve(run.config, "sft")
     if "sft_train" in corpus.examples:
         return train_sft(run.config, corpus.examples["sft_train"], corpus.examples["sft_val"])
+    if run.config.model.base == "demo" and not run.path("base").exists():
+        run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, and of the "
+                            "first the demo's model would be built: 04 and 05 cannot run. Set "
+                            "model.base to a real model.")
+        run.without.add("sft")
+        return pd.DataFrame()
     run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, so the model sft "
                         "is the base itself: preferences are learned from there.")
     untrained_sft(run.config)
@@ -118,17 +126,19 @@ def _check_base(run: StageRun) -> None:
     """Refuse before hours of training what would fail after them; note what was adapted.
 
     Raises:
-        LineageError: the base model cannot be sampled from.
+        LineageError: the base model is too short, cannot be sampled from, or takes no adapter.
         ConfigError: `dpo.engine` does not fit it.
     """
     config = run.config
     tokenizer, notes = adapted_tokenizer(config)
     run.warnings += [f"{config.model.base}: {note}." for note in notes]
+    check_length(config)
     model = load_base(config).requires_grad_(False)
     check_sampling(model, tokenizer, config.model.base)
     # Peeked at: notebook 00 gives the same with either engine.
     if config.peek("dpo.engine") == "shared_prefix":
         share_prefixes(model, config.peek("dpo.max_length"))
+    check_lora(config, model)
 
 
 def generate_pairs(run: StageRun, corpus: Corpus) -> dict[str, list[Pair]]:
@@ -140,12 +150,39 @@ def generate_pairs(run: StageRun, corpus: Corpus) -> dict[str, list[Pair]]:
             for pool, examples in prompts.items():
                 pools[pool] = sample_pairs(run.config, examples, source,
                                            desc=f"sampling {pool} pairs")
+        if run.config.model.base != "demo":
+            check_fluency(run, corpus, [pair for pool in prompts for pair in pools[pool]])
     for pool in POOLS:
         if pool in pools:
             write_jsonl(run.path(f"{pool}_responses"), map(pair_row, pools[pool]))
         else:
             _leave_out(run, f"{pool}_responses")
     return {pool: pools[pool] for pool in POOLS if pool in pools}
+
+
+def check_fluency(run: StageRun, corpus: Corpus, pairs: Sequence[Pair]) -> None:
+    """Refuse sampled replies that are word salad, going by what the base model makes of them.
+
+    Raises:
+        DataError: a token of theirs is more than `gates.max_nats_ratio` times as surprising to it
+            as one of the replies that people wrote.
+    """
+    written = [(example.prompt, example.response) for name in ("sft_val", "sft_train")
+               for example in corpus.examples.get(name, [])][:READ_REPLIES]
+    if not written:
+        return
+    sampled = [(pair.prompt, pair.response_a) for pair in pairs][:READ_REPLIES]
+    tokenizer = load_tokenizer(run.config)
+    model = load_base(run.config)
+    human, ours = (nats_per_token(model, tokenizer, rows) for rows in (written, sampled))
+    print(f"{LINE_MARK}nats a token under the base model: {ours:.2f} of sampled replies, "
+          f"{human:.2f} of human ones", flush=True)
+    limit = run.config.gates.max_nats_ratio
+    if ours > limit * human:
+        raise DataError(f"the sampled replies are word salad: {ours:.2f} nats a token under the "
+                        f"base model, {ours / human:.2f} times as many as replies that people "
+                        f"wrote ({human:.2f}); the limit is {limit:g} (gates.max_nats_ratio). "
+                        "Set pairs.temperature=0.8 and pairs.top_p=0.95.")
 
 
 def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
@@ -173,9 +210,8 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
         if name.startswith("sft"):
             faults += gates.target_faults(name, rows, run.config)
     if faults:
-        faults += [gates.to_allow(figures, run.config), BY_NAME]
-        raise DataError("the sets are not fit for the experiment:\n"
-                        + "\n".join(filter(None, faults)))
+        faults += filter(None, [gates.to_allow(figures, run.config), BY_NAME])
+        raise DataError("the sets are not fit for the experiment:\n" + "\n".join(faults))
     return overlap.overlap_table(corpus.rows, shared)
 
 

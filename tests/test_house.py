@@ -14,7 +14,7 @@ from worlds.scratch import ROOT, clean_environment
 LIBRARY = ROOT / "persuasion_lib"
 TESTS = ROOT / "tests"
 MODULES = sorted(LIBRARY.rglob("*.py"))
-STAGES = {path.stem for path in LIBRARY.glob("*.py")} - {"__init__", "cli"}
+STAGES = {path.stem for path in LIBRARY.glob("*.py")} - {"__init__", "__main__", "cli"}
 ROOMS = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
 
 # What a room may import besides itself. Stages may import every room; cli everything.
@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "training": ["core", "models"],
     "data": ["core", "models", "judging", "demo"],
     "checks": ["core", "stats", "data.overlap", "data.gates", "data.cleaning",
-               "labeling.agreement", "labeling.alarms", "labeling.session", "reporting.evaluated",
+               "labeling.agreement", "labeling.alarms", "labeling.summary", "reporting.evaluated",
                "reporting.evaluation_file", "reporting.judge_health", "reporting.suspicions"],
     "reporting": ["core", "stats", "data.overlap", "data.gates", "judging.word_lists",
                   "labeling.agreement"],

@@ -66,9 +66,17 @@ def test_the_stand_in_gives_the_same_file_twice_and_leaves_no_log(project):
     assert not run.path("human_events").exists()
 
 
-def test_the_stand_in_cannot_label_for_a_real_model(project):
-    with pytest.raises(ConfigError, match="stand-in"):
-        opened("model.base=Qwen/Qwen2.5-0.5B-Instruct")
+# A real model and a real corpus, in the folders that the fixture has filled.
+REAL = ("model.base=Qwen/Qwen2.5-0.5B-Instruct", "data.source=jsonl", "paths.data=data/demo")
+
+
+def test_the_stand_in_may_label_for_a_real_model_apart_from_what_a_person_says(project):
+    run, session = opened(*REAL)
+    label_human.write_labels(run, session)
+    assert run.path("human_pool_labeled").parent.parts[-2:] == ("trial", "rehearsal")
+    real, _ = opened(*REAL, "label_human.source=widget")
+    assert not real.path("human_pool_labeled").exists()
+    assert run.banner.startswith("REHEARSAL") and "annotator" in run.banner
 
 
 def test_a_pair_that_is_in_the_pool_twice_is_an_error_with_its_line(project):
@@ -187,11 +195,19 @@ def test_a_file_that_does_not_fit_the_pool_is_refused_with_its_line(project, nam
         opened(*write_file(project, broken(name)))
 
 
-def test_labels_of_the_stand_in_cannot_enter_a_real_data_set_through_a_file(project):
-    overrides = write_file(project, labeled(by=ANNOTATOR_NAME))
-    opened(*overrides)
-    with pytest.raises(DataError, match=r"labels.jsonl:1: .*stand-in.*real data set"):
-        opened(*overrides, "model.base=Qwen/Qwen2.5-0.5B-Instruct")
+@pytest.mark.parametrize("name", [ANNOTATOR_NAME, "simulated-annotator", "offline/stand-in"])
+def test_a_file_that_names_a_stand_in_is_used_as_a_rehearsal(project, name):
+    overrides = write_file(project, labeled(by=name))
+    run, session = opened(*overrides, *REAL)
+    label_human.write_labels(run, session)
+    assert run.path("human_pool_labeled").parent.parts[-2:] == ("trial", "rehearsal")
+    assert {pair.labeled_by for pair in written(run)} == {name}
+    assert any("file says that they were given 40 by" in text for text in run.warnings)
+
+
+def test_a_file_of_a_person_is_no_rehearsal(project):
+    run, _ = opened(*write_file(project, labeled(by="Ann")), *REAL)
+    assert "trial" not in run.path("human_pool_labeled").parts
 
 
 def test_source_file_needs_another_file_than_the_one_it_writes(project):

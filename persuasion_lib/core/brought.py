@@ -7,6 +7,7 @@ from pathlib import Path
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError
+from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.records import parse_labeled
 from persuasion_lib.core.store import read_jsonl
 
@@ -47,6 +48,14 @@ def brought_labels(config: Config, pool: str) -> list[Path]:
     return labels_in_folder(config, pool)
 
 
+def brought_comparisons(config: Config) -> list[Path]:
+    """The file in which somebody brought comparisons of the final replies, if it is named."""
+    path = config.peek("human_eval.path")
+    if config.peek("human_eval.source") != "file" or not path:
+        return []
+    return [config.user_path(path, "human_eval.path")]
+
+
 def labels_in_folder(config: Config, pool: str) -> list[Path]:
     """The labelled files of a pool in the folder `data.path`, whoever is to label."""
     whole, *parts = [find_brought(config, name) for name in LABELLED[pool]]
@@ -54,7 +63,7 @@ def labels_in_folder(config: Config, pool: str) -> list[Path]:
 
 
 def _was_chosen(config: Config, key: str) -> bool:
-    return any(text.partition("=")[0].strip() == key for text in config.overrides)
+    return any(key_of(text) == key for text in config.overrides)
 
 
 def graders(files: Sequence[Path]) -> Counter[str]:

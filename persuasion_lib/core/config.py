@@ -4,18 +4,20 @@ API keys never enter a `Config` (see keys), so they cannot reach a manifest, a n
 """
 
 import difflib
-import re
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError
 
-from persuasion_lib.core import sections
+from persuasion_lib.core import sections, services
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.layers import Layer, layers_of_files, merge, merged
-from persuasion_lib.core.plain_yaml import parse_yaml
-from persuasion_lib.core.sections import Reads, Section
+from persuasion_lib.core.overrides import as_layer, key_of, listed, masked, with_those_of_its_run
+from persuasion_lib.core.reads import Reads
+from persuasion_lib.core.sections import Section
+from persuasion_lib.core.services import check_roles
 
 FILES = ("data_config", "sft_config", "dpo_config", "eval_config", "api_config")
 RENAMED = {"validate": "gates"}     # sections of earlier versions, still read
@@ -24,6 +26,9 @@ RENAMED = {"validate": "gates"}     # sections of earlier versions, still read
 class Config(Section):
     """All settings of one run; `root` is the project folder and `profile` its name."""
 
+    name: Annotated[str | None, sections.ASIDE] = Field(
+        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$")
+    replace: Annotated[bool, sections.ASIDE] = False
     seed: int = Field(ge=0, lt=2**32)       # what numpy takes
     paths: sections.Paths
     model: sections.Model
@@ -49,15 +54,17 @@ class Config(Section):
     evaluation: sections.Evaluation
     human_eval: sections.HumanEval
     analysis: sections.Analysis
-    anthropic: sections.Anthropic
-    openai: sections.OpenAI
-    servers: Annotated[dict[str, sections.Server], sections.ASIDE] = Field(default_factory=dict)
+    anthropic: services.Anthropic
+    openai: services.OpenAI
+    servers: Annotated[dict[str, services.Server], sections.ASIDE] = Field(default_factory=dict)
     rate_limiting: sections.RateLimiting
 
     _root: Path = PrivateAttr()
     _profile: str = PrivateAttr()
     _overrides: tuple[str, ...] = PrivateAttr(())
     _notes: tuple[str, ...] = PrivateAttr(())
+    _layers: tuple[Layer, ...] = PrivateAttr(())
+    _own_levels: frozenset[str] | None = PrivateAttr(None)
 
     def model_post_init(self, _: Any) -> None:
         """Every section writes what is read of it into this config's record."""
@@ -90,6 +97,19 @@ class Config(Section):
     def notes(self) -> tuple[str, ...]:
         """What was odd about the settings files, for the warnings of a run."""
         return self._notes
+
+    @property
+    def own_levels(self) -> frozenset[str] | None:
+        """What a named run has for itself (see `named`); None before that was asked."""
+        return self._own_levels
+
+    def keep_own_levels(self, levels: frozenset[str]) -> None:
+        """Settle it for as long as these settings are in use."""
+        self._own_levels = levels
+
+    def place_of(self, key: str) -> str:
+        """The file or the override that a setting got its value from."""
+        return _place(key.split("."), self._layers).strip(" ()")
 
     @property
     def reads(self) -> Reads:
@@ -142,15 +162,12 @@ class Config(Section):
         return self.root / "configs" / "prompts" / name
 
 
-# The settings that say who answers in a role, and what all of them may name.
-ROLES = ("label_ai.judge", "evaluation.judge", "safety.judge", "oracle.source",
-         "similarity.embedder")
-BUILT_IN = ("anthropic", "openai", "offline")
-
-
 def find_root(start: Path | None = None) -> Path:
-    """The nearest folder at or above `start` (the working directory) that holds our configs."""
-    start = (start or Path.cwd()).resolve()
+    """The nearest folder at or above `start` that holds our configs.
+
+    Without `start` it is the variable PERSUASION_ROOT, else the working directory.
+    """
+    start = (start or Path(os.environ.get("PERSUASION_ROOT") or Path.cwd())).resolve()
     for folder in (start, *start.parents):
         if (folder / "configs" / "data_config.yaml").is_file():
             return folder
@@ -167,57 +184,30 @@ def load_config(profile: str = "demo", overrides: Sequence[str] | str | None = (
             value out of range; the message names the key, its file and what it may be.
     """
     root = find_root(root)
-    given = _listed(overrides)
+    given = with_those_of_its_run(root, profile, listed(overrides))
     files = layers_of_files(root, FILES, profile)
-    layers = [*files, *map(_layer_of_override, given)]
+    layers = [*files, *(as_layer(text, _kind_of) for text in given)]
     values = merged(layers)
     notes = _with_new_names(values)
     _keep_sources_apart(values, _source(merged(files)), given)
     config = _checked(values, layers)
-    _check_roles(config)
+    check_roles(config.peek, config.servers)
     config._root = root
     config._profile = profile
     config._overrides = given
     config._notes = tuple(notes)
+    config._layers = tuple(layers)
     return config
 
 
-def _listed(overrides: Any) -> tuple[str, ...]:
-    """`papermill -p overrides dpo.beta=0.2` gives one text, an empty field of a notebook None."""
-    given = [overrides] if isinstance(overrides, str) else overrides or []
-    if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
-        raise ConfigError('overrides must be a list of texts such as ["dpo.beta=0.2"], got '
-                          f"{_masked(repr(overrides)[:60])}.")
-    return tuple(text for text in given if text.strip())
-
-
-def _layer_of_override(text: str) -> Layer:
-    key, equals, value = text.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise ConfigError(f"{_masked(text)!r} is not of the form section.key=value, "
-                          "for example dpo.beta=0.2")
-    nested: Any = _value_of(key.strip(), value.strip())
-    for part in reversed(parts):
-        nested = {part: nested}
-    return f"override {key.strip()}", nested
-
-
-def _value_of(key: str, text: str) -> Any:
-    """Text where the setting is text ("Be kind #1" is no comment); else what YAML makes of it."""
+def _kind_of(key: str) -> Any:
+    """The type of a setting as its section declares it; None where it is not known."""
     section, _, name = key.partition(".")
     known = Config.model_fields.get(section)
-    inner = getattr(known.annotation, "model_fields", {}).get(name) if known else None
-    kind = inner.annotation if inner else None
-    if kind == str | None and text in ("", "null", "~"):
-        return None
-    if kind in (str, str | None):
-        return text
-    try:
-        return parse_yaml(text)
-    except ValueError as error:
-        raise ConfigError(f"the value of the override {key} is not YAML ({error.args[1]}). Write "
-                          "it as in configs/.") from None
+    if known is None or not name:
+        return known.annotation if known else None
+    inner = getattr(known.annotation, "model_fields", {}).get(name)
+    return inner.annotation if inner else None
 
 
 def _with_new_names(values: dict[str, Any]) -> list[str]:
@@ -238,7 +228,7 @@ def _source(values: dict[str, Any]) -> Any:
 def _keep_sources_apart(values: dict[str, Any], source: Any, overrides: Sequence[str]) -> None:
     """A trial on another corpus goes to its own folders: `data/demo` becomes `data/demo-cmv`."""
     paths = values.get("paths")
-    chosen = any(o.strip().startswith("paths.") for o in overrides)
+    chosen = any(key_of(text).startswith("paths.") for text in overrides)
     if _source(values) == source or chosen or not isinstance(paths, dict):
         return
     for kind, folder in paths.items():
@@ -257,24 +247,6 @@ def _checked(values: dict[str, Any], layers: Sequence[Layer]) -> Config:
                                     for e in error.errors())) from None
 
 
-def _check_roles(config: Config) -> None:
-    """Refuse a role that names nobody, and a server that takes the name of something else."""
-    taken = sorted(set(BUILT_IN) & set(config.servers))
-    if taken:
-        raise ConfigError(f"setting servers.{taken[0]}: this name has a meaning of its own. Call "
-                          "the server otherwise.")
-    known = [*BUILT_IN, *config.servers]
-    for key in ROLES:
-        who = config.peek(key)
-        if who not in known:
-            raise ConfigError(f"setting {key}: there is no {who!r:.50}. It may be one of "
-                              f"{', '.join(known)}; more are described below `servers:` in "
-                              "configs/api_config.yaml.")
-    if config.peek("similarity.embedder") == "anthropic":
-        raise ConfigError("setting similarity.embedder: Anthropic has no embeddings. Use openai, "
-                          "offline, or a server of `servers`.")
-
-
 def _place(key: Sequence[str | int], layers: Sequence[Layer]) -> str:
     """Where a setting got its value: the last file or override that gives one."""
     for place, layer in reversed(layers):
@@ -286,18 +258,13 @@ def _place(key: Sequence[str | int], layers: Sequence[Layer]) -> str:
     return ""
 
 
-def _masked(text: str) -> str:
-    """Without all but the beginning of what may be a key: long, and with digits."""
-    return re.sub(r"(?=[\w-]*\d)([\w-]{7})[\w-]{13,}", r"\1…", text)
-
-
 def _explain(problem: Any, known: list[str], place: str) -> str:
-    key = _masked(".".join(str(part) for part in problem["loc"]))
+    key = masked(".".join(str(part) for part in problem["loc"]))
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
         sections = ", ".join(sorted({name.split(".")[0] for name in known}))
         return f"unknown setting {key}. " + (
             f"Did you mean {near[0]}?" if near else f"Sections are: {sections}.") + place
     given = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r:.200}"
-    return (f"setting {key}: {problem['msg']}{_masked(given)}{place}. The comment beside it in "
+    return (f"setting {key}: {problem['msg']}{masked(given)}{place}. The comment beside it in "
             "configs/ explains it.")

@@ -40,8 +40,8 @@ class Kernel:
                 argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
                       "--log-level=CRITICAL"],
                 display_name=KERNEL, language="python",
-                env={"PERSUASION_BATCH": "1", "PYTHONUNBUFFERED": "1",
-                     **KEEPS_MEMORY, **{k: os.environ[k] for k in KEEPS_MEMORY if k in os.environ}})
+                env={"PERSUASION_BATCH": "1", "PYTHONUNBUFFERED": "1", **KEEPS_MEMORY
+                     } | {k: v for k, v in os.environ.items() if k in KEEPS_MEMORY})
 
             def __init__(self, **options: Any) -> None:
                 super().__init__(**options)

@@ -19,9 +19,10 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.pipeline import (
     STAGES,
     Stage,
-    apart,
+    folder_of,
     inputs_of,
     maker_of,
+    manifest_name,
     path_of,
 )
 from persuasion_lib.core.store import file_hash, read_json
@@ -45,9 +46,9 @@ State = tuple[Literal["done", "stale", "missing", "idle"], list[Reason]]
 
 
 def manifest_path(config: Config, stage: Stage) -> Path:
-    """Where the manifest of a stage is; a trial and a foreign analysis have their own."""
-    name = ".".join(filter(None, (stage.notebook, apart(config, stage).replace("/", "-"))))
-    return path_of(config, "manifests") / f"{name}.json"
+    """Where the manifest of a stage is, beside those of the run that its results belong to."""
+    folder = folder_of(config, "results", stage.name)
+    return folder / "manifests" / manifest_name(config, stage)
 
 
 def read_manifest(config: Config, name: str) -> dict[str, Any] | None:
@@ -180,8 +181,7 @@ def idle(config: Config, name: str) -> str:
         return ""
     if not all(never_made(config, key) for key in stage.work):
         return ""
-    makers = {maker_of(key).notebook for key in stage.work}
-    return f"{', '.join(sorted(makers))} found nothing for it in your files"
+    return f"your files hold nothing for it: no {' and no '.join(stage.work)}"
 
 
 def state(config: Config, name: str) -> State:

@@ -6,10 +6,11 @@ Files are the only interface between stages.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
+from persuasion_lib.core.named import is_own, of_run
 from persuasion_lib.core.records import content_id, parse_example, parse_labeled, parse_pair
 from persuasion_lib.core.rehearsal import rehearsed
 from persuasion_lib.core.store import read_json, read_jsonl
@@ -157,28 +158,46 @@ STAGES = {stage.name: stage for stage in (
 # What a folder's name in FILES stands for; asked only where a file needs it, because every
 # question is recorded as a setting that was read.
 _PLACES: dict[str, Callable[[Config], Path | str]] = {
-    "data": lambda config: config.folder("data"),
-    "models": lambda config: config.folder("models"),
+    "data": lambda config: folder_of(config, "data", "prepare"),
+    "models": lambda config: folder_of(config, "models", "prepare"),
     "records": lambda config: config.folder("results"),
-    "evaluation": lambda config: config.folder("results") / apart(config, STAGES["evaluate"]),
-    "people": lambda config: config.folder("results") / apart(config, STAGES["human_eval"]),
-    "analysis": lambda config: config.folder("results") / apart(config, STAGES["analysis"]),
+    "evaluation": lambda config: _results(config, "evaluate"),
+    "people": lambda config: _results(config, "human_eval"),
+    "analysis": lambda config: _results(config, "analysis"),
     "ai_labels": lambda config: _labels(config, "label_ai"),
     "human_labels": lambda config: _labels(config, "label_human"),
     "labels": lambda config: _labels(config, "validate"),
-    "dpo": lambda config: (
-        config.folder("models") / "checkpoints" / apart(config, STAGES["train_dpo"])),
+    "dpo": lambda config: (folder_of(config, "models", "train_dpo") / "checkpoints"
+                           / apart(config, STAGES["train_dpo"])),
     "annotator": lambda config: config.label_human.annotator,
     "evaluator": lambda config: config.human_eval.annotator,
     # Its content is hashed as an input, not as a file that a setting names.
     "given": lambda config: config.user_path(config.analysis.input_file, "analysis.input_file"),
     "test": lambda config: config.evaluation.test_file.replace(
-        "{data}", str(config.folder("data"))),
+        "{data}", str(folder_of(config, "data", "prepare"))),
 }
 
 
 def _labels(config: Config, stage: str) -> Path:
-    return config.folder("data") / "preferences" / apart(config, STAGES[stage])
+    return folder_of(config, "data", stage) / "preferences" / apart(config, STAGES[stage])
+
+
+def _results(config: Config, stage: str) -> Path:
+    return folder_of(config, "results", stage) / apart(config, STAGES[stage])
+
+
+def folder_of(config: Config, kind: Literal["data", "models", "results"], stage: str) -> Path:
+    """The folder for what a stage makes: the project's, or below it that of a named run."""
+    def manifests() -> dict[str, str]:
+        return {name: manifest_name(config, each) for name, each in STAGES.items()}
+
+    own = is_own(config, stage, manifests)
+    return of_run(config.folder(kind), config.name if own else None)
+
+
+def manifest_name(config: Config, stage: Stage) -> str:
+    """The file name of a stage's manifest; a trial and a foreign analysis have their own."""
+    return ".".join(filter(None, (stage.notebook, apart(config, stage).replace("/", "-"), "json")))
 
 
 def path_of(config: Config, name: str) -> Path:

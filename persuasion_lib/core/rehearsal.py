@@ -7,7 +7,12 @@ Stand-ins are recognised by the settings and by the names that labels carry, whi
 import re
 from collections.abc import Iterable
 
-from persuasion_lib.core.brought import LABELLER, brought_labels, graders
+from persuasion_lib.core.brought import (
+    LABELLER,
+    brought_comparisons,
+    brought_labels,
+    graders,
+)
 from persuasion_lib.core.config import Config
 
 # setting: (its value that stands for nothing real, the role that is played)
@@ -35,15 +40,38 @@ def is_stand_in(labeled_by: str) -> bool:
 def stand_ins(config: Config) -> list[str]:
     """The roles that a stand-in without a real model, person or corpus plays; reads nothing."""
     roles = {role for key, (value, role) in STAND_IN.items() if config.peek(key) == value}
-    if not config.peek("oracle.generate"):
+    if not config.peek("oracle.generate") or _would_be_a_template(config):
         roles.discard("oracle")
-    for pool, key in LABELLER.items():
+    files = {key: brought_labels(config, pool) for pool, key in LABELLER.items()}
+    files["human_eval.source"] = brought_comparisons(config)
+    for key, brought in files.items():
         _, role = STAND_IN[key]
-        if files := brought_labels(config, pool):
-            labelled_by = graders(files)
+        if brought:
             roles.discard(role)
-            roles |= {role for name in labelled_by if is_stand_in(name)}
+            roles |= {role for name in graders(brought) if is_stand_in(name)}
     return [role for _, role in STAND_IN.values() if role in roles]
+
+
+def asks_oracle(config: Config) -> bool:
+    """Whether an oracle writes the yardstick, or the people of the test file did.
+
+    The offline oracle knows the demo's topics; of any other prompt it makes a template, so that
+    similarity would measure the template.
+    """
+    return config.oracle.generate and not _would_be_a_template(config)
+
+
+def _would_be_a_template(config: Config) -> bool:
+    return config.peek("oracle.source") == "offline" and config.peek("data.source") != "demo"
+
+
+def oracle_note(config: Config) -> list[str]:
+    """A warning where people's replies take the place of an oracle that would be a template."""
+    if not config.oracle.generate or not _would_be_a_template(config):
+        return []
+    return ["The offline oracle is a template, to which any reply is about as close as to any "
+            "other, so the replies that people wrote to the test prompts are the yardstick. Set "
+            "oracle.source for a real oracle."]
 
 
 def rehearsed(config: Config, stage: str = "analysis") -> list[str]:

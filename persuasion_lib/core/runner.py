@@ -14,6 +14,7 @@ from persuasion_lib.core.locks import StageLock
 from persuasion_lib.core.manifest import notes_of, read_manifest, state
 from persuasion_lib.core.pipeline import STAGES, Stage, path_of
 from persuasion_lib.core.progress import LINE_MARK, duration
+from persuasion_lib.core.stage import refuse_to_replace
 
 CELL_TIMEOUT_S = 12 * 3600      # a hang must end some day; no honest cell of ours takes half a day
 PARAMETERS = {"profile", "overrides"}
@@ -92,6 +93,8 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
     """
     config = load_config(profile, overrides)
     stages = chosen_stages(first, last, only)
+    for stage in stages:
+        refuse_to_replace(config, stage)    # before the first of them has run for hours
     executed = []
     for stage in stages:
         condition, reasons = state(config, stage.name)

@@ -1,5 +1,6 @@
 """A stage in progress: what it reads, what it warns of, and the manifest that it leaves."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ from persuasion_lib.core.errors import ConfigError, MissingInput, StaleInput
 from persuasion_lib.core.locks import StageLock
 from persuasion_lib.core.manifest import (
     FORMAT,
+    Reason,
+    changed_reads,
     code_of,
     content_hash,
     hash_if_there,
@@ -24,6 +27,7 @@ from persuasion_lib.core.manifest import (
     versions,
     what_was_read,
 )
+from persuasion_lib.core.overrides import keep_for_run
 from persuasion_lib.core.pipeline import (
     STAGES,
     Stage,
@@ -34,6 +38,7 @@ from persuasion_lib.core.pipeline import (
     read_file,
 )
 from persuasion_lib.core.rehearsal import banner_of, rehearsed
+from persuasion_lib.core.runs import described, identity
 from persuasion_lib.core.store import write_json
 
 
@@ -106,7 +111,7 @@ class StageRun:
                                "Run its cells from the top.")
         manifest = {
             "format": FORMAT, "stage": self.stage.name, "profile": self.config.profile,
-            "rehearsed": rehearsed(self.config, self.stage.name),
+            "rehearsed": rehearsed(self.config, self.stage.name), "run": identity(self.config),
             "started": self.started.isoformat(timespec="seconds"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "counts": counts, "warnings": list(dict.fromkeys(self.warnings)), "open": self.open,
@@ -127,7 +132,44 @@ class StageRun:
         notes = "".join(f"\n\n**Note:** {warning}" for warning in self.warnings)
         above = [f"**{self.banner}**", ""] if self.banner else []
         return "\n".join([*above, f"**{self.stage.notebook}**, profile `{self.config.profile}`", "",
+                          described(identity(self.config)), "",
                           "| | file | there |", "|---|---|---|", *rows]) + notes
+
+
+def refuse_to_replace(config: Config, stage: Stage) -> None:
+    """Keep what a stage has finished with other settings, unless the user says `replace=true`.
+
+    Raises:
+        ConfigError: names the settings, and the command that keeps both.
+    """
+    manifest = read_manifest(config, stage.name)
+    if config.replace or manifest is None or manifest.get("format") != FORMAT:
+        return
+    changed = [reason for reason in changed_reads(config, manifest)
+               if _is_another_experiment(config, reason)]
+    name = _name_for(changed) if changed else ""
+    if changed and any(path_of(config, name).exists() for name in stage.writes):
+        raise ConfigError(
+            f"{stage.notebook} has finished with other settings, and would now replace what it "
+            f"made: {'; '.join(map(str, changed))}. To keep both, give the new run a name: the "
+            f"same command with --name {name}, in a notebook \"name={name}\" among the overrides. "
+            "To replace the earlier results: --replace, in a notebook \"replace=true\".")
+
+
+def _is_another_experiment(config: Config, reason: Reason) -> bool:
+    """Not the size of a trial, a key of an earlier version, nor a file of labels that grows."""
+    if reason.kind == "file":
+        return str(reason).endswith("data.path")
+    key = str(reason).partition(" ")[0]
+    is_size = key.endswith(".max_examples")
+    return reason.kind == "setting" and key in config.flat() and not is_size
+
+
+def _name_for(changed: Sequence[Reason]) -> str:
+    key, _, rest = str(changed[0]).partition(" was ")
+    value = rest.rpartition(" is ")[2] if rest else "new"
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{key.rpartition('.')[2]}{Path(value).name[:20]}")
+    return name.strip("-.") or "new"
 
 
 def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> StageRun:
@@ -158,6 +200,9 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
                                f"(profile {profile}).")
         else:
             run.warnings.append(_left_out(config, key))
+    refuse_to_replace(config, stage)
+    if config.name:
+        keep_for_run(config.root, config.name, profile, config.overrides)
     run.lock = StageLock(config, stage)
     run.lock.take()
     run.inputs = hashes(config, inputs_of(config, stage))
@@ -168,6 +213,14 @@ def _left_out(config: Config, key: str) -> str:
     if never_made(config, key):
         return f"{key} is left out: there is nothing in your files to make it of."
     return f"{key} is missing and left out; {made_by(key)} makes it."
+
+
+def _to_copy(config: Config, manifest: Mapping[str, Any]) -> str:
+    """The overrides that a stage before was run with, for who wants to go on from its results."""
+    keys = [str(reason).partition(" ")[0] for reason in changed_reads(config, manifest)
+            if reason.kind == "setting"]
+    copied = [f"{key}={manifest['settings'][key]}" for key in keys if key in manifest["settings"]]
+    return f"; or give this one the same settings: overrides = {copied}" if copied else ""
 
 
 def _check_origin(run: StageRun, key: str) -> None:
@@ -186,7 +239,8 @@ def _check_origin(run: StageRun, key: str) -> None:
         changed.append(f"{key} was changed after it was made")
     if changed:
         raise StaleInput(f"{path_of(run.config, key)} is not what {made_by(key)} would make now: "
-                         f"{'; '.join(changed)}. Run that notebook again, or undo the change.")
+                         f"{'; '.join(changed)}. Run that notebook again, or undo the change"
+                         f"{_to_copy(run.config, manifest)}.")
     found = {"code": f"{maker.notebook} ran with other code", "open": f"{maker.notebook} is not "
              "complete, and what is there is used"}
     run.warnings += [f"{found[r.kind]}: {r.text}." for r in reasons]

@@ -4,10 +4,13 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
+from persuasion_lib.core.brought import brought_labels
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError
+from persuasion_lib.core.rehearsal import asks_oracle
 from persuasion_lib.judging.calibrate import known_answers
 from persuasion_lib.judging.clients import AnthropicJudge
+from persuasion_lib.judging.local_embedder import model_folder
 from persuasion_lib.judging.roles import (
     Role,
     check_model,
@@ -17,6 +20,29 @@ from persuasion_lib.judging.roles import (
     price_of,
 )
 
+# The settings that say who is asked by a stage, and the role that they play.
+_ASKED: dict[str, dict[str, Role]] = {
+    "label_ai": {"label_ai.judge": "label_ai"},
+    "evaluate": {"evaluation.judge": "evaluate", "oracle.source": "oracle",
+                 "safety.judge": "safety"}}
+
+
+def unable(config: Config, stage: str) -> dict[str, str]:
+    """Why a stage could not ask those whom it will have to ask, by their setting."""
+    found: dict[str, str] = {}
+    for key, role in _ASKED[stage].items():
+        if role == "label_ai" and brought_labels(config, "ai_pool"):
+            continue
+        if role == "oracle" and not asks_oracle(config):
+            continue
+        try:
+            make_judge(config, role)
+        except PersuasionError as error:
+            found[key] = str(error)
+    if stage == "evaluate" and (problem := _embedder_problem(config)):
+        found["similarity.embedder"] = problem
+    return found
+
 
 def check(config: Config, *, ping: bool = False) -> dict[str, str]:
     """What is wrong, per role and for the embedder ("" where nothing is).
@@ -25,23 +51,38 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
     of its answers is thrown away.
     """
     found: dict[str, str] = {}
-    for role in get_args(Role):
-        try:
-            judge = make_judge(config, role)
-            found[role] = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""
-            if ping and judge.provider != "offline":
-                with tempfile.TemporaryDirectory() as folder:
-                    problem, note = known_answers(judge, log=Path(folder) / "ping")
-                found[role] = problem or note or found[role]
-        except PersuasionError as error:
-            found[role] = str(error)
+    with tempfile.TemporaryDirectory() as folder:       # one, so that no judge is asked twice
+        log = Path(folder) / "answers" if ping else None
+        for role in get_args(Role):
+            is_asked = role != "oracle" or config.oracle.generate
+            found[role] = _problem_of(config, role, log) if is_asked else ""
+    found["embedder"] = _embedder_problem(config)
+    return found
+
+
+def _problem_of(config: Config, role: Role, log: Path | None) -> str:
+    if role == "oracle" and not asks_oracle(config):
+        return ""
     try:
-        if config.similarity.embedder != "offline":
+        judge = make_judge(config, role)
+        warning = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""
+        if log and judge.provider != "offline":
+            problem, note = known_answers(judge, log=log)
+            return problem or note or warning
+    except PersuasionError as error:
+        return str(error)
+    return warning
+
+
+def _embedder_problem(config: Config) -> str:
+    try:
+        if config.similarity.embedder == "local":
+            model_folder(config)
+        elif config.similarity.embedder != "offline":
             provider, model = embedder_of(config)
             place_of(config, provider).key()
             price_of(config, provider, model)
-        found["embedder"] = ""
     except PersuasionError as error:
-        found["embedder"] = str(error)
-    return found
+        return str(error)
+    return ""
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from persuasion_lib.core.config import BUILT_IN, Config
+from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.keys import Provider, endpoint_of, is_on_this_machine, key_for
-from persuasion_lib.core.sections import Server
-from persuasion_lib.core.sections import Service as Settings
+from persuasion_lib.core.services import BUILT_IN, Server
+from persuasion_lib.core.services import Service as Settings
 from persuasion_lib.judging.clients import AnthropicJudge, Judge, OpenAIJudge, StandInJudge
 from persuasion_lib.judging.connect import Line
 
@@ -84,6 +84,14 @@ def provider_of(config: Config, role: Role) -> str:
     """Who the settings name for a role: anthropic, openai, offline, or a name in `servers`."""
     section, name = _PROVIDER[role]
     return getattr(getattr(config, section), name)
+
+
+def names_of_models(config: Config) -> dict[str, str]:
+    """Service and model of every role, by what an evaluation calls the role."""
+    roles: dict[str, Role] = {"judge": "evaluate", "oracle": "oracle", "labeller": "label_ai",
+                              "safety": "safety"}
+    return {key: f"{provider_of(config, role)}/{model_of(config, role)}"
+            for key, role in roles.items()}
 
 
 def model_of(config: Config, role: Role) -> str:

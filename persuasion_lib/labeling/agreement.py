@@ -33,6 +33,7 @@ def judge_against_annotator(judged: Sequence[LabeledPair], human: Sequence[Label
         acceptable (does the judge reach the annotator's agreement with themselves? None without
         `MIN_REPEATS`), flips, slot, smoothing, alarms.
     """
+    judged = [p for p in judged if not p.pair.metadata.get("identical")]    # nobody was asked
     judge = labels_on(human, judged)
     person = pd.Series({p.pair.pair_id: p.label for p in human}, dtype=object)
     again = pd.Series({p.pair.pair_id: p.again for p in human}, dtype=object)

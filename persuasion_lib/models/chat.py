@@ -66,6 +66,7 @@ def adapt(tokenizer: Tokenizer, name: str) -> list[str]:
     """
     tokenizer.clean_up_tokenization_spaces = False      # it would change sampled replies
     template, notes = _one_template(tokenizer, name)
+    notes += _losses(tokenizer, name)
     preamble = ""
     if "enable_thinking" in template:
         preamble += _NO_THINKING
@@ -86,6 +87,20 @@ def adapt(tokenizer: Tokenizer, name: str) -> list[str]:
     raise LineageError(f"{name} cannot be used: {faults[0]}. Choose an instruct model whose "
                        "template writes messages and reply as they are, for example "
                        "Qwen/Qwen2.5-0.5B-Instruct.")
+
+
+def _losses(tokenizer: Tokenizer, name: str) -> list[str]:
+    """What a text loses on its way through the tokens and back.
+
+    Raises:
+        LineageError: all of its words, as where transformers made do without the vocabulary.
+    """
+    back = tokenizer.decode(_ids(tokenizer, _REPLY)).strip()
+    if "reply one" not in back.lower():
+        raise LineageError(f"the tokenizer of {name} does not know the words of a text: {_REPLY!r} "
+                           f"comes back as {back!r:.60}. Its folder needs tokenizer.json.")
+    return [] if back == _REPLY else [
+        f"its tokenizer changes texts: {_REPLY!r} comes back as {back!r}"]
 
 
 def _forms() -> Iterator[tuple[str, str, list[str]]]:
@@ -154,7 +169,7 @@ def unfaithful(tokenizer: Tokenizer, prompt: Sequence[Message], reply: str) -> s
     ids = _ids(tokenizer, whole)
     first = _ids(tokenizer, start)
     if ids[:len(first)] != first:
-        return "the first token of a reply merges with the end of the prompt"
+        return "the first token of the reply merges with the prompt (blank space before it?)"
     if ids[:2] == [tokenizer.bos_token_id] * 2:
         return "its chat template begins with two tokens for the beginning of a text"
     if not _closing(tokenizer, closing):

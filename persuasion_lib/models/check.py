@@ -3,17 +3,24 @@
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import LineageError, MissingInput
-from persuasion_lib.models.loading import Tokenizer, adapted_tokenizer, prompt_ids
+from persuasion_lib.core.errors import DataError, LineageError, MissingInput
+from persuasion_lib.models.loading import (
+    Tokenizer,
+    adapted_tokenizer,
+    base_folder,
+    prompt_ids,
+)
 from persuasion_lib.models.sampling import Request, reply_ids
 
 # How far a sampled token may be below the likeliest, in logits: what two ways to compute one
 # differ by.
 MAX_LOST = {torch.float32: 1e-2, torch.bfloat16: 0.5}
 CHOOSE = "Choose another model.base, for example Qwen/Qwen2.5-0.5B-Instruct."
+LENGTHS = ("data.max_prompt_tokens", "pairs.max_new_tokens", "generation.max_new_tokens",
+           "dpo.max_length")
 PROMPTS = ("Why?", "Why should I change my view? I have held it for as long as I can think.")
 
 
@@ -33,11 +40,30 @@ def check_model(config: Config) -> tuple[str, list[str]]:
     The demo's model is made by notebook 00, so that it may be missing.
     """
     try:
-        return "", adapted_tokenizer(config, whole=False)[1]
+        notes = adapted_tokenizer(config, whole=False)[1]
+        check_length(config)
+        return "", notes
     except MissingInput as error:
         return ("" if config.model.base == "demo" else str(error)), []
-    except LineageError as error:
+    except (LineageError, DataError) as error:
         return str(error), []
+
+
+def check_length(config: Config) -> None:
+    """Refuse a model that was made for fewer tokens than the settings will give it.
+
+    Raises:
+        LineageError: says how many it takes, and which settings want more.
+    """
+    folder = base_folder(config, whole=False)
+    known = AutoConfig.from_pretrained(folder).get_text_config()
+    most = getattr(known, "max_position_embeddings", None)
+    # Peeked at: that they fit changes no outcome.
+    prompt, reply, answer, pair = map(config.peek, LENGTHS)
+    wanted = max(prompt + max(reply, answer), pair)
+    if most and wanted > most:
+        raise LineageError(f"{config.model.base} was made for {most:,} tokens, and the settings "
+                           f"give it up to {wanted:,}. Lower {', '.join(LENGTHS)}.")
 
 
 @torch.no_grad()

@@ -15,11 +15,18 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError, SelfTestError
 from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.rehearsal import banner_of
+from persuasion_lib.core.runs import described, identity
 from persuasion_lib.core.store import read_json, write_json, write_text
+from persuasion_lib.models.cards import merged_card
 from persuasion_lib.models.compose import ModelFamily
 from persuasion_lib.models.lineage import check_lineage, weights_hash
-from persuasion_lib.models.loading import EXPORT, load_base, load_tokenizer, prompt_ids
+from persuasion_lib.models.loading import (
+    EXPORT,
+    end_tokens,
+    load_base,
+    load_tokenizer,
+    prompt_ids,
+)
 
 PROBE = [{"role": "user", "content": "Why should I change my view?"}]
 TOLERANCE = 1e-3                # of a logit
@@ -47,16 +54,26 @@ def export(config: Config, name: str, folder: Path, *, push: str | None = None) 
     tokenizer = load_tokenizer(config)
     _check_logits(exact, name, model)
     kept = kept_in_bfloat16(load_base(exact).state_dict(), model.state_dict())
+    # Servers must stop where we do, also where only the chat template names the token.
+    model.generation_config.eos_token_id = end_tokens(model, tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_json(folder / EXPORT, {"name": name, "base": config.model.base,
                                  "revision": config.model.revision, "weights": chain,
                                  "kept_in_bfloat16": kept})
-    write_text(folder / "README.md", model_card(config, name, chain, folder))
+    write_text(folder / "README.md", merged_card(config, name, described(identity(config)), chain,
+                                                 rounding(folder)))
     if push:
-        model.push_to_hub(push)
-        tokenizer.push_to_hub(push)
+        upload(folder, push)
     return folder
+
+
+def upload(folder: Path, repository: str) -> None:
+    """Put a folder on the hub as it is, with the card that stands in it."""
+    from huggingface_hub import HfApi
+    hub = HfApi()
+    hub.create_repo(repository, exist_ok=True)
+    hub.upload_folder(repo_id=repository, folder_path=folder)
 
 
 def merged(config: Config, name: str) -> PreTrainedModel:
@@ -96,22 +113,6 @@ def _check_logits(config: Config, name: str, model: PreTrainedModel) -> None:
     if not difference <= TOLERANCE:
         raise SelfTestError(f"the merged {name} differs from the composed one by {difference:.3g} "
                             "in a logit. Nothing was written; please report this.")
-
-
-def model_card(config: Config, name: str, chain: dict[str, str], folder: Path) -> str:
-    """What the exported model is, in the hub's form."""
-    above = banner_of(config, "train_dpo")
-    stand_in = f"\n**{above}**\n" if above else ""
-    if config.model.base == "demo":
-        stand_in += ("\nThis is a **stand-in** of about 1 M parameters for trying the pipeline; it "
-                     "says nothing about real models.\n")
-    weights = "\n".join(f"- {part}: `{digest}`" for part, digest in chain.items())
-    return (f"---\nlibrary_name: transformers\ntags: [dpo, persuasion]\n---\n# {name}\n{stand_in}\n"
-            f"The model `{name}` of a study of preference warm-up, merged from "
-            f"{config.model.base} ({config.model.revision}) and its LoRA adapters.\n\n"
-            f"{rounding(folder)}\n\n"
-            f"sha256 of the weights it was merged from:\n\n{weights}\n\n"
-            "It was trained to persuade: do not put it before people without telling them so.\n")
 
 
 def rounding(folder: Path) -> str:

@@ -19,6 +19,9 @@ SETTINGS = "config.json"
 # How the classes that write text are called; others (…Model, …ForSequenceClassification) have no
 # head for it, so that theirs would be random.
 _WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+# Kinds of weights, the first that is there counts, each with the list of its files in several.
+WEIGHTS = {"*.safetensors": "model.safetensors.index.json",
+           "pytorch_model*.bin": "pytorch_model.bin.index.json"}
 _CHOOSE = "Choose an instruct model, for example Qwen/Qwen2.5-0.5B-Instruct."
 
 
@@ -40,19 +43,30 @@ def check_folder(folder: Path, *, whole: bool = True) -> None:
             "Download the same model as *.safetensors." if gguf else
             f"{SETTINGS} is missing. Name the folder that holds it, tokenizer.json and "
             "*.safetensors."))
-    settings = read_json(folder / SETTINGS, made_by="the download")
-    if reason := _misfit(settings if isinstance(settings, dict) else {}):
+    if reason := _misfit(json_object(folder / SETTINGS)):
         raise LineageError(f"{folder} {reason}")
     if whole:
         weight_files(folder)
 
 
+def json_object(file: Path) -> dict[str, Any]:
+    """A file of settings: one JSON object, as every one of a model or an adapter is.
+
+    Raises:
+        LineageError: it is some other JSON.
+        MissingInput, DataError: it is not there, or no JSON (file:line).
+    """
+    value = read_json(file, made_by="the download, or the training that made it,")
+    if not isinstance(value, dict):
+        raise LineageError(f"{file} is {value!r:.40} and no JSON object. Download it again.")
+    return value
+
+
 def _misfit(settings: dict[str, Any]) -> str | None:
     """Why a model with this config.json cannot be the base; None if it can."""
     kind = settings.get("model_type")
-    names = settings.get("architectures") or [""]
-    name = names[0] or kind
-    if kind not in CONFIG_MAPPING:
+    name = str((settings.get("architectures") or [kind])[0])
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         code = " It brings code of its own (auto_map), which is never run here." * (
             "auto_map" in settings)
         return f"is of the type {kind!r}, which transformers does not know.{code} {_CHOOSE}"
@@ -74,16 +88,17 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         LineageError: there are none, one of the index is missing, or one was cut off.
     """
-    files = (sorted(folder.glob("*.safetensors"))
-             or sorted(folder.glob("pytorch_model*.bin")))
-    if not files:
+    kind = next((kind for kind in WEIGHTS if sorted(folder.glob(kind))), None)
+    if kind is None:
         raise LineageError(f"{folder} holds no weights (*.safetensors). Download them, too.")
-    for index in folder.glob("*.index.json"):
-        named = read_json(index, made_by="the download").get("weight_map", {}).values()
-        missing = sorted({name for name in named if not (folder / name).exists()})
-        if missing and index.name.startswith(files[0].name.split("-")[0].split(".")[0]):
-            raise LineageError(f"{folder} lacks {len(missing)} of {len(set(named))} files with "
-                               f"weights ({', '.join(missing[:3])}). Download them, too.")
+    index = folder / WEIGHTS[kind]
+    if index.exists() and not (folder / index.name.removesuffix(".index.json")).exists():
+        named = set(map(str, (json_object(index).get("weight_map") or {}).values()))
+        missing = sorted(name for name in named if not (folder / name).exists())
+        if missing:
+            raise LineageError(f"{folder} lacks {len(missing)} of {len(named)} files with weights "
+                               f"({', '.join(missing[:3])}). Download them, too.")
+    files = sorted(folder.glob(kind))
     for file in files:
         if file.suffix == ".safetensors" and file.stat().st_size != _whole_size(file):
             raise LineageError(f"{file} was cut off, or is no safetensors file "
@@ -92,7 +107,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _whole_size(file: Path) -> int:
-    """How many bytes a safetensors file must have by its own header; 0 without a header."""
+    """How many bytes a safetensors file must have by its own header; -1 without one."""
     with file.open("rb") as handle:
         try:
             length, = struct.unpack("<Q", handle.read(8))
@@ -100,5 +115,5 @@ def _whole_size(file: Path) -> int:
             ends = [entry["data_offsets"][1] for name, entry in tensors.items()
                     if name != "__metadata__"]
         except (struct.error, ValueError, KeyError, TypeError, AttributeError):
-            return 0
+            return -1
     return 8 + length + max(ends, default=0)

@@ -16,7 +16,8 @@ from persuasion_lib.core.family import FAMILY, REFERENCE
 from persuasion_lib.core.pipeline import made_by, path_of
 from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.store import file_hash, read_json, write_json
-from persuasion_lib.models.folder import weight_files
+from persuasion_lib.models.folder import json_object, weight_files
+from persuasion_lib.models.gguf import said_of_source
 from persuasion_lib.models.loading import EXPORT, base_folder, dtype_of
 
 WEIGHTS = "adapter_model.safetensors"
@@ -62,7 +63,7 @@ def base_hash(config: Config) -> str:
 
 def adapter_hash(folder: Path) -> str:
     """sha256 of an adapter: its weights, and of its settings all that changes what it does."""
-    settings = read_json(folder / ADAPTER_SETTINGS, made_by="its training")
+    settings = json_object(folder / ADAPTER_SETTINGS)
     decides = {key: sorted(value) if isinstance(value, list) else value     # peft's sets have no
                for key, value in settings.items() if key not in NOTES}      # order of their own
     return fingerprint_of([file_hash(folder / WEIGHTS), decides])
@@ -76,8 +77,9 @@ def weights_hash(config: Config, name: str) -> str:
 def write_lineage(config: Config, name: str, folder: Path, fingerprint: str) -> Lineage:
     """Record what the checkpoint in `folder` was trained from; call before it is moved in place."""
     # A note for people: what decides anything are the weights, so it does not count as read.
+    base = f"{config.peek('model.base')} {said_of_source(base_folder(config))}".strip()
     lineage = Lineage(
-        name=name, base=config.peek("model.base"), revision=config.peek("model.revision"),
+        name=name, base=base, revision=config.peek("model.revision"),
         parents={parent: weights_hash(config, parent) for parent in FAMILY[name].parents},
         reference=None if name == REFERENCE else REFERENCE, weights=adapter_hash(folder),
         fingerprint=fingerprint, dtype=str(dtype_of(config)).removeprefix("torch."))
@@ -121,7 +123,8 @@ def check_lineage(config: Config, name: str) -> Lineage:
                            f"not {name!r}. Run {made_by(name)} again.")
     if weights_hash(config, name) != lineage.weights:
         raise LineageError(f"weights or adapter_config.json of {name} ({path_of(config, name)}) "
-                           f"were changed after training. Run {made_by(name)} again.")
+                           f"were changed after training, or are of an earlier version. Run "
+                           f"{made_by(name)} again.")
     parents = FAMILY[name].parents
     if set(lineage.parents) != set(parents):
         raise LineageError(f"{name} records the parents {sorted(lineage.parents)}, but is built "
@@ -140,13 +143,13 @@ def check_lineage(config: Config, name: str) -> Lineage:
 def is_current(config: Config, name: str, fingerprint: str) -> bool:
     """Whether a checkpoint exists that was trained from just these data, settings and parents."""
     try:
-        lineage = check_lineage(config, name)
+        if read_lineage(config, name).dtype is None:
+            print(f"{LINE_MARK}{path_of(config, name)} is of an earlier version, which merged SFT "
+                  f"into the base: {name} is trained again.", flush=True)
+            return False
+        return check_lineage(config, name).fingerprint == fingerprint
     except (MissingInput, LineageError):
         return False
-    if lineage.fingerprint != fingerprint and lineage.dtype is None:
-        print(f"{LINE_MARK}{path_of(config, name)} is of an earlier version, which merged SFT into "
-              f"the base: {name} is trained again.", flush=True)
-    return lineage.fingerprint == fingerprint
 
 
 def fingerprint_of(values: Any) -> str:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import psutil
 import torch
 from transformers import (
     Cache,
@@ -24,6 +25,7 @@ from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.models.loading import Tokenizer, end_tokens, prompt_ids
 
 LIKELIEST = 1024        # tokens among which the nucleus is looked for first
+LOGIT_COPIES = 6        # logits, scores, sorted and summed probabilities
 DROP_EVERY = 32         # tokens after which replies that have ended leave the batch
 PREFILL_TOKENS = 1024   # of prompts in one call: more need much memory and are no faster
 
@@ -231,8 +233,11 @@ def sample(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequence[Requ
                   key=lambda r: sum(len(m["content"]) for m in r.prompt))
     saved = len(requests) - len(todo)
     with Progress(len(todo), f"{desc} ({saved} saved before)" if saved else desc) as progress:
-        for at in range(0, len(todo), settings.batch_size):
-            part = todo[at:at + settings.batch_size]
+        longest = prompt_ids(tokenizer, todo[-1].prompt) if todo else []
+        rows = rows_that_fit(model, len(longest) + settings.max_new_tokens, settings.batch_size,
+                             free_bytes())
+        for at in range(0, len(todo), rows):
+            part = todo[at:at + rows]
             replies = sample_batch(model, tokenizer, part, settings, seed=seed)
             log.extend([{"key": stored[request.key], **asdict(reply)}
                         for request, reply in zip(part, replies, strict=True)])
@@ -240,6 +245,28 @@ def sample(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequence[Requ
     rows = {key: log.by_key[stored[key]] for key in stored}
     return {key: Generation(row["text"], row["finish"], row["tokens"])
             for key, row in rows.items()}
+
+
+def rows_that_fit(model: PreTrainedModel, tokens: int, wanted: int, free: float) -> int:
+    """As many replies at once as wanted, or as half of `free` bytes hold: at least one.
+
+    Of a row, keys and values of its tokens are kept in every layer, and the logits of a step in
+    float32 several times over.
+    """
+    config = model.config.get_text_config()
+    all_heads = getattr(config, "num_attention_heads", None) or 1
+    heads = getattr(config, "num_key_value_heads", None) or all_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // all_heads
+    kept = 2 * tokens * config.num_hidden_layers * heads * size * model.dtype.itemsize
+    row = kept + LOGIT_COPIES * 4 * config.vocab_size
+    return max(1, min(wanted, int(free / 2 / row)))
+
+
+def free_bytes() -> float:
+    """Memory that could be taken now: of the GPU, or of the machine without one."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.mem_get_info()[0])
+    return float(psutil.virtual_memory().available)
 
 
 def _storage_key(request: Request, settings: SamplingSettings, seed: int, model_hash: str) -> str:

@@ -23,8 +23,9 @@ class Evaluated:
     """The rankings of an evaluation as tables, and the file that they are from.
 
     `ranks` are means over the orders that were read, NaN where unscored, `reasons` says why;
-    `calls` and `slots` have a row per readable ranking (rank 1 best; slot 1 shown first; None where
-    the file does not say). `asked` counts the rankings, unreadable ones as well.
+    `calls` and `slots` have a row per readable ranking of different replies (rank 1 best; slot 1
+    shown first; None where the file does not say). `asked` counts the rankings, unreadable ones as
+    well, and `tied` those where models shared a reply and a rank, which say nothing of slots.
     """
 
     file: EvaluationFile
@@ -34,6 +35,7 @@ class Evaluated:
     slots: pd.DataFrame | None
     reasons: dict[str, str]
     asked: int
+    tied: int = 0
 
     @property
     def rows(self) -> list[ExampleRow]:
@@ -96,14 +98,15 @@ def tabulated(file: EvaluationFile) -> Evaluated:
     index = pd.Index([key for key, _ in readable], name="prompt_id", dtype=object)
     ranks = pd.DataFrame([call.ranks for _, call in readable], index=index, columns=models,
                          dtype=float)
-    places = [call.slots for _, call in readable]
+    different = np.array([not call.is_tied for _, call in readable], dtype=bool)
+    places = [call.slots for _, call in readable if not call.is_tied]
     slots = None
     if places and None not in places:
-        slots = pd.DataFrame(places, index=index, columns=models, dtype=float)
+        slots = pd.DataFrame(places, index=index[different], columns=models, dtype=float)
     prompts = pd.Index([row.example_id for row in file.per_example], name="prompt_id")
     means = ranks.groupby(level=0, sort=False).mean().reindex(prompts)
-    return Evaluated(file=file, models=models, ranks=means, calls=ranks, slots=slots,
-                     reasons=reasons, asked=len(calls))
+    return Evaluated(file=file, models=models, ranks=means, calls=ranks[different], slots=slots,
+                     reasons=reasons, asked=len(calls), tied=int((~different).sum()))
 
 
 class _Call(NamedTuple):
@@ -112,6 +115,7 @@ class _Call(NamedTuple):
     ranks: list[float] | None
     slots: list[int] | None
     problem: str | None
+    is_tied: bool = False
 
 
 def _calls(row: ExampleRow, models: Sequence[str]) -> list[_Call]:
@@ -132,7 +136,7 @@ def _call(judgment: Judgment, models: Sequence[str]) -> _Call:
         return _Call(None, slots, f"unread: {judgment.error or 'no ranking'}"[:120])
     if sorted(judgment.ranking) != sorted(models):
         return _Call(None, slots, "the ranking does not name every model once")
-    return _Call(_order(judgment.ranking, models), slots, None)
+    return _Call(judgment.ranks(models), slots, None, bool(judgment.tied))
 
 
 def _order(names: Sequence[str], models: Sequence[str]) -> list[int]:

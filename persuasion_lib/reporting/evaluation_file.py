@@ -7,7 +7,7 @@ missing number, is None where it is something else.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     WrapValidator,
     model_validator,
@@ -98,6 +99,15 @@ class Judgment(_Open):
     position_map: Slots = {}
     explanation: Shown = None
     error: Shown = None
+    tied: list[list[str]] | None = None     # models with the same reply, shown once
+
+    def ranks(self, models: Sequence[str]) -> list[float]:
+        """The rank of each model, 1 best; models with the same reply share the mean of theirs."""
+        places = {model: place for place, model in enumerate(self.ranking or [], start=1)}
+        for group in self.tied or []:
+            shared = sum(places[model] for model in group) / len(group)
+            places |= dict.fromkeys(group, shared)
+        return [float(places[model]) for model in models]
 
 
 class Baselines(_Open):
@@ -131,6 +141,25 @@ class ExampleRow(_Open):
     similarity_baselines: OrEmpty[Baselines] = Baselines()
     gold_utility: Numbers = {}
     tactics: OrEmpty[dict[str, Tactics | None]] = {}
+    _no_numbers: list[str] = PrivateAttr(default_factory=list)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_no_numbers(cls, data: Any, read: Callable[[Any], Self]) -> Self:
+        row = read(data)
+        for name in _NUMBERS:
+            given = data.get(name) if isinstance(data, dict) else None
+            row._no_numbers += [f"{name} of {model} is {value!r:.20}"
+                                for model, value in (given or {}).items()
+                                if value is not None and getattr(row, name).get(model) is None]
+        return row
+
+    def no_numbers(self) -> list[str]:
+        """The scores and similarities that are there and are no numbers, so were not read."""
+        return self._no_numbers
+
+
+_NUMBERS = ("grader_scores", "similarity_scores", "gold_utility")
 
 
 class LabelTactics(_Open):

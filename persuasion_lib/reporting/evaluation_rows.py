@@ -39,9 +39,7 @@ def row_of(example: Example, found: Found, **more: Any) -> ExampleRow:
     """One example of `final_evaluation.json`; `more` are fields that are not in `found` as such."""
     key = example.example_id
     replies = found.responses[key]
-    judgments = [Judgment(ranking=list(verdict.ranking) or None, error=verdict.error,
-                          position_map=verdict.position_map, explanation=verdict.explanation)
-                 for verdict in found.verdicts[key]]
+    judgments = [_judgment(verdict) for verdict in found.verdicts[key]]
     return ExampleRow(
         example_id=key, conversation_id=example.conversation_id,
         prompt=render_text(example.prompt), messages=example.prompt,
@@ -52,6 +50,12 @@ def row_of(example: Example, found: Found, **more: Any) -> ExampleRow:
         similarity_scores=found.similarity[key]["scores"],
         similarity_baselines=found.similarity[key]["baselines"],
         **graded(judgments, found.models()), **more)
+
+
+def _judgment(verdict: Any) -> Judgment:
+    tied = {"tied": list(map(list, verdict.tied))} if verdict.tied else {}
+    return Judgment(ranking=list(verdict.ranking) or None, error=verdict.error,
+                    position_map=verdict.position_map, explanation=verdict.explanation, **tied)
 
 
 def graded(judgments: Sequence[Judgment], models: Sequence[str]) -> dict[str, Any]:
@@ -71,11 +75,11 @@ def mean_scores(judgments: Sequence[Judgment], models: Sequence[str]) -> dict[st
     Empty if no judgment of the example could be read: unscored, never zero.
     """
     most = len(models) - 1
-    rankings = [judgment.ranking for judgment in judgments if judgment.ranking]
-    if not rankings:
+    ranks = [judgment.ranks(models) for judgment in judgments if judgment.ranking]
+    if not ranks:
         return {}
-    return {model: float(np.mean([(most - ranking.index(model)) / most for ranking in rankings]))
-            for model in models}
+    means = np.mean([[(most + 1 - rank) / most for rank in call] for call in ranks], axis=0)
+    return dict(zip(models, means.tolist(), strict=True))
 
 
 def document(rows: Sequence[ExampleRow], models: Sequence[str], **rest: Any) -> EvaluationFile:

@@ -16,19 +16,22 @@ from persuasion_lib.reporting.wording import ci_text, number, p_text, p_value, w
 def answer(result: Result) -> Part:
     """The verdict, its cautions, and on how many prompts it stands."""
     judge, counts = result["judge"], result["counts"]
-    lines = [result["banner"]] if result["banner"] else []
-    lines += first_lines(result)
+    lines = first_lines(result)     # the banner stands above the whole report
     if judge["kind"]:
         lines.append(f"THE JUDGE IS BROKEN ({judge['kind']}): {judge['text']}.")
     if result["status"] != "ok":
         lines.append(f"{result['status'].upper()}: no verdict is given on "
                      f"{counts['scored']} scored prompts.")
-    lines += result["answer"]["sentences"]
+    # The banner stands above the whole report.
+    lines += [text for text in result["answer"]["sentences"] if text != result["banner"]]
+    if tied := counts["rankings_tied"]:
+        lines.append(f"In {tied} rankings models gave the same reply; it was shown once, and they "
+                     "share its rank.")
     lines += [f"Caution: {text}" for text in result["cautions"]]
     lines.append(f"Planned {counts['planned'] or 'unknown'} prompts, evaluated "
                  f"{counts['examples']}, scored {counts['scored']}; {counts['rankings']} rankings "
                  f"({counts['orders']:g} per prompt), {counts['rankings_unread']} unread.")
-    return Part("Did the warm-up on AI labels help?", list(dict.fromkeys(lines)))
+    return Part("Did the warm-up on AI labels help?", lines)
 
 
 def criteria(result: Result) -> Part:

@@ -28,6 +28,9 @@ def similarity(result: Result) -> Part:
         f"{against['n_used']} prompts "
         f"({against['n_constant']} without variation left out). Of the models' means: "
         f"{number(against['system']['rho'], '+.2f')} ({against['system']['note']})."]
+    if result["setup"].get("oracle") == "human replies":
+        lines.insert(0, "The yardstick is the reply that a person really wrote to each prompt; no "
+                        "oracle model was asked.")
     if baselines:
         reached = [f"the oracle's reply against {row['model']} {with_interval(row)}"
                    for row in baselines["oracle"]]

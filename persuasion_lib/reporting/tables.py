@@ -34,7 +34,8 @@ def counts(data: Evaluated, ranks: pd.DataFrame, planned: int) -> dict[str, Any]
     """How many prompts and rankings there are, and how many of them could be used."""
     return {"planned": data.setup.planned_examples or planned, "examples": len(data.rows),
             "scored": len(ranks), "unscored": len(data.rows) - len(ranks),
-            "rankings": data.asked, "rankings_unread": data.asked - len(data.calls),
+            "rankings": data.asked, "rankings_tied": data.tied,
+            "rankings_unread": data.asked - len(data.calls) - data.tied,
             "orders": round(data.asked / len(data.rows), 2)}
 
 

@@ -3,6 +3,7 @@
     sft, dpo         the two trainings
     loop             what they share: arguments, resuming, saving
     shared_prefix    DPO's fast engine; reference_cache: the reference, computed once
+    packed           SFT's fast engine; completion_head: the head of both
     callbacks        progress, validation at the end, live curves
     history          what was logged, and trl's names for it; curves: its figures
     drift            how far the policy moved, and alarms

@@ -16,7 +16,9 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import LineageError
 from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.store import read_json, write_json
+from persuasion_lib.core.store import write_json, write_text
+from persuasion_lib.models.cards import adapter_card
+from persuasion_lib.models.folder import json_object
 from persuasion_lib.models.lineage import (
     ADAPTER_SETTINGS,
     WEIGHTS,
@@ -66,9 +68,9 @@ def adopt_sft(config: Config, folder: Path) -> None:
     if all(file.exists() for file in (final / WEIGHTS, final / ADAPTER_SETTINGS)) and (
             adapter_hash(final) == adapter_hash(folder)):
         return
-    settings = read_json(folder / ADAPTER_SETTINGS, made_by="peft")
+    settings = json_object(folder / ADAPTER_SETTINGS)
     base = settings.get("base_model_name_or_path")
-    has_lineage = (folder / "lineage.json").exists()
+    has_lineage = _is_recorded(folder)
     if base != config.model.base and not has_lineage:
         raise LineageError(f"{folder} was trained on {base}, and model.base is "
                            f"{config.model.base}. Set model.base={base}, or train SFT here.")
@@ -82,6 +84,12 @@ def adopt_sft(config: Config, folder: Path) -> None:
         write_lineage(config, "sft", partial, f"adopted from {folder}")
     shutil.rmtree(final, ignore_errors=True)
     os.replace(partial, final)
+
+
+def _is_recorded(folder: Path) -> bool:
+    """Whether a lineage lies beside just this adapter, from another project of ours."""
+    record = folder / "lineage.json"
+    return record.exists() and adapter_hash(folder) == json_object(record).get("weights")
 
 
 def check_adapter(config: Config, folder: Path, settings: dict[str, Any]) -> None:
@@ -162,5 +170,6 @@ def untrained_sft(config: Config) -> None:
     get_peft_model(load_base(config), loop.lora(config)).save_pretrained(partial)
     write_json(partial / LOG, {"history": [], "best_step": None})
     write_lineage(config, "sft", partial, fingerprint)
+    write_text(partial / "README.md", adapter_card(config, "sft"))
     shutil.rmtree(final, ignore_errors=True)
     os.replace(partial, final)

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
-from transformers import Trainer
+from peft import LoraConfig, get_peft_model
+from transformers import PreTrainedModel, Trainer
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import ConfigError, PersuasionError, SelfTestError
+from persuasion_lib.core.errors import ConfigError, LineageError, PersuasionError, SelfTestError
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.store import write_json
+from persuasion_lib.core.store import write_json, write_text
+from persuasion_lib.models.cards import adapter_card
 from persuasion_lib.models.lineage import write_lineage
 from persuasion_lib.models.loading import dtype_of
 from persuasion_lib.training.callbacks import (
@@ -41,16 +42,36 @@ def lora(config: Config) -> LoraConfig:
                       task_type="CAUSAL_LM")
 
 
+def check_lora(config: Config, model: PreTrainedModel) -> None:
+    """Refuse a model that takes no such adapter; it is changed if it does.
+
+    Raises:
+        LineageError: as with Mamba, whose layers hand their weights on to kernels of their own.
+    """
+    try:
+        get_peft_model(model, lora(config))
+    except ValueError as error:
+        raise LineageError(f"{config.model.base} ({type(model).__name__}) takes no LoRA on all its "
+                           f"linear layers ({str(error):.120}). Choose another model.base, for "
+                           "example Qwen/Qwen2.5-0.5B-Instruct.") from error
+
+
 def outcome_settings(config: Config, *sections: str) -> dict[str, Any]:
     """The settings that change what a training ends with, for its fingerprint.
 
     The number format is none of them: it changes the last digits, and who moves a checkpoint to
     another machine, or sets it, means the same training.
     """
-    return {"seed": config.seed, **config.section("lora"),
+    return {"seed": seed_of(config, *sections), **config.section("lora"),
             "evals_per_run": config.training.evals_per_run,
             "processes": config.training.processes, "load_in_4bit": config.model.load_in_4bit,
             **{k: v for name in sections for k, v in config.section(name).items()}}
+
+
+def seed_of(config: Config, *sections: str) -> int:
+    """What a training draws from; SFT stays what the pairs were sampled from."""
+    own = config.training.seed if "dpo" in sections else None
+    return config.seed if own is None else own
 
 
 def common_arguments(config: Config, method: Any, model: Any, rows: int,
@@ -65,9 +86,10 @@ def common_arguments(config: Config, method: Any, model: Any, rows: int,
     steps = math.ceil(rows / batch) * model.num_epochs
     # From the number of steps: a fixed interval may never come in a short run.
     interval = max(1, steps // config.training.evals_per_run)
+    seed = seed_of(config, "dpo" if method is config.dpo else "sft")
     return {
-        "output_dir": str(scratch), "seed": config.seed,
-        "data_seed": config.seed,   # or the order of rows depends on what was evaluated before
+        "output_dir": str(scratch), "seed": seed,
+        "data_seed": seed,  # or the order of rows depends on what was evaluated before
         "learning_rate": model.learning_rate,
         "num_train_epochs": model.num_epochs, "lr_scheduler_type": "cosine",
         "warmup_steps": 0.1,    # below 1 it is a share of all steps
@@ -189,6 +211,7 @@ def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
         write_json(partial / LOG, {"history": _finite(trainer.state.log_history),
                                      "best_step": best, **extra})
         write_lineage(config, name, partial, fingerprint)
+        write_text(partial / "README.md", adapter_card(config, name))   # peft's holds a path
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
         shutil.rmtree(scratch, ignore_errors=True)

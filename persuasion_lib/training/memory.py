@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import psutil
 import torch
 
 from persuasion_lib.training.completion_head import HEAD_ROWS
@@ -61,13 +60,6 @@ def step_of(model: Any, *, prompt: float, reply: float, pairs: int,
         heads=min(HEAD_ROWS, tokens) if shared else tokens,
         weight_bytes=0.55 if getattr(model, "is_loaded_in_4bit", False) else model.dtype.itemsize,
         value_bytes=model.dtype.itemsize, checkpointing=checkpointing)
-
-
-def free_bytes() -> float:
-    """Memory that a training could take now: of the GPU, or of the machine without one."""
-    if torch.cuda.is_available():
-        return float(torch.cuda.mem_get_info()[0])
-    return float(psutil.virtual_memory().available)
 
 
 def advice(parts: dict[str, float], free: float) -> str:

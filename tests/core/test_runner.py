@@ -10,6 +10,7 @@ import pytest
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.core.kernel import KEEPS_MEMORY, Kernel
 from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.runner import chosen_stages
 from worlds.scratch import clean_environment, persuasion
@@ -23,6 +24,17 @@ def test_a_run_executes_all_eight_notebooks_and_ends_with_the_summary(smoke_run)
     assert "Small offline stand-ins: corpus, model, labeller, annotator, judge" in output
     assert all(name in output.split("EVALUATION SUMMARY")[1]
                for name in ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf", "gold utility"))
+
+
+def test_kernels_keep_freed_memory_unless_the_user_set_it_otherwise(monkeypatch):
+    def environment():
+        return Kernel().arguments()["kernel_manager_class"].kernel_spec.env
+
+    for name in KEEPS_MEMORY:
+        monkeypatch.delenv(name, raising=False)
+    assert KEEPS_MEMORY.items() <= environment().items()
+    monkeypatch.setenv("MALLOC_MMAP_MAX_", "65536")
+    assert environment()["MALLOC_MMAP_MAX_"] == "65536"
 
 
 def test_a_second_run_executes_nothing_and_says_so(smoke_run):

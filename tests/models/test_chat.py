@@ -4,6 +4,7 @@ import json
 from datetime import date
 
 import pytest
+from tokenizers import normalizers
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import LineageError
@@ -65,6 +66,13 @@ def test_prompt_and_reply_are_what_was_said_in_every_shape_of_dialogue(name, sha
     assert reply[-len(closing):] == closing
     assert tokenizer.decode(reply[:-len(closing)]).strip() == "So."
     assert ids.count(tokenizer.bos_token_id) <= 1 or name == "smollm2"      # <|im_start|> is both
+
+
+@pytest.mark.parametrize("name", ["llama3", "gemma", "mistral"])
+def test_a_tokenizer_that_begins_every_text_begins_a_prompt_once(name):
+    tokenizer = fit(name)
+    assert tokenizer("Tea.")["input_ids"][0] == tokenizer.bos_token_id
+    assert prompt_ids(tokenizer, TALK).count(tokenizer.bos_token_id) == 1
 
 
 @pytest.mark.parametrize(("name", "wanted"), [
@@ -136,6 +144,13 @@ def test_what_cannot_be_made_right_is_refused_in_one_sentence(template, reason):
     with pytest.raises(LineageError, match=f"(?s){reason}") as caught:
         adapt(tokenizer, "theirs")
     assert "theirs" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_that_changes_texts_says_so():
+    tokenizer = tokenizer_of(FAMILIES["qwen2.5"])
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    note, = adapt(tokenizer, "it")
+    assert note.startswith("its tokenizer changes texts: \"Reply one.") and "reply one." in note
 
 
 def test_of_several_templates_the_default_one_is_used():

@@ -185,3 +185,12 @@ def test_the_prompt_ends_where_the_reply_begins(config):
     tokenizer = load_tokenizer(config)
     text = tokenizer.decode(prompt_ids(tokenizer, PROMPT))
     assert text.endswith("<|im_start|>assistant\n") and text.count("<|im_end|>") == 2
+
+
+def test_a_loaded_model_uses_the_threads_that_are_set(smoke_copy, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    load_base(load_config("smoke"))
+    assert asked == []
+    load_base(load_config("smoke", ["training.threads=1"]))
+    assert asked == [1]

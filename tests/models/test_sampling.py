@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from transformers import TopPLogitsWarper
+from transformers import Qwen2Config, Qwen2ForCausalLM, TopPLogitsWarper
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.pipeline import path_of
@@ -10,7 +10,14 @@ from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.models import sampling as generation
 from persuasion_lib.models.compose import ModelFamily
 from persuasion_lib.models.loading import load_base, load_tokenizer
-from persuasion_lib.models.sampling import InverseCDF, Nucleus, Request, sample, sample_batch
+from persuasion_lib.models.sampling import (
+    InverseCDF,
+    Nucleus,
+    Request,
+    rows_that_fit,
+    sample,
+    sample_batch,
+)
 
 
 def chosen(scores, uniform):
@@ -161,3 +168,17 @@ def test_a_reply_that_hits_the_cap_says_so(family):
         replies = sample_batch(model, family.tokenizer, REQUESTS, settings, seed=1)
     assert {g.finish for g in replies} <= {"stop", "length"} and any(
         g.finish == "length" and g.tokens == 2 for g in replies)
+
+
+def test_as_many_replies_at_once_as_half_of_the_free_memory_holds():
+    """Two layers, keys and values of 2 heads of 8 numbers of 4 bytes: 256 bytes a token.
+
+    For 100 tokens, and 6 copies of 50 logits, a reply takes 25,600 + 1,200 bytes.
+    """
+    model = Qwen2ForCausalLM(Qwen2Config(
+        vocab_size=50, hidden_size=32, intermediate_size=16, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2))
+    a_reply = 26_800
+    assert rows_that_fit(model, 100, 32, free=2 * 10 * a_reply) == 10
+    assert rows_that_fit(model, 100, 4, free=2 * 10 * a_reply) == 4
+    assert rows_that_fit(model, 100, 32, free=0) == 1

@@ -21,12 +21,13 @@ ATTACK = "<script>alert(1)</script>"
 
 def opening(result):
     """The first lines below the title: what somebody reads who reads no more."""
-    return "\n".join(report.as_text(result).splitlines()[3:9])
+    _, _, below = report.as_text(result).partition("EVALUATION SUMMARY")
+    return "\n".join(below.splitlines()[3:9])
 
 
 def test_the_answer_comes_first_with_size_certainty_and_reach():
     text = " ".join(report.as_text(planted()).split("\nSuccess")[0].split())
-    assert "Yes, by this judge the warm-up helped. rlaif_rlhf scored +0." in text
+    assert "By the stand-ins, the model with the warm-up came out ahead. rlaif_rlhf scored" in text
     assert "with 80 % probability" in text and "The demo knows the truth" in text
     assert "Planned 40 prompts, evaluated 40, scored 40" in text
 

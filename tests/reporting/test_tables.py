@@ -77,3 +77,14 @@ def test_a_file_without_positions_and_similarity_is_analysed_as_far_as_it_goes()
     result = analysed(evaluation)
     assert result["position"] is None and result["similarity"] is None
     assert any("position bias cannot be checked" in text for text in result["warnings"])
+
+
+def test_models_with_one_reply_share_a_rank_and_say_nothing_of_slots():
+    evaluation = make_evaluation(30)
+    call = evaluation["per_example"][0]["judgments"][0]
+    first, second = call["ranking"][:2]
+    call["tied"] = [[first, second]]
+    data = evaluated(evaluation)
+    assert data.tied == 1 and data.asked - len(data.calls) == 1 and len(data.slots) == len(
+        data.calls)
+    assert analysed(evaluation)["counts"]["rankings_tied"] == 1

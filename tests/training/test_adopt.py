@@ -4,8 +4,6 @@ import json
 import shutil
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from persuasion_lib import prepare
 from persuasion_lib.core.config import load_config
@@ -13,8 +11,7 @@ from persuasion_lib.core.errors import LineageError
 from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_json
-from persuasion_lib.models.lineage import WEIGHTS, check_lineage
-from persuasion_lib.training.adopt import adopt_sft
+from persuasion_lib.models.lineage import check_lineage
 from persuasion_lib.training.history import LOG
 
 
@@ -36,15 +33,3 @@ def test_an_own_sft_checkpoint_is_adopted_with_a_lineage(smoke_copy):
         theirs / "adapter_config.json").read_text()) | {"base_model_name_or_path": "demo"})
     assert prepare.fine_tune(run, None).empty
     assert check_lineage(config, "sft").parents.keys() == {"base"}
-
-
-def test_an_adapter_on_which_none_can_be_trained_is_refused_before_it_is_taken(smoke_copy):
-    """DoRA has a magnitude for every row of a weight, which no sum of adapters can express."""
-    config = load_config("smoke", ["data.source=files", "data.path=mine"])
-    theirs = smoke_copy / "mine" / "qwen-sft" / "final"
-    shutil.copytree(path_of(load_config("smoke"), "sft"), theirs)
-    weights = load_file(theirs / WEIGHTS)
-    save_file(weights | {"x.lora_magnitude_vector": torch.ones(2)}, theirs / WEIGHTS)
-    with pytest.raises(LineageError, match="more than plain LoRA .*x.lora_magnitude_vector"):
-        adopt_sft(config, theirs)
-    assert not path_of(config, "sft").exists()

@@ -7,15 +7,16 @@ import torch
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from persuasion_lib.core.config import load_config
+from persuasion_lib.core.errors import LineageError
 from persuasion_lib.core.records import Example, LabeledPair, Pair
 from persuasion_lib.models.chat import closing_ids
 from persuasion_lib.models.loading import end_tokens, load_base, load_tokenizer, prompt_ids
 from persuasion_lib.models.sampling import Request, sample_batch
 from persuasion_lib.training.dpo import preference_rows, train_preferences
 from persuasion_lib.training.drift import drift
-from persuasion_lib.training.loop import lora
+from persuasion_lib.training.loop import check_lora, lora
 from persuasion_lib.training.sft import check_sft_batch, sft_rows, train_sft
-from worlds.families import FAMILIES, family_folder
+from worlds.families import FAMILIES, family_folder, tiny_model
 
 FIT = [name for name in FAMILIES if name not in ("none", "thinks")]
 SYSTEM = {"role": "system", "content": "Be kind."}
@@ -89,6 +90,17 @@ def test_a_reply_stops_at_each_of_the_end_tokens_of_a_family(project, name):
             assert (reply.text, reply.finish, reply.tokens) == wanted
 
 
+def test_a_token_that_the_tokenizer_does_not_know_says_nothing(project):
+    """Qwen's embedding has more rows than its vocabulary has tokens."""
+    config = of("qwen2.5", project)
+    tokenizer, model = load_tokenizer(config), load_base(config)
+    beyond = model.get_input_embeddings().weight.shape[0] - 1
+    assert beyond > len(tokenizer)
+    always(model, beyond)
+    reply, = sample_batch(model, tokenizer, [Request("1", ASKED[0])], Greedy(), seed=1)
+    assert (reply.text, reply.finish) == ("", "length")
+
+
 def always(model, token):
     """The hidden state becomes a constant, in the direction of one row of the head."""
     head = model.get_output_embeddings()
@@ -106,6 +118,14 @@ def test_sft_and_dpo_train_on_a_family_and_start_where_they_must(project, name):
     other = [replace(pair, label="b") for pair in PAIRS]
     curve = train_preferences(config, "rlhf", PAIRS, other[:2])
     assert not curve.empty and curve["eval_loss"].notna().any()
+
+
+def test_a_model_that_takes_no_adapter_is_refused(project):
+    """Before the first step, in a sentence, and not as peft's traceback."""
+    config = of("qwen2.5", project)
+    model = tiny_model("mamba2", 306, num_heads=4, head_dim=16, state_size=8, n_groups=1)
+    with pytest.raises(LineageError, match=r"base \(Mamba2ForCausalLM\) takes no LoRA .*out_proj"):
+        check_lora(config, model)
 
 
 def test_drift_is_nothing_where_nothing_was_learned(project):

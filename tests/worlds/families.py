@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Qwen2Tokenizer
 
 TEXTS = ["Tea is good. Why should I change my view? Yes, it is.", "Coffee is better, isn't it?"]
@@ -134,6 +135,9 @@ def tokenizer_of(shape: Shape) -> Qwen2Tokenizer:
     tokenizer.bos_token = shape.bos
     tokenizer.pad_token = shape.pad
     tokenizer.chat_template = shape.template
+    if shape.bos:       # as Llama's: a second one beside the template's, for who tokenizes text
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{shape.bos} $A", special_tokens=[(shape.bos, tokenizer.bos_token_id)])
     return tokenizer
 
 

@@ -1,0 +1,113 @@
+"""What a result is a result of: its run, day, revision and settings; and all runs of a project."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from persuasion_lib.core.config import Config, load_config
+from persuasion_lib.core.manifest import open_items, read_manifest, revision, versions
+from persuasion_lib.core.pipeline import STAGES
+from persuasion_lib.core.store import read_json
+
+_SAYS_WHICH = ("name", "replace", "paths.data", "paths.models", "paths.results")
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """Name, profile, day, revision, and the settings that differ from the profile."""
+    return {"name": config.name, "profile": config.profile, "day": date.today().isoformat(),
+            "revision": revision(config.root), "settings": differing(config),
+            "versions": versions()}
+
+
+def differing(config: Config) -> dict[str, Any]:
+    """The settings that are not those of the profile alone."""
+    plain = load_config(config.profile, root=config.root).flat()
+    return {key: value for key, value in config.flat().items()
+            if key not in _SAYS_WHICH and value != plain.get(key)}
+
+
+def described(run: Mapping[str, Any] | None) -> str:
+    """An identity as a sentence; "" where there is none."""
+    if not run:
+        return ""
+    name = f"Run {run['name']} of the" if run["name"] else "The"
+    settings = ", ".join(f"{key} = {shown(value)}" for key, value in run["settings"].items())
+    return (f"{name} profile {run['profile']}, {run['day']}, revision {run['revision']}; "
+            f"{f'settings of its own: {settings}' if settings else 'no setting differs from it'}.")
+
+
+def so_far(config: Config) -> dict[str, dict[str, Any]]:
+    """Of every finished stage what it planned and did, its minutes, and its dollars where known."""
+    found = {}
+    for name in STAGES:
+        if manifest := read_manifest(config, name):
+            began, ended = (datetime.fromisoformat(manifest[key])
+                            for key in ("started", "finished"))
+            counts = manifest["counts"]
+            found[name] = {"planned": counts.get("planned"), "done": counts.get("done"),
+                           "minutes": round((ended - began).total_seconds() / 60, 1),
+                           "usd": (counts.get("ledger") or {}).get("usd")}
+    return found
+
+
+def summed(stages: Mapping[str, Mapping[str, Any]] | None) -> str:
+    """The same as a sentence; "" where nothing is known."""
+    if not stages:
+        return ""
+    parts = [f"{STAGES[name].notebook} {row['done']} of {row['planned']}"
+             for name, row in stages.items() if name in STAGES]
+    minutes = sum(row["minutes"] for row in stages.values())
+    dollars = sum(row["usd"] or 0 for row in stages.values())
+    return (f"Done of planned: {', '.join(parts)}; {minutes:.0f} minutes, {dollars:.2f} dollars "
+            "for labels.")
+
+
+def shown(value: Any) -> str:
+    """A setting's value without the path of anybody's machine."""
+    is_path = isinstance(value, str) and Path(value).expanduser().is_absolute()
+    return f"…/{Path(value).name}" if is_path else str(value)
+
+
+def all_runs(config: Config) -> list[dict[str, str]]:
+    """Every run with a manifest below the results of the project, the newest first."""
+    places = {config.root / "results", config.folder("results")}
+    folders = {path.parent for place in places for path in place.glob("**/manifests")}
+    found = []
+    for folder in folders:
+        kinds: dict[str, list[Path]] = {}
+        for path in folder.glob("manifests/*.json"):
+            kinds.setdefault(path.stem.partition(".")[2], []).append(path)
+        found += [_run_of(config, folder, kind, paths) for kind, paths in kinds.items()]
+    return sorted(found, key=lambda row: row["finished"], reverse=True)
+
+
+def _run_of(config: Config, folder: Path, kind: str, paths: list[Path]) -> dict[str, str]:
+    """One line: the manifests of a folder whose names have one ending, such as `trial`."""
+    manifests = sorted((read_json(path, made_by="persuasion run") for path in paths),
+                       key=lambda manifest: str(manifest.get("stage")))
+    last = max(manifests, key=lambda manifest: manifest["finished"])
+    run = last.get("run") or {}
+    place = folder / kind.replace("-", "/", 1) if kind else folder
+    settings = ", ".join(f"{key}={value}" for key, value in run.get("settings", {}).items())
+    name = folder.relative_to(config.root / "results") if folder.is_relative_to(
+        config.root / "results") else folder
+    return {"run": f"{name}{f' ({kind})' if kind else ''}", "finished": last["finished"],
+            "differs": settings or "–", "state": _state(manifests), "headline": _headline(place)}
+
+
+def _state(manifests: list[dict[str, Any]]) -> str:
+    stages = [name for name in STAGES if name in {m.get("stage") for m in manifests}]
+    is_open = any(open_items(manifest) for manifest in manifests)
+    last = STAGES[stages[-1]].notebook if stages else "?"
+    reached = "complete" if last == "06_analysis" else f"until {last}"
+    return f"{reached}, open" if is_open else reached
+
+
+def _headline(folder: Path) -> str:
+    path = folder / "analysis.json"
+    if not path.exists():
+        return "no report yet"
+    result = read_json(path, made_by="notebooks/06_analysis.ipynb")
+    sentences = result["answer"]["sentences"]
+    return next((text for text in sentences if text != result.get("banner")), "–")
