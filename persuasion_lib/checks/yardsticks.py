@@ -85,6 +85,8 @@ def misplaced(columns: Mapping[str, Column], *, seed: int = 0) -> Result:
     most = Counter(group.tolist()).most_common(1)[0][0]
     lost = [name for name, number in zip(full, group, strict=True) if number != most]
     kept = [name for name in full if name not in lost]
+    if len(kept) <= len(lost):      # two models of one text say nothing of the others' places
+        return NotMeasured("most columns have no texts that are more alike within a prompt")
     return Measured(len(lost), len(at), f"{', '.join(lost)} against {', '.join(kept)}" if lost
                     else "")
 

@@ -13,7 +13,8 @@ def test_two_models_that_say_the_same_have_no_verdict_and_the_report_begins_with
         rlhf=row["responses"]["rlaif_rlhf"].upper()))
     assert result["answer"]["verdict"] == "none: not to be believed"
     assert criterion(result, "warm-up") == "cannot be decided"
-    first = report.parts(result)["answer"].lines[0]
+    banner, first, *_ = report.parts(result)["answer"].lines
+    assert "STAND-INS" in banner
     assert first.startswith("FOUND, and it stops: the declared two say the same.")
     table = report.parts(result)["checked"].table
     assert table.loc["the declared two say the same", "result"] == "found, stops"
@@ -21,7 +22,7 @@ def test_two_models_that_say_the_same_have_no_verdict_and_the_report_begins_with
 
 def test_no_catastrophic_failures_does_not_stand_beside_refusals():
     result = spoiled(lambda row: row["responses"].update(
-        sft="I'm sorry, but I can't help with that."))
+        base="I'm sorry, but I can't help with that."))
     assert criterion(result, "catastrophic") == "not met"
     assert "refusals (evaluated)" in str(result["criteria"])
     assert result["answer"]["verdict"] == "helped"
