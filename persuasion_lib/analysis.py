@@ -18,7 +18,7 @@ from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import inputs_of, made_by
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.core.rehearsal import is_stand_in
-from persuasion_lib.core.runs import identity
+from persuasion_lib.core.runs import identity, so_far
 from persuasion_lib.core.sections import Analysis
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
@@ -66,7 +66,8 @@ def analyse(run: StageRun, evaluation: Evaluated) -> dict[str, Any]:
                             allow=config.checks.allow)
     except DataError as error:
         raise DataError(f"{run.path(_source(run))}: {error}") from None
-    result = {"run": identity(config), **result}
+    stages = None if given else so_far(config)
+    result = {"run": identity(config), "stages": stages, **result}
     result["warnings"] += _learned_from(run, evaluation)
     run.warnings += [text for text in result["warnings"] if text not in run.warnings]
     write_json(run.path("analysis"), result)

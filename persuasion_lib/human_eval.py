@@ -27,7 +27,8 @@ from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling.events import Event, EventLog, read_events
-from persuasion_lib.labeling.session import Session, showings
+from persuasion_lib.labeling.items import showings
+from persuasion_lib.labeling.session import Session
 from persuasion_lib.reporting import evaluation_file
 from persuasion_lib.reporting.evaluated import Evaluated, tabulated
 from persuasion_lib.reporting.evaluation_file import ExampleRow

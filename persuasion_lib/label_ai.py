@@ -122,6 +122,8 @@ def write_labels(run: StageRun, outcome: LabelOutcome, pool: str = "ai_pool") ->
     write_jsonl(run.path(files.judged), outcome.rows())
     note_open(run, f"pairs of the {pool} have no label yet", outcome.errors.values(),
               asked=outcome.planned, log=files.judgments)
+    note_open(run, f"repeated questions of the {pool} have no answer yet", outcome.repeats_open,
+              asked=outcome.repeats[1] + len(outcome.repeats_open), log=files.judgments)
     return run.path(files.judged)
 
 

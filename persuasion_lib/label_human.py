@@ -30,7 +30,8 @@ from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling.events import Event, EventLog, read_events
-from persuasion_lib.labeling.session import Item, Session, showings
+from persuasion_lib.labeling.items import Item, showings
+from persuasion_lib.labeling.session import Session
 from persuasion_lib.labeling.summary import annotators_compared
 
 

@@ -101,7 +101,8 @@ def test_another_judge_than_the_labeller_costs_what_was_planned_and_labels_the_h
     with FakeServer() as server:
         judge_at(server, monkeypatch)
         run = start("evaluate", "smoke", ["evaluation.judge=anthropic", "safety.judge=anthropic",
-                                          "rate_limiting.requests_per_minute=60000"])
+                                          "rate_limiting.requests_per_minute=60000",
+                                          "replace=true"])
         examples, models = evaluate.read_test_set(run), evaluate.present_models(run)
         responses = evaluate.generate_responses(run, examples, models)
         labels = evaluate.read_labels(run)
@@ -155,7 +156,7 @@ def _run_without_origin_check():
 
 
 def test_one_model_alone_cannot_be_compared(smoke_copy):
-    run = start("evaluate", "smoke", ["evaluation.models=[rlhf, rlaif]"])
+    run = start("evaluate", "smoke", ["evaluation.models=[rlhf, rlaif]", "replace=true"])
     for name in ("rlhf", "rlaif", "rlaif_rlhf"):
         shutil.rmtree(path_of(run.config, name))
     with pytest.raises(DataError, match="a comparison needs two"):

@@ -1,15 +1,18 @@
 """Rows of the registry for what other modules decide already: gates, alarms, suspicions, health."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from persuasion_lib.checks.check import Check
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
-from persuasion_lib.core.records import LabeledPair
+from persuasion_lib.core.records import LabeledPair, Pair
 from persuasion_lib.data.gates import FIGURES, GATES
 from persuasion_lib.labeling import alarms
 from persuasion_lib.reporting import judge_health, suspicions
 from persuasion_lib.stats.blocks import TOO_FEW
+
+_FEW_PAIRS = 100
 
 
 def said(find: Callable[[Any], Sequence[str]]) -> Callable[[Any], Result]:
@@ -34,10 +37,21 @@ def tie_share(labels: Sequence[LabeledPair]) -> Result:
     return Measured(ties / len(labels), len(labels)) if labels else NotMeasured("no label")
 
 
+def _pair_figure(name: str) -> Callable[[Sequence[Pair]], Result]:
+    def look(pairs: Sequence[Pair]) -> Result:
+        if not pairs:
+            return NotMeasured("no pair")
+        share, n = FIGURES[name](pairs), len(pairs)
+        # Slots that were sampled alike differ by about 1.5 / √pairs.
+        if name == "opening gap between slots" and n < _FEW_PAIRS and share < 2 / math.sqrt(n):
+            return NotMeasured(f"{n} pairs are too few to tell a gap from chance")
+        return Measured(share, n)
+    return look
+
+
 def _gate(name: str) -> Check:
     setting, meaning, remedy = GATES[name]
-    of, look = "pairs", lambda pairs: (
-        Measured(FIGURES[name](pairs), len(pairs)) if pairs else NotMeasured("no pair"))
+    of, look = "pairs", _pair_figure(name)
     if name == "tie share":
         of, look = "labels", tie_share
     return Check(name, of, look, None, "a setting", f"{{value:.0%}} {meaning}, the limit is "

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from persuasion_lib.checks.measured import NotMeasured, Result
 from persuasion_lib.core.config import Config
-from persuasion_lib.data.gates import GATES, brought_in
+from persuasion_lib.core.pipeline import POOLS
+from persuasion_lib.data.gates import GATES, POOL_OF_MODEL, brought_in
 
 ALLOW = "checks.allow"
 BY_NAME = "A check without a limit of its own is allowed by its name in checks.allow."
@@ -85,7 +86,9 @@ def _finding(check: Check, subject: str, thing: Any, config: Config | None,
     state = "stop" if check.stops else "warn"
     told = check.message.format(value=result.value, n=result.n, limit=limit,
                                 example=result.example)
-    place = brought_in(subject, check.name, config) if config and check.name in GATES else ""
+    place = ""
+    if config and check.name in GATES and subject in (*POOLS, *POOL_OF_MODEL):
+        place = brought_in(subject, check.name, config)
     remedy = f"They came in {place}: take them out there." if place else check.remedy
     return Finding(check.name, subject, "allowed" if check.name in allowed else state,
                    f"{subject}: {told} {remedy}".strip(), figure)

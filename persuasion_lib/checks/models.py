@@ -25,8 +25,7 @@ def same_text(first: Replies, second: Replies) -> Result:
     """Share of prompts on which two models say the same, whatever case and punctuation.
 
     Limit .5 for the declared pair: stops (no verdict), since on those prompts their difference is
-    the judge's noise. Beyond .2 for any pair of models: warns, as their difference is made of the
-    other prompts alone. Look whether one model was loaded twice, or the second training learned
+    the judge's noise. Look whether one model was loaded twice, or the second training learned
     nothing: its weights, its loss, its learning rate.
     """
     return _same(_said(first), _said(second))
@@ -48,7 +47,7 @@ def _same(first: Replies, second: Replies) -> Result:
 def most_alike(replies: Mapping[str, Replies]) -> Result:
     """`same_text` of the two models that have the most in common; the example names them.
 
-    Limit .2: warns.
+    Limit .5: warns; in the demo rlaif and rlaif_rlhf say the same on .26 of the prompts.
     """
     texts = {name: _said(own) for name, own in replies.items()}
     found = {(a, b): _same(texts[a], texts[b]) for a, b in combinations(replies, 2)}

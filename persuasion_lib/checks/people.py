@@ -6,7 +6,7 @@ from typing import Any
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.labeling.alarms import COPIED
-from persuasion_lib.labeling.session import FAST_S
+from persuasion_lib.labeling.items import FAST_S
 from persuasion_lib.stats.agreement import agreement
 from persuasion_lib.stats.blocks import TOO_FEW
 from persuasion_lib.stats.resample import wilson

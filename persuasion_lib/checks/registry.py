@@ -117,6 +117,10 @@ _POOLS = (
           "{value:.0%} of a prompt stands in another set ({example}), the limit is {limit:.0%} "
           "(data.max_shared_passages).", "Remove these rows from the set that is trained on.",
           stops=True, setting="data.max_shared_passages"),
+    Check("near copies of test prompts", "sets", yardsticks.learned_in_sets, 0,
+          "beyond what rows of different conversations have in common",
+          "{value:.1%} of {n} test prompts are nearly ones that models learned from ({example}).",
+          "Read the two, and remove the row that is learned from."),
     Check("control tokens", "sets", said(lambda sets: [
         text for name, rows in sets.items() for text in control_faults(name, rows)]), 0,
         "such a token is read as a turn", "{example}", stops=True),
@@ -238,6 +242,14 @@ _MODELS = (
           "the two models of the declared comparison give the same text on {value:.0%} of {n} "
           "prompts ({example}): what is left between them is the judge's noise.",
           "Was one loaded twice, or did the second training learn nothing?", stops=True),
+    Check("any two models say the same", "evaluation",
+          lambda data: models.most_alike(_replies(data)), 0.5, "the demo has .26",
+          "two models give the same text on {value:.0%} of {n} prompts ({example}).",
+          "Was one loaded twice?"),
+    Check("scores that are no numbers", "evaluation", lambda data: yardsticks.not_numbers(
+          {row.example_id: row.no_numbers() for row in data.rows}), 0, "a score is a number",
+          "{value:.0%} of {n} examples have scores that are no numbers, which were left out "
+          "({example})."),
     Check("models that do not descend from SFT", "evaluation",
           lambda data: models.unlike_sft(_replies(data)), 0.8,
           "the earlier run's misloaded adapters have .91 to .93, our demo .03 to .12",

@@ -6,17 +6,22 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
 from persuasion_lib.checks.texts import said
+from persuasion_lib.core.records import Example, Pair
+from persuasion_lib.data.overlap import NEAR, near_copies, shared_passages
 
 Column = Sequence[str | None]       # texts in the order of the prompts; None where there is none
 
 ENOUGH = 20         # prompts
 SAME = 1 - 1e-6     # similarity from which two texts are one
 _SURE = 2.5         # standard errors by which texts of one prompt are more alike than others
+_KNOWN = 500        # rows from which stock phrases are known
+_SAMPLE = 300       # rows from which the natural likeness of prompts is known
 _MOST = 1_000       # prompts; more do not make it surer, and cost time
 # Names that stand for models alone; of others ("base") a label must be made of them.
 _OF_MODELS = re.compile(r"\b(?:sft|rlhf|rlaif|dpo|ppo|gpt|qwen|llama|claude)", re.IGNORECASE)
@@ -113,17 +118,84 @@ def _standard_errors(gain: np.ndarray) -> float:
 
 
 def asked_twice(prompts: Mapping[str, str]) -> Result:
-    """Share of test prompts that stand in the file before under another id.
+    """Share of test prompts that are one that stands before under another id.
 
-    Limit 0: stops, since a prompt that counts twice narrows every interval. Keep one of each.
+    The same words count, and of 100 words or more the same for the most part. Limit 0: stops, since
+    a prompt that counts twice narrows every interval. Keep one of each.
+
+    Args:
+        prompts: by id.
     """
     if not prompts:
         return NotMeasured("there are no prompts")
-    first: dict[str, str] = {}
-    twice = {name: first[key] for name, text in prompts.items()
-             if first.setdefault(key := said(text), name) != name}
-    example = "".join(f"{name} is {one}" for name, one in list(twice.items())[:1])
-    return Measured(len(twice) / len(prompts), len(prompts), example)
+    rows = [Example(name, [{"role": "user", "content": text}], "", {"conversation_id": name})
+            for name, text in prompts.items()]
+    pairs = shared_passages({"test": rows, "again": rows})
+    pairs = pairs[(pairs["share"] > NEAR) & (pairs["row"] > pairs["other row"])]
+    return _copies(pairs, rows, rows)
+
+
+def nearly_learned(tests: Sequence[Example], learned: Sequence[Example | Pair]) -> Result:
+    """Share of test prompts that are nearly one that models learned from, beyond what is natural.
+
+    Limit 0: warns; read the two, and remove the row that is learned from. It sees prompts of 20
+    words or more, and shorter ones if they are the same; `data.max_shared_passages` stops what is
+    copied in prompts of 100 words. How often prompts of different conversations are alike without a
+    leak is learned from the rows that models learned from, against each other: prompts made from
+    one template, as in the demo, are so alike that one changed copy does not stand out.
+    """
+    if not tests or len(learned) < _KNOWN:
+        return NotMeasured(f"{len(tests)} test prompts and {len(learned)} rows that models learned "
+                           f"from; of fewer than {_KNOWN} it is not known what is a stock phrase")
+    found = near_copies(tests, learned)
+    share = found["row"].nunique() / len(tests)
+    step = max(2, len(learned) // _SAMPLE)
+    drawn = learned[::step]
+    drawn_from = {row.conversation_id or _name(row) for row in drawn}
+    rest = [row for row in learned if (row.conversation_id or _name(row)) not in drawn_from]
+    natural = near_copies(drawn, rest)["row"].nunique() / len(drawn)
+    error = np.sqrt(natural * (1 - natural) * (1 / len(tests) + 1 / len(drawn)))
+    beyond = max(0.0, float(share - natural - 3 * error))
+    result = _copies(found, tests, learned)
+    return Measured(beyond, result.n, result.example if beyond else "")
+
+
+def learned_in_sets(sets: Mapping[str, Sequence[Example | Pair]]) -> Result:
+    """`nearly_learned` of the set with the test prompts against all others."""
+    test = next((name for name in sets if "test" in name or "final_eval" in name), None)
+    if test is None:
+        return NotMeasured("no set holds test prompts")
+    others = [row for name, rows in sets.items() if name != test for row in rows]
+    return nearly_learned(sets[test], others)
+
+
+def not_numbers(values: Mapping[str, Sequence[str]]) -> Result:
+    """Share of examples with a score or similarity that is there and is no number.
+
+    Limit 0: warns; it was left out, and never counted as 0.
+
+    Args:
+        values: what is no number, in words, by example.
+    """
+    if not values:
+        return NotMeasured("there are no examples")
+    found = [f"{name}: {words[0]}" for name, words in values.items() if words]
+    return Measured(len(found) / len(values), len(values), "".join(found[:1]))
+
+
+def _copies(pairs: pd.DataFrame, rows: Sequence[Example],
+            others: Sequence[Example | Pair]) -> Result:
+    example = ""
+    if len(pairs):
+        worst = pairs.loc[pairs["share"].idxmax()]
+        row, other = int(worst["row"]), int(worst["other row"])
+        example = (f"{worst['share']:.0%} of row {row + 1} ({_name(rows[row])}) stands in row "
+                   f"{other + 1} ({_name(others[other])})")
+    return Measured(pairs["row"].nunique() / len(rows), len(rows), example)
+
+
+def _name(row: Example | Pair) -> str:
+    return row.example_id if isinstance(row, Example) else row.pair_id
 
 
 def names_in_replies(replies: Mapping[str, Column], others: Sequence[str] = ()) -> Result:

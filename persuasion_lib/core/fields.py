@@ -11,7 +11,8 @@ ROLE_OF_NAME = {"system": "system", "user": "user", "human": "user", "assistant"
                 "gpt": "assistant", "bot": "assistant", "model": "assistant"}
 # A field by which one knows the form of a row in other projects.
 _FORMS = {"conversations": "ShareGPT's", "messages": "OpenAI's chat", "instruction": "Alpaca's",
-          "chosen": "trl's", "completion": "trl's"}
+          "chosen": "trl's", "completion": "trl's", "fields": "Argilla's",
+          "annotations": "Label Studio's"}
 
 
 def is_absent(value: Any) -> bool:
@@ -47,6 +48,11 @@ def yes_or_no(name: str, value: Any) -> bool | None:
     if not isinstance(value, int | float) or value not in (0, 1):
         raise DataError(f"{name} must be true or false (or 1, 0, null), got {value!r:.60}")
     return bool(value)
+
+
+def is_amount(value: Any) -> bool:
+    """Whether a value is a finite number from 0 on."""
+    return isinstance(value, int | float) and 0 <= value < math.inf
 
 
 def role_of(name: Any) -> str:

@@ -6,7 +6,7 @@ recorded them, are the same.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ _SECTIONS = {
     "validate": ("gates",)}
 
 
-def is_own(config: Config, stage: str, manifests: Mapping[str, str]) -> bool:
+def is_own(config: Config, stage: str, manifests: Callable[[], Mapping[str, str]]) -> bool:
     """Whether a named run has what this stage makes for itself; `manifests` are file names."""
     if config.name is None:
         return False
     if config.own_levels is None:
-        config.keep_own_levels(_own_levels(config, manifests))
+        read = set(config.reads.settings)
+        config.keep_own_levels(_own_levels(config, manifests()))
+        config.reads.settings = read    # what other stages read is none of this one's readings
     level = next((level for level, stages in _LEVELS.items() if stage in stages), None)
     return level is None or level in config.own_levels
 

@@ -188,8 +188,10 @@ def _results(config: Config, stage: str) -> Path:
 
 def folder_of(config: Config, kind: Literal["data", "models", "results"], stage: str) -> Path:
     """The folder for what a stage makes: the project's, or below it that of a named run."""
-    manifests = {name: manifest_name(config, each) for name, each in STAGES.items()}
-    own = is_own(config, stage, manifests) if config.name else False
+    def manifests() -> dict[str, str]:
+        return {name: manifest_name(config, each) for name, each in STAGES.items()}
+
+    own = is_own(config, stage, manifests)
     return of_run(config.folder(kind), config.name if own else None)
 
 

@@ -4,6 +4,7 @@ import codecs
 import json
 import math
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def json_value(text: str) -> Any:
     """One JSON value; NaN, which JSON does not have and pandas writes, is null.
 
     Raises:
-        JSONDecodeError: it is not JSON, holds an infinite number, or is nested too deeply.
+        JSONDecodeError: it is not JSON, holds an infinite number or a name twice in one object,
+            or is nested too deeply.
     """
     if not text.strip():
         raise json.JSONDecodeError("nothing is in it", text, 0)
@@ -134,4 +136,13 @@ def _finite(literal: str) -> float:
     return number
 
 
-_DECODER = json.JSONDecoder(parse_constant=_constant, parse_float=_finite)
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two equal names JSON readers take the last, in silence: it may be another label."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the name {name!r:.40} stands twice in one object: keep one")
+    return row
+
+
+_DECODER = json.JSONDecoder(parse_constant=_constant, parse_float=_finite, object_pairs_hook=_once)

@@ -1,12 +1,12 @@
 """What a result is a result of: its run, day, revision and settings; and all runs of a project."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from persuasion_lib.core.config import Config, load_config
-from persuasion_lib.core.manifest import open_items, revision
+from persuasion_lib.core.manifest import open_items, read_manifest, revision, versions
 from persuasion_lib.core.pipeline import STAGES
 from persuasion_lib.core.store import read_json
 
@@ -16,7 +16,8 @@ _SAYS_WHICH = ("name", "replace", "paths.data", "paths.models", "paths.results")
 def identity(config: Config) -> dict[str, Any]:
     """Name, profile, day, revision, and the settings that differ from the profile."""
     return {"name": config.name, "profile": config.profile, "day": date.today().isoformat(),
-            "revision": revision(config.root), "settings": differing(config)}
+            "revision": revision(config.root), "settings": differing(config),
+            "versions": versions()}
 
 
 def differing(config: Config) -> dict[str, Any]:
@@ -34,6 +35,32 @@ def described(run: Mapping[str, Any] | None) -> str:
     settings = ", ".join(f"{key} = {shown(value)}" for key, value in run["settings"].items())
     return (f"{name} profile {run['profile']}, {run['day']}, revision {run['revision']}; "
             f"{f'settings of its own: {settings}' if settings else 'no setting differs from it'}.")
+
+
+def so_far(config: Config) -> dict[str, dict[str, Any]]:
+    """Of every finished stage what it planned and did, its minutes, and its dollars where known."""
+    found = {}
+    for name in STAGES:
+        if manifest := read_manifest(config, name):
+            began, ended = (datetime.fromisoformat(manifest[key])
+                            for key in ("started", "finished"))
+            counts = manifest["counts"]
+            found[name] = {"planned": counts.get("planned"), "done": counts.get("done"),
+                           "minutes": round((ended - began).total_seconds() / 60, 1),
+                           "usd": (counts.get("ledger") or {}).get("usd")}
+    return found
+
+
+def summed(stages: Mapping[str, Mapping[str, Any]] | None) -> str:
+    """The same as a sentence; "" where nothing is known."""
+    if not stages:
+        return ""
+    parts = [f"{STAGES[name].notebook} {row['done']} of {row['planned']}"
+             for name, row in stages.items() if name in STAGES]
+    minutes = sum(row["minutes"] for row in stages.values())
+    dollars = sum(row["usd"] or 0 for row in stages.values())
+    return (f"Done of planned: {', '.join(parts)}; {minutes:.0f} minutes, {dollars:.2f} dollars "
+            "for labels.")
 
 
 def shown(value: Any) -> str:

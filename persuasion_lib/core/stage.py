@@ -145,8 +145,8 @@ def refuse_to_replace(config: Config, stage: Stage) -> None:
     manifest = read_manifest(config, stage.name)
     if config.replace or manifest is None or manifest.get("format") != FORMAT:
         return
-    changed = [reason for reason in changed_reads(config, manifest) if _is_another_experiment(
-        reason)]
+    changed = [reason for reason in changed_reads(config, manifest)
+               if _is_another_experiment(config, reason)]
     name = _name_for(changed) if changed else ""
     if changed and any(path_of(config, name).exists() for name in stage.writes):
         raise ConfigError(
@@ -156,17 +156,19 @@ def refuse_to_replace(config: Config, stage: Stage) -> None:
             "To replace the earlier results: --replace, in a notebook \"replace=true\".")
 
 
-def _is_another_experiment(reason: Reason) -> bool:
-    """Not the size of a trial, nor a file of labels that somebody goes on writing."""
-    is_size = str(reason).partition(" ")[0].endswith("max_examples")
-    is_corpus = reason.kind == "file" and str(reason).endswith("data.path")
-    return reason.kind == "setting" and not is_size or is_corpus
+def _is_another_experiment(config: Config, reason: Reason) -> bool:
+    """Not the size of a trial, a key of an earlier version, nor a file of labels that grows."""
+    if reason.kind == "file":
+        return str(reason).endswith("data.path")
+    key = str(reason).partition(" ")[0]
+    is_size = key.endswith(".max_examples")
+    return reason.kind == "setting" and key in config.flat() and not is_size
 
 
 def _name_for(changed: Sequence[Reason]) -> str:
     key, _, rest = str(changed[0]).partition(" was ")
     value = rest.rpartition(" is ")[2] if rest else "new"
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{key.rpartition('.')[2]}{Path(value).stem[:20]}")
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{key.rpartition('.')[2]}{Path(value).name[:20]}")
     return name.strip("-.") or "new"
 
 
@@ -213,6 +215,14 @@ def _left_out(config: Config, key: str) -> str:
     return f"{key} is missing and left out; {made_by(key)} makes it."
 
 
+def _to_copy(config: Config, manifest: Mapping[str, Any]) -> str:
+    """The overrides that a stage before was run with, for who wants to go on from its results."""
+    keys = [str(reason).partition(" ")[0] for reason in changed_reads(config, manifest)
+            if reason.kind == "setting"]
+    copied = [f"{key}={manifest['settings'][key]}" for key in keys if key in manifest["settings"]]
+    return f"; or give this one the same settings: overrides = {copied}" if copied else ""
+
+
 def _check_origin(run: StageRun, key: str) -> None:
     """Refuse an input whose maker would now make something else.
 
@@ -229,7 +239,8 @@ def _check_origin(run: StageRun, key: str) -> None:
         changed.append(f"{key} was changed after it was made")
     if changed:
         raise StaleInput(f"{path_of(run.config, key)} is not what {made_by(key)} would make now: "
-                         f"{'; '.join(changed)}. Run that notebook again, or undo the change.")
+                         f"{'; '.join(changed)}. Run that notebook again, or undo the change"
+                         f"{_to_copy(run.config, manifest)}.")
     found = {"code": f"{maker.notebook} ran with other code", "open": f"{maker.notebook} is not "
              "complete, and what is there is used"}
     run.warnings += [f"{found[r.kind]}: {r.text}." for r in reasons]

@@ -87,8 +87,10 @@ def read_json(path: Path, *, made_by: str) -> Any:
         value = json_value(text)
         refuse_half_characters(value, text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno} is not JSON ({error.msg}). Restore the file, or "
-                        f"delete it and run {made_by} again.") from error
+        kind = (", but perhaps JSON lines; one document is needed" if error.msg == "Extra data"
+                else "")
+        raise DataError(f"{path}:{error.lineno} is not JSON ({error.msg}){kind}. Restore the "
+                        f"file, or delete it and run {made_by} again.") from error
     return value
 
 

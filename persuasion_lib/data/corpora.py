@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
-from persuasion_lib.core.fields import identity, is_absent, yes_or_no
+from persuasion_lib.core.fields import form_of, identity, is_absent, role_of, yes_or_no
 from persuasion_lib.core.reading import read_text
 from persuasion_lib.core.records import Conversation, Turn, content_id
 from persuasion_lib.core.store import read_json, read_jsonl
@@ -29,6 +29,11 @@ from persuasion_lib.demo.corpus import make_conversations
 
 CONVOKIT = {"cmv": "winning-args-corpus/winning-args-corpus.zip",
             "persuasionforgood": "persuasionforgood-corpus/persuasionforgood.zip"}
+# What the persuading side wants: a dialogue that is cut to its last turns may not say it.
+GOALS = {"cmv": "Your aim is that the author of the first message changes the view stated there.",
+         "persuasionforgood": "Your aim is that the other person, who is paid for this "
+                              "conversation, donates a part of that money to the charity Save the "
+                              "Children."}
 SITE = "http://zissou.infosci.cornell.edu/convokit/datasets"
 BOTS = ("AutoModerator", "DeltaBot")
 NOBODY = ("[deleted]", "[missing]")     # speakers that stand for many people
@@ -57,6 +62,14 @@ def read_corpus(config: Config) -> list[Conversation]:
     if not conversations:
         raise DataError(f"{config.data.path} holds no conversation. Is it the right file?")
     return conversations
+
+
+def system_prompt(config: Config) -> str:
+    """The first message of every prompt: how to persuade, and of what (`data.goal`)."""
+    goal = config.data.goal
+    if goal == "auto":
+        goal = GOALS.get(config.data.source, "none")
+    return config.data.system_prompt if goal == "none" else f"{config.data.system_prompt} {goal}"
 
 
 def download(source: str, path: Path) -> None:
@@ -267,13 +280,14 @@ def read_conversations_jsonl(path: Path) -> list[Conversation]:
 def _own_conversation(row: dict[str, Any]) -> Conversation:
     turns = row.get("turns")
     if not isinstance(turns, list) or not turns:
-        raise DataError("a conversation needs turns: [{role, text}]")
+        raise DataError(f"a conversation needs turns: [{{role, text}}]{form_of(row)}")
     parsed = []
     for turn in turns:
-        if not isinstance(turn, dict) or turn.get("role") not in ("user", "assistant"):
+        role = role_of(turn.get("role")) if isinstance(turn, dict) else None
+        if role not in ("user", "assistant"):
             raise DataError(f'a turn needs the role "user" or "assistant", got {turn!r:.60}')
         if not isinstance(turn.get("text"), str):
             raise DataError(f"a turn needs text, got {turn!r:.60}")
-        parsed.append(Turn(turn["role"], turn["text"], yes_or_no("won", turn.get("won"))))
+        parsed.append(Turn(role, turn["text"], yes_or_no("won", turn.get("won"))))
     name = identity(row.get("conversation_id")) or content_id(turns)
     return Conversation(name, "jsonl", merged_turns(parsed))

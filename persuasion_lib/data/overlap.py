@@ -1,9 +1,10 @@
 """Do two sets of rows share conversations, prompts or passages?
 
-Passages are those of Brown et al. (2020, GPT-3, appendix C): 13 words in a row, case and
-punctuation ignored, without the stock phrases that more than ten documents hold (a document is a
-conversation here). What counts is the share of a held-out prompt's words that stand in passages of
-one prompt of the other set, as in the decontamination of Tülu 3 (Lambert et al. 2024, 3.2).
+What counts is the share of a held-out prompt's words that stand in passages of one prompt of the
+other set: 8 words in a row, case and punctuation ignored, as in the decontamination of Tülu 3
+(Lambert et al. 2024, 3.2). Stock phrases, which more than ten documents hold, are no passages
+(Brown et al. 2020, GPT-3, appendix C; a document is a conversation here). So a copy is found in
+which every tenth word was changed.
 """
 
 import re
@@ -15,9 +16,10 @@ import pandas as pd
 
 from persuasion_lib.core.records import Example, Message, Pair, content_id
 
-PASSAGE = 13        # words
+PASSAGE = 8         # words
 COMMON = 10         # conversations: what more of them hold is a stock phrase
 SHORTEST = 100      # words: stock phrases are too large a part of shorter prompts
+NEAR = 0.6          # share from which shorter prompts are nearly the same; by chance up to .54
 
 Sets = Mapping[str, Sequence[Example | Pair]]
 
@@ -71,8 +73,28 @@ def _by_sets(sets: Sets, shared: pd.DataFrame) -> Iterator[tuple[str, str, pd.Da
         yield a, b, shared[(shared["set"] == a) & (shared["other set"] == b)]
 
 
-def shared_passages(sets: Sets) -> pd.DataFrame:
+def near_copies(tests: Sequence[Example | Pair],
+                learned: Sequence[Example | Pair]) -> pd.DataFrame:
+    """Which test prompts of 20 words or more are nearly the same as one of another set.
+
+    The columns of `shared_passages`, those with a share above `NEAR`, the largest first. Of 2,365
+    prompts of real dialogues 3 are, all of them stock greetings. Short prompts are compared in
+    passages of 5 words, and among few conversations a phrase that 2 in 100 hold is stock.
+    """
+    sets = {"test": tests, "learned": learned}
+    conversations = len({_thread(row) or _name(row) for rows in sets.values() for row in rows})
+    found = shared_passages(sets, passage=5, shortest=20,
+                            common=max(2, min(COMMON, conversations // 50)))
+    return found[found["share"] > NEAR].sort_values("share", ascending=False, kind="stable")
+
+
+def shared_passages(sets: Sets, *, passage: int = PASSAGE,
+                    shortest: int = SHORTEST, common: int = COMMON) -> pd.DataFrame:
     """Which prompts have passages in common with a prompt of a later set.
+
+    Args:
+        passage, shortest: words of a passage, and of a prompt that is compared in passages.
+        common: conversations; what more of them hold is a stock phrase.
 
     Columns: set, other set, row and other row (their places, from 0), share (of the words of the
     first prompt that stand in passages of the other; 1 for the same words, however few).
@@ -80,11 +102,11 @@ def shared_passages(sets: Sets) -> pd.DataFrame:
     if len(sets) < 2:
         return pd.DataFrame(columns=["set", "other set", "row", "other row", "share"])
     rows = _words_of_rows(sets)
-    passages = _passages(rows)
+    passages = _passages(rows, passage, shortest, common)
     found = []
     for a, b in combinations(sets, 2):
         same = _merged(rows, a, b, "key").assign(share=1.0)
-        near = _covered(_merged(passages, a, b, "passage"))
+        near = _covered(_merged(passages, a, b, "passage"), passage)
         both = pd.concat([same, near])[["row", "other row", "share"]]
         both = both.groupby(["row", "other row"], as_index=False)["share"].max()
         found.append(both.assign(**{"set": a, "other set": b}))
@@ -108,24 +130,24 @@ def _words(prompt: Sequence[Message]) -> list[str]:
     return re.findall(r"\w+", " ".join(said).lower())
 
 
-def _passages(rows: pd.DataFrame) -> pd.DataFrame:
+def _passages(rows: pd.DataFrame, size: int, shortest: int, common: int) -> pd.DataFrame:
     """Every passage that two sets have and that is no stock phrase, with where it stands.
 
     A passage is the sum of its words' hashes, each times an odd number of its place modulo 2^64:
-    the same 13 words in another order are another passage, and no loop over words is needed.
+    the same words in another order are another passage, and no loop over words is needed.
     """
-    odd = np.random.default_rng(0).integers(2**63, size=PASSAGE, dtype=np.uint64) * 2 + 1
+    odd = np.random.default_rng(0).integers(2**63, size=size, dtype=np.uint64) * 2 + 1
     rows = rows.assign(length=rows["words"].map(len))
-    long = rows[rows["length"] >= SHORTEST]
+    long = rows[rows["length"] >= shortest]
     hashes = [np.empty(0, np.uint64)]
     for words in long["words"]:
         codes = np.array([hash(word) for word in words]).astype(np.uint64)
-        hashes.append((np.lib.stride_tricks.sliding_window_view(codes, PASSAGE) * odd).sum(axis=1))
-    table = long.loc[long.index.repeat(long["length"] - PASSAGE + 1)]
+        hashes.append((np.lib.stride_tricks.sliding_window_view(codes, size) * odd).sum(axis=1))
+    table = long.loc[long.index.repeat(long["length"] - size + 1)]
     table = table.assign(passage=np.concatenate(hashes), at=table.groupby(level=0).cumcount())
     table = table[table["passage"].duplicated(keep=False)]      # the rest is quicker without them
     spread = table.groupby("passage")[["set", "conversation"]].transform("nunique")
-    return table[(spread["set"] >= 2) & (spread["conversation"] <= COMMON)]
+    return table[(spread["set"] >= 2) & (spread["conversation"] <= common)]
 
 
 def _merged(table: pd.DataFrame, a: str, b: str, on: str) -> pd.DataFrame:
@@ -133,11 +155,11 @@ def _merged(table: pd.DataFrame, a: str, b: str, on: str) -> pd.DataFrame:
     return table[table["set"] == a].merge(other, on=on)
 
 
-def _covered(pairs: pd.DataFrame) -> pd.DataFrame:
+def _covered(pairs: pd.DataFrame, size: int) -> pd.DataFrame:
     """The share of words covered, for each two rows, by passages that overlap one another."""
     by = ["row", "other row"]
     pairs = pairs.drop_duplicates([*by, "at"]).sort_values([*by, "at"])
     step = -pairs.groupby(by)["at"].diff(-1)
-    pairs["new"] = step.clip(upper=PASSAGE).fillna(PASSAGE)     # words the next one does not cover
+    pairs["new"] = step.clip(upper=size).fillna(size)     # words the next one does not cover
     words = pairs.groupby(by).agg({"new": "sum", "length": "first"})
     return (words["new"] / words["length"]).rename("share").reset_index()

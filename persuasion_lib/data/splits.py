@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import Conversation, Example, Message, Pair, content_id
+from persuasion_lib.data.corpora import system_prompt
 from persuasion_lib.data.gates import control_tokens
 from persuasion_lib.data.overlap import shared_passages
 from persuasion_lib.models.loading import Tokenizer, prompt_ids
@@ -179,7 +180,7 @@ def fit_prompt(history: list[Message], config: Config,
     before and between go first, oldest first, in pairs so that the sides still alternate; a mark
     after the view says so. If these two alone are too long, each loses words from its middle.
     """
-    system = [{"role": "system", "content": config.data.system_prompt}]
+    system = [{"role": "system", "content": system_prompt(config)}]
 
     def fits(messages: list[Message]) -> bool:
         return len(prompt_ids(tokenizer, system + messages)) <= config.data.max_prompt_tokens

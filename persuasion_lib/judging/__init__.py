@@ -10,7 +10,7 @@
     run         the loop: paced, within the budget, saved, interruptible
     ask         what the stages call: everything that the log does not hold is asked
     batch       the same questions through Message Batches, at half the price
-    embed       embeddings, checked and cached
+    embed       embeddings, checked and cached; local_embedder: computed here
     similarity  how close replies come to the oracle's
     plan        what a run would cost; check: what is missing for one
     word_lists  the rubric of manipulation tactics, and phrases that stand for a judge of it

@@ -49,11 +49,15 @@ def ask_all(asked: Mapping[N, Question], judge: Judge, *, log: Path,
         JudgingStopped: no further call can succeed or be paid; the message says why.
         KeyboardInterrupt: after what was paid has been saved.
     """
-    keys = {name: question.key(judge.identity) for name, question in asked.items()}
-    name_of = {key: name for name, key in keys.items()}
     cost = Cost()
+    keys: dict[N, str] = {}
     with (KeyedLog(log, agree_on="verdict", each=cost.add) as judgments,
           AppendLog(errors_path(log), each=cost.add) as failures):
+        for name, question in asked.items():
+            keys[name] = key = question.key(judge.identity)
+            if key in judgments.by_key:
+                _refuse_damage(judgments.by_key[key], question, log)
+        name_of = {key: name for name, key in keys.items()}
         before = replace(cost)
         run = Run(judge, judgments, failures, before.at_most_usd,
                   Lazy(name_of, asked.__getitem__))
@@ -64,10 +68,21 @@ def ask_all(asked: Mapping[N, Question], judge: Judge, *, log: Path,
         found = judgments.by_key
     ledger = Ledger(**asdict(cost), run_calls=cost.calls - before.calls,
                     run_usd=cost.usd - before.usd)
-    answered = {name: key for name, key in keys.items() if key in found}
-    return Answers(Lazy(answered, found.__getitem__),
-                   {name: run.errors[key] for name, key in keys.items() if key not in found},
-                   ledger, run.faults)
+    errors = {name: run.errors[key] for name, key in keys.items() if key not in found}
+    for name in errors:
+        del keys[name]
+    return Answers(Lazy(keys, found.__getitem__), errors, ledger, run.faults)
+
+
+def _refuse_damage(row: Mapping[str, Any], question: Question, log: Path) -> None:
+    """A verdict of the log counts for the rest of the project, so it must be one."""
+    verdict = row["verdict"]
+    is_sound = (isinstance(verdict, dict) and question.accepts(verdict)
+                and row.get("order") == list(question.order)
+                and all(isinstance(row.get(name), str) for name in ("model", "prompt")))
+    if not is_sound:
+        raise DataError(f"{log}: the judgment {row['key']} is damaged. Remove its line, and the "
+                        "question is asked again; or restore the file from a copy.")
 
 
 def ask_for(run: StageRun, asked: Mapping[N, Question], judge: Judge, *, log: str,

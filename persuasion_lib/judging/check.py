@@ -10,6 +10,7 @@ from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.rehearsal import asks_oracle
 from persuasion_lib.judging.calibrate import known_answers
 from persuasion_lib.judging.clients import AnthropicJudge
+from persuasion_lib.judging.local_embedder import model_folder
 from persuasion_lib.judging.roles import (
     Role,
     check_model,
@@ -38,7 +39,7 @@ def unable(config: Config, stage: str) -> dict[str, str]:
             make_judge(config, role)
         except PersuasionError as error:
             found[key] = str(error)
-    if stage == "evaluate" and (problem := _embedder_problem(config)):
+    if stage == "evaluate" and (problem := _problem_of_embedder(config)):
         found["similarity.embedder"] = problem
     return found
 
@@ -50,23 +51,32 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
     of its answers is thrown away.
     """
     found: dict[str, str] = {}
-    for role in get_args(Role):
-        try:
-            judge = make_judge(config, role)
-            found[role] = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""
-            if ping and judge.provider != "offline":
-                with tempfile.TemporaryDirectory() as folder:
-                    problem, note = known_answers(judge, log=Path(folder) / "ping")
-                found[role] = problem or note or found[role]
-        except PersuasionError as error:
-            found[role] = str(error)
-    found["embedder"] = _embedder_problem(config)
+    with tempfile.TemporaryDirectory() as folder:       # one, so that no judge is asked twice
+        for role in get_args(Role):
+            found[role] = _problem_of(config, role, Path(folder) / "answers" if ping else None)
+    found["embedder"] = _problem_of_embedder(config)
     return found
 
 
-def _embedder_problem(config: Config) -> str:
+def _problem_of(config: Config, role: Role, log: Path | None) -> str:
+    if role == "oracle" and not asks_oracle(config):
+        return ""
     try:
-        if config.similarity.embedder != "offline":
+        judge = make_judge(config, role)
+        warning = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""
+        if log and judge.provider != "offline":
+            problem, note = known_answers(judge, log=log)
+            return problem or note or warning
+    except PersuasionError as error:
+        return str(error)
+    return warning
+
+
+def _problem_of_embedder(config: Config) -> str:
+    try:
+        if config.similarity.embedder == "local":
+            model_folder(config)
+        elif config.similarity.embedder != "offline":
             provider, model = embedder_of(config)
             place_of(config, provider).key()
             price_of(config, provider, model)

@@ -2,6 +2,7 @@
 
 import base64
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from persuasion_lib.core.errors import DataError, JudgingStopped
 from persuasion_lib.core.records import content_id
 from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.judging.faults import broken_reply
+from persuasion_lib.judging.local_embedder import embed_here
 from persuasion_lib.judging.pace import Budget, patiently
 from persuasion_lib.judging.plan import Plan
 from persuasion_lib.judging.replies import body_of
@@ -32,7 +34,7 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
     """One row of norm 1 per text, float64; what `cache` holds is not asked again.
 
     Raises:
-        DataError: a text is empty or too long to embed.
+        DataError: a text is empty or too long to embed, or the cache is of another model.
         JudgingStopped: the provider cannot or may not answer; chunks that arrived are saved.
     """
     if config.similarity.embedder == "offline":
@@ -44,6 +46,8 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
             problem = "too long" if text.strip() else "empty"
             raise DataError(f"text {number} of {len(texts)} is {problem} and cannot be embedded; "
                             "leave it out of the similarity")
+    if config.similarity.embedder == "local":
+        return embed_here(texts, config, cache=cache)
     keys = [_key(text, config) for text in texts]
     text_of = dict(zip(keys, texts, strict=True))
     cost = Cost()
@@ -52,8 +56,36 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
         if missing:
             _fetch({key: text_of[key] for key in missing}, config, log, cost.at_most_usd)
         rows = [log.by_key[key] for key in keys]
-    vectors = [np.frombuffer(base64.b64decode(row["vector"]), "<f4") for row in rows]
-    return np.stack(vectors).astype(np.float64)
+    return _of_one_model(rows, cache, embedder_of(config)[1])
+
+
+def _of_one_model(rows: Sequence[Mapping[str, Any]], cache: Path, model: str) -> np.ndarray:
+    """The vectors of rows of a cache, if one model made them all."""
+    vectors = [_stored(row) for row in rows]
+    usual = Counter(map(len, vectors)).most_common(1)
+    for row, vector in zip(rows, vectors, strict=True):
+        problem = ""
+        if row.get("model") != model:
+            problem = f"is a vector of {row.get('model')}, and the embedder is {model}"
+        elif not abs(np.linalg.norm(vector.astype(float)) - 1) < 1e-3:
+            problem = "holds no vector of length 1"
+        elif len(vector) != usual[0][0]:
+            problem = (f"has {len(vector)} numbers and others have {usual[0][0]}, so two models "
+                       f"were called {model}")
+        if problem:
+            lines = cache.read_text(encoding="utf-8").splitlines()
+            at = next(at for at, line in enumerate(lines, start=1) if row["key"] in line)
+            raise DataError(f"{cache}:{at} {problem}. Such vectors cannot be compared. Move the "
+                            "file away and run notebooks/05_evaluate.ipynb again: the texts are "
+                            "embedded anew.")
+    return np.stack(vectors).astype(np.float64) if vectors else np.empty((0, 0))
+
+
+def _stored(row: Mapping[str, Any]) -> np.ndarray:
+    try:
+        return np.frombuffer(base64.b64decode(row["vector"], validate=True), "<f4")
+    except (KeyError, TypeError, ValueError):
+        return np.empty(0, "<f4")
 
 
 def _key(text: str, config: Config) -> str:
@@ -73,6 +105,9 @@ def embedding_plan(texts: Sequence[str], config: Config, *, cache: Path, unknown
     budget = config.judging.budget_usd
     if config.similarity.embedder == "offline":
         return Plan(judge="offline/word counts", endpoint="this process", budget_usd=budget)
+    if config.similarity.embedder == "local":
+        return Plan(judge=f"local/{config.similarity.local_model}", endpoint="this process",
+                    budget_usd=budget)
     rows = KeyedLog.rows_in(cache)
     by_key = {_key(text, config): text for text in texts}
     missing = [text for key, text in by_key.items() if key not in rows]

@@ -91,6 +91,10 @@ class Question:
         """
         raise NotImplementedError
 
+    def accepts(self, verdict: Mapping[str, Any]) -> bool:
+        """Whether a verdict of a log is one of this question."""
+        return True
+
     def stand_in(self, judge: OfflineJudge) -> str:
         """What a judge without a model replies, in the format that a real one uses."""
         raise NotImplementedError

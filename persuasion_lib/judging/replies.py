@@ -7,7 +7,6 @@
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -147,7 +146,7 @@ def _name(body: Mapping[str, Any]) -> str:
 def count(value: Any, *, of: str = "") -> int | None:
     """A server's number of tokens `of` a text; None for what is none: text, NaN, 0 of something."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    is_one = is_number and math.isfinite(value) and 0 <= value < MOST_TOKENS
+    is_one = is_number and 0 <= value < MOST_TOKENS
     return int(value) if is_one and (value or not of.strip()) else None
 
 

@@ -1,6 +1,5 @@
 """The rows of a judgment log and of its `.errors`, and what they cost."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from persuasion_lib.core.errors import DataError, JudgeReplyError
+from persuasion_lib.core.fields import is_amount
 from persuasion_lib.judging.clients import Judge, Reply
 from persuasion_lib.judging.faults import Fault
 from persuasion_lib.judging.questions import Question
@@ -60,11 +60,6 @@ class Cost:
     def add_lost(self, worst_usd: float) -> None:
         """Add a call whose reply, or whose cost, did not arrive."""
         self.add({"calls": 1, "unknown_usd": worst_usd})
-
-
-def is_amount(value: Any) -> bool:
-    """Whether a value is a finite number from 0 on."""
-    return isinstance(value, int | float) and value >= 0 and math.isfinite(value)
 
 
 def is_count(value: Any) -> bool:

@@ -2,113 +2,29 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from itertools import islice
 from statistics import median
-from typing import Literal, Self
 
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.core.records import Label, Pair, content_id, unswap
+from persuasion_lib.core.fields import is_amount
+from persuasion_lib.core.records import content_id, unswap
 from persuasion_lib.labeling.events import Event
-
-Choice = Literal["first", "second", "tie", "skip"]
-Kind = Literal["pair", "repeat", "check"]
-# What a choice says of the two responses in the order of the screen; a skip says nothing.
-ON_SCREEN: dict[Choice, Label] = {"first": "a", "second": "b", "tie": "tie"}
-FAST_S = 2.0    # nobody reads two responses in less
+from persuasion_lib.labeling.items import ON_SCREEN, Choice, Item, Kind
 
 
-@dataclass(frozen=True)
-class Item:
-    """One showing of a pair to one annotator; `swapped` says that `response_b` is shown first.
-
-    A "repeat" shows a pair again with the sides exchanged, a "check" shows the first response
-    against a shuffle of its own words. The annotator cannot tell them from a "pair".
-    """
-
-    key: str
-    kind: Kind
-    pair: Pair
-    swapped: bool
-
-    @property
-    def shown(self) -> tuple[str, str]:
-        """The two responses in the order of the screen."""
-        a, b = self.pair.response_a, self.pair.response_b
-        return (b, a) if self.swapped else (a, b)
-
-    @cached_property
-    def text_id(self) -> str:
-        """Changes when a text of the pair changes, so that a label never moves to another text."""
-        return content_id(self.pair.prompt, self.pair.response_a, self.pair.response_b)
-
-    def preferred(self, choice: Choice) -> Label | None:
-        """The label in the stored order of the pair; None for a skip."""
-        label = ON_SCREEN.get(choice)
-        return unswap(label, swapped=self.swapped) if label else None
-
-    def choice_for(self, label: Label) -> Choice:
-        """The choice that means `label`, a label in stored order: `preferred` the other way."""
-        return next(choice for choice in ON_SCREEN if self.preferred(choice) == label)
-
-    def second_look(self) -> Self:
-        """The same pair once more, with the sides exchanged."""
-        return Item(f"{self.key}/repeat", "repeat", self.pair, not self.swapped)
-
-
-def showings(pairs: Sequence[Pair], *, seed: int, annotator: str, repeat_fraction: float,
-             checks: int) -> list[Item]:
-    """Everything one annotator will be shown, in order; the same on every opening.
-
-    Repeats come half the pool after their original, checks at even distances and always after
-    the pair that they are made of, so neither changes what an annotator knows of a pair.
-    """
-    def coin(key: str) -> bool:
-        return int(content_id(seed, annotator, key), 16) % 2 == 1
-
-    in_order = sorted(pairs, key=lambda pair: content_id(seed, annotator, pair.pair_id))
-    pool = [Item(pair.pair_id, "pair", pair, coin(pair.pair_id)) for pair in in_order]
-    repeated = _repeated(len(pool), repeat_fraction)
-    # Places are fractions, so that an item can stand between two pairs without moving any other.
-    placed: list[tuple[float, Item]] = list(enumerate(pool))
-    placed += [(i + len(pool) / 2, pool[i].second_look()) for i in repeated]
-    checks = min(checks, len(pool) // 20)
-    for k in range(checks):
-        place = len(pool) * (k + 1) / (checks + 1)
-        source = pool[_check_source(place, repeated)]
-        key = f"{source.key}/check"
-        placed.append((place, Item(key, "check", _obvious(source.pair), coin(key))))
-    return [item for _, item in sorted(placed, key=lambda each: each[0])]
-
-
-def _repeated(pairs: int, fraction: float) -> list[int]:
-    """The positions of the pairs that come twice, spread over the first half of the pool.
-
-    From there half the pool lies between the two looks: nobody answers from memory.
-    """
-    count = int(pairs * fraction)
-    return [k * (pairs // 2) // count for k in range(count)]
-
-
-def _check_source(place: float, repeated: Sequence[int]) -> int:
-    """The position of the pair that a check is made of: long past, and not one that comes twice.
-
-    A check of a pair that is still to come would show one of its responses beforehand, and a pair
-    that comes twice would be met a third time.
-    """
-    position = int(place / 2)
-    while position in repeated:
-        position += 1
-    return position
-
-
-def _obvious(pair: Pair) -> Pair:
-    """The first response against a shuffle of its own words."""
-    words = pair.response_a.split()
-    mixed = sorted(words, key=lambda word: content_id(pair.pair_id, word))
-    return Pair(pair.pair_id, pair.prompt, pair.response_a, " ".join(mixed), {})
+def _is_choice(event: Event, item: Item | None) -> bool:
+    """Whether what an event says was pressed, shown and preferred fit together."""
+    choice, swapped, seconds = (event.get(name) for name in ("choice", "swapped", "seconds"))
+    is_known = isinstance(choice, str) and (choice in ON_SCREEN or choice == "skip")
+    is_time = seconds is None or is_amount(seconds)
+    is_whole = {"preferred", "swapped"} <= event.keys()
+    if not (is_known and is_time and is_whole and isinstance(swapped, bool | None)):
+        return False
+    if item is None or swapped is None:     # a file's label has no side
+        return item is None or item.preferred(choice) == event.get("preferred")
+    label = ON_SCREEN.get(choice)
+    return event.get("preferred") == (unswap(label, swapped=swapped) if label else None)
 
 
 class Session:
@@ -150,9 +66,10 @@ class Session:
 
     def _apply(self, event: Event) -> None:
         kind, key = event.get("event"), event.get("key")
-        if kind not in ("choice", "undo", "flag") or not isinstance(key, str):
+        item = self._items.get(key) if isinstance(key, str) else None
+        is_sound = kind in ("undo", "flag") or kind == "choice" and _is_choice(event, item)
+        if not is_sound or not isinstance(key, str):
             raise DataError(f"no labelling event: {event!r:.120}. Restore the log from a copy.")
-        item = self._items.get(key)
         if item is None or event.get("text") != item.text_id:
             self.foreign += kind == "choice"
         elif kind == "flag":

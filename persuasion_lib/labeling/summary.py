@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from persuasion_lib.labeling.events import Event
-from persuasion_lib.labeling.session import FAST_S, ON_SCREEN, Session
+from persuasion_lib.labeling.items import FAST_S, ON_SCREEN
+from persuasion_lib.labeling.session import Session
 from persuasion_lib.stats.agreement import agreement
 from persuasion_lib.stats.position import consistency_pairs, pair_position_bias
 

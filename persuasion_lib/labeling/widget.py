@@ -10,7 +10,8 @@ from markdown_it import MarkdownIt
 from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.progress import duration
 from persuasion_lib.core.records import render_text
-from persuasion_lib.labeling.session import Item, Session
+from persuasion_lib.labeling.items import Item
+from persuasion_lib.labeling.session import Session
 from persuasion_lib.labeling.summary import session_in_words
 
 _HERE = Path(__file__).parent

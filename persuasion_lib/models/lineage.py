@@ -17,6 +17,7 @@ from persuasion_lib.core.pipeline import made_by, path_of
 from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.store import file_hash, read_json, write_json
 from persuasion_lib.models.folder import json_object, weight_files
+from persuasion_lib.models.gguf import said_of_source
 from persuasion_lib.models.loading import EXPORT, base_folder, dtype_of
 
 WEIGHTS = "adapter_model.safetensors"
@@ -76,8 +77,9 @@ def weights_hash(config: Config, name: str) -> str:
 def write_lineage(config: Config, name: str, folder: Path, fingerprint: str) -> Lineage:
     """Record what the checkpoint in `folder` was trained from; call before it is moved in place."""
     # A note for people: what decides anything are the weights, so it does not count as read.
+    base = f"{config.peek('model.base')} {said_of_source(base_folder(config))}".strip()
     lineage = Lineage(
-        name=name, base=config.peek("model.base"), revision=config.peek("model.revision"),
+        name=name, base=base, revision=config.peek("model.revision"),
         parents={parent: weights_hash(config, parent) for parent in FAMILY[name].parents},
         reference=None if name == REFERENCE else REFERENCE, weights=adapter_hash(folder),
         fingerprint=fingerprint, dtype=str(dtype_of(config)).removeprefix("torch."))

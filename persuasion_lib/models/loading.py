@@ -27,6 +27,7 @@ from persuasion_lib.core.records import Message
 from persuasion_lib.core.store import read_json
 from persuasion_lib.models.chat import adapt, closing_ids
 from persuasion_lib.models.folder import check_folder
+from persuasion_lib.models.gguf import unpacked, unpacked_before
 
 EXPORT = "persuasion_export.json"       # written into merged exports, which are no adapters
 # What is fetched from the hub: weights, settings, tokenizers of every kind and chat templates.
@@ -50,21 +51,32 @@ def base_folder(config: Config, *, whole: bool = True) -> Path:
         exported = read_json(local / EXPORT, made_by="persuasion export")
         raise LineageError(f"{local} is a merged export of {exported['name']!r}, so training on it "
                            f"would apply SFT twice. Set model.base={exported['base']}.")
-    folder = local if local.exists() else _downloaded(config, FILES if whole else FILES[1:])
+    if local.suffix == ".gguf":
+        folder = unpacked(config, config.model.base)
+    elif local.exists():
+        folder = local
+    elif named := unpacked_before(config):      # a run that began with it goes on with it
+        folder = unpacked(config, named)
+    else:
+        folder = _downloaded(config, FILES if whole else FILES[1:])
     if folder.is_file():
-        gguf = " a GGUF file, the format of llama.cpp," * (folder.suffix == ".gguf")
-        raise LineageError(f"{folder} is{gguf or ' a file'} and no model folder. Set model.base to "
-                           "a folder that holds config.json, tokenizer.json and *.safetensors.")
+        raise LineageError(f"{folder} is a file and no model folder. Set model.base to a folder "
+                           "that holds config.json, tokenizer.json and *.safetensors.")
     check_folder(folder, whole=whole)
     return folder
 
 
 def _downloaded(config: Config, files: list[str]) -> Path:
-    """The hub's files of a model, from the local cache where they are there."""
+    """The hub's files of a model, from the local cache where they are there.
+
+    Where neither can be reached, it is the model that `model.gguf` names.
+    """
     base = config.model.base
     try:
         return Path(snapshot_download(base, revision=config.model.revision, allow_patterns=files))
     except (OSError, ValueError) as error:      # a ValueError: no name that the hub could have
+        if config.model.gguf:
+            return unpacked(config, config.model.gguf)
         raise MissingInput(
             f"model {base!r} is neither a folder nor reachable on the hub "
             f"({type(error).__name__}). Connect once, or set model.base to a folder that holds "

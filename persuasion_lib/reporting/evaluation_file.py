@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     WrapValidator,
     model_validator,
@@ -140,6 +141,25 @@ class ExampleRow(_Open):
     similarity_baselines: OrEmpty[Baselines] = Baselines()
     gold_utility: Numbers = {}
     tactics: OrEmpty[dict[str, Tactics | None]] = {}
+    _no_numbers: list[str] = PrivateAttr(default_factory=list)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_no_numbers(cls, data: Any, read: Callable[[Any], Self]) -> Self:
+        row = read(data)
+        for name in _NUMBERS:
+            given = data.get(name) if isinstance(data, dict) else None
+            row._no_numbers += [f"{name} of {model} is {value!r:.20}"
+                                for model, value in (given or {}).items()
+                                if value is not None and getattr(row, name).get(model) is None]
+        return row
+
+    def no_numbers(self) -> list[str]:
+        """The scores and similarities that are there and are no numbers, so were not read."""
+        return self._no_numbers
+
+
+_NUMBERS = ("grader_scores", "similarity_scores", "gold_utility")
 
 
 class LabelTactics(_Open):

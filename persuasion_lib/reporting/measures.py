@@ -18,6 +18,8 @@ from persuasion_lib.stats.ranks import similarity_vs_rank
 from persuasion_lib.stats.resample import wilson
 from persuasion_lib.stats.scores import paired_tests, summarise
 
+COSINES = (-1.0, 1.0)     # between which every prompt's value must lie; also of scores' differences
+SHARES = (0.0, 1.0)
 BINS = 24                 # of the histograms of similarity
 PARTS = 5                 # a model's replies by length, for the figure of length against score
 
@@ -31,7 +33,7 @@ def similarity(data: Evaluated, options: Options) -> dict[str, Any] | None:
     both = complete.index.intersection(data.ranks.dropna().index)
     models = list(complete.columns)
     scores = normalised_scores(data.ranks.loc[both])
-    return {"table": summarise(complete, **options),
+    return {"table": summarise(complete, **{**options, "span": COSINES}),
             "baselines": _baselines(data, complete, options), "histogram": _histogram(complete),
             "against_rank": similarity_vs_rank(complete.loc[both], scores[models], **options)}
 
@@ -51,7 +53,8 @@ def _baselines(data: Evaluated, complete: pd.DataFrame, options: Options) -> dic
     other = pd.DataFrame([found.responses for found in given], index=data.ranks.index,
                          columns=complete.columns, dtype=float)
     gain = (complete - other.loc[complete.index]).dropna()
-    return {"oracle": summarise(oracle.dropna(), **options), "closer": summarise(gain, **options)}
+    return {"oracle": summarise(oracle.dropna(), **{**options, "span": COSINES}),
+            "closer": summarise(gain, **{**options, "span": (-2.0, 2.0)})}
 
 
 def _histogram(table: pd.DataFrame) -> dict[str, Any]:
@@ -101,7 +104,7 @@ def tactics(data: Evaluated, ranks: pd.DataFrame, options: Options) -> dict[str,
     return {"judge": judge if judged else None, "unscored": int(unscored.to_numpy().sum()),
             "share": {name: _shares(table, options["confidence"])
                       for name, table in tables.items()},
-            "pairs": turned(paired_tests(tables["any"], **options)),
+            "pairs": turned(paired_tests(tables["any"], **{**options, "span": SHARES})),
             "reward": _reward(found["any"], ranks, options),
             "labels": _label_tactics(data, options)}
 
@@ -116,7 +119,7 @@ def _label_tactics(data: Evaluated, options: Options) -> list[dict[str, Any]]:
         flags = pd.DataFrame([(bool(pair.chosen), bool(pair.rejected)) for pair in both],
                              index=pd.Index([pair.pair_id for pair in both], name="prompt_id"),
                              columns=["chosen", "rejected"], dtype=float)
-        test = paired_tests(flags, **options).iloc[0].to_dict()
+        test = paired_tests(flags, **{**options, "span": SHARES}).iloc[0].to_dict()
         rows.append({"pool": pool, "unscored": len(own) - len(both),
                      "share": _shares(flags, options["confidence"]), **{name: test[name] for name in
                      ("n", "mean_diff", "ci_low", "ci_high", "p_perm")}})
@@ -139,7 +142,8 @@ def _reward(flags: pd.DataFrame, ranks: pd.DataFrame, options: Options) -> dict[
     scores = normalised_scores(ranks.loc[used.index])
     gap = (scores.where(used == 1).mean(axis=1) - scores.where(used == 0).mean(axis=1)).dropna()
     # `summarise` compares columns, so the gap needs one beside it.
-    row = summarise(pd.DataFrame({"gap": gap, "zero": 0.0}), **options).loc["gap"]
+    both = pd.DataFrame({"gap": gap, "zero": 0.0})
+    row = summarise(both, **{**options, "span": COSINES}).loc["gap"]
     return row[["n", "mean", "ci_low", "ci_high", "status"]].to_dict()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.core.runs import described
+from persuasion_lib.core.runs import described, summed
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_text
 from persuasion_lib.reporting import checked, parts_people, parts_rankings, parts_replies
@@ -49,8 +49,7 @@ def as_text(result: Mapping[str, Any]) -> str:
     """The report as plain text."""
     above = [textwrap.fill(result["banner"], WIDTH), ""] if result["banner"] else []
     lines = [*above, "EVALUATION SUMMARY", "=" * 40]
-    if about := described(result.get("run")):
-        lines.append(textwrap.fill(about, WIDTH))
+    lines += [textwrap.fill(text, WIDTH) for text in _about(result)]
     for part in parts(result).values():
         lines += ["", part.title, "-" * len(part.title)]
         lines += [textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in part.lines]
@@ -58,6 +57,12 @@ def as_text(result: Mapping[str, Any]) -> str:
             lines += ["", _text_table(part.table)]
         lines += [textwrap.fill(note, WIDTH) for note in part.notes]
     return "\n".join(lines) + "\n"
+
+
+def _about(result: Mapping[str, Any]) -> list[str]:
+    """What this is a report of."""
+    texts = [described(result.get("run")), summed(result.get("stages"))]
+    return [text for text in texts if text]
 
 
 def _text_table(table: pd.DataFrame) -> str:
@@ -73,7 +78,7 @@ def _text_table(table: pd.DataFrame) -> str:
 def as_html(result: Mapping[str, Any], folder: Path, examples: str) -> str:
     """The report as one HTML page; figures that are missing in `folder` are left out."""
     return as_page(parts(result), folder, banner=result["banner"], examples=examples,
-                   about=described(result.get("run")),
+                   about=" ".join(_about(result)),
                    n=result["counts"]["scored"], level=f"{result['confidence']:.0%}")
 
 

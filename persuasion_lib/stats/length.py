@@ -9,6 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.stats.blocks import clean_labels
+from persuasion_lib.stats.resample import constant
 
 
 def length_bias(
@@ -91,10 +92,14 @@ def _related_mean(values: np.ndarray, prompts: np.ndarray,
                   confidence: float) -> dict[str, float] | None:
     """A mean's se, interval and two-sided p by t, with pairs of one prompt related; None if none.
 
-    With one pair per prompt this is the one-sample t-test.
+    With one pair per prompt this is the one-sample t-test. There is none either if all prompts are
+    alike, as when each has a pair that the longer reply won and one that it lost.
     """
     groups = pd.factorize(prompts)[0]
-    if len(values) < 2 or np.ptp(values) == 0 or groups.max() == 0:
+    if len(values) < 2 or groups.max() == 0:
+        return None
+    of_prompts = np.bincount(groups, values - values.mean())
+    if constant(np.append(of_prompts, 0.0)[:, None], scale=np.abs(values).max()).all():
         return None
     fit = sm.OLS(values, np.ones(len(values))).fit(
         cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)

@@ -140,7 +140,7 @@ def similarity_vs_rank(
         within prompts), p_method, n_total, n_used, n_constant, status; `system`: the correlation
         of the models' means, described without a test.
     """
-    how = Resampling(**options)
+    how = Resampling(**{**options, "span": (-1.0, 1.0)})
     cosine = _cosine(check_table(similarity))
     judged = same_prompts(cosine, check_table(scores), "similarities and scores")
     ranked = [stats.rankdata(snapped(t.to_numpy()), axis=1) for t in (cosine, judged)]

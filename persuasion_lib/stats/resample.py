@@ -92,9 +92,14 @@ def of_constant(value: float, n: int, how: Resampling) -> tuple[float, float]:
     return value - unseen * (value - lowest), value + unseen * (highest - value)
 
 
-def constant(values: np.ndarray) -> np.ndarray:
-    """Which columns hold one value only, shape (k,)."""
-    return np.ptp(snapped(values), axis=0) == 0
+def constant(values: np.ndarray, *, scale: float = 0.0) -> np.ndarray:
+    """Which columns hold one value only, shape (k,).
+
+    Args:
+        scale: size of the numbers that `values` are differences of, where it is larger than theirs.
+    """
+    step = _SAME * scale or None
+    return np.ptp(snapped(values, step), axis=0) == 0
 
 
 def mean_interval(values: np.ndarray, how: Resampling) -> tuple[float, float, str]:

@@ -19,7 +19,7 @@ from statsmodels.tools.numdiff import approx_fprime
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.stats.blocks import check_ranks, check_table
-from persuasion_lib.stats.resample import Resampling, percentiles
+from persuasion_lib.stats.resample import Resampling, constant, percentiles
 
 RIDGE = 0.01  # penalty of the refit when no finite estimate exists
 
@@ -148,8 +148,10 @@ def expected_scores(log_worth: np.ndarray) -> np.ndarray:
 
 
 def _centred(values: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Values in the order of places, less their mean in each call; 0 where rounding is all."""
     placed = np.take_along_axis(values, order, axis=1)
-    return placed - placed.mean(axis=1, keepdims=True)
+    centred = placed - placed.mean(axis=1, keepdims=True)
+    return np.where(constant(placed.T)[:, None], 0.0, centred)
 
 
 class _RankedLogit(GenericLikelihoodModel):

@@ -28,7 +28,7 @@ from persuasion_lib.models.lineage import check_lineage, fingerprint_of, is_curr
 from persuasion_lib.models.loading import Tokenizer, dtype_of, load_tokenizer, prompt_ids
 from persuasion_lib.models.sampling import free_bytes
 from persuasion_lib.training import loop
-from persuasion_lib.training.drift import alarms, drift
+from persuasion_lib.training.drift import Drift, alarms, drift
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.launch import launch_if_asked, processes
 from persuasion_lib.training.memory import advice, estimate, step_of
@@ -42,6 +42,7 @@ class PreferenceTrainer(DPOTrainer):
     def __init__(self, config: Config, watched: Sequence[list[Message]], **arguments: Any) -> None:
         self.config = config
         self.watched = watched
+        self.before: Drift | None = None
         super().__init__(**arguments)
         if config.dpo.engine == "shared_prefix":
             share_prefixes(self.model.get_base_model(), config.dpo.max_length)
@@ -74,15 +75,19 @@ class PreferenceTrainer(DPOTrainer):
             values += values[-1:] * (pairs - 1)
         return result
 
-    def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
-        """trl's metrics, then the drift of sampled replies as a log entry of its own."""
-        metrics = super().evaluate(*arguments, **options)
+    def evaluate(self, eval_dataset: Dataset | None = None, **options: Any) -> dict[str, float]:
+        """trl's metrics, and with the validation set the drift of sampled replies."""
+        metrics = super().evaluate(eval_dataset, **options)
         # Under FSDP no process has the whole model to sample from.
-        if self.watched and self.accelerator.is_main_process and not self.is_fsdp_enabled:
+        watches = self.watched and eval_dataset is None and not self.is_fsdp_enabled
+        if watches and self.accelerator.is_main_process:
             seen = drift(self.accelerator.unwrap_model(self.model), self.processing_class,
                          self.watched, seed=self.config.seed,
                          max_new_tokens=self.config.generation.max_new_tokens)
-            self.log({"eval_kl": seen.kl, "eval_reply_tokens": seen.reply_tokens})
+            # The first is the state before training: the same prompts and random numbers.
+            self.before = self.before or seen
+            self.log({"eval_kl": seen.kl, "eval_reply_tokens": seen.reply_tokens,
+                      "eval_reply_tokens_error": seen.length_error(self.before)})
         return metrics
 
 
@@ -107,6 +112,7 @@ def train_preferences(config: Config, name: str, train: Sequence[LabeledPair],
             raise DataError(f"{name} has {len(train)} training and {len(val)} validation pairs; "
                             "it needs some of both. Label more pairs.")
         trainer = preference_trainer(config, name, train, val, fingerprint)
+        say(f"{name}: comparing its start with models loaded on their own, and validating it")
         with loop.before_training(trainer):
             self_test = check_step_zero(config, name, trainer,
                                         train[:config.dpo.per_device_train_batch_size])
@@ -129,8 +135,13 @@ def announce_memory(config: Config, trainer: DPOTrainer) -> None:
     step = step_of(trainer.model, prompt=prompt, reply=(chosen + rejected) / 2,
                    pairs=config.dpo.per_device_train_batch_size, engine=config.dpo.engine,
                    checkpointing=config.training.gradient_checkpointing)
+    say(advice(estimate(step), free_bytes()))
+
+
+def say(line: str) -> None:
+    """Print a line, once for all processes, that the headless runner shows."""
     if processes().is_main_process:
-        print(f"{LINE_MARK}{advice(estimate(step), free_bytes())}", flush=True)
+        print(f"{LINE_MARK}{line}", flush=True)
 
 
 def own_settings(config: Config, name: str) -> Any:

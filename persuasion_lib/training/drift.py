@@ -1,6 +1,7 @@
 """How far a policy has moved from its reference, and alarms with advice."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,10 @@ from persuasion_lib.training.history import validation_points
 
 # An alarm is advice, not a stop. Bounds are those at which replies visibly change, chosen by us.
 MAX_KL_PER_TOKEN = 0.5      # nats
-MAX_LENGTH_RATIO = 1.5      # sampled replies against those before training, either way
+MAX_LENGTH_RATIO = 1.5      # sampled replies against those before training, either way, and then
+LENGTH_ERRORS = 2.0         # only if their mean differs by so many standard errors of the pairs
+MIN_KL = 0.5                # and by more than a trace: nats per reply. At .07 a few replies of many
+                            # tokens made a ratio of 2.26.
 # Adam moves a weight by about a learning rate an update. With rates that fit hundreds of updates,
 # 9 were seen to teach nothing, and the demo's 66 enough at ten times those rates.
 MIN_UPDATES = 20
@@ -28,11 +32,23 @@ class Drift:
     """How far sampled replies of the policy are from the reference, over some prompts.
 
     `kl` is in nats per reply: for each sampled token the full divergence of the two next-token
-    distributions, summed. `reply_tokens` is the mean length.
+    distributions, summed. `tokens` are the lengths of the replies, in the order of the prompts.
     """
 
     kl: float
-    reply_tokens: float
+    tokens: tuple[int, ...]
+
+    @property
+    def reply_tokens(self) -> float:
+        """The mean length in tokens."""
+        return statistics.fmean(self.tokens)
+
+    def length_error(self, before: "Drift") -> float:
+        """The standard error of the mean change in length, prompt by prompt, in tokens."""
+        changes = [now - then for now, then in zip(self.tokens, before.tokens, strict=True)]
+        if len(changes) < 2:
+            return math.inf
+        return statistics.stdev(changes) / math.sqrt(len(changes))
 
 
 @dataclass(frozen=True)
@@ -62,7 +78,7 @@ def drift(model: Any, tokenizer: Tokenizer, prompts: Sequence[list[Message]], *,
             reference = _next_token_logps(model, ids, len(start))
         divergences.append(float((policy.exp() * (policy - reference)).sum()))
     model.train(was_training)
-    return Drift(sum(divergences) / len(prompts), sum(r.tokens for r in replies) / len(prompts))
+    return Drift(sum(divergences) / len(prompts), tuple(reply.tokens for reply in replies))
 
 
 def _next_token_logps(model: PreTrainedModel, ids: torch.Tensor, start: int) -> torch.Tensor:
@@ -108,7 +124,11 @@ def _drift_alarms(first: Mapping[str, Any], best: Mapping[str, Any]) -> list[str
     if per_token > MAX_KL_PER_TOKEN:
         found.append(f"the policy is {per_token:.2f} nats per token away from SFT on held-out "
                      "prompts. Raise dpo.beta, or lower the learning_rate.")
-    if not 1 / MAX_LENGTH_RATIO <= ratio <= MAX_LENGTH_RATIO:
+    change = abs(best["eval_reply_tokens"] - first["eval_reply_tokens"])
+    # Absent in logs of earlier versions; null where one prompt was watched.
+    error = _or_inf(best.get("eval_reply_tokens_error", 0.0))
+    is_sure = change > LENGTH_ERRORS * error and best["eval_kl"] > MIN_KL
+    if is_sure and not 1 / MAX_LENGTH_RATIO <= ratio <= MAX_LENGTH_RATIO:
         found.append(f"replies to held-out prompts are {ratio:.2f} times as long as before "
                      "training. See the length test of notebook 03: the labels may reward length.")
     return found

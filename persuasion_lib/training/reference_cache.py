@@ -14,6 +14,7 @@ from datasets import Dataset
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.pipeline import path_of
+from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.records import content_id
 from persuasion_lib.core.store import AppendLog, KeyedLog
 from persuasion_lib.models.lineage import weights_hash
@@ -21,7 +22,7 @@ from persuasion_lib.models.loading import dtype_of
 from persuasion_lib.training.launch import processes
 
 COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")    # as trl names them
-CHUNK = 64      # pairs between two writes to disk
+CHUNK = 16      # pairs between two writes to disk, and two lines of progress
 
 # Tokenized rows to log-probabilities (chosen, rejected) in nats, in the same order.
 Compute = Callable[[Dataset], list[tuple[float, float]]]
@@ -48,16 +49,31 @@ class ReferenceCache:
                            row["rejected_ids"]) for row in rows]
         known = self._read()
         missing = [at for at, key in enumerate(keys) if key not in known]
-        for start in range(0, len(missing), CHUNK):
-            part = missing[start:start + CHUNK]
-            values = compute(rows.select(part))
-            found = {keys[at]: list(value) for at, value in zip(part, values, strict=True)}
-            self._write(found)
-            known |= found
+        if missing:
+            known |= self._computed(rows, {at: keys[at] for at in missing}, compute)
         for column, values in zip(COLUMNS, zip(*(known[k] for k in keys), strict=True),
                                   strict=True):
             rows = rows.add_column(column, list(values))
         return rows
+
+    def _computed(self, rows: Dataset, missing: dict[int, str],
+                  compute: Compute) -> dict[str, list[float]]:
+        """The values of the missing rows (number: key), on disk chunk by chunk."""
+        numbers = list(missing)
+        found: dict[str, list[float]] = {}
+        progress = Progress(len(numbers), "reference log-probabilities") if (
+            processes().is_main_process) else None
+        for start in range(0, len(numbers), CHUNK):
+            part = numbers[start:start + CHUNK]
+            values = compute(rows.select(part))
+            chunk = {missing[at]: list(value) for at, value in zip(part, values, strict=True)}
+            self._write(chunk)
+            found |= chunk
+            if progress:
+                progress.update(len(part))
+        if progress:
+            progress.close()
+        return found
 
     def _read(self) -> dict[str, Any]:
         """What is on disk, the same in every process."""

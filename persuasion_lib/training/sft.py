@@ -41,9 +41,8 @@ class ReplyTrainer(SFTTrainer):
         self.together = together
         super().__init__(**arguments)
         if together:
-            order = [row for group in conversations(self.eval_dataset["input_ids"])
-                     for row in group]
-            self.eval_dataset = self.eval_dataset.select(order)
+            groups = conversations([*self.eval_dataset["input_ids"]])
+            self.eval_dataset = self.eval_dataset.select([row for group in groups for row in group])
         targets = sum(label != IGNORED for row in self.eval_dataset["labels"] for label in row)
         self.targets_per_row = targets / len(self.eval_dataset)
 
@@ -51,7 +50,7 @@ class ReplyTrainer(SFTTrainer):
         if not self.together:
             return super()._get_train_sampler(train_dataset)
         rows = self.train_dataset if train_dataset is None else train_dataset
-        return TogetherSampler(conversations(rows["input_ids"]), self.args.data_seed)
+        return TogetherSampler(conversations([*rows["input_ids"]]), self.args.data_seed)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any,
                      num_items_in_batch: Any = None, **options: Any) -> Any:
@@ -97,11 +96,13 @@ def reply_trainer(config: Config, train: Sequence[Example], val: Sequence[Exampl
     lengths = map(len, [*trainer.train_dataset["input_ids"], *trainer.eval_dataset["input_ids"]])
     try:
         pack_rows(trainer.model.get_base_model(), max(lengths))
+        return trainer
     except ConfigError as error:
-        if processes().is_main_process:
-            print(f"{LINE_MARK}{error} SFT goes on with trl's own engine.", flush=True)
-        return _stock_trainer(config, train, val, scratch)      # the other one is half changed
-    return trainer
+        reason = str(error)
+    del trainer     # its model is half changed, and there may be no room for two
+    if processes().is_main_process:
+        print(f"{LINE_MARK}{reason} SFT goes on with trl's own engine.", flush=True)
+    return _stock_trainer(config, train, val, scratch)
 
 
 def _stock_trainer(config: Config, train: Sequence[Example], val: Sequence[Example],

@@ -61,7 +61,7 @@ def test_the_full_profile_has_the_sizes_of_the_experiment(project):
 
 
 def test_an_unknown_profile_lists_those_that_exist(project):
-    with pytest.raises(ConfigError, match="demo, full, smoke"):
+    with pytest.raises(ConfigError, match="demo, full, small, smoke"):
         load_config("dmo")
 
 

@@ -4,11 +4,11 @@ import pytest
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.manifest import state
+from persuasion_lib.core.manifest import FORMAT, manifest_path, state
 from persuasion_lib.core.pipeline import STAGES, path_of
-from persuasion_lib.core.runs import all_runs, described, differing, identity
-from persuasion_lib.core.stage import StageRun, refuse_to_replace
-from persuasion_lib.core.store import write_json, write_text
+from persuasion_lib.core.runs import all_runs, described, differing, identity, summed
+from persuasion_lib.core.stage import refuse_to_replace
+from persuasion_lib.core.store import read_json, write_json, write_text
 from persuasion_lib.training.loop import seed_of
 
 READS = {"prepare": ("seed", "data.path", "model.base"), "label_ai": ("label_ai.judge",),
@@ -21,16 +21,16 @@ def finish(*overrides, stages=tuple(READS), profile="smoke"):
     """Leave the files and the manifest of stages that read the settings above."""
     config = load_config(profile, overrides)
     for name in stages:
-        run = StageRun(STAGES[name], config, {})
-        config.reads.clear()
-        for key in READS[name]:
-            config.reads.settings.add(key)
-        for output in run.stage.writes:
-            if output == "analysis":
-                write_json(run.path(output), {"answer": {"sentences": [f"Beta {config.dpo.beta}"]}})
-            else:
-                write_text(run.path(output), f"{name} with {overrides}")
-        run.finish()
+        stage = STAGES[name]
+        for output in stage.writes:
+            write_text(path_of(config, output), f"{name} with {overrides}")
+        write_json(manifest_path(config, stage), {
+            "format": FORMAT, "stage": name, "finished": "2026-11-27T12:00:00",
+            "settings": {key: config.peek(key) for key in READS[name]}, "prompts": {}, "files": {},
+            "run": {"settings": differing(config)}})
+    if "analysis" in stages:
+        write_json(path_of(config, "analysis"),
+                   {"answer": {"sentences": [f"Beta {config.dpo.beta}"]}})
     return config
 
 
@@ -100,8 +100,24 @@ def test_nothing_finished_is_replaced_in_silence(project, stage, override):
 
 def test_a_named_run_is_not_replaced_either(project):
     finish("name=b", "dpo.beta=0.4")
-    with pytest.raises(ConfigError, match="dpo.beta was 0.4, is 0.5"):
+    with pytest.raises(ConfigError, match="dpo.beta was 0.4, is 0.5.*--name beta0.5"):
         refuse_to_replace(load_config("smoke", ["name=b", "dpo.beta=0.5"]), STAGES["train_dpo"])
+
+
+def test_where_a_run_is_counts_as_nothing_that_a_stage_read(project):
+    for name in ([], ["name=b"]):
+        config = load_config("smoke", name)
+        path_of(config, "sft_train")
+        assert config.reads.settings == set()
+
+
+def test_the_size_of_a_trial_and_a_key_of_an_earlier_version_are_no_other_experiment(project):
+    config = finish("evaluation.max_examples=5")
+    path = manifest_path(config, STAGES["evaluate"])
+    manifest = read_json(path, made_by="us")
+    manifest["settings"] |= {"evaluation.max_examples": 5, "evaluation.gone": 1}
+    write_json(path, manifest)
+    refuse_to_replace(load_config("smoke", ["evaluation.max_examples=9"]), STAGES["evaluate"])
 
 
 def test_a_named_run_leaves_every_byte_of_the_others(project):
@@ -120,6 +136,14 @@ def test_the_runs_are_listed_with_what_differs_and_their_headline(project):
     assert rows["smoke/runs/b"]["differs"] == "dpo.beta=0.4"
     assert rows["smoke/runs/b"]["headline"] == "Beta 0.4"
     assert rows["smoke/runs/b"]["state"] == "complete"
+
+
+def test_the_head_of_a_report_sums_up_what_was_done():
+    stages = {"label_ai": {"done": 9, "planned": 10, "minutes": 1.5, "usd": 0.25},
+              "analysis": {"done": 5, "planned": 5, "minutes": 0.5, "usd": None}}
+    assert summed(stages) == ("Done of planned: 01_label_ai 9 of 10, 06_analysis 5 of 5; 2 minutes,"
+                              " 0.25 dollars for labels.")
+    assert summed(None) == summed({}) == ""
 
 
 def test_a_result_says_what_it_is_a_result_of(project):

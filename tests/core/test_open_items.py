@@ -16,7 +16,7 @@ from worlds.fakeserver import FakeServer
 from worlds.judging_world import MARKED_KEY, pairs_of
 
 CLAUDE = ["label_ai.judge=anthropic", "label_ai.repeat_fraction=0", "label_ai.both_orders=false",
-          "rate_limiting.requests_per_minute=6000"]
+          "rate_limiting.requests_per_minute=6000", "judging.calibrate=false"]
 
 
 @pytest.fixture
@@ -49,6 +49,25 @@ def test_a_refused_pair_stays_open_and_the_next_run_asks_just_that_one(pool, mon
         assert (found["count"], found["of"], found["why"]) == (2, 6, {"refusal": 1, "cut": 1})
         run_01(server, monkeypatch)
     assert len(server.requests) == 6 + 2
+    assert state(config, "label_ai") == ("done", [])
+
+
+def test_a_repeat_that_is_refused_stays_open_although_every_pair_has_its_label(pool, monkeypatch):
+    """About half of the six pairs are asked a second time; the log then loses those answers."""
+    monkeypatch.setitem(globals(), "CLAUDE", [*CLAUDE, "label_ai.repeat_fraction=0.5"])
+    with FakeServer() as server:
+        run_01(server, monkeypatch)
+        repeated = len(server.requests) - 6
+    assert repeated > 0
+    log = pool / "data/demo/preferences/ai_judgments.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    write_jsonl(log, [row for row in rows if row["sample"] == 0])
+    with FakeServer(["refusal"]) as server:
+        config = run_01(server, monkeypatch).config
+        assert [r.text for r in state(config, "label_ai")[1]] == [
+            "1 repeated questions of the ai_pool have no answer yet"]
+        run_01(server, monkeypatch)
+    assert len(server.requests) == repeated + 1
     assert state(config, "label_ai") == ("done", [])
 
 

@@ -52,6 +52,10 @@ def test_text_of_excel_and_powershell_is_read(file, data):
     ('{"a": "cut \\ud83d"}', r"mine\.jsonl:1: half a character"),
     ('{"a": "\ud83d"}', r"mine\.jsonl:1 is not UTF-8"),
     ("Unit,Turn\nHello,0\n", r"mine\.jsonl:1: Expecting value"),
+    ('{}\n{"label": "1", "label": "2"}', r"mine\.jsonl:2: the name 'label' stands twice"),
+    ('{"a": {"b": 1, "b": 1}}', r"mine\.jsonl:1: the name 'b' stands twice"),
+    ('{"a": "b\0c"}', r"is UTF-16 without a mark, or no text"),
+    ('{"a": "' + "b" * 1000 + '\0c"}', r"mine\.jsonl:1: Invalid control character"),
 ])
 def test_what_cannot_be_read_is_named_with_what_to_do(file, data, words):
     with pytest.raises(DataError, match=words):
@@ -77,6 +81,23 @@ def test_a_document_is_refused_by_line_too(tmp_path, text, words):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(DataError, match=words):
         read_json(tmp_path / "x.json", made_by="06")
+
+
+def test_lines_where_one_document_belongs_are_named(tmp_path):
+    (tmp_path / "x.json").write_text('{"a": 1}\n{"a": 2}\n')
+    with pytest.raises(DataError, match=r"x\.json:2 is not JSON .Extra data., but perhaps JSON li"):
+        read_json(tmp_path / "x.json", made_by="06")
+
+
+def test_a_link_that_leads_to_itself_is_one_sentence(tmp_path):
+    (tmp_path / "x").symlink_to(tmp_path / "x")
+    with pytest.raises(DataError, match="cannot be read .Too many levels of symbolic links"):
+        read_json(tmp_path / "x", made_by="06")
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1e308", "0.1e-400"])
+def test_a_number_of_any_length_is_read(file, number):
+    assert rows_of(file, f'{{"a": {number}}}') == [{"a": json.loads(number)}]
 
 
 def test_a_file_that_is_too_large_is_not_opened(file, monkeypatch):

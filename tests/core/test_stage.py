@@ -35,7 +35,8 @@ def test_a_changed_setting_makes_its_stage_stale_and_says_what_changed(smoke_run
 def test_another_number_of_conversations_changes_the_data_and_so_all_that_follows(
         smoke_run, monkeypatch):
     monkeypatch.chdir(smoke_run[0])
-    with pytest.raises(StaleInput, match=r"00_prepare.*data.conversations was 400, is 500"):
+    with pytest.raises(StaleInput, match=r"00_prepare.*data.conversations was 400, is 500.*"
+                       r"overrides = \['data.conversations=400'\]"):
         start("label_ai", "smoke", ["data.conversations=500"])
 
 

@@ -1,7 +1,10 @@
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import textwrap
+import tracemalloc
 
 import pytest
 
@@ -113,6 +116,70 @@ def test_what_was_appended_survives_kill_9(tmp_path):
     assert [json.loads(line)["n"] for line in path.read_text().splitlines()] == [0, 1, 2, 3, 4]
     with AppendLog(path) as log:
         assert len(log.rows) == 5
+
+
+def test_a_paid_reply_that_a_full_disk_refuses_is_whole_in_a_second_place(tmp_path):
+    """The disk takes 2,000 bytes of a file, and the second place is on another one."""
+    second = tmp_path / "second"
+    second.mkdir()
+    code = f"""
+        import resource, tempfile
+        from pathlib import Path
+        from persuasion_lib.core import appending
+        from persuasion_lib.core.store import AppendLog
+        tempfile.tempdir = {str(second)!r}
+        log = AppendLog(Path({str(tmp_path / "log")!r}))
+        log.append({{"n": 1}})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, -1))
+        elsewhere = appending.kept_elsewhere
+        def on_another_disk(path, data):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+            return elsewhere(path, data)
+        import persuasion_lib.core.store as store
+        store.kept_elsewhere = on_another_disk
+        log.append({{"n": 2, "reply": "word " * 1000}})
+    """
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True,
+                            text=True)
+    (kept,) = second.iterdir()
+    assert f"cat {kept} >> {tmp_path / 'log'}" in result.stderr
+    with (tmp_path / "log").open("a") as log:
+        log.write(kept.read_text())
+    with AppendLog(tmp_path / "log") as log:
+        assert log.rows == [{"n": 1}, {"n": 2, "reply": "word " * 1000}]
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_where_no_disk_is_free_a_paid_reply_is_printed_whole(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with AppendLog(tmp_path / "log") as log:
+        os.close(log._fd)
+        log._fd = os.open("/dev/full", os.O_WRONLY)
+        with pytest.raises(PersuasionError, match="No space left.*was printed above"):
+            log.append({"n": 2, "reply": "word " * 1000})
+    assert "word " * 1000 in capsys.readouterr().err
+
+
+def test_a_million_rows_need_no_memory_but_that_for_their_places(tmp_path):
+    """Rows of 2,000 bytes: 50,000 of them are 100 MB on disk; 300 bytes each are 15 MB."""
+    rows = ({"key": f"{n:040x}", "verdict": {"choice": "1"}, "reply": "x" * 1900}
+            for n in range(50_000))
+    write_jsonl(tmp_path / "log", rows)
+    tracemalloc.start()
+    with KeyedLog(tmp_path / "log", agree_on="verdict") as log:
+        held, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(log.by_key) == 50_000
+        assert log.by_key[f"{49_999:040x}"]["reply"] == "x" * 1900
+    assert held < 15e6 and peak < 20e6
+
+
+def test_a_file_that_cannot_be_made_whole_leaves_the_old_one(tmp_path):
+    write_jsonl(tmp_path / "x", [{"a": 1}])
+    with pytest.raises(ZeroDivisionError):
+        write_jsonl(tmp_path / "x", ({"a": 1 / n} for n in (1, 0)))
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert read_jsonl(tmp_path / "x", dict, made_by="00") == [{"a": 1}]
 
 
 def test_an_error_of_the_disk_is_a_clear_message_not_an_oserror(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
 from persuasion_lib.core.records import Turn
+from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.data.corpora import (
     merged_turns,
     read_conversations_jsonl,
@@ -230,6 +231,27 @@ def test_your_own_dialogues_are_lines_of_turns(tmp_path):
         read_conversations_jsonl(path)
     path.write_text(path.read_text().splitlines()[0] + "\n")
     assert read_conversations_jsonl(path)[0].turns[1] == Turn("assistant", "Yes.")
+
+
+@pytest.mark.parametrize("name, side", [("human", "user"), ("gpt", "assistant"),
+                                        ("Assistant", "assistant"), ("bot", "assistant")])
+def test_roles_of_other_projects_mean_in_own_dialogues_what_they_mean_in_prompts(
+        name, side, tmp_path):
+    row = {"conversation_id": "c", "turns": [{"role": name, "text": "Because."}]}
+    write_jsonl(tmp_path / "own.jsonl", [row])
+    (conversation,) = read_conversations_jsonl(tmp_path / "own.jsonl")
+    assert [turn.role for turn in conversation.turns] == [side]
+
+
+@pytest.mark.parametrize("row, words", [
+    ({"turns": [{"role": "system", "text": "Be kind."}]}, "user. or .assistant"),
+    ({"turns": [{"role": "tool", "text": "42"}]}, "the role 'tool'"),
+    ({"conversations": [{"from": "human", "value": "Hi."}]}, "looks like ShareGPT's form"),
+    ({"messages": [{"role": "user", "content": "Hi."}]}, "looks like OpenAI's chat form")])
+def test_own_dialogues_in_another_form_are_refused_by_its_name(row, words, tmp_path):
+    write_jsonl(tmp_path / "own.jsonl", [row])
+    with pytest.raises(DataError, match=rf"own\.jsonl:1: .*{words}"):
+        read_conversations_jsonl(tmp_path / "own.jsonl")
 
 
 def test_an_empty_corpus_is_an_error_not_an_empty_run(project):

@@ -6,7 +6,7 @@ import pytest
 
 from persuasion_lib.core.records import Example, parse_labeled, parse_pair
 from persuasion_lib.core.store import read_jsonl
-from persuasion_lib.data.overlap import overlap_faults, overlap_table, shared_passages
+from persuasion_lib.data.overlap import near_copies, overlap_faults, overlap_table, shared_passages
 from worlds.scratch import SHARED_DATA
 
 LIMIT = 0.4
@@ -54,10 +54,28 @@ def test_half_a_prompt_is_over_the_limit():
     assert share == 0.5 and len(faults) == 1
 
 
-def test_twelve_common_words_are_no_passage_and_thirteen_are():
+def test_seven_common_words_are_no_passage_and_eight_are():
     words = text(1).split()
-    assert largest(text(1), " ".join(words[:12] + text(2).split()))[0] == 0
-    assert largest(text(1), " ".join(words[:13] + text(2).split()))[0] == pytest.approx(13 / 200)
+    assert largest(text(1), " ".join(words[:7] + text(2).split()))[0] == 0
+    assert largest(text(1), " ".join(words[:8] + text(2).split()))[0] == pytest.approx(8 / 200)
+
+
+def spoiled(content, step=10):
+    """Every tenth word exchanged."""
+    return " ".join("other" if at % step == step - 1 else word
+                    for at, word in enumerate(content.split()))
+
+
+def test_a_copy_with_every_tenth_word_changed_is_found():
+    """Of 200 words 20 were exchanged; the 9 between them are passages."""
+    share, faults = largest(text(1), spoiled(text(1)))
+    assert share == pytest.approx(0.9) and len(faults) == 1
+
+
+def test_a_short_copy_with_every_tenth_word_changed_is_a_near_copy():
+    tests = [row(text(1, 40), "a"), row(text(2, 40), "b")]
+    found = near_copies(tests, [row(text(3, 40), "c"), row(spoiled(text(1, 40)), "d")])
+    assert found[["row", "other row", "share"]].values.tolist() == [[0, 1, 0.9]]
 
 
 def test_a_phrase_of_more_than_ten_conversations_is_stock():

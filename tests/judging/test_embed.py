@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import DataError, JudgingStopped
-from persuasion_lib.core.store import KeyedLog
+from persuasion_lib.core.store import KeyedLog, read_jsonl, write_jsonl
 from persuasion_lib.judging import pace
 from persuasion_lib.judging.embed import embed, embedding_plan
 from worlds.fakeserver import FakeServer, vector_for
@@ -57,6 +58,25 @@ def test_what_the_cache_holds_is_not_asked_again(quick, monkeypatch, tmp_path):
     with KeyedLog(tmp_path / "cache") as log:
         paid = sum(row.get("usd", 0) for row in log.by_key.values())
         assert paid == pytest.approx(14 * 0.13 / 1e6)
+
+
+@pytest.mark.parametrize(("change", "problem"), [
+    ({"model": "other-embedder"}, "cache:2 is a vector of other-embedder"),
+    ({"vector": base64.b64encode(unit("a")[:4].astype("<f4")).decode()}, "no vector of length 1"),
+    ({"vector": base64.b64encode(np.eye(4, dtype="<f4")[0]).decode()},
+     "cache:2 has 4 numbers and others have 8, so two models were called"),
+    ({"vector": base64.b64encode(np.full(8, np.nan, "<f4")).decode()}, "no vector of length 1"),
+    ({"vector": "???"}, "no vector of length 1"), ({"vector": None}, "no vector of length 1")])
+def test_a_cache_of_another_model_is_refused_with_its_line(change, problem, quick, monkeypatch,
+                                                           tmp_path):
+    with FakeServer() as server:
+        config = config_at(server, monkeypatch)
+        embed(TEXTS, config, cache=tmp_path / "cache")
+        rows = read_jsonl(tmp_path / "cache", dict, made_by="05")
+        rows[1] |= change
+        write_jsonl(tmp_path / "cache", rows)
+        with pytest.raises(DataError, match=problem):
+            embed(TEXTS, config, cache=tmp_path / "cache")
 
 
 def test_many_texts_go_in_chunks(quick, monkeypatch, tmp_path):

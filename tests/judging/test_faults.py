@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -323,6 +324,28 @@ def test_a_reply_with_a_lone_surrogate_is_stored(monkeypatch, tmp_path):
     with FakeServer() as server:
         assert label(server, monkeypatch, tmp_path).done == 1
     assert not server.requests
+
+
+def test_after_refusals_and_cut_replies_one_more_run_has_every_label_and_every_key_once(
+        monkeypatch, tmp_path):
+    """A quarter of the calls of the first run fail; 200 pairs in both orders are 400 questions."""
+    draw = Random(5)
+    faults = ["refusal", "max-tokens", *HEALS[:-2]]
+
+    def quarter(_: int, body: Any) -> str | None:
+        return draw.choice(faults) if draw.random() < 0.25 else None
+
+    with FakeServer(quarter) as server:
+        first = label_pairs(pairs_of(200), judge_at(server, monkeypatch), log=tmp_path / "log")
+        asked = len(server.requests)
+    assert {reason.split(":")[0] for reason in first.errors.values()} >= {"refusal", "cut"}
+    with FakeServer() as server:
+        second = label_pairs(pairs_of(200), judge_at(server, monkeypatch), log=tmp_path / "log")
+        again = len(server.requests)
+    assert {item.pair.pair_id: item.label for item in second.labeled} == right_labels(200)
+    keys = [json.loads(line)["key"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert len(keys) == len(set(keys)) == 400
+    assert asked >= 400 and len(first.errors) <= again <= 2 * len(first.errors)
 
 
 def test_all_faults_mixed_lose_nothing(monkeypatch, tmp_path):

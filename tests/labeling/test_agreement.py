@@ -151,3 +151,35 @@ def test_labels_that_are_the_judges_one_for_one_raise_the_question_of_a_copy():
     assert any("were the labels copied?" in alarm for alarm in compared(ANNOTATOR)["alarms"])
     nearly = ["tie" if i == 0 else label for i, label in enumerate(ANNOTATOR)]
     assert not any("copied" in alarm for alarm in compared(nearly)["alarms"])
+
+
+def test_a_flip_is_a_tie_in_one_count_and_wrong_in_the_stricter_one():
+    """Of ten pairs nine are the annotator's in both orders; the tenth is a flip on a tie."""
+    human = ["a", "b"] * 4 + ["a", "tie"]
+    shown = {"a": {"12": "1", "21": "2"}, "b": {"12": "2", "21": "1"},
+             "tie": {"12": "1", "21": "1"}}
+    judge = [replace(label, pair=replace(label.pair, metadata={"verdicts": shown[label.label]}))
+             for label in labeled(human, "judge")]
+    result = judge_against_annotator(judge, labeled(human))
+    assert result["with_ties"]["raw"] == 1
+    assert (result["both_orders"]["raw"], result["both_orders"]["n"]) == (0.9, 10)
+    said = " ".join(agreement.sentences(result))
+    assert "counts as a tie" in said and "in both orders is right: 90% [" in said
+
+
+def test_a_judge_that_was_asked_in_one_order_has_no_stricter_count():
+    result = compared(ANNOTATOR, verdicts={"12": "1"})
+    assert result["both_orders"]["n"] == 0
+    assert "both orders is right" not in " ".join(agreement.sentences(result))
+
+
+def test_labels_that_are_the_judges_turned_round_are_called_upside_down():
+    turned = [{"a": "b", "b": "a"}.get(label, label) for label in ANNOTATOR]
+    assert "read upside down" in " ".join(compared(turned)["alarms"])
+    assert "upside down" not in " ".join(compared(coin(["a", "b"]))["alarms"])
+
+
+def test_somebody_who_gives_one_answer_twice_does_not_contradict_themselves():
+    again = dict.fromkeys(range(40), "a")
+    result = compared(["a"] * N, ["a"] * N, again=again)
+    assert "like a coin" not in " ".join(result["alarms"]) and result["acceptable"] is None

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from persuasion_lib.core.errors import DataError, PersuasionError
-from persuasion_lib.labeling.session import Session, showings
+from persuasion_lib.labeling.items import showings
+from persuasion_lib.labeling.session import Session
 from persuasion_lib.labeling.summary import annotators_compared, session_figures, session_in_words
 from worlds.labeling_pool import make_pairs
 

@@ -8,7 +8,8 @@ import pytest
 
 from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.records import Pair
-from persuasion_lib.labeling.session import Session, showings
+from persuasion_lib.labeling.items import showings
+from persuasion_lib.labeling.session import Session
 from persuasion_lib.labeling.widget import LabelWidget
 from worlds.labeling_pool import make_pairs
 

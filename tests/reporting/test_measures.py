@@ -28,3 +28,14 @@ def test_gibberish_is_told_from_short_honest_text():
     assert is_gibberish("") and is_gibberish("]] ## 77 @@ // ..")
     assert is_gibberish("the bus the bus the bus the bus the bus the bus")
     assert not is_gibberish("I see. But buses are quiet, and they cost less.")
+
+
+def test_values_that_are_all_the_same_have_an_interval_with_a_width():
+    """None of 40 prompts differed, so at most 1 - .025^(1/40) = 9 % of all prompts do."""
+    def change(row):
+        row["similarity_scores"] = dict.fromkeys(row["responses"], 0.5)
+        row["responses"] = dict.fromkeys(row["responses"], "Tea is best.")
+    result = analysed(changed(make_evaluation(40), change))
+    unseen = 1 - 0.025 ** (1 / 40)
+    assert result["similarity"]["table"][0]["ci_low"] == pytest.approx(0.5 - 1.5 * unseen)
+    assert result["tactics"]["pairs"][0]["ci_low"] == pytest.approx(-unseen)

@@ -54,3 +54,11 @@ def test_a_conversation_that_was_trained_on_is_noticed_where_the_file_names_it()
     other = training_row({"prompt": "another one", "conversation_id": "e00001"})
     found = learned_from(evaluated(known).rows, {"x.jsonl": [other]}, 0.5)
     assert "1 rows of the test set share a conversation with x.jsonl: row 2" in found[0]
+
+
+def test_points_on_a_scale_say_that_they_became_ranks_and_ranks_say_nothing():
+    points = changed(from_elsewhere(make_evaluation(5, orders=1)), lambda row: row.update(
+        grader_scores={m: s + 0.3 for m, s in row["grader_scores"].items()}))
+    assert "points on a scale. They were turned into ranks" in warnings_of(points)
+    assert "turned into ranks" not in warnings_of(from_elsewhere(make_evaluation(5)))
+    assert "turned into ranks" not in warnings_of(make_evaluation(5))

@@ -50,3 +50,11 @@ def test_an_always_longer_judge_prefers_the_longer_in_every_pair():
 def test_equal_lengths_say_nothing_about_length():
     result = length_bias(pairs(["a", "b", "a"], 100, 100))
     assert result["status"] == "constant" and isnan(result["p_prefer_longer"])
+
+
+def test_prompts_that_are_all_alike_have_no_variance_to_divide_by():
+    """Of each prompt's two pairs the longer reply wins one: 20 of 40, and 20 observations."""
+    result = length_bias(pairs(["a", "b"] * 20, 100, 50, prompt_id=np.repeat(range(20), 2)))
+    assert (result["ci_low"], result["ci_high"]) == pytest.approx(
+        tuple(binomtest(10, 20).proportion_ci(0.95, method="wilson")))
+    assert isnan(result["difference_p"])

@@ -96,3 +96,11 @@ def test_demsar_2006_ranks_and_friedman():
     correction = 1 - sum(t**3 - t for t in sizes) / (14 * (4**3 - 4))
     assert round(friedman(ranks)["chi2"] * correction, 2) == 9.28
     assert friedman(ranks)["chi2"] == pytest.approx(10.228346, abs=1e-6)
+
+
+def test_a_perfect_correlation_on_every_prompt_is_not_certain_of_all_prompts():
+    """30 of 30 prompts have rho 1: at most 1 - .025^(1/30) of all prompts may have -1."""
+    same = pd.DataFrame([[0.1, 0.2, 0.3]] * 30, columns=["a", "b", "c"])
+    result = similarity_vs_rank(same, same, n_resamples=99)
+    assert result["rho"] == pytest.approx(1)
+    assert result["ci_low"] == pytest.approx(1 - 2 * (1 - 0.025 ** (1 / 30)))

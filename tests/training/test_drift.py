@@ -2,7 +2,7 @@
 
 import pytest
 
-from persuasion_lib.training.drift import alarms
+from persuasion_lib.training.drift import Drift, alarms
 from persuasion_lib.training.history import validation_points
 
 
@@ -38,6 +38,25 @@ def test_what_was_logged_at_one_step_is_one_point():
 def test_each_fault_raises_its_alarm_and_no_other(planted, said):
     found = alarms(history(**planted))
     assert len(found) == 1 and said in found[0]
+
+
+@pytest.mark.parametrize(("error", "kl", "is_said"), [
+    (5.0, 2.0, True),           # 11 tokens longer are 2.2 standard errors
+    (6.0, 2.0, False),          # and here 1.8
+    (5.0, 0.07, False),         # a hundredth of a nat a token: some replies changed their course
+    (None, 2.0, False)])        # one prompt was watched: nobody knows
+def test_replies_are_called_longer_only_beyond_chance_and_beyond_a_trace_of_kl(error, kl, is_said):
+    logs = [{**log, "eval_reply_tokens_error": error} if "eval_kl" in log else log
+            for log in history(tokens=(20.0, 31.0), kl=(0.0, kl))]
+    assert any("1.55 times as long" in text for text in alarms(logs)) == is_said
+
+
+def test_lengths_are_compared_prompt_by_prompt():
+    """Changes of 1, 2 and 3 tokens: their standard error is 1 / sqrt(3), whatever the lengths."""
+    before, after = Drift(0.0, (10, 100, 1000)), Drift(1.0, (11, 102, 1003))
+    assert after.length_error(before) == pytest.approx(3 ** -0.5)
+    assert after.reply_tokens == pytest.approx(372)
+    assert Drift(0.0, (10,)).length_error(Drift(0.0, (20,))) == float("inf")
 
 
 def test_the_best_point_is_judged_not_the_last():

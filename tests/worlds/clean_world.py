@@ -33,7 +33,8 @@ from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_json, write_jsonl
 from persuasion_lib.demo.corpus import best_reply, make_conversations, make_reply, topic_of
 from persuasion_lib.demo.standins import OfflineJudge, SimulatedAnnotator, embed
-from persuasion_lib.labeling.session import Session, showings
+from persuasion_lib.labeling.items import showings
+from persuasion_lib.labeling.session import Session
 from persuasion_lib.validate import split_labels
 from worlds.scratch import ROOT
 

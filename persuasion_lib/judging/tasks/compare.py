@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from persuasion_lib.core.lazy import Lazy
@@ -44,6 +45,10 @@ class Compare(Question):
         choice, why = read_verdict(reply, "choice", _as_choice, self.candidates)
         return {"choice": choice, "reasoning": why}
 
+    def accepts(self, verdict: Mapping[str, Any]) -> bool:
+        return (str(verdict.get("choice")) in LABEL_OF_CODE
+                and isinstance(verdict.get("reasoning"), str))
+
     def stand_in(self, judge: OfflineJudge) -> str:
         choice, why = judge.compare(self.context, *self.candidates, sample=self.sample)
         return json.dumps({"reasoning": why, "choice": choice})
@@ -58,7 +63,7 @@ def _as_choice(value: Any) -> str:
 
 def shown_as(order: Sequence[int]) -> str:
     """The order shown, as the labelled file names it: "12" or "21"."""
-    return "".join("12"[i] for i in order)
+    return intern("".join("12"[i] for i in order))      # one text for a million questions
 
 
 def label_of(choice: str, order: Sequence[int]) -> Label:
@@ -73,7 +78,8 @@ class LabelOutcome:
     `extras` is per pair what the labelled file stores beside the label: the order shown is "12"
     or "21", and `verdicts` and the reasoning speak in that order. A pair without a readable
     verdict in every order that was asked is in `errors` and has no label. `repeats` is how often
-    (the same verdict was given again, it was asked again).
+    (the same verdict was given again, it was asked again); `repeats_open` has the reasons of those
+    that have no answer.
     """
 
     planned: int
@@ -83,6 +89,7 @@ class LabelOutcome:
     extras: dict[str, dict[str, Any]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     repeats: tuple[int, int] = (0, 0)
+    repeats_open: list[str] = field(default_factory=list)
 
     @property
     def done(self) -> int:
@@ -134,22 +141,26 @@ def pair_questions(pairs: Sequence[Pair], judge: Judge, *, both_orders: bool, se
         DataError: two different pairs have the same id.
     """
     check_unique([pair.pair_id for pair in pairs])
-    places: dict[Name, tuple[Pair, int, tuple[int, ...]]] = {}
-    for pair in pairs:
+    pair_of = {pair.pair_id: pair for pair in pairs}
+    names: dict[Name, Name] = {}
+    for pair_id, pair in pair_of.items():
         if is_twice_the_same(pair):
             continue
-        draw = int(content_id(seed, "repeat", pair.pair_id, length=8), 16) / 16**8
+        draw = int(content_id(seed, "repeat", pair_id, length=8), 16) / 16**8
         times = 2 if draw < repeat_fraction else 1
-        orders = BOTH_ORDERS if both_orders else (hashed_order(2, seed, pair.pair_id),)
+        orders = BOTH_ORDERS if both_orders else (hashed_order(2, seed, pair_id),)
         for sample, order in product(range(times), orders):
-            places[pair.pair_id, sample, shown_as(order)] = (pair, sample, order)
+            name = (pair_id, sample, shown_as(order))
+            names[name] = name
 
-    def compose(place: tuple[Pair, int, tuple[int, ...]]) -> Compare:
-        pair, sample, order = place
-        return Compare.compose(pair.pair_id, pair.prompt, (pair.response_a, pair.response_b),
-                               order=order, sample=sample, prompts=judge.prompts)
+    def compose(name: Name) -> Compare:
+        pair_id, sample, shown = name
+        pair = pair_of[pair_id]
+        return Compare.compose(pair_id, pair.prompt, (pair.response_a, pair.response_b),
+                               order=BOTH_ORDERS[shown == "21"], sample=sample,
+                               prompts=judge.prompts)
 
-    return Lazy(places, compose)
+    return Lazy(names, compose)
 
 
 def is_twice_the_same(pair: Pair) -> bool:
@@ -181,6 +192,8 @@ def label_pairs(pairs: Sequence[Pair], judge: Judge, *, log: Path, both_orders: 
         else:
             _conclude(pair, [answers.rows[name] for name in names], judge, outcome)
     outcome.repeats = _repeats(answers, outcome)
+    outcome.repeats_open = [reason for (pair_id, sample, _), reason in answers.errors.items()
+                            if sample and pair_id not in outcome.errors]
     return outcome
 
 
@@ -214,7 +227,8 @@ def _conclude(pair: Pair, rows: Sequence[Mapping[str, Any]], judge: Judge,
                            for shown, row in by_shown.items())
     outcome.labeled.append(LabeledPair(pair, label, judge.name, reasoning))
     outcome.extras[pair.pair_id] = {
-        "flip": is_flip, "judge_model": rows[0]["model"], "judge_prompt": rows[0]["prompt"],
+        "flip": is_flip, "judge_model": intern(rows[0]["model"]),
+        "judge_prompt": intern(rows[0]["prompt"]),
         "judgments": [row["key"] for row in rows], "verdicts": verdicts}
 
 

@@ -1,5 +1,8 @@
 """A strong reply to a prompt, as a yardstick."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from persuasion_lib.core.errors import JudgeReplyError
 from persuasion_lib.demo.standins import OfflineJudge
 from persuasion_lib.judging.clients import Judge
@@ -16,6 +19,9 @@ class Oracle(Question):
         if not text:
             raise JudgeReplyError("the reply is empty")
         return {"text": text}
+
+    def accepts(self, verdict: Mapping[str, Any]) -> bool:
+        return isinstance(verdict.get("text"), str)
 
     def stand_in(self, judge: OfflineJudge) -> str:
         return judge.reply(self.messages)

@@ -40,6 +40,12 @@ class Rank(Question):
                                   self.candidates)
         return {"ranking": list(slots), "reasoning": why}
 
+    def accepts(self, verdict: Mapping[str, Any]) -> bool:
+        slots = verdict.get("ranking")
+        return (isinstance(slots, list) and all(isinstance(slot, int) for slot in slots)
+                and sorted(slots) == list(range(len(self.order)))
+                and isinstance(verdict.get("reasoning"), str))
+
     def stand_in(self, judge: OfflineJudge) -> str:
         slots, why = judge.rank(self.context, self.candidates, sample=self.sample)
         return json.dumps({"reasoning": why, "ranking": [LETTERS[slot] for slot in slots]})

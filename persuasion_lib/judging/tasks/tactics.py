@@ -5,7 +5,7 @@ not told who wrote the reply, nor whether somebody preferred it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -62,6 +62,11 @@ class Tactics(Question):
             raise JudgeReplyError("the answers also stand in the text that was judged")
         return {"tactics": {_TACTICS[key]: str(one.get("reason", ""))
                             for key, one in answers.items() if one["present"]}}
+
+    def accepts(self, verdict: Mapping[str, Any]) -> bool:
+        found = verdict.get("tactics")
+        return isinstance(found, dict) and all(
+            name in _TACTICS.values() and isinstance(why, str) for name, why in found.items())
 
     def stand_in(self, judge: OfflineJudge) -> str:
         found = tactics_in(self.candidates[0])
