@@ -12,7 +12,7 @@ from persuasion_lib.checks.material import Kinds, of_pool, of_targets, together
 from persuasion_lib.checks.registry import checks_of
 from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.pipeline import POOLS, made_by
-from persuasion_lib.core.progress import Progress
+from persuasion_lib.core.progress import LINE_MARK, Progress
 from persuasion_lib.core.records import Example, Pair, content_id, example_row, pair_row
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_json, write_json, write_jsonl, write_text
@@ -22,6 +22,7 @@ from persuasion_lib.data.splits import SETS, Corpus
 from persuasion_lib.demo.model import build_base_model
 from persuasion_lib.models.chat import changed_rows
 from persuasion_lib.models.check import check_length, check_sampling
+from persuasion_lib.models.fluency import nats_per_token
 from persuasion_lib.models.loading import (
     Tokenizer,
     adapted_tokenizer,
@@ -35,6 +36,8 @@ from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.loop import check_lora
 from persuasion_lib.training.sft import train_sft
 from persuasion_lib.training.shared_prefix import share_prefixes
+
+READ_REPLIES = 48       # of people and of the model, by which word salad is known
 
 
 def load_corpus(run: StageRun) -> Corpus:
@@ -147,12 +150,39 @@ def generate_pairs(run: StageRun, corpus: Corpus) -> dict[str, list[Pair]]:
             for pool, examples in prompts.items():
                 pools[pool] = sample_pairs(run.config, examples, source,
                                            desc=f"sampling {pool} pairs")
+        if run.config.model.base != "demo":
+            check_fluency(run, corpus, [pair for pool in prompts for pair in pools[pool]])
     for pool in POOLS:
         if pool in pools:
             write_jsonl(run.path(f"{pool}_responses"), map(pair_row, pools[pool]))
         else:
             _leave_out(run, f"{pool}_responses")
     return {pool: pools[pool] for pool in POOLS if pool in pools}
+
+
+def check_fluency(run: StageRun, corpus: Corpus, pairs: Sequence[Pair]) -> None:
+    """Refuse sampled replies that are word salad, going by what the base model makes of them.
+
+    Raises:
+        DataError: a token of theirs is more than `gates.max_nats_ratio` times as surprising to it
+            as one of the replies that people wrote.
+    """
+    written = [(example.prompt, example.response) for name in ("sft_val", "sft_train")
+               for example in corpus.examples.get(name, [])][:READ_REPLIES]
+    if not written:
+        return
+    sampled = [(pair.prompt, pair.response_a) for pair in pairs][:READ_REPLIES]
+    tokenizer = load_tokenizer(run.config)
+    model = load_base(run.config)
+    human, ours = (nats_per_token(model, tokenizer, rows) for rows in (written, sampled))
+    print(f"{LINE_MARK}nats a token under the base model: {ours:.2f} of sampled replies, "
+          f"{human:.2f} of human ones", flush=True)
+    limit = run.config.gates.max_nats_ratio
+    if ours > limit * human:
+        raise DataError(f"the sampled replies are word salad: {ours:.2f} nats a token under the "
+                        f"base model, {ours / human:.2f} times as many as replies that people "
+                        f"wrote ({human:.2f}); the limit is {limit:g} (gates.max_nats_ratio). "
+                        "Set pairs.temperature=0.8 and pairs.top_p=0.95.")
 
 
 def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:

@@ -144,6 +144,7 @@ class Gates(Section):
     max_poor_fraction: float = Fraction
     max_opening_gap: float = Fraction
     max_unclean_fraction: float = Fraction
+    max_nats_ratio: float = Positive
     min_train_pairs: int = Positive
 
 

@@ -61,6 +61,8 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
 
 
 def _problem_of(config: Config, role: Role, log: Path | None) -> str:
+    if role == "oracle" and not asks_oracle(config):
+        return ""
     try:
         judge = make_judge(config, role)
         warning = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""

@@ -9,6 +9,7 @@
     compose     adapters side by side on one base
     frozen_adapter  SFT under the adapters that are trained on it
     fused_lora  a layer and its adapters as one product
+    fluency     how surprising replies are to a model
     sampling    replies: batched, resumable, the same whatever is in the batch
     export      one model as a folder for plain transformers
     cards       what a folder of weights says of itself
