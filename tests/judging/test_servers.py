@@ -87,7 +87,7 @@ def test_every_habit_ends_so_that_no_server_is_asked_for_ever(monkeypatch, tmp_p
     said = (400, {"error": {"message": everything}})
     with FakeServer(lambda *_: said) as server, pytest.raises(JudgingStopped, match="400"):
         label(server, monkeypatch, tmp_path, **EVERYTHING)
-    assert len(server.requests) == 1 + sum(len(habit.simpler) for habit in HABITS)
+    assert 1 < len(server.requests) <= 1 + sum(len(habit.simpler) for habit in HABITS)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"x": 1}', "\x00", '{"gpt-5.1 at URL": 3}',
