@@ -51,8 +51,8 @@ def yes_or_no(name: str, value: Any) -> bool | None:
 
 
 def is_amount(value: Any) -> bool:
-    """Whether a value is a finite number from 0 on."""
-    return isinstance(value, int | float) and 0 <= value < math.inf
+    """Whether a value is a number from 0 on that a count, dollars or seconds can be."""
+    return isinstance(value, int | float) and 0 <= value < 1e15
 
 
 def role_of(name: Any) -> str:
