@@ -122,10 +122,10 @@ def rank_responses(run: StageRun, examples: Sequence[Example],
                    responses: Responses) -> dict[str, list[RankVerdict]]:
     """The judge's rankings, `evaluation.orders` per example; an unreadable reply is no ranking."""
     judge = make_judge(run.config, "evaluate")
-    calibrate(run, judge, rank_questions(_prompts(examples), _reply_texts(responses), judge,
-                                         **_rank_how(run)), log=run.path("rank_judgments"))
-    verdicts = rank(_prompts(examples), _reply_texts(responses), judge,
-                    log=run.path("rank_judgments"), **_rank_how(run))
+    log = run.path("rank_judgments")
+    asked: Any = (_prompts(examples), _reply_texts(responses), judge)
+    calibrate(run, judge, rank_questions(*asked, **_rank_how(run)), log=log)
+    verdicts = rank(*asked, log=log, **_rank_how(run))
     shown = sum(verdicts.values(), [])
     note_open(run, "rankings are missing", [v.error for v in shown if v.error], asked=len(shown),
               log="rank_judgments")

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError
 
-from persuasion_lib.core import sections
+from persuasion_lib.core import sections, services
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.layers import Layer, layers_of_files, merge, merged
 from persuasion_lib.core.overrides import as_layer, key_of, listed, masked, with_those_of_its_run
 from persuasion_lib.core.reads import Reads
 from persuasion_lib.core.sections import Section
+from persuasion_lib.core.services import check_roles
 
 FILES = ("data_config", "sft_config", "dpo_config", "eval_config", "api_config")
 RENAMED = {"validate": "gates"}     # sections of earlier versions, still read
@@ -53,9 +54,9 @@ class Config(Section):
     evaluation: sections.Evaluation
     human_eval: sections.HumanEval
     analysis: sections.Analysis
-    anthropic: sections.Anthropic
-    openai: sections.OpenAI
-    servers: Annotated[dict[str, sections.Server], sections.ASIDE] = Field(default_factory=dict)
+    anthropic: services.Anthropic
+    openai: services.OpenAI
+    servers: Annotated[dict[str, services.Server], sections.ASIDE] = Field(default_factory=dict)
     rate_limiting: sections.RateLimiting
 
     _root: Path = PrivateAttr()
@@ -161,12 +162,6 @@ class Config(Section):
         return self.root / "configs" / "prompts" / name
 
 
-# The settings that say who answers in a role, and what all of them may name.
-ROLES = ("label_ai.judge", "evaluation.judge", "safety.judge", "oracle.source",
-         "similarity.embedder")
-BUILT_IN = ("anthropic", "openai", "offline")
-
-
 def find_root(start: Path | None = None) -> Path:
     """The nearest folder at or above `start` that holds our configs.
 
@@ -196,7 +191,7 @@ def load_config(profile: str = "demo", overrides: Sequence[str] | str | None = (
     notes = _with_new_names(values)
     _keep_sources_apart(values, _source(merged(files)), given)
     config = _checked(values, layers)
-    _check_roles(config)
+    check_roles(config.peek, config.servers)
     config._root = root
     config._profile = profile
     config._overrides = given
@@ -250,25 +245,6 @@ def _checked(values: dict[str, Any], layers: Sequence[Layer]) -> Config:
                   else [name])]
         raise ConfigError("\n".join(_explain(e, known, _place(e["loc"], layers))
                                     for e in error.errors())) from None
-
-
-def _check_roles(config: Config) -> None:
-    """Refuse a role that names nobody, and a server that takes the name of something else."""
-    taken = sorted({*BUILT_IN, "local"} & set(config.servers))
-    if taken:
-        raise ConfigError(f"setting servers.{taken[0]}: this name has a meaning of its own. Call "
-                          "the server otherwise.")
-    for key in ROLES:
-        who = config.peek(key)
-        local = ["local"] if key == "similarity.embedder" else []
-        known = [*BUILT_IN, *local, *config.servers]
-        if who not in known:
-            raise ConfigError(f"setting {key}: there is no {who!r:.50}. It may be one of "
-                              f"{', '.join(known)}; more are described below `servers:` in "
-                              "configs/api_config.yaml.")
-    if config.peek("similarity.embedder") == "anthropic":
-        raise ConfigError("setting similarity.embedder: Anthropic has no embeddings. Use openai, "
-                          "local, offline, or a server of `servers`.")
 
 
 def _place(key: Sequence[str | int], layers: Sequence[Layer]) -> str:

@@ -27,9 +27,6 @@ ASIDE = "changes no outcome"
 Provider = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 # The name of the variable that holds a key, never the key; `none` sends none.
 KeyName = Annotated[str, Field(pattern=r"^(?:[A-Z][A-Z0-9_]{0,63}|none)$")]
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-# What would make a reply that is none we read: several, in pieces, or to another question.
-_OURS_ALONE = {"messages", "model", "n", "stream", "system"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")     # not tab and line feed
 
 
@@ -247,52 +244,6 @@ class Analysis(Section):
     confidence: float = Field(gt=0, lt=1)
     resamples: int = Positive
     primary: list[str] = Field(min_length=2, max_length=2)
-
-
-class Service(Section):
-    """What the settings of every service have in common."""
-
-    base_url: str | None
-    api_key_env: Annotated[KeyName | None, ASIDE]
-    model: str
-    effort: Effort | None
-    max_tokens: int = Positive
-    timeout: Annotated[float, ASIDE] = Positive
-    extra_body: dict[str, Any]
-
-    @field_validator("extra_body")
-    @classmethod
-    def _is_extra(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if taken := sorted(_OURS_ALONE & set(value)):
-            raise ValueError(f"{', '.join(taken)} cannot be set here")
-        return value
-
-
-class Anthropic(Service):
-    evaluate_model: str | None
-    oracle_model: str | None
-
-
-class OpenAI(Service):
-    evaluate_model: str | None
-    oracle_model: str | None
-    embedding_model: str
-    temperature: float | None = Field(ge=0)
-
-
-class Server(Service):
-    """One more service, by a name of the user's own: a role that names it asks there."""
-
-    api: Literal["openai", "anthropic"] = "openai"
-    base_url: str
-    api_key_env: Annotated[KeyName | None, ASIDE] = None
-    price: Annotated[tuple[Price, Price] | None, ASIDE] = None
-    calls_at_once: Annotated[int | None, ASIDE] = Field(default=None, gt=0)
-    temperature: float | None = Field(default=None, ge=0)
-    effort: Effort | None = None
-    max_tokens: int = Field(default=2000, gt=0)
-    timeout: Annotated[float, ASIDE] = Field(default=120, gt=0)
-    extra_body: dict[str, Any] = Field(default_factory=dict)
 
 
 class RateLimiting(Section):

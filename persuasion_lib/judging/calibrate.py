@@ -15,7 +15,7 @@ from persuasion_lib.judging.ask import ask_all
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.plan import plan
 from persuasion_lib.judging.questions import Question
-from persuasion_lib.judging.tasks.compare import BOTH_ORDERS, Compare, label_of, shown_as
+from persuasion_lib.judging.tasks.compare import BOTH_ORDERS, Compare, label_of
 
 CONTEXT = ("THEM: I live in a small flat, so a cat is the only pet that makes sense to me. Why "
            "would anybody keep a dog here?")
@@ -24,7 +24,6 @@ ARGUMENT = ("I understand that a small flat limits what you can keep, and a cat 
             "walks a day and company, and not floor space. If you like to be outside anyway, a dog "
             "could give you a reason to go. Would that fit your days?")
 SHRUG = "Whatever. I do not care."
-SAME = "same"
 
 
 def calibrate(run: StageRun, judge: Judge, asked: Mapping[Any, Question], *, log: Path) -> None:
@@ -47,23 +46,31 @@ def calibrate(run: StageRun, judge: Judge, asked: Mapping[Any, Question], *, log
 
 def known_answers(judge: Judge, *, log: Path) -> tuple[str, str]:
     """What is wrong with a judge and what is odd about it, each in a sentence; "" where nothing."""
-    asked = {shown_as(order): Compare.compose("calibration", CONTEXT, (ARGUMENT, SHRUG),
-                                              order=order, prompts=judge.prompts)
-             for order in BOTH_ORDERS}
-    asked[SAME] = Compare.compose("calibration-same", CONTEXT, (ARGUMENT, ARGUMENT), order=(0, 1),
-                                  prompts=judge.prompts)
-    answers = ask_all(asked, judge, log=log)
     who = f"The judge {judge.name} at {judge.endpoint}"
-    for reason in answers.errors.values():
-        return f"{who} cannot be used ({reason}).", ""
-    choices = answers.verdicts("choice")
     for order in BOTH_ORDERS:
-        choice = choices[shown_as(order)]
+        choice, reason = _answer(judge, "calibration", SHRUG, order, log)
+        if reason:
+            return f"{who} cannot be used ({reason}).", ""
         if label_of(choice, order) != "a":
             place = "first" if order == (0, 1) else "second"
             return (f"{who} cannot tell a good argument from {SHRUG!r}: with the argument shown "
                     f"{place} it answered {choice}.", "")
-    if choices[SAME] != "EQUAL":
-        return "", (f"{who} answered {choices[SAME]} when both replies were the same text: it has "
-                    "a side. Asked in both orders, such pairs become ties.")
+    choice, reason = _answer(judge, "calibration-same", ARGUMENT, (0, 1), log)
+    if reason:
+        return f"{who} cannot be used ({reason}).", ""
+    if choice != "EQUAL":
+        return "", (f"{who} answered {choice} when both replies were the same text: it has a side. "
+                    "Asked in both orders, such pairs become ties.")
     return "", ""
+
+
+def _answer(judge: Judge, name: str, other: str, order: tuple[int, ...],
+            log: Path) -> tuple[str, str]:
+    """The choice between the argument and another reply, or why there is none.
+
+    One question at a time: a judge that fails the first is not asked the others.
+    """
+    question = Compare.compose(name, CONTEXT, (ARGUMENT, other), order=order,
+                               prompts=judge.prompts)
+    answers = ask_all({name: question}, judge, log=log)
+    return answers.verdicts("choice").get(name, ""), answers.errors.get(name, "")

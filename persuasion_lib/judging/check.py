@@ -51,21 +51,27 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
     of its answers is thrown away.
     """
     found: dict[str, str] = {}
-    for role in get_args(Role):
-        if role == "oracle" and not config.oracle.generate:     # nobody is asked
-            found[role] = ""
-            continue
-        try:
-            judge = make_judge(config, role)
-            found[role] = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""
-            if ping and judge.provider != "offline":
-                with tempfile.TemporaryDirectory() as folder:
-                    problem, note = known_answers(judge, log=Path(folder) / "ping")
-                found[role] = problem or note or found[role]
-        except PersuasionError as error:
-            found[role] = str(error)
+    with tempfile.TemporaryDirectory() as folder:       # one, so that no judge is asked twice
+        log = Path(folder) / "answers" if ping else None
+        for role in get_args(Role):
+            is_asked = role != "oracle" or config.oracle.generate
+            found[role] = _problem_of(config, role, log) if is_asked else ""
     found["embedder"] = _embedder_problem(config)
     return found
+
+
+def _problem_of(config: Config, role: Role, log: Path | None) -> str:
+    if role == "oracle" and not asks_oracle(config):
+        return ""
+    try:
+        judge = make_judge(config, role)
+        warning = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""
+        if log and judge.provider != "offline":
+            problem, note = known_answers(judge, log=log)
+            return problem or note or warning
+    except PersuasionError as error:
+        return str(error)
+    return warning
 
 
 def _embedder_problem(config: Config) -> str:

@@ -43,8 +43,11 @@ class Line:
         kind = {"openai": "OpenAI", "anthropic": "Anthropic"}[self.api]
         prefix = "" if blocking else "Async"
         hooks = self._hooks() if blocking else self._async_hooks()
+        # Anthropic's client takes proxies even where the environment is not to be trusted.
+        direct = dict.fromkeys(("http://", "https://", "all://"))
+        is_here = is_on_this_machine(self.endpoint)
         http = getattr(sdk, f"Default{prefix}HttpxClient")(
-            follow_redirects=False, trust_env=not is_on_this_machine(self.endpoint),
+            follow_redirects=False, trust_env=not is_here, mounts=direct if is_here else {},
             event_hooks=hooks)
         return getattr(sdk, prefix + kind)(
             api_key=self.key, base_url=self.endpoint, max_retries=0, timeout=self.timeout_s,

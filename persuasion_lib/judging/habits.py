@@ -96,6 +96,10 @@ LIMIT = Habit("the name of the token limit", r"\bmax_(?:completion_)?tokens", _R
 SEED = Habit("seed", r"\bseed\b", _REFUSES, (lambda r: _without(r, "seed"),))
 HABITS = (
     LIMIT,
+    # One that does not know the parameter at all knows no other form of it either.
+    Habit("structured output", r"response.?format|requested parameters|output_config\.format",
+          r"(?:unknown|unrecogni[sz]ed|unexpected|extra) (?:\w+ )?"
+          r"(?:field|input|argument|param|key)|no endpoints found", (_no_schema,)),
     Habit("a JSON schema", r"response.?format|json.?(?:schema|object|mode)|structured.?output|"
           r"output_config\.format|grammar|requested parameters", _WANTS_ANOTHER,
           (_any_object, _no_schema)),

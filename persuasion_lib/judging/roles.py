@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from persuasion_lib.core.config import BUILT_IN, Config
+from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.keys import Provider, endpoint_of, is_on_this_machine, key_for
-from persuasion_lib.core.sections import Server
-from persuasion_lib.core.sections import Service as Settings
+from persuasion_lib.core.services import BUILT_IN, Server
+from persuasion_lib.core.services import Service as Settings
 from persuasion_lib.judging.clients import AnthropicJudge, Judge, OpenAIJudge, StandInJudge
 from persuasion_lib.judging.connect import Line
 

@@ -3,8 +3,9 @@
 import pytest
 
 from persuasion_lib import validate
+from persuasion_lib.cli import before_it_begins
 from persuasion_lib.core.config import load_config
-from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.errors import ConfigError, DataError
 from persuasion_lib.core.pipeline import FILES, STAGES, path_of
 from persuasion_lib.core.records import LabeledPair, Pair, labeled_row, parse_labeled
 from persuasion_lib.core.rehearsal import (
@@ -15,6 +16,7 @@ from persuasion_lib.core.rehearsal import (
     rehearsed,
     stand_ins,
 )
+from persuasion_lib.core.runner import chosen_stages
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.reporting.evaluation_file import Setup
@@ -134,3 +136,21 @@ def test_a_rehearsal_has_no_verdict_whatever_its_figures_are():
     assert first.startswith("REHEARSAL") and result["banner"] == first
     assert second.startswith("No verdict: this is a rehearsal")
     assert status_of(Setup(base_model="x", judge="anthropic"), 40) == "ok"
+
+
+def test_what_would_fail_for_want_of_a_key_is_refused_before_anything_starts(project):
+    with pytest.raises(ConfigError) as refused:
+        before_it_begins(load_config("full"), chosen_stages(None, None, None))
+    message = str(refused.value)
+    assert message.startswith("01_label_ai could not work, so nothing was started. API key not set")
+    assert "--to prepare" in message and "--set label_ai.judge=offline" in message
+    assert "--set similarity.embedder=offline" in message
+    before_it_begins(load_config("full"), chosen_stages(None, "prepare", None))
+
+
+def test_a_rehearsal_is_announced_before_00_and_the_demo_needs_no_announcement(project, capsys):
+    before_it_begins(load_config("full", ALL), chosen_stages(None, None, None))
+    assert capsys.readouterr().out.startswith("REHEARSAL: this is not a real experiment.")
+    before_it_begins(load_config("demo"), chosen_stages(None, None, None))
+    assert capsys.readouterr().out == ""
+    assert banner_of(load_config("full", ALL), "prepare").startswith("REHEARSAL")
