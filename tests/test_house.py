@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "training": ["core", "models"],
     "data": ["core", "models", "judging", "demo"],
     "checks": ["core", "stats", "data.overlap", "data.gates", "data.cleaning",
-               "labeling.agreement", "labeling.alarms", "labeling.summary", "reporting.evaluated",
+               "labeling.agreement", "labeling.alarms", "labeling.items", "reporting.evaluated",
                "reporting.evaluation_file", "reporting.judge_health", "reporting.suspicions"],
     "reporting": ["core", "stats", "data.overlap", "data.gates", "judging.word_lists",
                   "labeling.agreement"],

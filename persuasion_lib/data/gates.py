@@ -250,6 +250,8 @@ def to_allow(figures: Mapping[str, Mapping[str, float]], config: Config) -> str:
 def brought_in(name: str, figure: str, config: Config) -> str:
     """The file in which somebody brought what a figure is about; "" where it was made here."""
     pool = POOL_OF_MODEL.get(name, name)
+    if pool not in POOLS:       # somebody's own file, whatever it is called
+        return ""
     labels = brought_labels(config, pool)
     if figure == "tie share":
         return labels[0].name if labels else ""
