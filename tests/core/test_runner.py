@@ -72,7 +72,7 @@ def test_status_before_any_run_says_missing(project):
 @pytest.mark.parametrize("arguments, message", [
     (["--set", "dpo.bta=1"], "Did you mean dpo.beta?"),
     (["--set", "dpo.beta=x"], "dpo.beta"),
-    (["--profile", "dmo"], "There are: demo, full, smoke"),
+    (["--profile", "dmo"], "There are: demo, full, small, smoke"),
     (["--only", "train"], "There are: prepare"),
     (["--from", "evaluate", "--to", "prepare"], "comes after"),
     (["--only", "validate"], "Run notebooks/01_label_ai.ipynb first")])
