@@ -66,7 +66,7 @@ def test_a_run_of_one_stage_says_that_the_summary_after_it_is_out_of_date(smoke_
 
 
 def test_status_before_any_run_says_missing(project):
-    assert persuasion(project, "status").stdout.count("missing") == 7
+    assert persuasion(project, "status").stdout.count("missing") == 8
 
 
 @pytest.mark.parametrize("arguments, message", [
