@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: run small report test slow browser lint bench gpu-bundle lab help clean
+.PHONY: run report small test slow browser lint bench gpu-bundle lab help clean
 .DEFAULT_GOAL := run
 
 .venv/installed: pyproject.toml constraints.txt

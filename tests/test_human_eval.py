@@ -117,7 +117,7 @@ def test_without_answers_the_file_is_empty_one_sentence_says_so_and_the_report_g
     run.finish(planned=50, done=0)
     result = analysed("human_eval.source=widget")
     assert result["people"] is None
-    assert "by this judge the warm-up" in result["answer"]["sentences"][0]
+    assert "came out ahead" in " ".join(result["answer"]["sentences"])
 
 
 def test_answers_that_come_later_make_the_notebook_stale(project, monkeypatch):
@@ -211,7 +211,7 @@ def test_the_report_puts_people_first_and_says_that_they_are_simulated(project):
     human_eval.write_comparisons(run, session)
     run.finish(planned=50, done=50)
     result = analysed()
-    first, judge, *_ = result["answer"]["sentences"]
+    first, *rest = result["answer"]["sentences"]
     assert "By simulated people (a stand-in): rlaif_rlhf preferred to rlhf in" in first
-    assert "by this judge" in judge
+    assert "By the stand-ins, the model with the warm-up came out ahead" in " ".join(rest)
     assert result["answer"]["verdict"] == result["people"]["verdict"]

@@ -41,6 +41,13 @@ def _replies(data: Evaluated) -> dict[str, list[str | None]]:
     return {model: [row.responses.get(model) for row in data.rows] for model in data.models}
 
 
+def _unlike_sft(data: Evaluated) -> Result:
+    """In an order of the prompts that does not depend on the file's."""
+    rows = sorted(data.rows, key=lambda row: row.example_id)
+    return models.unlike_sft({model: [row.responses.get(model) for row in rows]
+                              for model in data.models})
+
+
 def _columns(data: Evaluated) -> dict[str, list[str | None]]:
     """Replies and prompts, row by row."""
     return {"prompt": [str(row.prompt or row.messages or "") for row in data.rows],
@@ -251,7 +258,7 @@ _MODELS = (
           "{value:.0%} of {n} examples have scores that are no numbers, which were left out "
           "({example})."),
     Check("models that do not descend from SFT", "evaluation",
-          lambda data: models.unlike_sft(_replies(data)), 0.8,
+          _unlike_sft, 0.8,
           "the earlier run's misloaded adapters have .91 to .93, our demo .03 to .12",
           "by its texts alone a model does not descend from SFT: {value:.0%} of the replies of "
           "{example}.", "Load its adapter on base and SFT together, and evaluate again.",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.reporting.judge_health import Result
+from persuasion_lib.reporting.judge_health import FAULTS, Result
 from persuasion_lib.reporting.page import Part
 
 _WORDS = {"stop": "found, stops", "warn": "found", "allowed": "found, allowed",
@@ -44,8 +44,9 @@ def failed_replies(result: Result) -> str:
 
 def first_lines(result: Result) -> list[str]:
     """What was found, by name, for the first lines of the report."""
+    # A broken judge has a line of its own.
     lines = [f"FOUND, and it stops: {row['check']}. {row['text']}"
-             for row in rows_in(result, "stop")]
+             for row in rows_in(result, "stop") if row["check"] not in FAULTS]
     found = rows_in(result, "warn")
     if found:
         lines.append(f"Found by the checks: {names(found)} (see 'What was checked').")

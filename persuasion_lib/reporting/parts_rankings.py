@@ -16,9 +16,10 @@ from persuasion_lib.reporting.wording import ci_text, number, p_text, p_value, w
 def answer(result: Result) -> Part:
     """The verdict, its cautions, and on how many prompts it stands."""
     judge, counts = result["judge"], result["counts"]
-    lines = first_lines(result)     # the banner stands above the whole report
+    lines = []
     if judge["kind"]:
         lines.append(f"THE JUDGE IS BROKEN ({judge['kind']}): {judge['text']}.")
+    lines += first_lines(result)
     if result["status"] != "ok":
         lines.append(f"{result['status'].upper()}: no verdict is given on "
                      f"{counts['scored']} scored prompts.")

@@ -21,7 +21,8 @@ def test_a_run_executes_all_eight_notebooks_and_ends_with_the_summary(smoke_run)
     executed = sorted(p.name for p in (folder / "results" / "smoke" / "notebooks").iterdir())
     assert executed == [f"{stage.notebook}.ipynb" for stage in STAGES.values()]
     assert "EVALUATION SUMMARY" in output and "planned" in output and "report.html" in output
-    assert "Small offline stand-ins: corpus, model, labeller, annotator, judge" in output
+    assert ("Small offline stand-ins: corpus, model, labeller, annotator, people who compare, judge"
+            in output)
     assert all(name in output.split("EVALUATION SUMMARY")[1]
                for name in ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf", "gold utility"))
 
@@ -49,7 +50,7 @@ def test_status_tells_done_from_stale_with_the_reason(smoke_run):
     assert "done" in lines["03_validate"]
     assert "stale" in lines["04_train_dpo"] and "dpo.beta was 0.1, is 0.2" in lines["04_train_dpo"]
     assert "04_train_dpo will run again" in lines["05_evaluate"]
-    assert "05_evaluate will run again" in lines["06_analysis"]
+    assert "05_evaluate, 05b_human_eval will run again" in lines["06_analysis"]
 
 
 def test_a_run_of_one_stage_says_that_the_summary_after_it_is_out_of_date(smoke_copy):
@@ -58,7 +59,7 @@ def test_a_run_of_one_stage_says_that_the_summary_after_it_is_out_of_date(smoke_
     lines = {line.split()[0]: line for line in result.stdout.splitlines() if "planned" in line}
     assert "OUT OF DATE" not in lines["03_validate"]
     assert "OUT OF DATE: dpo.beta was 0.1, is 0.2" in lines["04_train_dpo"]
-    assert "OUT OF DATE: 05_evaluate will run again" in lines["06_analysis"]
+    assert "OUT OF DATE: 05_evaluate, 05b_human_eval will run again" in lines["06_analysis"]
     before, after = result.stdout.split("EVALUATION SUMMARY")
     assert "What follows is from before these changes." in before and "rlaif_rlhf" in after
     unchanged = persuasion(smoke_copy, "run", "--profile", "smoke", "--only", "analysis")

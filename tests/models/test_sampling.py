@@ -153,7 +153,7 @@ def test_an_interrupted_run_continues_and_gives_the_same_replies(family, tmp_pat
         with KeyedLog(tmp_path / log) as opened, family.use("sft") as model:
             result = sample(model, family.tokenizer, requests, settings, seed=1, model_hash="m",
                             log=opened, desc="")
-            return result, len(opened.rows)
+            return result, len(opened.by_key)
 
     whole, n_whole = replies("whole.jsonl", REQUESTS)
     replies("part.jsonl", REQUESTS[:3])

@@ -13,8 +13,8 @@ def test_two_models_that_say_the_same_have_no_verdict_and_the_report_begins_with
         rlhf=row["responses"]["rlaif_rlhf"].upper()))
     assert result["answer"]["verdict"] == "none: not to be believed"
     assert criterion(result, "warm-up") == "cannot be decided"
-    banner, first, *_ = report.parts(result)["answer"].lines
-    assert "STAND-INS" in banner
+    assert report.as_text(result).startswith("STAND-INS")
+    first, *_ = report.parts(result)["answer"].lines
     assert first.startswith("FOUND, and it stops: the declared two say the same.")
     table = report.parts(result)["checked"].table
     assert table.loc["the declared two say the same", "result"] == "found, stops"

@@ -164,8 +164,9 @@ def pair_questions(pairs: Sequence[Pair], judge: Judge, *, both_orders: bool, se
 
 
 def is_twice_the_same(pair: Pair) -> bool:
-    """Whether a pair shows one reply twice, which is a tie without being asked."""
-    return pair.response_a.strip() == pair.response_b.strip()
+    """Whether a pair shows one reply twice: a tie without being asked, but where that is the test.
+    """
+    return not pair.metadata.get("control") and pair.response_a.strip() == pair.response_b.strip()
 
 
 def label_pairs(pairs: Sequence[Pair], judge: Judge, *, log: Path, both_orders: bool = True,

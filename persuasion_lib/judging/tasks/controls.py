@@ -28,7 +28,7 @@ def control_pairs(prompts: Prompts, replies: Texts, primary: Sequence[str], *, c
         for a, b in ((first, second), (first, first)):
             pair_id = f"{example_id}/{a}/{b}"
             pair = Pair(pair_id, list(prompts[example_id]), replies[example_id][a],
-                        replies[example_id][b])
+                        replies[example_id][b], {"control": True})
             pairs[pair_id] = (pair, {"example_id": example_id, "a": a, "b": b})
     return pairs
 
