@@ -104,18 +104,20 @@ def fine_tune(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     With `data.source=files` somebody's own checkpoint goes before training. Without it and
     without SFT rows the base itself takes its place.
     """
-    _check_base(run)
-    if own := sft_checkpoint(run.config):
-        adopt_sft(run.config, own)
-        return training_curve(run.config, "sft")
-    if "sft_train" in corpus.examples:
-        return train_sft(run.config, corpus.examples["sft_train"], corpus.examples["sft_val"])
-    if run.config.model.base == "demo" and not run.path("base").exists():
+    own = sft_checkpoint(run.config)
+    is_built = run.config.model.base != "demo" or run.path("base").exists()
+    if not is_built and not own and "sft_train" not in corpus.examples:
         run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, and of the "
                             "first the demo's model would be built: 04 and 05 cannot run. Set "
                             "model.base to a real model.")
         run.without.add("sft")
         return pd.DataFrame()
+    _check_base(run)
+    if own:
+        adopt_sft(run.config, own)
+        return training_curve(run.config, "sft")
+    if "sft_train" in corpus.examples:
+        return train_sft(run.config, corpus.examples["sft_train"], corpus.examples["sft_val"])
     run.warnings.append("There is neither sft_train.jsonl nor an SFT checkpoint, so the model sft "
                         "is the base itself: preferences are learned from there.")
     untrained_sft(run.config)

@@ -111,7 +111,8 @@ def test_another_judge_than_the_labeller_costs_what_was_planned_and_labels_the_h
         agreed = evaluate.judge_agreement(run, labels)
         evaluate.control_judgments(run, examples, responses)
         evaluate.find_tactics(run, examples, responses, labels)
-    assert plan["controls of the judge"].calls == 12 * 2 * 2
+    # Each of 12 replies beside itself, in two orders, and the declared pair where its texts differ.
+    assert 12 * 2 < plan["controls of the judge"].calls <= 12 * 2 * 2
     assert plan["labels of the human pool"].calls == 80 and plan["oracle replies"].calls == 0
     assert sum(p.calls for p in plan.values()) == len(server.requests)
     assert (agreed["judge"], agreed["both"]) == ("anthropic/claude-sonnet-5-5", 40)
