@@ -60,8 +60,9 @@ def outcome_settings(config: Config, *sections: str) -> dict[str, Any]:
     """The settings that change what a training ends with, for its fingerprint.
 
     The number format is none of them: it changes the last digits, and who moves a checkpoint to
-    another machine, or sets it, means the same training.
+    another machine, or sets it, means the same training. The stage counts it as read all the same.
     """
+    dtype_of(config)
     return {"seed": seed_of(config, *sections), **config.section("lora"),
             "evals_per_run": config.training.evals_per_run,
             "processes": config.training.processes, "load_in_4bit": config.model.load_in_4bit,
