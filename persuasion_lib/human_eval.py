@@ -4,30 +4,25 @@ The judge's taste is in every figure that rests on it alone. A few dozen compari
 prompts drawn before anybody reads them, say how large it is (see `stats.people`).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.core.errors import ConfigError, DataError, PersuasionError
+from persuasion_lib.core.errors import ConfigError, DataError
 from persuasion_lib.core.manifest import hash_if_there
 from persuasion_lib.core.pipeline import made_by
-from persuasion_lib.core.progress import in_batch
-from persuasion_lib.core.reading import read_text
 from persuasion_lib.core.records import (
     LabeledPair,
     Pair,
     content_id,
     labeled_row,
-    parse_labeled,
     to_messages,
 )
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
-from persuasion_lib.labeling.events import Event, EventLog, read_events
-from persuasion_lib.labeling.items import showings
+from persuasion_lib.labeling.opening import Asked, Fitting, labels_of, read_guidelines, screen
 from persuasion_lib.labeling.session import Session
 from persuasion_lib.reporting import evaluation_file
 from persuasion_lib.reporting.evaluated import Evaluated, tabulated
@@ -108,101 +103,43 @@ def open_session(run: StageRun, pairs: Sequence[Pair]) -> Session:
         ConfigError: no file is named.
         DataError: the file is malformed (file:line).
     """
-    source = run.config.human_eval.source
-    if source == "simulated":
-        return _simulated(run, pairs)
-    if source == "file":
-        return _from_file(run, pairs)
-    annotator = run.config.human_eval.annotator
-    log = run.path("final_events")
-    if source == "none" or in_batch():      # a reader never takes the log from a person at work
-        events = [] if source == "none" else read_events(log)
-        return _session(run, pairs, annotator, events)
-    owned = EventLog(log)
-    return _session(run, pairs, annotator, owned.rows, owned.append)
-
-
-def _refuse(event: Event) -> None:
-    raise PersuasionError("this session only reads. Open the notebook in JupyterLab to compare.")
-
-
-def _session(run: StageRun, pairs: Sequence[Pair], annotator: str, events: Sequence[Event] = (),
-             save: Callable[[Event], None] = _refuse) -> Session:
     settings = run.config.human_eval
-    items = showings(pairs, seed=run.config.seed, annotator=annotator,
-                     repeat_fraction=settings.repeat_fraction, checks=settings.checks)
-    return Session(items, events, save, annotator=annotator, guidelines=read_guidelines(run))
+    asked = Asked(pairs, read_guidelines(run.config), seed=run.config.seed,
+                  repeat_fraction=settings.repeat_fraction, checks=settings.checks)
+    if settings.source == "simulated":
+        return asked.by_stand_in(SimulatedAnnotator(seed=run.config.seed + _OTHER_PERSON))
+    if settings.source == "file":
+        return _from_file(run, asked)
+    if settings.source == "none":
+        return asked.session(settings.annotator)
+    return asked.by_log(settings.annotator, run.path("final_events"))
 
 
-def read_guidelines(run: StageRun) -> str:
-    """What people are asked: the same as those who labelled the pool."""
-    return read_text(run.config.prompt_file("label_guidelines.md"), made_by="git checkout")
-
-
-def _simulated(run: StageRun, pairs: Sequence[Pair]) -> Session:
-    person = SimulatedAnnotator(seed=run.config.seed + _OTHER_PERSON)
-    session = _session(run, pairs, "simulated", save=lambda event: None)
-    while (item := session.current) is not None:
-        pair = item.pair
-        label = person.label(pair.prompt, pair.response_a, pair.response_b,
-                             sample=1 if item.kind == "repeat" else 0)
-        session.choose(session.token(item), item.choice_for(label))
-    return session
-
-
-def _from_file(run: StageRun, pairs: Sequence[Pair]) -> Session:
+def _from_file(run: StageRun, asked: Asked) -> Session:
     """A session that knows the comparisons of a file, in the format that this notebook writes."""
     settings = run.config.human_eval
     if not settings.path:
         raise ConfigError("human_eval.source=file needs human_eval.path, a file in the format of "
                           "human_comparisons.jsonl.")
-    given = read_jsonl(run.config.named_file("human_eval.path"), parse_labeled,
+    fitting = Fitting(asked.pairs, others_too=True)
+    given = read_jsonl(run.config.named_file("human_eval.path"), fitting,
                        made_by="the tool that wrote it")
-    session = _session(run, pairs, settings.annotator)
-    items = {item.key: item for item in session.pool}
-    strange = [label.pair.pair_id for label in given if label.pair.pair_id not in items]
-    if strange:
-        run.warnings.append(f"{len(strange)} comparisons of {settings.path} are not among those "
-                            f"that were drawn (first: {strange[0]}) and do not count.")
-    events = [{"event": "choice", "key": label.pair.pair_id,
-               "text": items[label.pair.pair_id].text_id, "swapped": None,
-               "choice": items[label.pair.pair_id].choice_for(label.label),
-               "preferred": label.label, "labeled_by": label.labeled_by, "again": label.again}
-              for label in given if label.pair.pair_id in items]
-    return Session(list(items.values()), events, _refuse, annotator=session.annotator,
-                   guidelines=session.guidelines)
+    if fitting.others:
+        run.warnings.append(f"{len(fitting.others)} comparisons of {settings.path} are not among "
+                            f"those that were drawn (first: {fitting.others[0]}) and do not count.")
+    return asked.by_labels(settings.annotator, [label for label in given if label])
 
 
 def view(run: StageRun, session: Session) -> Any:
     """The widget; where no person compares now, a sentence on the comparisons instead."""
-    from IPython.display import Markdown
-
     settings = run.config.human_eval
-    if settings.source == "widget" and not in_batch():
-        from persuasion_lib.labeling.widget import LabelWidget
-
-        return LabelWidget(session, break_every=settings.break_every)
-    origin = {"widget": "the event log", "file": "a file", "simulated": f"the {ANNOTATOR_NAME}",
-              "none": "nobody (human_eval.source is none)"}
-    return Markdown(f"No widget: {len(session.chosen())} comparisons come from "
-                    f"{origin[settings.source]}, {len(session.missing)} are missing.")
+    return screen(session, settings.source, break_every=settings.break_every)
 
 
 def comparisons(run: StageRun, session: Session) -> list[LabeledPair]:
     """The comparisons that were made, ties too; how each came about is in its metadata."""
-    who = ANNOTATOR_NAME if run.config.human_eval.source == "simulated" else session.annotator
-    again = {item.pair.pair_id: event["preferred"] for item, event in session.chosen("repeat")}
-    made = []
-    for item, event in session.chosen("pair"):
-        flagged, note = session.flag_of(item)
-        metadata = {**item.pair.metadata, "seconds": event.get("seconds"), "flagged": flagged,
-                    "note": note, "shown_swapped": event["swapped"],
-                    "guidelines": event.get("guidelines")}
-        made.append(LabeledPair(
-            replace(item.pair, metadata=metadata), event["preferred"],
-            labeled_by=event.get("labeled_by", who),
-            again=event.get("again") or again.get(item.pair.pair_id)))
-    return made
+    is_simulated = run.config.human_eval.source == "simulated"
+    return labels_of(session, ANNOTATOR_NAME if is_simulated else session.annotator)
 
 
 def write_comparisons(run: StageRun, session: Session) -> list[LabeledPair]:

@@ -215,3 +215,22 @@ def test_the_report_puts_people_first_and_says_that_they_are_simulated(project):
     assert "By simulated people (a stand-in): rlaif_rlhf preferred to rlhf in" in first
     assert "By the stand-ins, the model with the warm-up came out ahead" in " ".join(rest)
     assert result["answer"]["verdict"] == result["people"]["verdict"]
+
+
+def test_a_file_whose_sides_are_exchanged_says_the_same_of_the_models(project):
+    run, _, session = opened()
+    made = human_eval.comparisons(run, session)
+    rows = [labeled_row(label.swapped()) for label in made]
+    write_jsonl(project / "given.jsonl", rows)
+    run, _, session = opened("human_eval.source=file", "human_eval.path=given.jsonl")
+    again = human_eval.write_comparisons(run, session)
+    assert {label.pair.pair_id: label.label for label in again} == {
+        label.pair.pair_id: label.label for label in made}
+
+
+def test_a_file_that_compares_a_prompt_twice_is_refused_with_its_line(project):
+    run, _, session = opened()
+    rows = [labeled_row(label) for label in human_eval.comparisons(run, session)]
+    write_jsonl(project / "given.jsonl", [*rows, rows[0]])
+    with pytest.raises(DataError, match=r"given\.jsonl:51: .* is labelled a second time"):
+        opened("human_eval.source=file", "human_eval.path=given.jsonl")

@@ -1,6 +1,8 @@
 """Pairwise labels by people, and how far a judge agrees with them.
 
-    session    what one annotator is shown, in which order, and what was answered; no screen
+    items      what one annotator is shown, and in which order
+    session    what was answered, without a screen
+    opening    how a session begins: by a log, a stand-in or a file; the labels that it leaves
     events     the log behind a session: append-only, on disk before the next pair appears
     widget     the screen of a session in a notebook (widget.js, widget.css)
     app        the same screen as a page of its own, `persuasion label`

@@ -1,0 +1,163 @@
+"""How a session begins, and what it leaves: by a person's log, a stand-in, or labels of a file.
+
+All three become events of one `Session`, and labels are derived from those.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import ConfigError, DataError, PersuasionError
+from persuasion_lib.core.fields import foreign_roles
+from persuasion_lib.core.progress import in_batch
+from persuasion_lib.core.reading import read_text
+from persuasion_lib.core.records import LabeledPair, Pair, content_id, parse_labeled
+from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
+from persuasion_lib.labeling.events import Event, EventLog, read_events
+from persuasion_lib.labeling.items import Item, showings
+from persuasion_lib.labeling.session import Session
+
+
+def read_guidelines(config: Config) -> str:
+    """What annotators are asked; its hash is stored with every label.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    path = config.prompt_file("label_guidelines.md")
+    if not path.exists():
+        raise ConfigError(f"{path} is missing. Write there what annotators are to judge.")
+    return read_text(path, made_by="git checkout")
+
+
+def refuse(event: Event) -> NoReturn:
+    """In the place of a log's `append`, where a session only reads."""
+    raise PersuasionError("this session only reads. Open the notebook in JupyterLab to label.")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The pairs that annotators are asked about, and how often one comes again or is obvious."""
+
+    pairs: Sequence[Pair]
+    guidelines: str
+    seed: int
+    repeat_fraction: float
+    checks: int
+
+    def session(self, annotator: str, events: Sequence[Event] = (),
+                save: Callable[[Event], None] = refuse) -> Session:
+        """What one annotator is shown, after the events that are there."""
+        items = showings(self.pairs, seed=self.seed, annotator=annotator,
+                         repeat_fraction=self.repeat_fraction, checks=self.checks)
+        return Session(items, events, save, annotator=annotator, guidelines=self.guidelines)
+
+    def by_log(self, annotator: str, log: Path) -> Session:
+        """A person's session; headless it only reads, or it would shut out a person at work."""
+        if in_batch():
+            return self.session(annotator, read_events(log))
+        owned = EventLog(log)
+        return self.session(annotator, owned.rows, owned.append)
+
+    def by_stand_in(self, person: SimulatedAnnotator) -> Session:
+        """A session that a stand-in has answered to its end."""
+        session = self.session("simulated", save=lambda event: None)
+        while (item := session.current) is not None:
+            pair = item.pair
+            # With the noise of the first look every repeat would agree, and nobody ever err.
+            label = person.label(pair.prompt, pair.response_a, pair.response_b,
+                                 sample=1 if item.kind == "repeat" else 0)
+            session.choose(session.token(item), item.choice_for(label))
+        return session
+
+    def by_labels(self, annotator: str, given: Sequence[LabeledPair]) -> Session:
+        """A session that knows labels, all of these pairs, as if they had been given in it."""
+        asked = self.session(annotator)
+        # A file brings its own second labels; what we would have shown twice is not its concern.
+        items = {item.key: item for item in asked.pool}
+        events = [_as_event(label, items[label.pair.pair_id]) for label in given]
+        return Session(list(items.values()), events, refuse, annotator=annotator,
+                       guidelines=self.guidelines)
+
+
+def _as_event(given: LabeledPair, item: Item) -> Event:
+    """A label as a choice; `swapped` is None because nobody knows what its annotator saw first."""
+    return {"event": "choice", "key": item.key, "text": item.text_id, "swapped": None,
+            "choice": item.choice_for(given.label), "preferred": given.label,
+            "labeled_by": given.labeled_by, "reasoning": given.reasoning, "again": given.again}
+
+
+class Fitting:
+    """A parser of labelled rows that refuses what does not belong to the pairs, or comes twice.
+
+    With `others_too` a row of another pair is None instead, and counted in `others`. It counts in
+    `roles` those that have another project's name.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], *, others_too: bool = False) -> None:
+        self.pairs = {content_id(p.prompt, p.response_a, p.response_b): p for p in pairs}
+        self.pairs |= {pair.pair_id: pair for pair in pairs}
+        self.seen: set[str] = set()
+        self.roles: Counter[str] = Counter()
+        self.others: list[str] = []
+        self._others_too = others_too
+
+    def __call__(self, row: dict[str, Any]) -> LabeledPair | None:
+        given = parse_labeled(row)
+        self.roles.update(foreign_roles(row))
+        pair = self.pairs.get(given.pair.pair_id)
+        if pair is None and self._others_too:
+            self.others.append(given.pair.pair_id)
+            return None
+        if pair is None:
+            raise DataError(f"pair {given.pair.pair_id} is not in the pool")
+        if pair.pair_id in self.seen:
+            raise DataError(f"pair {pair.pair_id} is labelled a second time; keep one label")
+        self.seen.add(pair.pair_id)
+        return _on_pair(given, pair)
+
+
+def _on_pair(given: LabeledPair, pair: Pair) -> LabeledPair:
+    """A label of a file on the pair that was asked, whose sides may be exchanged there.
+
+    Raises:
+        DataError: the file's pair has other texts.
+    """
+    texts = (pair.prompt, pair.response_a, pair.response_b)
+    for label in (given, given.swapped()):
+        if (label.pair.prompt, label.pair.response_a, label.pair.response_b) == texts:
+            return replace(label, pair=pair)
+    raise DataError(f"pair {pair.pair_id} has other texts than in the pool")
+
+
+def labels_of(session: Session, labelled_by: str) -> list[LabeledPair]:
+    """Pairs with a label (ties too, skips not); how it came about is in their metadata."""
+    again = {item.pair.pair_id: event["preferred"] for item, event in session.chosen("repeat")}
+    labels = []
+    for item, event in session.chosen("pair"):
+        flagged, note = session.flag_of(item)
+        metadata = {**item.pair.metadata, "seconds": event.get("seconds"), "flagged": flagged,
+                    "note": note, "shown_swapped": event["swapped"],
+                    "guidelines": event.get("guidelines")}
+        labels.append(LabeledPair(
+            replace(item.pair, metadata=metadata), event["preferred"],
+            labeled_by=event.get("labeled_by", labelled_by), reasoning=event.get("reasoning", ""),
+            again=event.get("again") or again.get(item.pair.pair_id)))
+    return labels
+
+
+def screen(session: Session, source: str, *, break_every: int) -> Any:
+    """The widget; where no person is to label now, a sentence on the labels instead."""
+    from IPython.display import Markdown
+
+    if source == "widget" and not in_batch():
+        from persuasion_lib.labeling.widget import LabelWidget
+
+        return LabelWidget(session, break_every=break_every)
+    origin = {"widget": "the event log", "file": "a file", "simulated": f"the {ANNOTATOR_NAME}",
+              "none": "nobody"}
+    return Markdown(f"No widget: {len(session.chosen())} labels come from {origin[source]}, "
+                    f"{len(session.missing)} are missing.")
