@@ -25,7 +25,7 @@ PROMPTS = ("Why?", "Why should I change my view? I have held it for as long as I
 
 
 @dataclass(frozen=True)
-class _Greedy:
+class Greedy:
     """The settings of a check: some tokens, the likeliest ones."""
 
     temperature: float = 0.0
@@ -77,7 +77,7 @@ def check_sampling(model: PreTrainedModel, tokenizer: Tokenizer, name: str) -> N
     """
     requests = [Request(text, [{"role": "user", "content": text}]) for text in PROMPTS]
     try:
-        replies = reply_ids(model, tokenizer, requests, _Greedy(), [], seed=0)
+        replies = reply_ids(model, tokenizer, requests, Greedy(), [], seed=0)
         lost = [_lost(model, prompt_ids(tokenizer, request.prompt), reply)
                 for request, reply in zip(requests, replies, strict=True)]
     except Exception as error:

@@ -1,6 +1,5 @@
 """A reply ends at any token that the tokenizer or the model's own settings name."""
 
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -8,17 +7,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from persuasion_lib.core.errors import SelfTestError
 from persuasion_lib.demo.model import train_tokenizer
+from persuasion_lib.models.check import Greedy
 from persuasion_lib.models.loading import end_tokens
 from persuasion_lib.models.sampling import Request, sample_batch
 from persuasion_lib.training.sft import check_sft_batch
-
-
-@dataclass(frozen=True)
-class Greedy:
-    max_new_tokens: int = 40
-    temperature: float = 0.0
-    top_p: float = 1.0
-    batch_size: int = 1
 
 
 @pytest.fixture
@@ -52,7 +44,8 @@ def test_a_reply_stops_at_an_end_token_that_only_the_models_settings_name(model,
     fourth = endless[0, -1].item()
     assert endless[0, -4:].tolist().index(fourth) == 3      # and it does not come before
     model.generation_config.eos_token_id = [fourth]
-    reply, = sample_batch(model, tokenizer, requests, Greedy(), seed=1)
+    greedy = Greedy(max_new_tokens=40, batch_size=1)
+    reply, = sample_batch(model, tokenizer, requests, greedy, seed=1)
     assert (reply.finish, reply.tokens) == ("stop", 3)
 
 

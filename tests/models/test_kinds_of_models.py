@@ -1,6 +1,5 @@
 """Replies of thirty kinds of models, sampled in one batch, are those of their plain logits."""
 
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -8,7 +7,7 @@ from transformers import MptConfig, MptForCausalLM
 
 from persuasion_lib.core.errors import LineageError
 from persuasion_lib.demo.model import train_tokenizer
-from persuasion_lib.models.check import check_sampling
+from persuasion_lib.models.check import Greedy, check_sampling
 from persuasion_lib.models.loading import prompt_ids
 from persuasion_lib.models.sampling import Request, sample_batch
 from worlds.families import tiny_model
@@ -49,14 +48,6 @@ ALONE = {
                                  "shared_intermediate_size": 64}}
 
 
-@dataclass(frozen=True)
-class Greedy:
-    max_new_tokens: int = NEW
-    temperature: float = 0.0
-    top_p: float = 1.0
-    batch_size: int = 4
-
-
 @torch.no_grad()
 def plain(model, prompt):
     """The likeliest tokens, each from the logits of all that was said before, without a cache."""
@@ -74,13 +65,14 @@ def plain(model, prompt):
 def test_sampled_together_or_alone_the_likeliest_tokens_are_those_of_plain_logits(kind):
     model = tiny_model(kind, len(TOKENIZER), **(TOGETHER | ALONE)[kind])
     check_sampling(model, TOKENIZER, kind)
-    replies = sample_batch(model, TOKENIZER, REQUESTS, Greedy(), seed=1)
+    greedy = Greedy(max_new_tokens=NEW, batch_size=4)
+    replies = sample_batch(model, TOKENIZER, REQUESTS, greedy, seed=1)
     assert [reply.text for reply in replies] == [plain(model, r.prompt) for r in REQUESTS]
 
 
 def test_sampled_alone_a_reply_depends_on_its_own_numbers_only():
     model = tiny_model("mamba2", len(TOKENIZER), **ALONE["mamba2"])
-    warm = Greedy(temperature=1.0, max_new_tokens=8)
+    warm = Greedy(temperature=1.0, max_new_tokens=8, batch_size=4)
     together = sample_batch(model, TOKENIZER, REQUESTS, warm, seed=1)
     assert together[2:3] == sample_batch(model, TOKENIZER, REQUESTS[2:3], warm, seed=1)
     assert together[2] != together[3]       # one prompt, two replies

@@ -1,6 +1,6 @@
 """Eight families of models from prompt to step: rows of SFT and DPO, sampling, a short training."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import LineageError
 from persuasion_lib.core.records import Example, LabeledPair, Pair
 from persuasion_lib.models.chat import closing_ids
+from persuasion_lib.models.check import Greedy
 from persuasion_lib.models.loading import end_tokens, load_base, load_tokenizer, prompt_ids
 from persuasion_lib.models.sampling import Request, sample_batch
 from persuasion_lib.training.dpo import preference_rows, train_preferences
@@ -28,14 +29,6 @@ EXAMPLES = [Example(reply, prompt, reply)
             for prompt, reply in zip(ASKED * 2, REPLIES, strict=True)]
 PAIRS = [LabeledPair(Pair(e.example_id, e.prompt, e.response, f"Not {n} of it."), "a", "me")
          for n, e in enumerate(EXAMPLES)]
-
-
-@dataclass(frozen=True)
-class Greedy:
-    max_new_tokens: int = 8
-    temperature: float = 0.0
-    top_p: float = 1.0
-    batch_size: int = 2
 
 
 def of(name, project):
@@ -85,7 +78,7 @@ def test_a_reply_stops_at_each_of_the_end_tokens_of_a_family(project, name):
     other = tokenizer("t", add_special_tokens=False)["input_ids"][0]
     for token in (*ends, other):
         always(model, token)
-        for reply in sample_batch(model, tokenizer, requests, Greedy(), seed=1):
+        for reply in sample_batch(model, tokenizer, requests, Greedy(max_new_tokens=8), seed=1):
             wanted = ("", "stop", 0) if token in ends else ("tttttttt", "length", 8)
             assert (reply.text, reply.finish, reply.tokens) == wanted
 
@@ -97,7 +90,8 @@ def test_a_token_that_the_tokenizer_does_not_know_says_nothing(project):
     beyond = model.get_input_embeddings().weight.shape[0] - 1
     assert beyond > len(tokenizer)
     always(model, beyond)
-    reply, = sample_batch(model, tokenizer, [Request("1", ASKED[0])], Greedy(), seed=1)
+    greedy = Greedy(max_new_tokens=8)
+    reply, = sample_batch(model, tokenizer, [Request("1", ASKED[0])], greedy, seed=1)
     assert (reply.text, reply.finish) == ("", "length")
 
 

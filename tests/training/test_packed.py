@@ -4,16 +4,13 @@ import functools
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 from transformers import Qwen2Config, Qwen2ForCausalLM
-from trl.trainer.utils import add_fused_lm_head
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import parse_example
 from persuasion_lib.core.store import read_jsonl
-from persuasion_lib.models.loading import quiet
 from persuasion_lib.training import sft, shared_prefix
 from persuasion_lib.training.packed import (
     TogetherSampler,
@@ -21,6 +18,7 @@ from persuasion_lib.training.packed import (
     lay_out_rows,
     pack_rows,
 )
+from worlds.tiny_model import tiny_model
 
 
 def padded(rows):
@@ -104,18 +102,6 @@ def random_rows(seed=0):
     return [*turns, (system + talk[20:50], ids(6)), (system + talk[:9], ids(3)), (ids(23), ids(1))]
 
 
-def tiny_model():
-    quiet()
-    torch.manual_seed(0)
-    model = Qwen2ForCausalLM(Qwen2Config(
-        vocab_size=200, hidden_size=32, intermediate_size=64, num_hidden_layers=3,
-        num_attention_heads=4, num_key_value_heads=2))
-    model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear",
-                                             init_lora_weights=False))
-    add_fused_lm_head(model.get_base_model(), outputs=("log_probs", "entropy", "is_top1"))
-    return model
-
-
 def outputs(model, rows, dtype=torch.float32):
     """What trl reads, and the gradient of the mean loss over all targets."""
     ids, mask, labels = padded(rows)
@@ -135,7 +121,7 @@ def test_every_field_and_every_gradient_equals_trl(checkpointing, attention_of, 
     if attention_of == "a GPU":
         monkeypatch.setattr(shared_prefix, "_blockwise",
                             functools.partial(shared_prefix._attend_all, dropout=0.0))
-    model = tiny_model()
+    model = tiny_model("log_probs", "entropy", "is_top1")
     if checkpointing:
         model.enable_input_require_grads()
         model.get_base_model().activation_checkpointing_enable()
@@ -152,9 +138,9 @@ def test_every_field_and_every_gradient_equals_trl(checkpointing, attention_of, 
 def test_in_bfloat16_it_is_as_near_to_float32_as_trl_is():
     errors = {"trl": 0.0, "packed": 0.0}
     for seed in range(3):
-        _, exact = outputs(tiny_model(), random_rows(seed))
+        _, exact = outputs(tiny_model("log_probs", "entropy", "is_top1"), random_rows(seed))
         for engine in errors:
-            model = tiny_model()
+            model = tiny_model("log_probs", "entropy", "is_top1")
             for name, weight in model.named_parameters():   # as trainers hold it
                 if "lora" not in name:
                     weight.data = weight.data.to(torch.bfloat16)

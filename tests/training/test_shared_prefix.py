@@ -4,19 +4,17 @@ import functools
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 from transformers import Qwen2Config, Qwen2ForCausalLM
-from trl.trainer.utils import add_fused_lm_head
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import parse_labeled
 from persuasion_lib.core.store import read_jsonl
-from persuasion_lib.models.loading import quiet
 from persuasion_lib.training import shared_prefix
 from persuasion_lib.training.dpo import preference_trainer
 from persuasion_lib.training.shared_prefix import CompletionHead, lay_out, share_prefixes
+from worlds.tiny_model import tiny_model
 
 FIELDS = ("log_probs", "entropy", "mean_logits", "is_top1")
 
@@ -50,18 +48,6 @@ def test_the_heads_prepared_gradient_is_that_of_a_plain_log_softmax():
     assert torch.equal(top, logits.argmax(-1) == targets)
     ours, = torch.autograd.grad((found * scale).sum(), hidden)
     assert torch.allclose(ours, gradient, atol=1e-5)
-
-
-def tiny_model():
-    quiet()
-    torch.manual_seed(0)
-    model = Qwen2ForCausalLM(Qwen2Config(
-        vocab_size=200, hidden_size=32, intermediate_size=64, num_hidden_layers=3,
-        num_attention_heads=4, num_key_value_heads=2))
-    model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear",
-                                             init_lora_weights=False))
-    add_fused_lm_head(model.get_base_model(), outputs=FIELDS)
-    return model
 
 
 def random_batch(pairs):
@@ -103,7 +89,7 @@ def test_every_field_and_every_adapter_gradient_equals_trl(pairs, checkpointing,
         return found, {n: p.grad.clone() for n, p in model.named_parameters()
                        if p.grad is not None}
 
-    model = tiny_model()
+    model = tiny_model(*FIELDS)
     if checkpointing:
         model.enable_input_require_grads()
         model.get_base_model().activation_checkpointing_enable()
@@ -140,9 +126,9 @@ def in_bfloat16(model):
 def test_in_bfloat16_it_is_as_near_to_float32_as_trl_is():
     errors = {"trl": 0.0, "ours": 0.0}
     for pairs in (1, 2, 5):
-        exact = adapter_gradient(tiny_model(), pairs)
+        exact = adapter_gradient(tiny_model(*FIELDS), pairs)
         for engine in errors:
-            model = in_bfloat16(tiny_model())
+            model = in_bfloat16(tiny_model(*FIELDS))
             if engine == "ours":
                 share_prefixes(model.get_base_model(), 1024)
             errors[engine] += float((adapter_gradient(model, pairs) - exact).norm() / exact.norm())
@@ -151,7 +137,7 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_trl_is():
 
 def test_the_other_reply_is_invisible():
     """Another rejected reply leaves the chosen one's log-probabilities as they were."""
-    model = tiny_model()
+    model = tiny_model(*FIELDS)
     share_prefixes(model.get_base_model(), 1024)
     ids, attention, labels = random_batch(2)
     other = torch.where(labels[2:] != -100, (ids[2:] + 7) % 199 + 1, ids[2:])
@@ -167,7 +153,7 @@ def test_the_other_reply_is_invisible():
 
 
 def test_generation_is_as_before():
-    model = tiny_model().eval()
+    model = tiny_model(*FIELDS).eval()
     prompt = torch.tensor([[5, 9, 3], [1, 7, 2]])
     options = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
     before = model.generate(prompt, attention_mask=torch.ones_like(prompt), **options)
