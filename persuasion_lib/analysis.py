@@ -112,13 +112,12 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
         "training": {model: log.model_dump() for model, log in logs.items()} or None,
         "people": people.of_people(data, comparisons, primary, options),
         "agreement": data.file.agreement(), "gold": measures.gold(data, primary, alpha, options)})
+    if result["people"]:
+        result["people"]["simulated"] = any(map(is_stand_in, result["people"]["annotators"]))
     result["judge"] = judge_health.judge_health(result)
     result["cautions"] = judge_health.cautions(result)
     result["checks"] = _checked(data, result, allow)
     result["answer"] = verdict.answer(result)
-    if result["people"]:
-        stand_in = any(map(is_stand_in, result["people"]["annotators"]))
-        result["answer"] = people.first(result, simulated=stand_in)
     result["criteria"] = criteria.criteria(result)
     result["limits"] = verdict.limits(data.setup, by_people=bool(result["people"]))
     return result

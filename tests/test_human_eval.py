@@ -211,8 +211,8 @@ def test_the_report_puts_people_first_and_says_that_they_are_simulated(project):
     human_eval.write_comparisons(run, session)
     run.finish(planned=50, done=50)
     result = analysed()
-    first, *rest = result["answer"]["sentences"]
-    assert "By simulated people (a stand-in): rlaif_rlhf preferred to rlhf in" in first
+    banner, first, *rest = result["answer"]["sentences"]
+    assert banner.startswith("STAND-INS") and first.startswith("By simulated people (a stand-in): rlaif")
     assert "By the stand-ins, the model with the warm-up came out ahead" in " ".join(rest)
     assert result["answer"]["verdict"] == result["people"]["verdict"]
 

@@ -31,9 +31,9 @@ def names(rows: Sequence[dict[str, Any]]) -> str:
     return ", ".join(dict.fromkeys(row["check"] for row in rows))
 
 
-def withheld(result: Result) -> str:
-    """Names of the checks that forbid a verdict; "" where none does."""
-    return names(rows_in(result, "stop"))
+def withheld(result: Result, *, but: Sequence[str] = ()) -> str:
+    """Names of the checks, `but` these, that forbid a verdict; "" where none does."""
+    return names([row for row in rows_in(result, "stop") if row["check"] not in but])
 
 
 def failed_replies(result: Result) -> str:

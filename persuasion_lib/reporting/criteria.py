@@ -25,7 +25,7 @@ def criteria(result: Result) -> list[dict[str, str]]:
             ("minimum", "Grader scores improve: RLHF/RLAIF > SFT > Base",
              _by_judge(_improves, result)),
             ("minimum", "No catastrophic failures (gibberish)", _no_gibberish(result)),
-            ("strong", "RLAIF+RLHF > RLHF-only (warm-up)", _by_judge(_warm_up, result)),
+            ("strong", "RLAIF+RLHF > RLHF-only (warm-up)", _warmed_up(result)),
             ("strong", "Similarity correlates with grader rankings", _by_judge(_similar, result)),
             ("strong", "Statistical significance (p < 0.05) in comparisons",
              _by_judge(_significant, result)),
@@ -91,13 +91,19 @@ def _no_gibberish(result: Result) -> Decision:
             f"{found} empty, not words, or repeating itself; the limit is {_MAX_GIBBERISH:.0%}")
 
 
+def _warmed_up(result: Result) -> Decision:
+    """By people where they compared, since they need no sound judge."""
+    found = result["people"]
+    if not found:
+        return _by_judge(_warm_up, result)
+    who = "simulated people" if found["simulated"] else "people"
+    text = (f"{who} prefer it in {told(found['estimate'], '.0%')} of prompts "
+            f"{ci_text(found, form='.0%')}, {found['n_human']} comparisons")
+    return {"helped": MET, "harmed": NOT_MET}.get(result["answer"]["verdict"], OPEN), text
+
+
 def _warm_up(result: Result) -> Decision:
     test = result["primary_test"]
-    people = result["people"]
-    if people:
-        text = (f"people prefer it in {told(people['estimate'], '.0%')} of prompts "
-                f"{ci_text(people, form='.0%')}, {people['n_human']} comparisons")
-        return {"helped": MET, "harmed": NOT_MET}.get(people["verdict"], OPEN), text
     if test is None:
         return OPEN, "not both evaluated"
     text = f"{told(test['mean_diff'])} {ci_text(test, form='+.3f')}, {p_text(test['p_perm'])}"

@@ -22,14 +22,15 @@ from persuasion_lib.reporting.evaluation_file import (
 class Evaluated:
     """The rankings of an evaluation as tables, and the file that they are from.
 
-    `ranks` are means over the orders that were read, NaN where unscored, `reasons` says why;
-    `calls` and `slots` have a row per readable ranking of different replies (rank 1 best; slot 1
-    shown first; None where the file does not say). `asked` counts the rankings, unreadable ones as
-    well, and `tied` those where models shared a reply and a rank, which say nothing of slots.
+    `read` has a row per readable ranking (rank 1 best), `ranks` its means over the orders, NaN
+    where unscored, which `reasons` explains. `calls` and `slots` leave out the `tied` rankings
+    where models shared a reply and a rank, which say nothing of slots (slot 1 shown first; None
+    where the file does not say). `asked` counts the rankings, unreadable ones as well.
     """
 
     file: EvaluationFile
     models: list[str]
+    read: pd.DataFrame
     ranks: pd.DataFrame
     calls: pd.DataFrame
     slots: pd.DataFrame | None
@@ -105,7 +106,8 @@ def tabulated(file: EvaluationFile) -> Evaluated:
         slots = pd.DataFrame(places, index=index[different], columns=models, dtype=float)
     prompts = pd.Index([row.example_id for row in file.per_example], name="prompt_id")
     means = ranks.groupby(level=0, sort=False).mean().reindex(prompts)
-    return Evaluated(file=file, models=models, ranks=means, calls=ranks[different], slots=slots,
+    return Evaluated(file=file, models=models, read=ranks, ranks=means,
+                     calls=ranks[different], slots=slots,
                      reasons=reasons, asked=len(calls), tied=int((~different).sum()))
 
 

@@ -33,7 +33,7 @@ def known_of(data: Evaluated, pair: tuple[str, str]) -> pd.DataFrame:
     (difference of the mean ranks, as a share of the places), `length` (tanh of the log ratio).
     """
     one, two = pair
-    calls = data.calls[[one, two]]
+    calls = data.read[[one, two]]
     ahead = np.select([calls[one] < calls[two], calls[one] > calls[two]], [1.0, 0.0], 0.5)
     judge = pd.Series(ahead, index=calls.index).groupby(level=0, sort=False).mean()
     lengths = data.lengths().clip(lower=1)
@@ -81,7 +81,7 @@ def of_people(data: Evaluated, comparisons: Sequence[LabeledPair], primary: tupl
                                  Resampling(**options, span=(0.0, 1.0)))
     return {"a": primary[0], "b": primary[1], **found, "judge_low": low, "judge_high": high,
             "alone": _without_judge(used, different, len(alike), options),
-            "verdict": _verdict(found, trial=bool(data.setup.trial)),
+            "verdict": _verdict(found),
             "annotators": dict(Counter(label.labeled_by for label in comparisons)),
             "agreement": _judge_agrees(used, different["judge"], options),
             "steady": _steady(comparisons, options), "not_used": not_used}
@@ -119,9 +119,7 @@ def _without_judge(people: pd.Series, known: pd.DataFrame, identical: int,
     return {name: found[name] for name in ("estimate", "ci_low", "ci_high")}
 
 
-def _verdict(found: Mapping[str, Any], *, trial: bool) -> str:
-    if trial:
-        return "none: trial"
+def _verdict(found: Mapping[str, Any]) -> str:
     if found["status"] != "ok":
         return f"none: fewer than {ENOUGH} comparisons"
     if found["ci_low"] > 0.5:
@@ -145,33 +143,25 @@ def _steady(comparisons: Sequence[LabeledPair], options: Options) -> dict[str, A
     return {name: found[name] for name in ("n", "raw", "ci_low", "ci_high", "status")}
 
 
-def first(result: Result, *, simulated: bool) -> dict[str, Any]:
-    """The answer with what people say before what the judge says.
+def sentences(found: Result, verdict: str, *, stand_ins: bool) -> list[str]:
+    """What a reader sees first: people's preference, and what the judge adds to it.
 
-    What makes the comparison itself unbelievable stays the verdict; a judge that is broken does
-    not, since people's mean needs no sound judge.
+    Args:
+        verdict: of the report, which may be none for a reason that people cannot know.
+        stand_ins: whether one had a part in it: then nobody is told "Yes".
     """
-    found = result["people"]
-    answer = result["answer"]
-    unbelievable = answer["verdict"].startswith("none") and not result["judge"]["kind"]
-    verdict = answer["verdict"] if unbelievable else found["verdict"]
-    told = sentences({**found, "verdict": verdict}, simulated=simulated)
-    return {"verdict": verdict, "sentences": [*told, *answer["sentences"]]}
-
-
-def sentences(found: Result, *, simulated: bool) -> list[str]:
-    """What a reader sees first: people's preference, and what the judge adds to it."""
-    who = "simulated people (a stand-in)" if simulated else "people"
-    low, high = (f"{found[name]:.0%}" for name in ("ci_low", "ci_high"))
-    count = f"{found['n_human']} comparisons and {found['n_judged']} judge verdicts"
+    who = "simulated people (a stand-in)" if found["simulated"] else "people"
     if found["status"] == "n<2":
         return [f"By {who}: no interval, {found['n_human']} comparison was given."]
+    low, high = (f"{found[name]:.0%}" for name in ("ci_low", "ci_high"))
+    count = f"{found['n_human']} comparisons and {found['n_judged']} judge verdicts"
     text = (f"By {who}: {found['a']} preferred to {found['b']} in {found['estimate']:.0%} "
             f"[{low}, {high}] of prompts ({count}; the judge alone says {_judge_alone(found)}, "
             f"which leaves out its taste: it adds {found['judge_bias']:+.2f} "
             f"[{found['bias_low']:+.2f}, {found['bias_high']:+.2f}]).")
-    return [f"{_OPENINGS[found['verdict']]} {text}" if found["verdict"] in _OPENINGS else
-            f"No verdict: {found['verdict'].removeprefix('none: ')}. {text}"]
+    if verdict.startswith("none"):
+        return [f"No verdict: {verdict.removeprefix('none: ')}. {text}"]
+    return [text if stand_ins else f"{_OPENINGS[verdict]} {text}"]
 
 
 _OPENINGS = {"helped": "Yes, the warm-up helped.",
@@ -181,4 +171,4 @@ _OPENINGS = {"helped": "Yes, the warm-up helped.",
 
 
 def _judge_alone(found: Result) -> str:
-    return (f"{found['judge_alone']:.0%} [{found['judge_low']:.0%}, {found['judge_high']:.0%}]")
+    return f"{found['judge_alone']:.0%} [{found['judge_low']:.0%}, {found['judge_high']:.0%}]"

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from persuasion_lib.core.rehearsal import banner
+from persuasion_lib.reporting import people
 from persuasion_lib.reporting.checked import withheld
 from persuasion_lib.reporting.evaluation_file import Setup
-from persuasion_lib.reporting.judge_health import Result
+from persuasion_lib.reporting.judge_health import FAULTS, Result
 from persuasion_lib.reporting.wording import ci_text, p_text, told
 from persuasion_lib.stats.blocks import TOO_FEW
 
@@ -21,13 +22,31 @@ def status_of(setup: Setup, n_scored: int) -> str:
 
 
 def answer(result: Result) -> dict[str, Any]:
-    """`verdict`, and the sentences that a reader sees first."""
+    """`verdict`, and the sentences that a reader sees first: people's before the judge's."""
     verdict, sentences = _answer(result)
+    if found := result["people"]:
+        verdict = _with_people(result, verdict)
+        stand_ins = found["simulated"] or bool(Setup(**result["setup"]).stand_ins())
+        sentences = [*people.sentences(found, verdict, stand_ins=stand_ins), *sentences]
     if result["given"]:
         sentences.insert(0, f"This is about {result['given']}, a file made elsewhere: what is not "
                             "in it was not checked.")
     # Before the first sentence: who reads only that must know who spoke.
     return {"verdict": verdict, "sentences": [*banner_of(Setup(**result["setup"])), *sentences]}
+
+
+def _with_people(result: Result, verdict: str) -> str:
+    """People's verdict, unless something makes the comparison itself unbelievable.
+
+    A broken judge does not: people's mean needs no sound judge.
+    """
+    if result["status"] != "ok":
+        return f"none: {result['status']}"
+    if result["people"]["simulated"] and not Setup(**result["setup"]).is_demo():
+        return "none: rehearsal"
+    if withheld(result, but=FAULTS):
+        return "none: not to be believed"
+    return result["people"]["verdict"]
 
 
 def _answer(result: Result) -> tuple[str, list[str]]:

@@ -1,8 +1,12 @@
 """What a report says of people's comparisons of the final replies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from persuasion_lib import analysis
+from persuasion_lib.core.config import load_config
 from persuasion_lib.core.records import LabeledPair, Pair
 from persuasion_lib.reporting.evaluated import tabulated
 from persuasion_lib.reporting.evaluation_file import parse
@@ -36,6 +40,11 @@ def compared(data, count=50, models=PAIR, says=None, again=0):
 @pytest.fixture(scope="module")
 def data():
     return evaluation()
+
+
+def said(result, *, simulated=False):
+    return sentences({**result, "simulated": simulated}, result["verdict"],
+                     stand_ins=simulated)[0]
 
 
 def found(data, labels, primary=PAIR):
@@ -85,17 +94,11 @@ def test_the_declared_pair_turned_round_turns_the_estimate(data):
 def test_below_thirty_comparisons_there_is_no_verdict(data):
     few = found(data, compared(data, 29))
     assert few["verdict"] == "none: fewer than 30 comparisons"
-    assert sentences(few, simulated=False)[0].startswith("No verdict: fewer than 30")
-
-
-def test_a_trial_has_no_verdict_however_many_compare():
-    data = evaluation(40, trial=True)
-    assert found(data, compared(data, 40))["verdict"] == "none: trial"
+    assert said(few).startswith("No verdict: fewer than 30")
 
 
 def test_one_comparison_is_no_interval(data):
-    assert "1 comparison was given" in sentences(found(data, compared(data, 1)),
-                                                 simulated=False)[0]
+    assert "1 comparison was given" in said(found(data, compared(data, 1)))
 
 
 def test_comparisons_of_other_models_or_of_older_texts_are_left_out_and_counted(data):
@@ -140,12 +143,54 @@ def test_how_steady_people_are_is_counted_from_repeats(data):
 
 
 def test_the_first_line_names_people_the_judge_alone_and_its_taste(data):
-    text = sentences(found(data, compared(data)), simulated=False)[0]
-    assert "By people: rlaif_rlhf preferred to rlhf in" in text
+    text = said(found(data, compared(data)))
+    assert text.startswith("Yes, the warm-up helped. By people: rlaif_rlhf preferred to rlhf in")
     assert "(50 comparisons and 115 judge verdicts; the judge alone says" in text
     assert "which leaves out its taste: it adds" in text
 
 
-def test_simulated_people_are_called_so_in_the_same_line(data):
-    assert "By simulated people (a stand-in):" in sentences(
-        found(data, compared(data)), simulated=True)[0]
+def test_simulated_people_are_called_so_in_the_same_line_and_nobody_is_told_yes(data):
+    text = said(found(data, compared(data)), simulated=True)
+    assert text.startswith("By simulated people (a stand-in):")
+
+
+def test_a_prompt_on_which_two_other_models_share_a_reply_counts_all_the_same():
+    def share(row):
+        row["responses"]["sft"] = row["responses"]["base"]
+        for call in row["judgments"]:
+            call["tied"] = [["base", "sft"]]
+
+    data = evaluation(change=share)
+    assert data.calls.empty and len(known_of(data, PAIR)) == 115
+    assert found(data, compared(data))["n_judged"] == 115
+
+
+def report_of(people, **how):
+    """The verdict and first sentences of a report whose comparisons are those of `people`."""
+    file = make_evaluation(115, **how)
+    file["config"]["base_model"] = "some/model"
+    for role in ("judge", "oracle", "labeller", "embedder"):
+        file["config"][role] = "anthropic"
+    file["config"]["source"] = "jsonl"
+    data = tabulated(parse(file))
+    settings = load_config("demo", ["analysis.resamples=99"]).analysis
+    return analysis.statistics(data, settings, seed=0, comparisons=people(data))
+
+
+def by(name):
+    return lambda data: [replace(label, labeled_by=name) for label in compared(data)]
+
+
+def test_people_decide_although_the_judge_is_broken():
+    result = report_of(by("ada"), judge="first")
+    assert result["judge"]["kind"] == "always-first"
+    assert result["answer"]["verdict"] == result["people"]["verdict"] == "helped"
+
+
+def test_simulated_people_beside_a_real_model_are_a_rehearsal_without_a_verdict():
+    result = report_of(by("simulated annotator (stand-in)"))
+    assert result["answer"]["verdict"] == "none: rehearsal"
+
+
+def test_no_people_make_a_trial_a_verdict():
+    assert report_of(by("ada"), trial=True)["answer"]["verdict"] == "none: trial"
