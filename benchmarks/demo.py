@@ -26,7 +26,7 @@ EXPECTED = ("base", "sft", "rlhf", "rlaif_rlhf")
 
 
 def demo_minutes() -> dict[str, Any]:
-    """Minutes of all seven notebooks in a fresh copy of the project."""
+    """Minutes of all eight notebooks in a fresh copy of the project."""
     with tempfile.TemporaryDirectory() as folder:
         minutes = _run(Path(folder), seed=0)["minutes"]
     return {"name": "demo_minutes", "value": round(minutes, 2), "spread": [round(minutes, 2)] * 2,

@@ -97,41 +97,45 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
     alpha = round(1 - settings.confidence, 10)
     primary = tuple(settings.primary)
     ranks = tables.scored(data.ranks)
+    compared = people.of_people(data, comparisons, primary, options)
+    setup = data.setup
+    if compared:
+        compared["simulated"] = any(map(is_stand_in, compared["annotators"]))
+        if compared["simulated"]:       # 05 could not know who would compare
+            setup = setup.model_copy(update={"people": "simulated"})
     logs = {model: log for model, log in data.file.training.items() if log and log.kept()}
     result = plain({
-        "banner": " ".join(verdict.banner_of(data.setup)),
+        "banner": " ".join(verdict.banner_of(setup)),
         "given": given, "seed": seed, "resamples": settings.resamples,
         "confidence": settings.confidence, "alpha": alpha, "primary": primary,
-        "setup": data.setup.model_dump(exclude_unset=True), "models": data.models,
+        "setup": setup.model_dump(exclude_unset=True), "models": data.models,
         "warnings": suspicions.seen_in(data), "counts": tables.counts(data, ranks, planned),
-        "status": verdict.status_of(data.setup, len(ranks)),
+        "status": verdict.status_of(setup, len(ranks)),
         **tables.of_rankings(data, ranks, primary, alpha, options),
         "similarity": measures.similarity(data, options),
         "length": measures.length(data, ranks, options),
         "tactics": measures.tactics(data, ranks, options), "quality": measures.quality(data),
         "training": {model: log.model_dump() for model, log in logs.items()} or None,
-        "people": people.of_people(data, comparisons, primary, options),
+        "people": compared,
         "agreement": data.file.agreement(), "gold": measures.gold(data, primary, alpha, options)})
-    if result["people"]:
-        result["people"]["simulated"] = any(map(is_stand_in, result["people"]["annotators"]))
     result["judge"] = judge_health.judge_health(result)
     result["cautions"] = judge_health.cautions(result)
     result["checks"] = _checked(data, result, allow)
     result["answer"] = verdict.answer(result)
     result["criteria"] = criteria.criteria(result)
-    result["limits"] = verdict.limits(data.setup, by_people=bool(result["people"]))
+    result["limits"] = verdict.limits(setup, by_people=bool(result["people"]))
     return result
 
 
 def _checked(data: Evaluated, result: Mapping[str, Any],
              allow: Sequence[str]) -> list[dict[str, Any]]:
-    """What was checked before the evaluation, as its file says, and what it shows itself."""
+    """What the evaluation shows of itself."""
     agreed = data.file.agreement()
     things = of_evaluation(EVALUATION, data, result["primary"])
     things |= {"rankings": {EVALUATION: result},
                "agreement": {"the judge that ranked": agreed} if agreed else {}}
     findings = look(checks_of(*things), things, allow=allow)
-    return [*(data.file.checks or []), *(found.row() for found in findings)]
+    return [found.row() for found in findings]
 
 
 def audited(config: Config, paths: Sequence[Path]) -> tuple[list[Finding], str]:

@@ -18,7 +18,6 @@ from persuasion_lib.core.manifest import (
     conditions,
     open_items,
     read_manifest,
-    state,
     will_change,
 )
 from persuasion_lib.core.pipeline import STAGES, Stage, path_of
@@ -147,16 +146,16 @@ def before_it_begins(config: Config, stages: Sequence[Stage]) -> None:
     if roles and stages:
         show(f"{banner_of(config)} Everything that they have a part in goes below trial/, and no "
              "real run reads it.")
+    conditions_now = conditions(config)
     asking = [stage for stage in stages if stage.name in ("label_ai", "evaluate")
-              and will_change(state(config, stage.name))]
+              and will_change(conditions_now[stage.name])]
     if not asking:
         return
     from persuasion_lib.judging.check import unable
-    problems: dict[str, str] = {}
-    for stage in asking:
-        problems |= unable(config, stage.name)
+    found = {stage: unable(config, stage.name) for stage in asking}
+    problems = {key: text for of_stage in found.values() for key, text in of_stage.items()}
     if problems:
-        first = next(stage for stage in asking if unable(config, stage.name))
+        first = next(stage for stage in asking if found[stage])
         raise ConfigError(
             f"{first.notebook} could not work, so nothing was started. "
             f"{' '.join(dict.fromkeys(problems.values()))}\nMend that; or end before it with "

@@ -68,10 +68,11 @@ def _how(run: StageRun, pool: str) -> dict[str, Any]:
 
 
 def question_of(run: StageRun, pairs: Sequence[Pair], judge: Judge | None) -> str:
-    """The first question about the first pair exactly as it is sent."""
-    if not pairs or judge is None:
+    """The first question exactly as it is sent."""
+    asked = pair_questions(pairs, judge, **_how(run, "ai_pool")) if judge else {}
+    question = next(iter(asked.values()), None)
+    if question is None:
         return "There is nothing to ask."
-    question = next(iter(pair_questions(pairs[:1], judge, **_how(run, "ai_pool")).values()))
     return f"[system]\n{question.system}\n\n[user]\n{question.text}"
 
 
@@ -187,7 +188,8 @@ def plot(outcome: LabelOutcome) -> np.ndarray:
     figure, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout="constrained")
     labels = Counter(item.label for item in outcome.labeled)
     pairs = {"response 1": labels["a"], "response 2": labels["b"],
-             "tie, judged equal": labels["tie"] - outcome.flips, "tie, flipped": outcome.flips,
+             "tie, judged equal": labels["tie"] - outcome.flips - outcome.identical,
+             "tie, flipped": outcome.flips, "tie, the same reply twice": outcome.identical,
              "unscored": len(outcome.errors)}
     verdicts = verdict_table(outcome)["verdicts"]
     for axis, bars, title in ((axes[0], pairs, "labels"), (axes[1], dict(verdicts), "verdicts")):

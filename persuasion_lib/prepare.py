@@ -10,7 +10,7 @@ import pandas as pd
 from persuasion_lib.checks.check import BY_NAME, look, texts
 from persuasion_lib.checks.material import Kinds, of_pool, of_targets, together
 from persuasion_lib.checks.registry import checks_of
-from persuasion_lib.core.errors import DataError, MissingInput
+from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import POOLS, made_by
 from persuasion_lib.core.progress import LINE_MARK, Progress
 from persuasion_lib.core.records import Example, Pair, content_id, example_row, pair_row
@@ -30,6 +30,7 @@ from persuasion_lib.models.loading import (
     load_tokenizer,
     quiet,
     special_tokens,
+    tokenizer_if_there,
 )
 from persuasion_lib.training.adopt import adopt_sft, sft_checkpoint, untrained_sft
 from persuasion_lib.training.history import training_curve
@@ -58,7 +59,7 @@ def build_base(run: StageRun, corpus: Corpus) -> Path | None:
     folder = run.path("base")
     settings = config.demo_model
     conversations = corpus.conversations["sft_train"]
-    made_from = {"seed": config.seed, "system_prompt": config.data.system_prompt,
+    made_from = {"seed": config.seed, "system_prompt": corpora.system_prompt(config),
                  **config.section("demo_model"),
                  "conversations": content_id([[t.text for t in c.turns] for c in conversations])}
     record = folder.with_name("base.json")
@@ -70,7 +71,7 @@ def build_base(run: StageRun, corpus: Corpus) -> Path | None:
     with Progress(settings.steps, "pre-training the demo model") as progress:
         build_base_model(
             conversations, folder, seed=config.seed, steps=settings.steps,
-            batch_size=settings.batch_size, system_prompt=config.data.system_prompt,
+            batch_size=settings.batch_size, system_prompt=corpora.system_prompt(config),
             progress=lambda step, total, loss: progress.update(1, f"loss {loss:.2f}"))
     write_json(record, made_from)
     return folder
@@ -112,9 +113,10 @@ def fine_tune(run: StageRun, corpus: Corpus) -> pd.DataFrame:
                             "model.base to a real model.")
         run.without.add("sft")
         return pd.DataFrame()
+    if own:     # a wrong name is said before a model is loaded
+        adopt_sft(run.config, own)
     _check_base(run)
     if own:
-        adopt_sft(run.config, own)
         return training_curve(run.config, "sft")
     if "sft_train" in corpus.examples:
         return train_sft(run.config, corpus.examples["sft_train"], corpus.examples["sft_val"])
@@ -203,8 +205,9 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     figures = {pool: gates.pair_figures(pairs) for pool, pairs in corpus.pairs.items()}
     given = [of_pool(pool, pairs) for pool, pairs in corpus.pairs.items()]
     given += [of_targets(name, rows) for name, rows in corpus.rows.items() if name == "sft_train"]
-    faults += _checked(run, together(*given))
-    tokenizer = _tokenizer(run)
+    named = _checked(run, together(*given))
+    faults += named
+    tokenizer = tokenizer_if_there(run.config)
     special = special_tokens(tokenizer) if tokenizer else []
     for name, rows in corpus.rows.items():
         spelt = gates.control_faults(name, rows, special)
@@ -212,7 +215,7 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
         if name.startswith("sft"):
             faults += gates.target_faults(name, rows, run.config)
     if faults:
-        faults += filter(None, [gates.to_allow(figures, run.config), BY_NAME])
+        faults += filter(None, [gates.to_allow(figures, run.config), BY_NAME if named else ""])
         raise DataError("the sets are not fit for the experiment:\n" + "\n".join(faults))
     return overlap.overlap_table(corpus.rows, shared)
 
@@ -222,13 +225,6 @@ def _checked(run: StageRun, things: Kinds) -> list[str]:
     findings = look(checks_of(*things), things, run.config)
     run.warnings += [text for text in texts(findings, "warn") if text not in run.warnings]
     return texts(findings, "stop")
-
-
-def _tokenizer(run: StageRun) -> Tokenizer | None:
-    try:
-        return load_tokenizer(run.config)
-    except MissingInput:        # pairs alone need no model, and what most templates use is known
-        return None
 
 
 def _template_faults(name: str, rows: Sequence[Example | Pair],

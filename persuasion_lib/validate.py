@@ -166,7 +166,7 @@ def _report(above: str, facts: pd.DataFrame, sizes: pd.DataFrame,
     wrapped = [textwrap.fill(line, 100, subsequent_indent="  ") for line in said]
     head = [textwrap.fill(above, 100)] if above else []
     parts = ["VALIDATION OF LABELS", *head, readable_facts(facts).to_string(), sizes.to_string(),
-             "Ties are kept out of both splits. No gate is broken.", "JUDGE AGAINST ANNOTATOR",
+             "Ties are kept out of both splits.", "JUDGE AGAINST ANNOTATOR",
              "\n".join(wrapped)]
     if agreed:
         parts.append(agreement.confusion(agreed).to_string())
@@ -211,7 +211,7 @@ def split_labels(run: StageRun, pairs: Sequence[LabeledPair]) -> Split:
 
 
 def _thread(pair: LabeledPair) -> str:
-    return pair.pair.conversation_id or pair.pair.pair_id
+    return pair.pair.conversation_id or content_id(pair.pair.prompt)
 
 
 def show_label(labels: Labels) -> TextTable:

@@ -95,12 +95,12 @@ def test_the_stand_in_compares_all_and_is_named_in_every_row(project):
     assert sum(label.again is not None for label in written(run)) == 7
 
 
-def test_the_stand_in_beside_a_real_model_is_a_rehearsal_apart_from_a_persons_answers(project):
+def test_a_stand_in_beside_a_real_model_is_a_rehearsal_and_a_persons_log_stays_where_it_is(project):
     config = load_config("demo", ["model.base=some/model", "data.source=jsonl"])
     assert "people who compare" in rehearsed(config, "human_eval")
     assert "people who compare" not in rehearsed(config, "evaluate")
     assert "rehearsal" in str(path_of(config, "human_comparisons"))
-    assert "rehearsal" in str(path_of(config, "final_events"))
+    assert "rehearsal" not in str(path_of(config, "final_events"))     # the stand-in has none
 
 
 def test_a_declared_model_that_was_not_evaluated_is_named(project):
@@ -212,7 +212,8 @@ def test_the_report_puts_people_first_and_says_that_they_are_simulated(project):
     run.finish(planned=50, done=50)
     result = analysed()
     banner, first, *rest = result["answer"]["sentences"]
-    assert banner.startswith("STAND-INS") and first.startswith("By simulated people (a stand-in): rlaif")
+    assert banner.startswith("STAND-INS")
+    assert first.startswith("By simulated people (a stand-in): rlaif_rlhf preferred to rlhf in")
     assert "By the stand-ins, the model with the warm-up came out ahead" in " ".join(rest)
     assert result["answer"]["verdict"] == result["people"]["verdict"]
 

@@ -268,7 +268,7 @@ def test_the_app_is_the_labelling_cells_with_the_settings_of_the_command(project
     config = load_config("demo", ["label_human.annotator=ann", "data.human_pairs=40"])
     notebook = nbformat.read(app_notebook(config), as_version=4)
     source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    assert 'label_human.annotator="ann"' in source and "data.human_pairs=40" in source
+    assert 'label_human.annotator=ann' in source and "data.human_pairs=40" in source
     assert "label_human.source=widget" in source
     assert "label_human.view(run, session)" in source and "write_labels" not in source
 

@@ -2,6 +2,8 @@
 
     registry    the table: a row a check, with its limit, where that comes from, and the remedy
     check       what a row is, and how it is asked
+    adopted     rows for gates, alarms, suspicions and health
+    material    what checks look at, made of rows and evaluations
     measured    what a check found: a figure and its worst example, or why it could not look
     audit       which checks somebody's files allow: `persuasion audit`
     pools       do rows count as often as they seem to?

@@ -42,6 +42,7 @@ from persuasion_lib.reporting.evaluation_file import parse
 WIDTH = 100
 _MADE = "the program that wrote it"
 _ENDINGS = (".jsonl", ".json")
+APART = {"runs", "trial", "given"}      # folders of other experiments below our own
 # A field by which one knows a row, and the kind of file that it is a row of.
 _ROWS = {"per_example": "evaluation", "chosen": "labels", "response_1": "pairs",
          "input_text": "examples", "event": "event log", "verdict": "judgment log",
@@ -70,7 +71,7 @@ def gather(paths: Sequence[Path]) -> Given:
     for path in paths:
         if not path.exists():
             raise MissingInput(f"{path} is missing. Give a folder, or files, to look at.")
-        found = sorted(path.rglob("*")) if path.is_dir() else [path]
+        found = _own_files(path) if path.is_dir() else [path]
         for file in found:
             if file.is_file() and file.suffix in _ENDINGS:
                 name = str(file.relative_to(path)) if path.is_dir() else file.name
@@ -79,6 +80,15 @@ def gather(paths: Sequence[Path]) -> Given:
         short = _short(files)
         given.files[kind] = {short[name]: content for name, content in files.items()}
     return given
+
+
+def _own_files(folder: Path) -> list[Path]:
+    """All files below a folder but those of runs with a name, trials and foreign evaluations.
+
+    They share conversations with the project's own by design; such a folder may be named itself.
+    """
+    return sorted(file for file in folder.rglob("*")
+                  if not APART & set(file.relative_to(folder).parts))
 
 
 def _read(given: Given, file: Path, name: str) -> None:
@@ -125,7 +135,9 @@ def material(given: Given, config: Config) -> Kinds:
     whole = {name: rows for name, rows in labels.items() if not _is_part(name, rows, labels)}
     judges = {name: rows for name, rows in whole.items() if is_by_judge(rows)}
     people = {name: rows for name, rows in whole.items() if name not in judges}
-    texts = {name: [label.pair for label in rows] for name, rows in whole.items()}
+    # Comparisons of final replies teach nobody: they are no pool.
+    texts = {name: [label.pair for label in rows] for name, rows in whole.items()
+             if not any("models" in label.pair.metadata for label in rows)}
     pools = pairs | {name: rows for name, rows in texts.items() if not _known(rows, pairs.values())}
     examples = given.of("examples")
     return together(

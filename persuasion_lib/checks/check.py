@@ -70,7 +70,7 @@ def look(checks: Sequence[Check], material: Material, config: Config | None = No
         config: for limits that the settings hold, and what they allow.
         allow: names of checks that may find something, beside those of the settings.
     """
-    allowed = {*allow, *(config.checks.allow if config else ())}
+    allowed = {*allow, *(config.peek("checks.allow") if config else ())}
     return [_finding(check, subject, thing, config, allowed)
             for check in checks for subject, thing in material.get(check.of, {}).items()]
 

@@ -89,19 +89,20 @@ def _shown(row: Mapping[str, Any]) -> str:
 
 
 def model_versions(rows: Sequence[LabeledPair] | Log) -> Result:
-    """How many models answered beside the commonest; a judge is one model from first to last."""
-    names = [name for name in map(_model_of, rows) if name]
-    if not names:
+    """How many models answered beyond one for each judge, who is one from first to last."""
+    counts = Counter(who for who in map(_who, rows) if who[1])
+    if not counts:
         return NotMeasured("no row says which model answered")
-    counts = Counter(names)
-    example = ", ".join(f"{name} ({count})" for name, count in counts.most_common(3))
-    return Measured(len(counts) - 1, len(names), example)
+    judges = {judge for judge, _ in counts}     # several may share a log
+    example = ", ".join(f"{model} ({count})" for (_, model), count in counts.most_common(3))
+    return Measured(len(counts) - len(judges), counts.total(), example)
 
 
-def _model_of(row: LabeledPair | Mapping[str, Any]) -> str | None:
+def _who(row: LabeledPair | Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """(judge as it was asked for, model that answered)."""
     if isinstance(row, LabeledPair):
-        return row.pair.metadata.get("judge_model")
-    return row.get("model")
+        return row.labeled_by, row.pair.metadata.get("judge_model")
+    return row.get("judge"), row.get("model")
 
 
 def same_reply(log: Log) -> Result:
@@ -152,7 +153,8 @@ def _said(row: Mapping[str, Any]) -> object:
     ranking = reply.get("ranking")
     if isinstance(ranking, list) and all(str(slot) in LETTERS for slot in ranking):
         return [LETTERS.index(str(slot)) for slot in ranking]
-    return reply.get("choice")
+    choice = reply.get("choice")
+    return None if choice is None else str(choice).strip().upper()
 
 
 def _read(row: Mapping[str, Any]) -> object:
@@ -186,7 +188,7 @@ def against_its_pairs(data: Evaluated) -> Result:
     The least share of contradictions with 95 % confidence (Wilson), of pairs that both decided.
     """
     same = against = 0
-    ranks = data.ranks
+    ranks = data.ranks.dropna()
     for row in data.file.controls or []:
         if row.is_twin() or row.label not in ("1", "2") or row.example_id not in ranks.index:
             continue

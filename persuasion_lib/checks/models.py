@@ -5,7 +5,6 @@ there is none. No text is read as better or worse.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 from scipy import sparse
@@ -24,8 +23,7 @@ _MOST = 500         # prompts; more hardly sharpen a share
 def same_text(first: Replies, second: Replies) -> Result:
     """Share of prompts on which two models say the same, whatever case and punctuation.
 
-    Limit .5 for the declared pair: stops (no verdict), since on those prompts their difference is
-    the judge's noise. Look whether one model was loaded twice, or the second training learned
+    On those prompts their difference is the judge's noise. Look whether one model was loaded twice, or the second training learned
     nothing: its weights, its loss, its learning rate.
     """
     return _same(_said(first), _said(second))
@@ -44,28 +42,13 @@ def _same(first: Replies, second: Replies) -> Result:
     return Measured(len(same) / len(both), len(both), example)
 
 
-def most_alike(replies: Mapping[str, Replies]) -> Result:
-    """`same_text` of the two models that have the most in common; the example names them.
-
-    Limit .5: warns; in the demo rlaif and rlaif_rlhf say the same on .26 of the prompts.
-    """
-    texts = {name: _said(own) for name, own in replies.items()}
-    found = {(a, b): _same(texts[a], texts[b]) for a, b in combinations(replies, 2)}
-    measured = {pair: one for pair, one in found.items() if isinstance(one, Measured)}
-    if not measured:
-        return NotMeasured("there are no two models that answered one prompt")
-    a, b = max(measured, key=lambda pair: measured[pair].value)
-    worst = measured[a, b]
-    return Measured(worst.value, worst.n, f"{a} and {b}: {worst.example}")
-
-
 def unlike_sft(replies: Mapping[str, Replies], *, seed: int = 0) -> Result:
     """Share of a model's replies that a classifier takes for those of `base`, not of `sft`.
 
-    The model with the most of them; the example gives the share of every one. Limit .8: stops, as
-    such a model does not descend from SFT. In the earlier run, whose adapters were loaded on the
+    The model with the most of them; the example gives the share of every one. Such a
+    model does not descend from SFT. In the earlier run, whose adapters were loaded on the
     plain base model, it was .91 to .93; in our demo it is .03 to .12 (LESSONS 1). A model that
-    learned to write as base does is possible, too, so the limit is high. Load its adapter on base
+    learned to write as base does is possible, too. Load its adapter on base
     and SFT together, and evaluate again.
 
     The classifier (logistic regression on words and parts of words) learns from other prompts than

@@ -61,7 +61,7 @@ def _oracle(data: Evaluated) -> list[str | None]:
 def _of_texts(of: str, name: str, look: Callable[[Slot], Result], limit: float, what: str, *,
               stops: bool, remedy: str) -> Check:
     """A row for texts; those that are learned from stop, evaluated ones warn."""
-    return Check(name, of, look, limit, "as checks/texts.py says, from 10,600 replies of people",
+    return Check(name, of, look, limit, "from 10,600 replies of people, see checks/texts.py",
                  f"{{value:.1%}} of {{n}} texts {what} ({{example}}), the limit is {{limit:.0%}}.",
                  remedy, stops=stops)
 
@@ -249,10 +249,6 @@ _MODELS = (
           "the two models of the declared comparison give the same text on {value:.0%} of {n} "
           "prompts ({example}): what is left between them is the judge's noise.",
           "Was one loaded twice, or did the second training learn nothing?", stops=True),
-    Check("any two models say the same", "evaluation",
-          lambda data: models.most_alike(_replies(data)), 0.5, "the demo has .26",
-          "two models give the same text on {value:.0%} of {n} prompts ({example}).",
-          "Was one loaded twice?"),
     Check("scores that are no numbers", "evaluation", lambda data: yardsticks.not_numbers(
           {row.example_id: row.no_numbers() for row in data.rows}), 0, "a score is a number",
           "{value:.0%} of {n} examples have scores that are no numbers, which were left out "

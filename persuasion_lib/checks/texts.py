@@ -57,7 +57,7 @@ _REFUSAL = re.compile(
 def entities(texts: Texts) -> Result:
     """Share of texts with an HTML entity, such as `&gt;`.
 
-    Limit 0 in SFT targets and pools (stops), .01 in evaluated replies (warns): people write none,
+    People write none,
     and 40 % of the earlier run's replies have some (LESSONS 9), which SFT had taught. Clean the
     corpus (notebook 00 does) and train SFT again.
     """
@@ -71,8 +71,7 @@ def _entity(text: str) -> str:
 def markers(texts: Texts, special: Iterable[str] = ()) -> Result:
     """Share of texts with a control token or a marker of a prompt template.
 
-    Limit 0 everywhere; stops in what is trained on, warns in evaluated replies: 2 % of the earlier
-    run's replies repeat "[TASK]" or "[...context truncated...]". Remove the rows; in replies, use
+    2 % of the earlier run's replies repeat "[TASK]" or "[...context truncated...]". Remove the rows; in replies, use
     one prompt builder with the model's own template, and train SFT with its end token.
 
     Args:
@@ -86,7 +85,7 @@ def markers(texts: Texts, special: Iterable[str] = ()) -> Result:
 def role_names(texts: Texts) -> Result:
     """Share of texts in which a speaker is named ("Human:", "Assistant:", "THEM:", "Comment 2:").
 
-    Limit 0 in SFT targets and pools (stops), 0 in evaluated replies (warns): a reply that goes on
+    A reply that goes on
     with the other side's turn was not ended. Train SFT with the end token (LESSONS 5).
     """
     return _share(texts, lambda text: _found(_ROLE, text))
@@ -95,7 +94,7 @@ def role_names(texts: Texts) -> Result:
 def refusals(texts: Texts) -> Result:
     """Share of texts in which a model declines, or says that it is one.
 
-    Limit 0 in SFT targets (stops) and pools (stops), 0 in evaluated replies (warns). It finds
+    It finds
     phrases at the beginning ("I'm sorry, but I can't help with that") and "as an AI" anywhere.
     Remove the rows; in replies, look at the system prompt and at what SFT learned from.
     """
@@ -105,8 +104,7 @@ def refusals(texts: Texts) -> Result:
 def other_language(texts: Texts, prompts: Iterable[str]) -> Result:
     """Share of texts that are in another language than most of the prompts.
 
-    Limit .01 everywhere; stops in what is trained on, warns in replies: 1 in 10,600 real replies
-    is. A judge may take any fluent text. Remove the rows, or train SFT longer.
+    1 in 10,600 real replies is. A judge may take any fluent text. Remove the rows, or train SFT longer.
     """
     usual = usual_language(prompts)
     if not usual:
@@ -117,8 +115,7 @@ def other_language(texts: Texts, prompts: Iterable[str]) -> Result:
 def one_opening(texts: Texts) -> Result:
     """Share of texts that begin as the commonest one does: with three words, or with one sign.
 
-    Limit .8; stops in a pool (in either slot; if in both, no gap between them tells), warns in
-    evaluated replies. In real corpora it is .03, in replies of a small model .6, in the earlier
+    In real corpora it is .03, in replies of a small model .6, in the earlier
     run's second slot .97 (LESSONS 7). One seed for every prompt does that, or a model that
     collapsed: sample the pool again, or raise pairs.temperature.
     """
@@ -128,8 +125,7 @@ def one_opening(texts: Texts) -> Result:
 def one_text(texts: Texts) -> Result:
     """Share of texts that are the commonest one, whatever case and punctuation.
 
-    Limit .1; stops in pools and SFT targets, warns in evaluated replies: the commonest of 10,600
-    real replies ("hello") is 1 % of them. A model that collapsed answers nobody: lower the
+    The commonest of 10,600 real replies ("hello") is 1 % of them. A model that collapsed answers nobody: lower the
     learning rate, or sample the pool again.
     """
     return _commonest(texts, said)

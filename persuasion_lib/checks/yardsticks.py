@@ -31,7 +31,7 @@ def oracle_is_reply(oracle: Column, replies: Mapping[str, Column],
                     similarity: Mapping[str, Sequence[float | None]] | None = None) -> Result:
     """Share of prompts whose oracle reply is the reply of one model: the model with most of them.
 
-    Limit .05: warns, and the similarities are not believed. The oracle must be written by somebody
+    The oracle must be written by somebody
     else: look at `oracle.source`, or whether a column of the file was taken for another.
 
     Args:
@@ -62,7 +62,7 @@ def _is_one(oracle: str | None, reply: str | None, close: float | None) -> bool 
 def misplaced(columns: Mapping[str, Column], *, seed: int = 0) -> Result:
     """How many columns do not belong to the prompts beside them: 0 is as it must be.
 
-    Limit 0: stops if a model's replies are among them, warns if only the oracle's are. Columns are
+    Columns are
     moved against each other by a lost or a doubled row (LESSONS 4): join the files by id.
 
     Two columns are linked if their texts of one prompt are more alike than texts of this prompt and
@@ -122,8 +122,7 @@ def _standard_errors(gain: np.ndarray) -> float:
 def asked_twice(prompts: Mapping[str, str]) -> Result:
     """Share of test prompts that are one that stands before under another id.
 
-    The same words count, and of 100 words or more the same for the most part. Limit 0: stops, since
-    a prompt that counts twice narrows every interval. Keep one of each.
+    The same words count, and of 100 words or more the same for the most part. A prompt that counts twice narrows every interval. Keep one of each.
 
     Args:
         prompts: by id.
@@ -140,7 +139,7 @@ def asked_twice(prompts: Mapping[str, str]) -> Result:
 def nearly_learned(tests: Sequence[Example], learned: Sequence[Example | Pair]) -> Result:
     """Share of test prompts that are nearly one that models learned from, beyond what is natural.
 
-    Limit 0: warns; read the two, and remove the row that is learned from. It sees prompts of 20
+    Read the two, and remove the row that is learned from. It sees prompts of 20
     words or more, and shorter ones if they are the same; `data.max_shared_passages` stops what is
     copied in prompts of 100 words. How often prompts of different conversations are alike without a
     leak is learned from the rows that models learned from, against each other: prompts made from
@@ -174,7 +173,7 @@ def learned_in_sets(sets: Mapping[str, Sequence[Example | Pair]]) -> Result:
 def not_numbers(values: Mapping[str, Sequence[str]]) -> Result:
     """Share of examples with a score or similarity that is there and is no number.
 
-    Limit 0: warns; it was left out, and never counted as 0.
+    It was left out, and never counted as 0.
 
     Args:
         values: what is no number, in words, by example.
@@ -203,7 +202,7 @@ def _name(row: Example | Pair) -> str:
 def names_in_replies(replies: Mapping[str, Column], others: Sequence[str] = ()) -> Result:
     """Share of the replies of one model that hold a model's name: the model with most of them.
 
-    Limit 0: warns; a judge that reads the name is not blind. Names that are words as well ("base")
+    A judge that reads the name is not blind. Names that are words as well ("base")
     count as labels only, as in "base:" or "[base]". Remove the name from what models learn from.
 
     Args:

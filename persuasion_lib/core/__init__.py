@@ -2,15 +2,20 @@
 
     errors     the errors that a user can do something about
     family     the models of the experiment: the one table to edit for a sixth
-    sections   names and types of all settings, and the record of which were read
-    config     five YAML files, a profile and overrides as one `Config`
-    keys       API keys, which are in no setting
+    sections, services  names and types of all settings; reads: the record of which were read
+    config     five YAML files, a profile and overrides as one `Config`; layers, plain_yaml,
+               overrides: its parts
+    keys       API keys, which are in no setting, and where they may go
+    rehearsal  who is a stand-in, and what follows; brought: what people bring in files
+    named      runs beside each other; runs: all of them, and what a result is of
+    fields     what absent, an id, a flag and a role mean in a row
     records    pairs, labels, prompts; the one place that knows the files' field names
+    reading    the one way in for text and JSON; appending, lazy: long logs that stay on disk
     store      atomic files, JSON lines, append-only logs that survive a kill
     pipeline   the stages and the files between them; the pools
     manifest   what a stage ran with, and whether its results are still true
     stage      a stage in progress: `run.read(name)`, `run.finish(...)`
-    runner     the headless run
+    runner     the headless run; kernel: of its notebooks; locks: who is at a stage
     progress   progress with time left
     show       tables of texts, pages to turn, the look of every figure
 """

@@ -19,7 +19,7 @@ _LEVELS = {"pools": ("prepare",), "labels": ("label_ai", "label_human", "validat
 # Settings that make them, for where no manifest says which were read.
 _SECTIONS = {
     "prepare": ("seed", "model", "data", "demo_model", "pairs", "sft", "lora"),
-    "label_ai": ("label_ai", "anthropic", "openai"), "label_human": ("label_human",),
+    "label_ai": ("label_ai", "anthropic", "openai", "servers"), "label_human": ("label_human",),
     "validate": ("gates",)}
 
 

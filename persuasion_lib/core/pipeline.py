@@ -57,7 +57,8 @@ POOLS = {
         labels="human_pool_labeled", trains="rlhf")}
 
 FILES = {
-    "base": File("{models}/checkpoints/base"),
+    "base": File("{models}/checkpoints/base"),           # the demo's
+    "unpacked": File("{models}/checkpoints/unpacked"),   # of a file of llama.cpp
     "sft_train": File("{data}/processed/sft_train.jsonl", parse_example),
     "sft_val": File("{data}/processed/sft_val.jsonl", parse_example),
     "test": File("{test}", parse_example),
@@ -92,7 +93,7 @@ FILES = {
     "control_judgments": File("{records}/control_judgments.jsonl"),
     "tactics_judgments": File("{records}/tactics_judgments.jsonl"),
     "human_comparisons": File("{people}/human_comparisons.jsonl", parse_labeled),
-    "final_events": File("{people}/final_events.{evaluator}.jsonl"),
+    "final_events": File("{people_log}/final_events.{evaluator}.jsonl"),
     "given_evaluation": File("{given}"),
     "analysis": File("{analysis}/analysis.json"),
     "report": File("{analysis}/analysis_report.txt"),
@@ -163,6 +164,8 @@ _PLACES: dict[str, Callable[[Config], Path | str]] = {
     "records": lambda config: config.folder("results"),
     "evaluation": lambda config: _results(config, "evaluate"),
     "people": lambda config: _results(config, "human_eval"),
+    # What a person answered stays where it is when a trial becomes the run.
+    "people_log": lambda config: folder_of(config, "results", "human_eval"),
     "analysis": lambda config: _results(config, "analysis"),
     "ai_labels": lambda config: _labels(config, "label_ai"),
     "human_labels": lambda config: _labels(config, "label_human"),

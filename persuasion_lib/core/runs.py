@@ -88,7 +88,8 @@ def _run_of(config: Config, folder: Path, kind: str, paths: list[Path]) -> dict[
                        key=lambda manifest: str(manifest.get("stage")))
     last = max(manifests, key=lambda manifest: manifest["finished"])
     run = last.get("run") or {}
-    place = folder / kind.replace("-", "/", 1) if kind else folder
+    # As `manifest_name` wrote it; the file's name in given/NAME may have hyphens of its own.
+    place = folder / kind.replace("-", "/", -1 if kind.startswith("trial") else 1)
     settings = ", ".join(f"{key}={value}" for key, value in run.get("settings", {}).items())
     name = folder.relative_to(config.root / "results") if folder.is_relative_to(
         config.root / "results") else folder

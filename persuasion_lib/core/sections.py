@@ -82,7 +82,7 @@ class Data(Section):
     path: str | None
     conversations: int = Field(ge=0)
     sft_examples: int = Positive
-    sft_val_fraction: float = Field(gt=0, lt=1)
+    sft_val_fraction: float = Field(gt=0, le=0.3)
     ai_pairs: int = Positive
     human_pairs: int = Positive
     test_examples: int = Positive

@@ -161,7 +161,7 @@ def _is_another_experiment(config: Config, reason: Reason) -> bool:
     if reason.kind == "file":
         return str(reason).endswith("data.path")
     key = str(reason).partition(" ")[0]
-    is_size = key.endswith(".max_examples")
+    is_size = key.endswith(".max_examples") or key == "checks.allow"
     return reason.kind == "setting" and key in config.flat() and not is_size
 
 

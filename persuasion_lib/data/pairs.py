@@ -28,6 +28,7 @@ def reply_source(config: Config) -> Iterator[Replies]:
     """What answers requests with given settings: the SFT model here, or the server that has it."""
     tokenizer = load_tokenizer(config)
     weights = weights_hash(config, "sft")
+    both = content_id(weights_hash(config, "base"), weights)    # two bases may have one adapter
     if config.pairs.server:
         yield lambda requests, settings, desc: sample_from_server(
             config, requests, settings, tokenizer, weights=weights)
@@ -35,7 +36,7 @@ def reply_source(config: Config) -> Iterator[Replies]:
     model = load_sft(config)
     with KeyedLog(path_of(config, "pool_generations")) as log:
         yield lambda requests, settings, desc: sample(
-            model, tokenizer, requests, settings, seed=config.seed, model_hash=weights, log=log,
+            model, tokenizer, requests, settings, seed=config.seed, model_hash=both, log=log,
             desc=desc)
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.core.records import Example, Pair
+from persuasion_lib.core.records import Example, Pair, render_text
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.data.cleaning import RULES, clean, rules_that_fire
 from persuasion_lib.data.splits import Corpus, planned, prompts_in, tokens_in
-from persuasion_lib.models.loading import load_tokenizer, prompt_ids
+from persuasion_lib.models.loading import prompt_ids, tokenizer_if_there
 from persuasion_lib.models.sampling import Generation, truncation
 
 Pools = Mapping[str, Sequence[Pair]]
@@ -37,7 +37,9 @@ def set_sizes(run: StageRun, corpus: Corpus) -> pd.DataFrame:
 
 def token_lengths(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     """Lengths in tokens of prompts and human replies by set: mean, 95th percentile, maximum."""
-    tokenizer = load_tokenizer(run.config)
+    tokenizer = tokenizer_if_there(run.config)
+    if tokenizer is None:       # pairs alone need no model
+        return pd.DataFrame(columns=["mean", "p95", "max"])
     lengths = []
     for name, rows in corpus.rows.items():
         for row in rows:
@@ -86,8 +88,10 @@ def dropped_table(corpus: Corpus) -> pd.DataFrame:
 
 def rendered_prompt(run: StageRun, corpus: Corpus) -> str:
     """The first prompt in the model's own chat format, up to where the reply begins."""
-    tokenizer = load_tokenizer(run.config)
+    tokenizer = tokenizer_if_there(run.config)
     first = next(iter(corpus.rows.values()))[0]
+    if tokenizer is None:
+        return render_text(first.prompt)
     return tokenizer.decode(prompt_ids(tokenizer, first.prompt))
 
 

@@ -31,9 +31,7 @@ def unable(config: Config, stage: str) -> dict[str, str]:
     """Why a stage could not ask those whom it will have to ask, by their setting."""
     found: dict[str, str] = {}
     for key, role in _ASKED[stage].items():
-        if role == "label_ai" and brought_labels(config, "ai_pool"):
-            continue
-        if role == "oracle" and not asks_oracle(config):
+        if not _is_asked(config, role):
             continue
         try:
             make_judge(config, role)
@@ -60,9 +58,14 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
     return found
 
 
+def _is_asked(config: Config, role: Role) -> bool:
+    """Whether these settings ask anybody in a role: not for labels or replies that are there."""
+    if role == "label_ai":
+        return not brought_labels(config, "ai_pool")
+    return role != "oracle" or asks_oracle(config)
+
+
 def _problem_of(config: Config, role: Role, log: Path | None) -> str:
-    if role == "oracle" and not asks_oracle(config):
-        return ""
     try:
         judge = make_judge(config, role)
         warning = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""
@@ -85,4 +88,3 @@ def _embedder_problem(config: Config) -> str:
     except PersuasionError as error:
         return str(error)
     return ""
-

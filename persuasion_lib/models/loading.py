@@ -108,6 +108,14 @@ def load_tokenizer(config: Config) -> Tokenizer:
     return adapted_tokenizer(config)[0]
 
 
+def tokenizer_if_there(config: Config) -> Tokenizer | None:
+    """The same; None where the base model is not there yet, as the demo's may be."""
+    try:
+        return load_tokenizer(config)
+    except MissingInput:
+        return None
+
+
 def adapted_tokenizer(config: Config, *, whole: bool = True) -> tuple[Tokenizer, list[str]]:
     """The same, with notes on what was adapted, each a part of a sentence.
 

@@ -8,6 +8,7 @@
     judge_health      is the judge sound, and what to know before believing it?
     verdict           the answer, the stand-ins behind it, and what it cannot say
     people            what people say of the declared comparison
+    checked           what the checks found: first lines, table, no verdict
     criteria          the success criteria of the specification
     wording           how numbers are worded
     parts_people, parts_rankings, parts_replies   the parts of the report

@@ -21,6 +21,10 @@ _FAILURES = ("HTML entities in replies (evaluated)", "template markers (evaluate
              "one text for all (evaluated)", "a model's name in its reply")
 
 
+# What people's comparisons need not care for.
+OF_THE_JUDGE = (*FAULTS, "the same reply twice", "rankings against pairs")
+
+
 def rows_in(result: Result, *states: str) -> list[dict[str, Any]]:
     """The rows of the checks in these states."""
     return [row for row in result.get("checks", []) if row["state"] in states]

@@ -53,7 +53,8 @@ class _Open(BaseModel):
 _STAND_INS = {"judge": ("offline", "the judge"), "oracle": ("offline", "the oracle"),
               "labeller": ("offline", "the AI labeller"), "embedder": ("offline", "the embedder"),
               "safety": ("offline", "the judge of manipulation"),
-              "annotator": ("simulated", "the annotator"), "source": ("demo", "the corpus"),
+              "annotator": ("simulated", "the annotator"),
+              "people": ("simulated", "the people who compare"), "source": ("demo", "the corpus"),
               "base_model": ("demo", "the model (about 1 M parameters)")}
 
 
@@ -71,6 +72,7 @@ class Setup(_Open):
     labeller: Lenient[str] = None
     annotator: Lenient[str] = None
     safety: Lenient[str] = None
+    people: Lenient[str] = None
     embedder: Lenient[str] = None
     asked_models: Lenient[dict[str, str | None]] = None
     generation: Lenient[dict[str, Any]] = None
@@ -211,7 +213,7 @@ class Summary(_Open):
     truncated_share: Lenient[dict[str, Number]] = None
 
 
-_AGREEMENT = {"status", "with_ties", "decided", "self", "alarms", "smoothing"}
+_AGREEMENT = {"status", "slot", "with_ties", "decided", "self", "alarms", "smoothing"}
 
 
 class EvaluationFile(_Open):
@@ -225,7 +227,6 @@ class EvaluationFile(_Open):
     label_tactics: list[LabelTactics] | None = None
     judge_agreement: Lenient[dict[str, Any]] = None
     controls: Lenient[list[Control]] = None
-    checks: Lenient[list[dict[str, Any]]] = None     # what was checked before, as `Finding.row`
     summary: OrEmpty[Summary] = Summary()
 
     @model_validator(mode="after")

@@ -161,10 +161,10 @@ def sentences(found: Result, verdict: str, *, stand_ins: bool) -> list[str]:
             f"[{found['bias_low']:+.2f}, {found['bias_high']:+.2f}]).")
     if verdict.startswith("none"):
         return [f"No verdict: {verdict.removeprefix('none: ')}. {text}"]
-    return [text if stand_ins else f"{_OPENINGS[verdict]} {text}"]
+    return [text if stand_ins else f"{OPENINGS[verdict]} {text}"]
 
 
-_OPENINGS = {"helped": "Yes, the warm-up helped.",
+OPENINGS = {"helped": "Yes, the warm-up helped.",
              "harmed": "No: the warm-up made it worse.",
              "no difference detected":
                  "No difference was detected, which does not mean that there is none."}

@@ -5,9 +5,9 @@ from typing import Any
 
 from persuasion_lib.core.rehearsal import banner
 from persuasion_lib.reporting import people
-from persuasion_lib.reporting.checked import withheld
+from persuasion_lib.reporting.checked import OF_THE_JUDGE, withheld
 from persuasion_lib.reporting.evaluation_file import Setup
-from persuasion_lib.reporting.judge_health import FAULTS, Result
+from persuasion_lib.reporting.judge_health import Result
 from persuasion_lib.reporting.wording import ci_text, p_text, told
 from persuasion_lib.stats.blocks import TOO_FEW
 
@@ -26,7 +26,7 @@ def answer(result: Result) -> dict[str, Any]:
     verdict, sentences = _answer(result)
     if found := result["people"]:
         verdict = _with_people(result, verdict)
-        stand_ins = found["simulated"] or bool(Setup(**result["setup"]).stand_ins())
+        stand_ins = bool(Setup(**result["setup"]).stand_ins())
         sentences = [*people.sentences(found, verdict, stand_ins=stand_ins), *sentences]
     if result["given"]:
         sentences.insert(0, f"This is about {result['given']}, a file made elsewhere: what is not "
@@ -42,9 +42,7 @@ def _with_people(result: Result, verdict: str) -> str:
     """
     if result["status"] != "ok":
         return f"none: {result['status']}"
-    if result["people"]["simulated"] and not Setup(**result["setup"]).is_demo():
-        return "none: rehearsal"
-    if withheld(result, but=FAULTS):
+    if withheld(result, but=OF_THE_JUDGE):
         return "none: not to be believed"
     return result["people"]["verdict"]
 
@@ -78,10 +76,8 @@ def _answer(result: Result) -> tuple[str, list[str]]:
     return verdict, [opening + "the one declared comparison).", *_power(test), *_truth(result)]
 
 
-_OPENINGS = {"helped": "Yes, by this judge the warm-up helped.",
-             "harmed": "No: by this judge the warm-up made it worse.",
-             "no difference detected":
-                 "No difference was detected, which does not mean that there is none."}
+_OPENINGS = people.OPENINGS | {"helped": "Yes, by this judge the warm-up helped.",
+                               "harmed": "No: by this judge the warm-up made it worse."}
 
 
 _OPENINGS_OF_STAND_INS = _OPENINGS | {

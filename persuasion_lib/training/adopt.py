@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import LineageError
+from persuasion_lib.core.errors import LineageError, MissingInput
 from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import write_json, write_text
@@ -23,6 +24,7 @@ from persuasion_lib.models.lineage import (
     ADAPTER_SETTINGS,
     WEIGHTS,
     adapter_hash,
+    check_lineage,
     fingerprint_of,
     is_current,
     write_lineage,
@@ -65,9 +67,9 @@ def adopt_sft(config: Config, folder: Path) -> None:
     if not all(file.exists() for file in given):
         raise LineageError(f"{folder} holds no LoRA adapter ({WEIGHTS}, {ADAPTER_SETTINGS}). A "
                            "whole model cannot stand in for one: provide sft_train.jsonl instead.")
-    if all(file.exists() for file in (final / WEIGHTS, final / ADAPTER_SETTINGS)) and (
-            adapter_hash(final) == adapter_hash(folder)):
-        return
+    with suppress(MissingInput, LineageError):      # of an earlier version, or of another base
+        if check_lineage(config, "sft").weights == adapter_hash(folder):
+            return
     settings = json_object(folder / ADAPTER_SETTINGS)
     base = settings.get("base_model_name_or_path")
     has_lineage = _is_recorded(folder)
@@ -80,6 +82,7 @@ def adopt_sft(config: Config, folder: Path) -> None:
     shutil.copytree(folder, partial)
     if not (partial / LOG).exists():
         write_json(partial / LOG, {"history": [], "best_step": None})
+    write_text(partial / "README.md", adapter_card(config, "sft"))
     if not has_lineage:
         write_lineage(config, "sft", partial, f"adopted from {folder}")
     shutil.rmtree(final, ignore_errors=True)

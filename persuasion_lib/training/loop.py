@@ -195,8 +195,6 @@ def before_training(trainer: Trainer) -> Iterator[None]:
     vars(trainer.model).pop("_is_accelerate_prepared", None)
 
 
-
-
 def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
          **extra: Any) -> None:
     """Move the trained adapter with its lineage and curve into place, all of it or nothing."""

@@ -9,7 +9,7 @@ from persuasion_lib.training.completion_head import HEAD_ROWS
 
 # Values kept per token and layer for the backward pass, in units of the hidden (h) and the
 # feed-forward (f) width: norms, projections, rotated queries, attention and its adapters' inputs;
-# gate, up, their product and the activation. Set by measured peaks (see tests/test_memory.py).
+# gate, up, their product and the activation. By measured peaks (tests/training/test_memory.py).
 KEPT_HIDDEN = 14
 KEPT_INNER = 5
 WORKSPACE = 0.9e9           # bytes of the interpreter and its libraries
@@ -49,17 +49,23 @@ def estimate(step: Step) -> dict[str, float]:
 def step_of(model: Any, *, prompt: float, reply: float, pairs: int,
             engine: Literal["shared_prefix", "trl"], checkpointing: bool) -> Step:
     """The step of a PEFT model on `pairs` pairs of such mean lengths, in tokens."""
-    config = model.config
+    config = model.config.get_text_config()
     shared = engine == "shared_prefix"
     tokens = round(pairs * (prompt + 2 * reply if shared else 2 * (prompt + reply)))
     return Step(
         parameters=sum(p.numel() for p in model.parameters()),
         trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
         layers=config.num_hidden_layers, hidden=config.hidden_size,
-        inner=config.intermediate_size, vocabulary=config.vocab_size, tokens=tokens,
+        inner=_inner(config), vocabulary=config.vocab_size, tokens=tokens,
         heads=min(HEAD_ROWS, tokens) if shared else tokens,
         weight_bytes=0.55 if getattr(model, "is_loaded_in_4bit", False) else model.dtype.itemsize,
         value_bytes=model.dtype.itemsize, checkpointing=checkpointing)
+
+
+def _inner(config: Any) -> int:
+    """Width inside a layer's feed-forward part, by any of its names; usually four hidden ones."""
+    named = (getattr(config, name, None) for name in ("intermediate_size", "ffn_dim", "n_inner"))
+    return next((width for width in named if width), 4 * config.hidden_size)
 
 
 def advice(parts: dict[str, float], free: float) -> str:

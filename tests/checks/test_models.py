@@ -27,11 +27,6 @@ def test_the_same_text_counts_whatever_case_and_punctuation():
     assert isinstance(models.same_text([None], ["a"]), NotMeasured)
 
 
-def test_of_all_models_the_two_most_alike_are_named():
-    found = models.most_alike({"sft": ["a", "b"], "rlhf": ["c", "d"], "rlaif": ["c.", "e"]})
-    assert found.value == 0.5 and found.example.startswith("rlhf and rlaif: prompt 1")
-
-
 def test_a_model_that_writes_like_base_does_not_descend_from_sft():
     found = models.unlike_sft({"base": BASE, "sft": SFT, "rlaif": replies(CASUAL, 3),
                                "rlhf": replies(FORMAL, 4)})

@@ -81,14 +81,14 @@ def test_a_file_is_converted_once_and_named_in_the_lineage(project, unreachable)
     write_gguf(project / "tiny-Q4.gguf")
     config = load_config("full", ["model.base=somebody/Tiny", "model.gguf=tiny-Q4.gguf"])
     folder = loading._downloaded(config, loading.FILES)
-    assert folder == path_of(config, "base")
+    assert folder == path_of(config, "unpacked")
     assert gguf.said_of_source(folder).startswith("unpacked from tiny-Q4.gguf (sha256 ")
     (project / "tiny-Q4.gguf").unlink()     # no longer needed
     assert gguf.unpacked(config, gguf.unpacked_before(config)) == folder
 
 
 def test_a_run_that_began_with_a_file_goes_on_with_it_where_the_hub_is_reached(project):
-    folder = path_of(load_config("full"), "base")
+    folder = path_of(load_config("full"), "unpacked")
     gguf.convert(write_gguf(project / "tiny.gguf"), folder)
     known = {"base": "somebody/tiny", "named": "tiny.gguf", "file": "tiny.gguf", "sha256": "ab"}
     gguf.write_json(folder / gguf.SOURCE, known)

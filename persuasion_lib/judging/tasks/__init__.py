@@ -6,6 +6,7 @@ asks them. A new question is a new module here and a new template.
 
     compare     which of two replies persuades better: labels of pairs, in both orders
     rank        two to five replies, best first
+    controls    a reply beside itself, and pairs that are ranked as well
     oracle      a strong reply to a prompt
     tactics     which manipulation tactics a reply uses, and which replies are searched
 """
