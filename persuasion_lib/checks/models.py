@@ -23,8 +23,8 @@ _MOST = 500         # prompts; more hardly sharpen a share
 def same_text(first: Replies, second: Replies) -> Result:
     """Share of prompts on which two models say the same, whatever case and punctuation.
 
-    On those prompts their difference is the judge's noise. Look whether one model was loaded twice, or the second training learned
-    nothing: its weights, its loss, its learning rate.
+    On those prompts their difference is the judge's noise. Look whether one model was loaded twice,
+    or the second training learned nothing: its weights, its loss, its learning rate.
     """
     return _same(_said(first), _said(second))
 
@@ -45,11 +45,10 @@ def _same(first: Replies, second: Replies) -> Result:
 def unlike_sft(replies: Mapping[str, Replies], *, seed: int = 0) -> Result:
     """Share of a model's replies that a classifier takes for those of `base`, not of `sft`.
 
-    The model with the most of them; the example gives the share of every one. Such a
-    model does not descend from SFT. In the earlier run, whose adapters were loaded on the
-    plain base model, it was .91 to .93; in our demo it is .03 to .12 (LESSONS 1). A model that
-    learned to write as base does is possible, too. Load its adapter on base
-    and SFT together, and evaluate again.
+    The model with the most of them; the example gives the share of every one. Such a model does not
+    descend from SFT. In the earlier run, whose adapters were loaded on the plain base model, it was
+    .91 to .93; in our demo it is .03 to .12 (LESSONS 1). A model that learned to write as base does
+    is possible, too. Load its adapter on base and SFT together, and evaluate again.
 
     The classifier (logistic regression on words and parts of words) learns from other prompts than
     those whose replies it reads. Where it cannot tell base from sft there is nothing to say.

@@ -71,8 +71,9 @@ def _entity(text: str) -> str:
 def markers(texts: Texts, special: Iterable[str] = ()) -> Result:
     """Share of texts with a control token or a marker of a prompt template.
 
-    2 % of the earlier run's replies repeat "[TASK]" or "[...context truncated...]". Remove the rows; in replies, use
-    one prompt builder with the model's own template, and train SFT with its end token.
+    2 % of the earlier run's replies repeat "[TASK]" or "[...context truncated...]". Remove the
+    rows; in replies, use one prompt builder with the model's own template, and train SFT with its
+    end token.
 
     Args:
         special: the control tokens of the model's tokenizer.
@@ -104,7 +105,8 @@ def refusals(texts: Texts) -> Result:
 def other_language(texts: Texts, prompts: Iterable[str]) -> Result:
     """Share of texts that are in another language than most of the prompts.
 
-    1 in 10,600 real replies is. A judge may take any fluent text. Remove the rows, or train SFT longer.
+    1 in 10,600 real replies is. A judge may take any fluent text. Remove the rows, or train SFT
+    longer.
     """
     usual = usual_language(prompts)
     if not usual:
@@ -125,8 +127,8 @@ def one_opening(texts: Texts) -> Result:
 def one_text(texts: Texts) -> Result:
     """Share of texts that are the commonest one, whatever case and punctuation.
 
-    The commonest of 10,600 real replies ("hello") is 1 % of them. A model that collapsed answers nobody: lower the
-    learning rate, or sample the pool again.
+    The commonest of 10,600 real replies ("hello") is 1 % of them. A model that collapsed answers
+    nobody: lower the learning rate, or sample the pool again.
     """
     return _commonest(texts, said)
 

@@ -122,7 +122,8 @@ def _standard_errors(gain: np.ndarray) -> float:
 def asked_twice(prompts: Mapping[str, str]) -> Result:
     """Share of test prompts that are one that stands before under another id.
 
-    The same words count, and of 100 words or more the same for the most part. A prompt that counts twice narrows every interval. Keep one of each.
+    The same words count, and of 100 words or more the same for the most part. A prompt that counts
+    twice narrows every interval. Keep one of each.
 
     Args:
         prompts: by id.
