@@ -36,6 +36,7 @@ from persuasion_lib.reporting import (
     verdict,
 )
 from persuasion_lib.reporting.evaluated import Evaluated, tabulated
+from persuasion_lib.reporting.evaluation_file import Setup
 from persuasion_lib.reporting.wording import p_value
 from persuasion_lib.stats.plain import plain
 
@@ -98,11 +99,7 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
     primary = tuple(settings.primary)
     ranks = tables.scored(data.ranks)
     compared = people.of_people(data, comparisons, primary, options)
-    setup = data.setup
-    if compared:
-        compared["simulated"] = any(map(is_stand_in, compared["annotators"]))
-        if compared["simulated"]:       # 05 could not know who would compare
-            setup = setup.model_copy(update={"people": "simulated"})
+    setup = _with_people(data.setup, compared)
     logs = {model: log for model, log in data.file.training.items() if log and log.kept()}
     result = plain({
         "banner": " ".join(verdict.banner_of(setup)),
@@ -125,6 +122,14 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
     result["criteria"] = criteria.criteria(result)
     result["limits"] = verdict.limits(setup, by_people=bool(result["people"]))
     return result
+
+
+def _with_people(setup: Setup, compared: dict[str, Any] | None) -> Setup:
+    """The roles with those who compared, whom 05 could not know; it is noted of them, too."""
+    if not compared:
+        return setup
+    compared["simulated"] = any(map(is_stand_in, compared["annotators"]))
+    return setup.model_copy(update={"people": "simulated"}) if compared["simulated"] else setup
 
 
 def _checked(data: Evaluated, result: Mapping[str, Any],
