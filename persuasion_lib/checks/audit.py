@@ -23,6 +23,7 @@ from persuasion_lib.checks.material import (
     of_targets,
     together,
 )
+from persuasion_lib.checks.people import of_two_models
 from persuasion_lib.checks.registry import KINDS, REGISTRY, checks_of
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError, MissingInput
@@ -137,7 +138,7 @@ def material(given: Given, config: Config) -> Kinds:
     people = {name: rows for name, rows in whole.items() if name not in judges}
     # Comparisons of final replies teach nobody: they are no pool.
     texts = {name: [label.pair for label in rows] for name, rows in whole.items()
-             if not any("models" in label.pair.metadata for label in rows)}
+             if not of_two_models(rows)}
     pools = pairs | {name: rows for name, rows in texts.items() if not _known(rows, pairs.values())}
     examples = given.of("examples")
     return together(

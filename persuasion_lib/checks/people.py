@@ -20,6 +20,14 @@ DIFFERS = 30              # characters from which a reply counts as the longer o
 FEW_REPEATS = 15          # pairs labelled twice below which self-agreement says nothing
 
 
+def of_two_models(labels: Sequence[LabeledPair]) -> bool:
+    """Whether these are comparisons of two models' replies (05b), and no pool to learn from."""
+    return any("models" in label.pair.metadata for label in labels)
+
+
+_MODELS_DIFFER = NotMeasured("replies of two models, of which one may be better, and longer")
+
+
 def faster_than_reading(labels: Sequence[LabeledPair]) -> Result:
     """The share of labels given in less time than both replies take to be read at `TOO_FAST`."""
     timed = [label for label in labels if _is_number(label.pair.metadata.get("seconds"))]
@@ -60,6 +68,8 @@ def _commoner(count: int, n: int, names: tuple[str, str]) -> Measured:
 
 def one_place(labels: Sequence[LabeledPair]) -> Result:
     """The share of decided labels for the place in the file that was chosen more often."""
+    if of_two_models(labels):
+        return _MODELS_DIFFER
     decided = [label.label == "a" for label in labels if label.label != "tie"]
     if len(decided) < TOO_FEW:
         return NotMeasured(f"{len(decided)} decided labels are too few to tell")
@@ -68,6 +78,8 @@ def one_place(labels: Sequence[LabeledPair]) -> Result:
 
 def longer_wins(labels: Sequence[LabeledPair]) -> Result:
     """How often the longer reply won, of the decided pairs that differ by `DIFFERS` or more."""
+    if of_two_models(labels):
+        return _MODELS_DIFFER
     gaps = _gaps(labels)
     if len(gaps) < TOO_FEW:
         return NotMeasured(f"{len(gaps)} decided pairs differ by {DIFFERS} characters or more")
@@ -76,6 +88,8 @@ def longer_wins(labels: Sequence[LabeledPair]) -> Result:
 
 def surely_longer(labels: Sequence[LabeledPair]) -> Result:
     """The least share of such pairs that the longer reply wins with 95 % confidence (Wilson)."""
+    if of_two_models(labels):
+        return _MODELS_DIFFER
     gaps = _gaps(labels)
     if len(gaps) < TOO_FEW:
         return NotMeasured(f"{len(gaps)} decided pairs differ by {DIFFERS} characters or more")

@@ -6,6 +6,7 @@ whether it stops.
 
 import json
 import random
+import shutil
 
 import pytest
 
@@ -13,6 +14,8 @@ from persuasion_lib.analysis import audited
 from persuasion_lib.checks import audit as audit_of
 from persuasion_lib.cli import main
 from persuasion_lib.core.config import load_config
+from persuasion_lib.core.records import LabeledPair, Pair, labeled_row, parse_example
+from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.reporting import judge_health
 from worlds.clean_world import write_world
 from worlds.scratch import ROOT, SHARED_DATA
@@ -405,3 +408,26 @@ def test_ten_clean_worlds_raise_next_to_no_alarm(tmp_path):
         warned += len(found(findings, WARNS))
         looked += len(found(findings, WARNS, "fine"))
     assert warned <= 0.05 * looked
+
+
+def test_people_who_prefer_the_better_and_longer_of_two_models_are_no_alarm(clean, tmp_path):
+    """As 05b writes them, beside the test prompts that they are about."""
+    tests = read_jsonl(clean / "final_eval_reserved.jsonl", parse_example, made_by="the world")
+    made = [LabeledPair(
+        Pair(example.example_id, example.prompt, f"{example.response} {example.response}",
+             example.response, {"example_id": example.example_id, "models": ["better", "worse"]}),
+        "a", "ada") for example in tests[:50]]
+    folder = tmp_path / "own"
+    shutil.copytree(clean, folder)
+    write_jsonl(folder / "human_comparisons.jsonl", map(labeled_row, made))
+    findings, table = audit(folder, rankings=False)
+    assert not found(findings, STOPS, WARNS), table
+
+
+def test_a_named_run_and_a_trial_below_the_own_folder_are_not_mixed_with_it(clean, tmp_path):
+    folder = tmp_path / "own"
+    shutil.copytree(clean, folder)
+    for other in ("runs/seed1", "trial"):
+        shutil.copytree(clean, folder / other)
+    findings, table = audit(folder, rankings=False)
+    assert not found(findings, STOPS, WARNS), table
