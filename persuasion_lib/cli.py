@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    options.overrides += [f"name={options.name}"] if options.name else []
+    if options.name is not None and not options.name.strip():
+        parser.error("--name needs a name")
+    options.overrides += [] if options.name is None else [f"name={options.name}"]
     options.overrides += ["replace=true"] if getattr(options, "replace", False) else []
     with _signals() as came:
         try:

@@ -120,6 +120,16 @@ def test_without_answers_the_file_is_empty_one_sentence_says_so_and_the_report_g
     assert "came out ahead" in " ".join(result["answer"]["sentences"])
 
 
+def test_a_person_takes_the_place_of_the_stand_in_without_a_new_experiment(project, monkeypatch):
+    run, _, session = opened()
+    human_eval.write_comparisons(run, session)
+    run.finish(planned=50, done=50)
+    compare(at_the_screen(monkeypatch, "human_eval.annotator=ada")[2])
+    run, _, session = opened("human_eval.source=widget", "human_eval.annotator=ada")
+    human_eval.write_comparisons(run, session)
+    assert {label.labeled_by for label in written(run)} == {"ada"}
+
+
 def test_answers_that_come_later_make_the_notebook_stale(project, monkeypatch):
     run, _, session = opened("human_eval.source=widget")
     human_eval.write_comparisons(run, session)

@@ -2,12 +2,13 @@
 
 import pytest
 
+from persuasion_lib.cli import main
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.manifest import FORMAT, manifest_path, state
+from persuasion_lib.core.manifest import FORMAT, Reason, manifest_path, state
 from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.runs import all_runs, described, differing, identity, summed
-from persuasion_lib.core.stage import refuse_to_replace
+from persuasion_lib.core.stage import _is_another_experiment, refuse_to_replace
 from persuasion_lib.core.store import read_json, write_json, write_text
 from persuasion_lib.training.loop import seed_of
 
@@ -160,7 +161,19 @@ def test_the_training_seed_is_another_than_that_of_data_and_sft(project):
     assert seed_of(load_config("smoke", ["seed=2"]), "dpo") == 2
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "x" * 80])
+@pytest.mark.parametrize("name", ["../x", "a/b", "-", ".hidden", "x" * 80])
 def test_a_name_is_a_folder_name(project, name):
     with pytest.raises(ConfigError, match="name"):
-        load_config("smoke", [f"name={name}"]) if name else load_config("smoke", ["name=-"])
+        load_config("smoke", [f"name={name}"])
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_no_name_and_not_the_project_itself(project, name, capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--name", name])
+    assert "--name needs a name" in capsys.readouterr().err
+
+
+def test_a_check_that_is_allowed_is_no_other_experiment(project):
+    reason = Reason("setting", "checks.allow was [], is ['tie share']")
+    assert not _is_another_experiment(load_config("demo"), reason)
