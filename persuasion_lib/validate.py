@@ -211,7 +211,7 @@ def split_labels(run: StageRun, pairs: Sequence[LabeledPair]) -> Split:
 
 
 def _thread(pair: LabeledPair) -> str:
-    return pair.pair.conversation_id or content_id(pair.pair.prompt)
+    return pair.pair.conversation_id or pair.pair.pair_id
 
 
 def show_label(labels: Labels) -> TextTable:
