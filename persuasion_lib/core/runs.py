@@ -59,7 +59,7 @@ def summed(stages: Mapping[str, Mapping[str, Any]] | None) -> str:
              for name, row in stages.items() if name in STAGES]
     minutes = sum(row["minutes"] for row in stages.values())
     dollars = sum(row["usd"] or 0 for row in stages.values())
-    return (f"Done of planned: {', '.join(parts)}; {minutes:.0f} minutes, {dollars:.2f} dollars "
+    return (f"Done of planned: {', '.join(parts)}; {minutes:.0f} min, {dollars:.2f} dollars "
             "for labels.")
 
 

@@ -61,13 +61,19 @@ def first_lines(result: Result) -> list[str]:
 
 
 def checked(result: Result) -> Part:
-    """Every check: found, fine, or not made and why."""
+    """Every check: a row where it found something or could not look, else its name."""
     found = pd.DataFrame(result.get("checks", []), columns=["check", "subject", "state", "text"])
     lines = [f"{len(found)} checks: {_counts(found['state'])}. A check that could not look is "
              "never fine."]
     if found.empty:
         return Part("What was checked", ["Nothing: this analysis is older than the checks."])
-    table = found.groupby(["state", "check", "text"], sort=False)["subject"].agg(", ".join)
+    silent = found[found["state"] == "fine"]
+    if len(silent):
+        lines.append(f"Fine: {', '.join(dict.fromkeys(silent['check']))}.")
+    spoke = found[found["state"] != "fine"]
+    if spoke.empty:
+        return Part("What was checked", lines)
+    table = spoke.groupby(["state", "check", "text"], sort=False)["subject"].agg(", ".join)
     table = table.reset_index().sort_values(
         "state", key=lambda states: states.map(list(_WORDS).index), kind="stable")
     shown = pd.DataFrame({"check": table["check"], "result": table["state"].map(_WORDS),

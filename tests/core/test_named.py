@@ -142,7 +142,7 @@ def test_the_runs_are_listed_with_what_differs_and_their_headline(project):
 def test_the_head_of_a_report_sums_up_what_was_done():
     stages = {"label_ai": {"done": 9, "planned": 10, "minutes": 1.5, "usd": 0.25},
               "analysis": {"done": 5, "planned": 5, "minutes": 0.5, "usd": None}}
-    assert summed(stages) == ("Done of planned: 01_label_ai 9 of 10, 06_analysis 5 of 5; 2 minutes,"
+    assert summed(stages) == ("Done of planned: 01_label_ai 9 of 10, 06_analysis 5 of 5; 2 min,"
                               " 0.25 dollars for labels.")
     assert summed(None) == summed({}) == ""
 
