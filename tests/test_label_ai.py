@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -118,6 +119,13 @@ def test_the_question_shown_is_the_one_that_is_sent(run):
     shown = label_ai.question_of(run, pairs, judge)
     assert pairs[0].response_a in shown and pairs[0].response_b in shown
     assert "{" not in shown.split("[user]")[0]
+
+
+def test_a_first_pair_that_shows_one_reply_twice_is_not_the_question_shown(run):
+    pairs, judge = label_ai.pairs_of(run), label_ai.judge_of(run)
+    twice = replace(pairs[0], response_b=pairs[0].response_a)
+    assert pairs[1].response_a in label_ai.question_of(run, [twice, pairs[1]], judge)
+    assert label_ai.question_of(run, [twice], judge) == "There is nothing to ask."
 
 
 def test_plan_and_tables_agree_with_the_outcome(run):

@@ -13,7 +13,13 @@ from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.records import pair_row, parse_labeled, parse_pair
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
-from persuasion_lib.data.tables import cleaning_table, sampled_replies, set_sizes
+from persuasion_lib.data.tables import (
+    cleaning_table,
+    rendered_prompt,
+    sampled_replies,
+    set_sizes,
+    token_lengths,
+)
 from worlds.scratch import SHARED_DATA, persuasion
 
 SETTINGS = ["data.source=files", "data.path=mine"]
@@ -64,6 +70,13 @@ def test_what_is_not_there_is_said(mine):
     assert any("final_eval_reserved.jsonl" in w for w in run.warnings), run.warnings
     assert any("neither sft_train.jsonl nor an SFT checkpoint" in w for w in run.warnings)
     assert {"test", "sft_train", "sft"} <= run.without
+
+
+def test_pairs_alone_are_told_of_without_a_model(mine):
+    run = new_run()
+    corpus = checked(run)
+    assert token_lengths(run, corpus).empty
+    assert "am I wrong?" in rendered_prompt(run, corpus)
 
 
 @pytest.mark.parametrize(("line", "message"), [
