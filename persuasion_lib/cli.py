@@ -105,8 +105,14 @@ def _parser() -> argparse.ArgumentParser:
                        help="what to look at; else the data, models and results of the settings")
     export = _add(commands, "export", _export, "write a model, merged, for plain transformers")
     export.add_argument("model", choices=MODELS)
-    export.add_argument("folder", type=Path, help="a new folder")
-    export.add_argument("--push", metavar="REPO", help="upload it to this repository of the hub")
+    data = _add(commands, "export-data", _export_data, "write SFT rows and preferences for trl, "
+                "Argilla, Label Studio or the hub, with a data card")
+    data.add_argument("--to", choices=("trl", "hf", "argilla", "label-studio"), default="trl",
+                      help="whose form (trl)")
+    for each in (export, data):
+        each.add_argument("folder", type=Path, help="a new folder")
+        each.add_argument("--push", metavar="REPO", help="upload it, with its card, to this "
+                          "repository of the hub; a new one is private")
     return parser
 
 
@@ -237,6 +243,16 @@ def _export(options: argparse.Namespace) -> int:
     config = load_config(options.profile, options.overrides)
     folder = export(config, options.model, options.folder.resolve(), push=options.push)
     print(f"{rounding(folder)}\n{folder}")
+    return 0
+
+
+def _export_data(options: argparse.Namespace) -> int:
+    from persuasion_lib.data.exported import export_data
+    config = load_config(options.profile, options.overrides)
+    folder = export_data(config, options.folder.resolve(), to=options.to, push=options.push)
+    for path in sorted(folder.iterdir()):
+        print(f"{path.stat().st_size / 1000:10,.0f} kB  {path.name}")
+    print(folder)
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.core.brought import brought_labels
+from persuasion_lib.core.brought import brought_labels, read_brought
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
 from persuasion_lib.core.fields import notes_on_roles
 from persuasion_lib.core.pipeline import made_by, read_file
@@ -86,7 +86,7 @@ def _from_file(run: StageRun, asked: Asked) -> Session:
     given: list[LabeledPair] = []
     fitting = Fitting(asked.pairs)
     for path in files:
-        given += read_jsonl(path, fitting, made_by="the tool that wrote it")
+        given += read_brought(path, fitting, kind="labels")
         run.warnings += notes_on_roles(path.name, fitting.roles)
         fitting.roles.clear()
     run.warnings += _who_labelled(given, files)

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from persuasion_lib.core.brought import (
     LABELLED,
     find_brought,
     labels_in_folder,
     missing_at_the_end,
+    read_brought,
 )
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
@@ -32,7 +33,6 @@ from persuasion_lib.core.records import (
     parse_pair,
 )
 from persuasion_lib.core.stage import StageRun
-from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.data.cleaning import rules_that_fire
 from persuasion_lib.data.gates import blank_targets
 from persuasion_lib.data.splits import SETS, Corpus
@@ -62,14 +62,14 @@ def read_given_files(run: StageRun) -> Corpus:
         labels = labels_in_folder(run.config, name) if name in PAIRS else []
         examples = find_brought(run.config, EXAMPLES[name])
         if pairs:
-            corpus.pairs[name] = _read(pairs, parse_pair, run)
+            corpus.pairs[name] = _read(pairs, parse_pair, run, "pairs")
             _refuse_twins(pairs, corpus.pairs[name])
         elif labels:
             corpus.pairs[name] = [_unlabeled(row) for path in labels
-                                  for row in _read(path, parse_labeled, run)]
+                                  for row in _read(path, parse_labeled, run, "labels")]
             _refuse_twins(labels[0], corpus.pairs[name])
         elif examples:
-            corpus.examples[name] = _read(examples, parse_example, run)
+            corpus.examples[name] = _read(examples, parse_example, run, "examples")
     if not corpus.rows:
         names = ", ".join([*EXAMPLES.values(), *PAIRS.values(), *sum(LABELLED.values(), ())])
         raise MissingInput(f"{folder} holds none of {names}, nor do processed/ and preferences/ "
@@ -93,7 +93,8 @@ def _folder(config: Config) -> Path:
     return folder
 
 
-def _read(path: Path, parse: Callable[[dict[str, Any]], T], run: StageRun) -> list[T]:
+def _read(path: Path, parse: Callable[[dict[str, Any]], T], run: StageRun,
+          kind: Literal["labels", "pairs", "examples"]) -> list[T]:
     roles: Counter[str] = Counter()
 
     def counted(row: dict[str, Any]) -> T:
@@ -101,7 +102,7 @@ def _read(path: Path, parse: Callable[[dict[str, Any]], T], run: StageRun) -> li
         roles.update(foreign_roles(row))
         return parsed
 
-    rows = read_jsonl(path, counted, made_by="the program that wrote it")
+    rows = read_brought(path, counted, kind=kind)
     if not rows:
         raise DataError(f"{path} is empty. Remove it, or fill it.")
     run.warnings += notes_on_roles(path.name, roles)

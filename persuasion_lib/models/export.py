@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError, SelfTestError
 from persuasion_lib.core.family import FAMILY
+from persuasion_lib.core.hub import upload
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.runs import described, identity
 from persuasion_lib.core.store import read_json, write_json, write_text
@@ -64,16 +65,8 @@ def export(config: Config, name: str, folder: Path, *, push: str | None = None) 
     write_text(folder / "README.md", merged_card(config, name, described(identity(config)), chain,
                                                  rounding(folder)))
     if push:
-        upload(folder, push)
+        upload(folder, push, kind="model")
     return folder
-
-
-def upload(folder: Path, repository: str) -> None:
-    """Put a folder on the hub as it is, with the card that stands in it."""
-    from huggingface_hub import HfApi
-    hub = HfApi()
-    hub.create_repo(repository, exist_ok=True)
-    hub.upload_folder(repo_id=repository, folder_path=folder)
 
 
 def merged(config: Config, name: str) -> PreTrainedModel:
