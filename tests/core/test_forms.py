@@ -135,8 +135,8 @@ def test_an_error_says_the_line_and_the_row_of_an_array_the_row_of_a_table(tmp_p
     for name, place in (("x.json", f"{second} \\(row 2\\)"), ("x.jsonl", "2")):
         with pytest.raises(DataError, match=f"{name}:{place}: no answer"):
             read_brought(tmp_path / name, parse_labeled, kind="labels")
-    pd.DataFrame([{"prompt": "Hi.", "chosen": "x", "rejected": "y"},
-                  {"prompt": "", "chosen": "x", "rejected": "y"}]).to_parquet(tmp_path / "x.parquet")
+    table = pd.DataFrame([{"prompt": text, "chosen": "x", "rejected": "y"} for text in ("Hi.", "")])
+    table.to_parquet(tmp_path / "x.parquet")
     with pytest.raises(DataError, match="x.parquet:row 2: a reply is text beside a prompt"):
         read_brought(tmp_path / "x.parquet", parse_labeled, kind="labels")
     (tmp_path / "y.parquet").write_bytes(b"PAR1 and no more")

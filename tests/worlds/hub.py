@@ -1,4 +1,4 @@
-"""A stand-in of the Hugging Face hub on loopback, and of the store that keeps large files for it."""
+"""A stand-in of the Hugging Face hub on loopback, and of the store of its large files."""
 
 import base64
 import json
@@ -38,7 +38,8 @@ class Hub:
                     self.files[value["path"]] = base64.b64decode(value["content"])
                 elif line["key"] == "lfsFile":
                     self.files[value["path"]] = self.large[value["oid"]]
-            return {"success": True, "commitUrl": f"{self.url}/datasets/me/pairs/commit/1", "commitOid": "1"}
+            return {"success": True, "commitOid": "1",
+                    "commitUrl": f"{self.url}/datasets/me/pairs/commit/1"}
         return {}
 
 
