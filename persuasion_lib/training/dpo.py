@@ -28,6 +28,7 @@ from persuasion_lib.models.lineage import check_lineage, fingerprint_of, is_curr
 from persuasion_lib.models.loading import Tokenizer, dtype_of, load_tokenizer, prompt_ids
 from persuasion_lib.models.sampling import free_bytes
 from persuasion_lib.training import loop
+from persuasion_lib.training.callbacks import tell_trackers, untracked
 from persuasion_lib.training.drift import Drift, alarms, drift
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.launch import launch_if_asked, processes
@@ -86,6 +87,7 @@ class PreferenceTrainer(DPOTrainer):
                          max_new_tokens=self.config.generation.max_new_tokens)
             # The first is the state before training: the same prompts and random numbers.
             self.before = self.before or seen
+            tell_trackers(self, self.watched, seen.replies)
             self.log({"eval_kl": seen.kl, "eval_reply_tokens": seen.reply_tokens,
                       "eval_reply_tokens_error": seen.length_error(self.before)})
         return metrics
@@ -189,7 +191,8 @@ def preference_trainer(config: Config, name: str, train: Sequence[LabeledPair],
         peft_config=loop.lora(config),
         args=DPOConfig(beta=config.dpo.beta, max_length=config.dpo.max_length,
                        loss_type=config.dpo.loss_type, label_smoothing=config.dpo.label_smoothing,
-                       **loop.common_arguments(config, config.dpo, settings, len(train), scratch)))
+                       **loop.common_arguments(config, name, config.dpo, settings, len(train),
+                                               scratch)))
     trainer.remove_callback(PrinterCallback)
     before = FAMILY[name].starts_as
     if before != REFERENCE:
@@ -231,7 +234,8 @@ def check_step_zero(config: Config, name: str, trainer: DPOTrainer,
     Raises:
         SelfTestError: it is otherwise; training would learn relative to the wrong model.
     """
-    trainer.evaluate(preference_rows(probe), metric_key_prefix="eval")
+    with untracked(trainer):
+        trainer.evaluate(preference_rows(probe), metric_key_prefix="eval")
     seen = next(log for log in reversed(trainer.state.log_history) if "eval_loss" in log)
     seen_policy = seen["eval_logps/chosen"]
     seen_reference = seen_policy - seen["eval_rewards/chosen"] / config.dpo.beta
