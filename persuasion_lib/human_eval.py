@@ -123,7 +123,7 @@ def _from_file(run: StageRun, asked: Asked) -> Session:
         raise ConfigError("human_eval.source=file needs human_eval.path, a file in the format of "
                           "human_comparisons.jsonl.")
     fitting = Fitting(asked.pairs, others_too=True)
-    given = read_brought(run.config.named_file("human_eval.path"), fitting, kind="labels")
+    given = read_brought(run.config.named_file("human_eval.path"), "labels", fitting)
     if fitting.others:
         run.warnings.append(f"{len(fitting.others)} comparisons of {settings.path} are not among "
                             f"those that were drawn (first: {fitting.others[0]}) and do not count.")

@@ -86,7 +86,7 @@ def _from_file(run: StageRun, asked: Asked) -> Session:
     given: list[LabeledPair] = []
     fitting = Fitting(asked.pairs)
     for path in files:
-        given += read_brought(path, fitting, kind="labels")
+        given += read_brought(path, "labels", fitting)
         run.warnings += notes_on_roles(path.name, fitting.roles)
         fitting.roles.clear()
     run.warnings += _who_labelled(given, files)

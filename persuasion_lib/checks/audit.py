@@ -25,7 +25,7 @@ from persuasion_lib.checks.material import (
 )
 from persuasion_lib.checks.people import of_two_models
 from persuasion_lib.checks.registry import KINDS, REGISTRY, checks_of
-from persuasion_lib.core.brought import ENDINGS, MADE_BY, read_brought
+from persuasion_lib.core.brought import ENDINGS, MADE_BY, PARSERS, read_brought
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.foreign import read_each
@@ -35,9 +35,6 @@ from persuasion_lib.core.records import (
     Example,
     LabeledPair,
     Pair,
-    parse_example,
-    parse_labeled,
-    parse_pair,
 )
 from persuasion_lib.core.store import read_json
 from persuasion_lib.labeling.agreement import judge_against_annotator
@@ -119,17 +116,13 @@ def _content(file: Path) -> list[dict[str, Any]]:
     """Its rows, those of other tools in our form; one document is one row."""
     if file.suffix == ".json" and not read_text(file, made_by=MADE_BY).lstrip().startswith("["):
         return [read_json(file, made_by=MADE_BY)]
-    return read_each(file, _row, made_by=MADE_BY)
-
-
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    return row if _OUR_OWN & set(row) else as_ours(row)
+    return read_each(file, lambda row: row if _OUR_OWN & set(row) else as_ours(row),
+                     made_by=MADE_BY)
 
 
 def _parsed(kind: str, file: Path, content: list[dict[str, Any]]) -> Any:
-    parse_row = {"labels": parse_labeled, "pairs": parse_pair, "examples": parse_example}.get(kind)
-    if parse_row:
-        return read_brought(file, parse_row, kind=kind)
+    if kind in PARSERS:
+        return read_brought(file, kind)
     if kind == "evaluation":
         return tabulated(parse(content[0]))
     return content[0]["history"] if kind == "DPO log" else content

@@ -4,16 +4,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError, PersuasionError
 from persuasion_lib.core.foreign import read_each
 from persuasion_lib.core.forms import as_ours, is_unanswered, without_answer
 from persuasion_lib.core.overrides import key_of
-from persuasion_lib.core.records import parse_labeled
+from persuasion_lib.core.records import parse_example, parse_labeled, parse_pair
 
-T = TypeVar("T")
+Kind = Literal["labels", "pairs", "examples"]
+PARSERS = {"labels": parse_labeled, "pairs": parse_pair, "examples": parse_example}
 MADE_BY = "the program that wrote it"
 ENDINGS = (".jsonl", ".json", ".parquet")   # lines, one array, or a table of other tools
 # Where a file may stand below `data.path`.
@@ -53,23 +54,25 @@ def find_brought(config: Config, name: str) -> Path | None:
     return None
 
 
-def read_brought(path: Path, parse: Callable[[dict[str, Any]], T], *,
-                 kind: Literal["labels", "pairs", "examples"]) -> list[T]:
-    """The rows of somebody's file, in our form or in one of core.forms, each through `parse`.
+def read_brought(path: Path, kind: Kind,
+                 parse: Callable[[dict[str, Any]], Any] | None = None) -> list[Any]:
+    """The rows of somebody's file, in our form or in one of core.forms.
 
     Pairs that nobody has answered are no labels and are left out of those; of answered ones the
-    pair is read where pairs are asked for.
+    pair is read where pairs are asked for. `parse` reads a row, if not the parser of the kind.
 
     Raises:
         DataError: a row is in no form that is known (file:line).
     """
-    def parsed(row: dict[str, Any]) -> T | None:
+    own = parse or PARSERS[kind]
+
+    def parsed(row: dict[str, Any]) -> Any:
         ours = as_ours(row)
         if kind == "labels" and ours is not row and is_unanswered(ours):
             return None
         if kind == "pairs" and ours is not row:
             ours = without_answer(ours)
-        return parse(ours)
+        return own(ours)
 
     return [row for row in read_each(path, parsed, made_by=MADE_BY) if row is not None]
 
@@ -118,7 +121,7 @@ def graders(files: Sequence[Path]) -> Counter[str]:
 @lru_cache(maxsize=64)
 def _graders(path: Path, _mtime: int, _size: int) -> Counter[str]:
     try:
-        labels = read_brought(path, parse_labeled, kind="labels")
+        labels = read_brought(path, "labels")
     except PersuasionError:     # who reads its labels says what is wrong with it
         return Counter()
     return Counter(label.labeled_by for label in labels)

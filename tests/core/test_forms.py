@@ -85,8 +85,8 @@ def test_a_tie_is_a_tie_and_so_are_two_people_who_disagree(row):
 def test_what_nobody_answered_is_a_pair_and_no_label(row, tmp_path):
     (tmp_path / "x.json").write_text(json.dumps([row, argilla("response_2")]))
     assert parse_pair(as_ours(row)).response_b == WATER
-    assert len(read_brought(tmp_path / "x.json", parse_labeled, kind="labels")) == 1
-    assert len(read_brought(tmp_path / "x.json", parse_pair, kind="pairs")) == 2
+    assert len(read_brought(tmp_path / "x.json", "labels")) == 1
+    assert len(read_brought(tmp_path / "x.json", "pairs")) == 2
 
 
 def test_who_labelled_is_a_person_a_model_or_a_number_of_people():
@@ -134,14 +134,14 @@ def test_an_error_says_the_line_and_the_row_of_an_array_the_row_of_a_table(tmp_p
     second = (tmp_path / "x.json").read_text().splitlines()[1:].index(" {", 1) + 2
     for name, place in (("x.json", f"{second} \\(row 2\\)"), ("x.jsonl", "2")):
         with pytest.raises(DataError, match=f"{name}:{place}: no answer"):
-            read_brought(tmp_path / name, parse_labeled, kind="labels")
+            read_brought(tmp_path / name, "labels")
     table = pd.DataFrame([{"prompt": text, "chosen": "x", "rejected": "y"} for text in ("Hi.", "")])
     table.to_parquet(tmp_path / "x.parquet")
     with pytest.raises(DataError, match="x.parquet:row 2: a reply is text beside a prompt"):
-        read_brought(tmp_path / "x.parquet", parse_labeled, kind="labels")
+        read_brought(tmp_path / "x.parquet", "labels")
     (tmp_path / "y.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(DataError, match="y.parquet is no sound Parquet table"):
-        read_brought(tmp_path / "y.parquet", parse_labeled, kind="labels")
+        read_brought(tmp_path / "y.parquet", "labels")
 
 
 def test_our_own_rows_are_read_as_they_are():

@@ -16,9 +16,6 @@ from persuasion_lib.core.records import (
     example_row,
     labeled_row,
     pair_row,
-    parse_example,
-    parse_labeled,
-    parse_pair,
 )
 from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.data.exported import FORMS, export_data
@@ -62,7 +59,7 @@ def said(row):
 def test_pools_come_back_from_tools_for_labelling_with_every_label(config, form):
     folder = export_data(config, config.root / "out", to=form)
     for pool, by in (("ai_pool", "a judge"), ("human_pool", "human")):
-        back = read_brought(folder / f"{pool}_labeled.json", parse_labeled, kind="labels")
+        back = read_brought(folder / f"{pool}_labeled.json", "labels")
         assert list(map(said, back)) == list(map(said, labels(by)))
 
 
@@ -71,11 +68,11 @@ def test_training_rows_come_back_from_parquet_with_every_winner(config, form):
     folder = export_data(config, config.root / "out", to=form)
     for name, by in (("rlaif", "a judge"), ("rlhf", "human")):
         back = [row for side in ("train", "val") for row in read_brought(
-            folder / f"{name}_{side}.parquet", parse_labeled, kind="labels")]
+            folder / f"{name}_{side}.parquet", "labels")]
         decided = [row for row in labels(by) if row.label != "tie"]
         assert [(row.pair.pair_id, row.chosen, row.rejected, row.labeled_by) for row in back] == [
             (row.pair.pair_id, row.chosen, row.rejected, by) for row in decided]
-    example = read_brought(folder / "sft_val.parquet", parse_example, kind="examples")[1]
+    example = read_brought(folder / "sft_val.parquet", "examples")[1]
     assert (example.example_id, example.response) == ("e1", "No.")
 
 
@@ -84,7 +81,7 @@ def test_pairs_that_nobody_labelled_go_out_to_be_labelled(config):
     pairs = [row.pair for row in labels("x")]
     write_jsonl(path_of(config, "human_pool_responses"), map(pair_row, pairs))
     folder = export_data(config, config.root / "out", to="label-studio")
-    back = read_brought(folder / "human_pool_responses.json", parse_pair, kind="pairs")
+    back = read_brought(folder / "human_pool_responses.json", "pairs")
     assert [(pair.pair_id, pair.response_a) for pair in back] == [
         (pair.pair_id, pair.response_a) for pair in pairs]
 
