@@ -18,7 +18,7 @@ from persuasion_lib.core.hub import upload
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.runs import described, identity
 from persuasion_lib.core.store import read_json, write_json, write_text
-from persuasion_lib.models.cards import merged_card
+from persuasion_lib.models.cards import base_name, merged_card
 from persuasion_lib.models.compose import ModelFamily
 from persuasion_lib.models.lineage import check_lineage, weights_hash
 from persuasion_lib.models.loading import (
@@ -59,7 +59,7 @@ def export(config: Config, name: str, folder: Path, *, push: str | None = None) 
     model.generation_config.eos_token_id = end_tokens(model, tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    write_json(folder / EXPORT, {"name": name, "base": config.model.base,
+    write_json(folder / EXPORT, {"name": name, "base": base_name(config),
                                  "revision": config.model.revision, "weights": chain,
                                  "kept_in_bfloat16": kept})
     write_text(folder / "README.md", merged_card(config, name, described(identity(config)), chain,

@@ -57,7 +57,8 @@ def test_each_model_has_a_run_of_its_own_with_its_losses_and_replies(logs):
         assert {"train/loss", "eval/loss"} <= set(run.Tags()["scalars"])
         texts = run.Tensors("eval/replies/text_summary")
         shown = texts[-1].tensor_proto.string_val[0].decode()
-        assert len(texts) == len(kept) and shown.count("REPLY: ") == 4 and "THEM: " in shown
+        assert len(texts) == len(kept)
+        assert 3 <= shown.count("REPLY: ") <= 4 and "THEM: " in shown
         assert "REPLY" not in str(training_log(config, name))
 
 
