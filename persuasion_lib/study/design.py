@@ -50,7 +50,8 @@ class Study:
     """What is asked, and of what; see `configs/studies/human_labels.yaml` for the fields.
 
     `axis` is "human_labels" or the changed settings; `primary` is one of `levels`. `notes` say
-    what became of the file's levels where there are fewer labels.
+    what became of the file's levels where there are fewer labels; `shared` are the overrides that
+    all cells have.
     """
 
     config: Config
@@ -65,6 +66,7 @@ class Study:
     second_anchor: Anchor | None
     comparisons: int
     notes: tuple[str, ...]
+    shared: tuple[str, ...]
     cells: tuple[Cell, ...]
 
     @property
@@ -150,7 +152,7 @@ def read_study(config: Config, name_or_file: str | Path) -> Study:
         axis=file.axis if isinstance(file.axis, str) else ", ".join(file.axis),
         levels=_once(levels), arms=tuple(file.arms), seeds=tuple(seeds), primary=primary,
         anchor=file.anchor, second_anchor=file.second_anchor, comparisons=file.comparisons,
-        notes=tuple(notes), cells=cells)
+        notes=tuple(notes), shared=tuple(common), cells=cells)
 
 
 def _found(root: Path, name_or_file: str | Path) -> Path:
