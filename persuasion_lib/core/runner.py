@@ -84,8 +84,11 @@ def _source(config: Config, stage: Stage) -> Path:
 
 
 def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None,
-        last: str | None = None, only: str | None = None, force: bool = False) -> list[str]:
+        last: str | None = None, only: str | None = None, force: bool = False,
+        preload: Sequence[str] = ()) -> list[str]:
     """Execute the notebooks whose results are missing or stale; returns the names executed.
+
+    `preload` names modules that are imported once for the kernels of all calls.
 
     Raises:
         ConfigError: bad settings, stages or notebooks; nothing was executed.
@@ -114,7 +117,7 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
         why = "forced" if condition == "done" else "; ".join(map(str, reasons[:2]))
         print(f"{stage.notebook:15s} running ({why})", flush=True)
         began = time.monotonic()
-        _execute(config, stage)
+        _execute(config, stage, preload)
         executed.append(stage.name)
         print(f"{stage.notebook:15s} done in {duration(time.monotonic() - began)}", flush=True)
         show_notes(config, stage)
@@ -130,12 +133,12 @@ def show_notes(config: Config, stage: Stage) -> None:
                             break_long_words=False, break_on_hyphens=False), flush=True)
 
 
-def _execute(config: Config, stage: Stage) -> None:
+def _execute(config: Config, stage: Stage, preload: Sequence[str]) -> None:
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     output = path_of(config, "notebooks") / f"{stage.notebook}.ipynb"
     _make_writable(output)
-    kernel = Kernel()
+    kernel = Kernel(preload)
     try:
         kernel.drive(lambda: papermill.execute_notebook(
             str(_source(config, stage)), str(output), progress_bar=False,

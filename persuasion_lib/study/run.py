@@ -5,6 +5,7 @@ several processes, or machines with one folder, may be given the same study, or 
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from persuasion_lib.core import runner
+from persuasion_lib.core.appending import WAITS
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError
 from persuasion_lib.core.manifest import State, conditions, hash_if_there, will_change
@@ -113,14 +115,15 @@ def run_study(study: Study, part: str | None = None) -> Study:
 
 @contextmanager
 def _as_batch() -> Iterator[None]:
-    """Lines instead of bars, and logs of other processes are waited for."""
-    before = os.environ.get("PERSUASION_BATCH")
-    os.environ["PERSUASION_BATCH"] = "1"
+    """Lines instead of bars, and logs of other processes are waited for; in kernels as well."""
+    before = dict(os.environ)
+    os.environ.update({"PERSUASION_BATCH": "1", WAITS: "1"})
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PERSUASION_BATCH"]
+        for name in ("PERSUASION_BATCH", WAITS):
+            os.environ.pop(name)
+            os.environ.update({name: before[name]} if name in before else {})
 
 
 def _share(study: Study) -> None:
@@ -160,7 +163,8 @@ def _run_cell(study: Study, cell: Cell) -> None:
         if first or record is None or record["open"]:
             print(f"\n{cell.name}", flush=True)
         if first:
-            runner.run(cell.profile, cell.overrides, first=first, last=LAST)
+            runner.run(cell.profile, cell.overrides, first=first, last=LAST,
+                       preload=_preload(study))
         if first or record is None or record["open"]:
             anchored.judge_cell(study, cell)
         failed.unlink(missing_ok=True)
@@ -168,6 +172,17 @@ def _run_cell(study: Study, cell: Cell) -> None:
         sentence = " ".join(str(error).split())
         print(f"    ! {cell.name} failed: {sentence}", flush=True)
         write_text(failed, f"{sentence}\n")
+
+
+def _preload(study: Study) -> tuple[str, ...]:
+    """What the notebooks of cells import, where they take longer to import than to train.
+
+    After a fork a GPU cannot be used; and beside hours of training an import is nothing.
+    """
+    is_short = study.config.model.base == "demo" and sys.platform == "linux"
+    return ("persuasion_lib.train_dpo", "persuasion_lib.training.curves",
+            "persuasion_lib.evaluate", "persuasion_lib.reporting.evaluation_rows",
+            ) if is_short else ()
 
 
 def _of_stages(cell: Cell) -> dict[str, State]:
