@@ -60,7 +60,8 @@ def _kernel(arguments: list[str], folder: str | None, environment: dict[str, str
     os.environ.update(environment)
     os.chdir(folder or ".")
     signal.signal(signal.SIGINT, signal.default_int_handler)    # the server ignores it
-    launch_new_instance(arguments)
+    # A kernel ends when its parent does; that one ends with the run, also after a kill.
+    launch_new_instance([*arguments, f"--IPKernelApp.parent_handle={os.getppid()}"])
 
 
 class _Process:

@@ -1,11 +1,11 @@
 """What a study file says, and the runs that it becomes."""
 
 import pytest
-from worlds.study_world import study_of, write_labels
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.study.design import profile_of, read_study, studies
+from worlds.study_world import study_of, write_labels
 
 
 def test_a_cell_is_a_named_run_of_one_level_and_one_training_seed(project):

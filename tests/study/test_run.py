@@ -3,7 +3,6 @@
 import multiprocessing
 
 import pytest
-from worlds.study_world import Notebooks, study_of, write_study
 
 from persuasion_lib.cli import main
 from persuasion_lib.core.errors import ConfigError, PersuasionError
@@ -12,6 +11,7 @@ from persuasion_lib.study import run
 from persuasion_lib.study.anchored import record_of
 from persuasion_lib.study.design import Study
 from persuasion_lib.study.run import part_of, run_study, states
+from worlds.study_world import Notebooks, study_of, write_study
 
 
 @pytest.fixture

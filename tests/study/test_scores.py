@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from worlds.study_world import Notebooks, study_of
 
 from persuasion_lib.core.records import Pair, content_id
 from persuasion_lib.demo.standins import SimulatedAnnotator
 from persuasion_lib.study import anchored
 from persuasion_lib.study.run import run_study
 from persuasion_lib.study.scores import COLUMNS, read_scores
+from worlds.study_world import Notebooks, study_of
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Studies without trainings: a cell's notebooks are a function that writes an evaluation at once."""
+"""Studies without trainings: the notebooks of a cell write an evaluation at once."""
 
 from pathlib import Path
 
