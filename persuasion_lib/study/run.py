@@ -48,20 +48,25 @@ def state_of(study: Study, cell: Cell) -> tuple[str, str]:
     """(state, sentence) of one cell; see `states`."""
     if _is_taken(study, cell):
         return "running", "a process is at it"
-    failed = _failure(study, cell)
-    if failed.exists():
-        return "failed", failed.read_text(encoding="utf-8").strip()
     found = _of_stages(cell)
     changed = [f"{STAGES[name].notebook}: {state[1][0]}" for name, state in found.items()
                if will_change(state)]
-    if changed:
-        never_ran = any(state[0] == "missing" for state in found.values())
-        return ("missing", changed[-1]) if never_ran else ("stale", changed[0])
     record = scores_of(study, cell)
-    if record is None:
+    if not changed and record:
+        left = ", ".join(f"{count} comparisons {why}" for why, count in record["open"].items())
+        return "done", left and f"{left}; the same command asks once more"
+    failed = _failure(study, cell)
+    if failed.exists():
+        return "failed", failed.read_text(encoding="utf-8").strip()
+    if not changed:
         return "missing", "its replies are not compared with the anchor's yet"
-    is_open = ", ".join(f"{count} comparisons {why}" for why, count in record["open"].items())
-    return "done", is_open and f"{is_open}; the same command asks once more"
+    never_ran = any(state[0] == "missing" for state in found.values())
+    return ("missing", changed[-1]) if never_ran else ("stale", changed[0])
+
+
+def done_cells(study: Study) -> list[Cell]:
+    """The cells with scores, for who reads them or compares by hand."""
+    return [cell for cell in study.cells if scores_of(study, cell)]
 
 
 def scores_of(study: Study, cell: Cell) -> dict[str, Any] | None:
