@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -174,12 +174,13 @@ def _run_cell(study: Study, cell: Cell) -> None:
                       if state[0] in ("stale", "missing")), None)
         record = scores_of(study, cell)
         if first or record is None or record["open"]:
-            print(f"\n{cell.name}", flush=True)
+            print(f"\n{cell.name}, {study.cells.index(cell) + 1} of {len(study.cells)}", flush=True)
         if first:
             runner.run(cell.profile, cell.overrides, first=first, last=LAST,
-                       preload=_preload(study))
+                       preload=_preload(study), notes=False)
         if first or record is None or record["open"]:
-            anchored.judge_cell(study, cell)
+            with redirect_stdout(runner.Terminal()):
+                anchored.judge_cell(study, cell)
         failed.unlink(missing_ok=True)
     except (PersuasionError, OSError) as error:
         sentence = " ".join(str(error).split())
