@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, PersuasionError
-from persuasion_lib.core.fields import foreign_roles
+from persuasion_lib.core.fields import annotator_name, foreign_roles
 from persuasion_lib.core.progress import in_batch
 from persuasion_lib.core.reading import read_text
 from persuasion_lib.core.records import LabeledPair, Pair, content_id, parse_labeled
@@ -62,9 +62,9 @@ class Asked:
         owned = EventLog(log)
         return self.session(annotator, owned.rows, owned.append)
 
-    def by_stand_in(self, person: SimulatedAnnotator) -> Session:
+    def by_stand_in(self, person: SimulatedAnnotator, name: str = "simulated") -> Session:
         """A session that a stand-in has answered to its end."""
-        session = self.session("simulated", save=lambda event: None)
+        session = self.session(name, save=lambda event: None)
         while (item := session.current) is not None:
             pair = item.pair
             # With the noise of the first look every repeat would agree, and nobody ever err.
@@ -93,14 +93,17 @@ def _as_event(given: LabeledPair, item: Item) -> Event:
 class Fitting:
     """A parser of labelled rows that refuses what does not belong to the pairs, or comes twice.
 
+    Who gave a label is the row's `annotator`, else its grader: a pair may come once from each.
     With `others_too` a row of another pair is None instead, and counted in `others`. It counts in
-    `roles` those that have another project's name.
+    `roles` those that have another project's name, and keeps in `people` the labels by annotator.
     """
 
     def __init__(self, pairs: Sequence[Pair], *, others_too: bool = False) -> None:
         self.pairs = {content_id(p.prompt, p.response_a, p.response_b): p for p in pairs}
         self.pairs |= {pair.pair_id: pair for pair in pairs}
-        self.seen: set[str] = set()
+        self.people: dict[str, list[LabeledPair]] = {}      # by the first spelling of a name
+        self.spellings: dict[str, str] = {}
+        self.seen: set[tuple[str, str]] = set()
         self.roles: Counter[str] = Counter()
         self.others: list[str] = []
         self._others_too = others_too
@@ -114,10 +117,19 @@ class Fitting:
             return None
         if pair is None:
             raise DataError(f"pair {given.pair.pair_id} is not in the pool")
-        if pair.pair_id in self.seen:
-            raise DataError(f"pair {pair.pair_id} is labelled a second time; keep one label")
-        self.seen.add(pair.pair_id)
-        return _on_pair(given, pair)
+        person = self._person(row, given)
+        if (person, pair.pair_id) in self.seen:
+            raise DataError(f"pair {pair.pair_id} is labelled a second time by {person!r:.60}; "
+                            "keep one label, or name who gave the other one (annotator)")
+        self.seen.add((person, pair.pair_id))
+        label = _on_pair(given, pair)
+        self.people.setdefault(person, []).append(label)
+        return label
+
+    def _person(self, row: dict[str, Any], given: LabeledPair) -> str:
+        names = (row.get("annotator"), given.pair.metadata.get("annotator"))
+        name = next((name for name in map(annotator_name, names) if name), given.labeled_by)
+        return self.spellings.setdefault(name.strip().casefold(), name)
 
 
 def _on_pair(given: LabeledPair, pair: Pair) -> LabeledPair:
@@ -138,10 +150,7 @@ def labels_of(session: Session, labelled_by: str) -> list[LabeledPair]:
     again = {item.pair.pair_id: event["preferred"] for item, event in session.chosen("repeat")}
     labels = []
     for item, event in session.chosen("pair"):
-        flagged, note = session.flag_of(item)
-        metadata = {**item.pair.metadata, "seconds": event.get("seconds"), "flagged": flagged,
-                    "note": note, "shown_swapped": event["swapped"],
-                    "guidelines": event.get("guidelines")}
+        metadata = {**item.pair.metadata, **_how(session, item, event)}
         labels.append(LabeledPair(
             replace(item.pair, metadata=metadata), event["preferred"],
             labeled_by=event.get("labeled_by", labelled_by), reasoning=event.get("reasoning", ""),
@@ -149,14 +158,28 @@ def labels_of(session: Session, labelled_by: str) -> list[LabeledPair]:
     return labels
 
 
-def screen(session: Session, source: str, *, break_every: int) -> Any:
-    """The widget; where no person is to label now, a sentence on the labels instead."""
+def _how(session: Session, item: Item, event: Event) -> dict[str, Any]:
+    """How a label came about."""
+    flagged, note = session.flag_of(item)
+    both_bad = {"both_bad": True} if event["choice"] == "both_bad" else {}
+    more = event.get("more", {})
+    return {"seconds": event.get("seconds"), "flagged": flagged, "note": note,
+            "shown_swapped": event["swapped"], "guidelines": event.get("guidelines"),
+            **both_bad, **{key: more[key] for key in ("strength", "reasons") if key in more}}
+
+
+def screen(session: Session, source: str, **widget: Any) -> Any:
+    """The widget; where no person is to label now, a sentence on the labels instead.
+
+    Args:
+        widget: what `LabelWidget` is told besides.
+    """
     from IPython.display import Markdown
 
     if source == "widget" and not in_batch():
         from persuasion_lib.labeling.widget import LabelWidget
 
-        return LabelWidget(session, break_every=break_every)
+        return LabelWidget(session, **widget)
     origin = {"widget": "the event log", "file": "a file", "simulated": f"the {ANNOTATOR_NAME}",
               "none": "nobody"}
     return Markdown(f"No widget: {len(session.chosen())} labels come from {origin[source]}, "
