@@ -81,7 +81,7 @@ def view(run: StageRun, session: Session | Panel) -> Any:
     return screen(session, source_of(run), **options)
 
 
-def figures(session: Session | Panel) -> pd.DataFrame:
+def figures(run: StageRun, session: Session | Panel) -> pd.DataFrame:
     """What labels say about themselves; of several people a column for each."""
     if isinstance(session, Session):
         return session_figures(session)

@@ -31,7 +31,7 @@ def of_labels(name: str, labels: Sequence[LabeledPair]) -> Kinds:
     """Labels, and whose they are: those of several people for each of them."""
     kind = "labels by a judge" if is_by_judge(labels) else "labels by a person"
     people = {f"{name}, {person}": own for person, own in by_person(labels).items()}
-    return {"labels": {name: labels, **people}, kind: people or {name: labels}}
+    return {"labels": {name: labels}, kind: people or {name: labels}}
 
 
 def is_by_judge(rows: Sequence[LabeledPair]) -> bool:

@@ -4,20 +4,20 @@ All three become events of one `Session`, and labels are derived from those.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, PersuasionError
-from persuasion_lib.core.fields import annotator_name, foreign_roles
+from persuasion_lib.core.fields import annotator_name, foreign_roles, is_amount
 from persuasion_lib.core.progress import in_batch
 from persuasion_lib.core.reading import read_text
-from persuasion_lib.core.records import LabeledPair, Pair, content_id, parse_labeled
+from persuasion_lib.core.records import LabeledPair, Pair, content_id, parse_labeled, unswap
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling.events import Event, EventLog, read_events
-from persuasion_lib.labeling.items import Item, showings
+from persuasion_lib.labeling.items import ON_SCREEN, Item, showings
 from persuasion_lib.labeling.session import Session
 
 
@@ -78,16 +78,25 @@ class Asked:
         asked = self.session(annotator)
         # A file brings its own second labels; what we would have shown twice is not its concern.
         items = {item.key: item for item in asked.pool}
-        events = [_as_event(label, items[label.pair.pair_id]) for label in given]
+        events = [event for label in given
+                  for event in _as_events(label, items[label.pair.pair_id])]
         return Session(list(items.values()), events, refuse, annotator=annotator,
                        guidelines=self.guidelines)
 
 
-def _as_event(given: LabeledPair, item: Item) -> Event:
-    """A label as a choice; `swapped` is None because nobody knows what its annotator saw first."""
-    return {"event": "choice", "key": item.key, "text": item.text_id, "swapped": None,
-            "choice": item.choice_for(given.label), "preferred": given.label,
-            "labeled_by": given.labeled_by, "reasoning": given.reasoning, "again": given.again}
+def _as_events(given: LabeledPair, item: Item) -> list[Event]:
+    """A label as a choice, and its flag; `swapped` is None where its file says no side."""
+    how = given.pair.metadata
+    swapped = how.get("shown_swapped")
+    choice = next(choice for choice in ON_SCREEN if unswap(
+        ON_SCREEN[choice], swapped=item.swapped if swapped is None else swapped) == given.label)
+    event = {"event": "choice", "key": item.key, "text": item.text_id, "swapped": swapped,
+             "choice": "both_bad" if how.get("both_bad") and choice == "tie" else choice,
+             "preferred": given.label, "labeled_by": given.labeled_by,
+             "reasoning": given.reasoning, "again": given.again, "seconds": how.get("seconds")}
+    flag = {"event": "flag", "key": item.key, "text": item.text_id,
+            "flagged": bool(how.get("flagged")), "note": how.get("note", "")}
+    return [event, flag] if flag["flagged"] or flag["note"] else [event]
 
 
 class Fitting:
@@ -141,8 +150,20 @@ def _on_pair(given: LabeledPair, pair: Pair) -> LabeledPair:
     texts = (pair.prompt, pair.response_a, pair.response_b)
     for label in (given, given.swapped()):
         if (label.pair.prompt, label.pair.response_a, label.pair.response_b) == texts:
-            return replace(label, pair=pair)
+            how = _brought(given.pair.metadata, exchanged=label is not given)
+            return replace(label, pair=replace(pair, metadata={**pair.metadata, **how}))
     raise DataError(f"pair {pair.pair_id} has other texts than in the pool")
+
+
+def _brought(metadata: Mapping[str, Any], *, exchanged: bool) -> dict[str, Any]:
+    """How a label came about by its file, of what can be checked; `exchanged` are its sides."""
+    seconds, side = (metadata.get(name) for name in ("seconds", "shown_swapped"))
+    note = metadata.get("note")
+    return {"seconds": seconds if is_amount(seconds) and seconds is not True else None,
+            "shown_swapped": side != exchanged if isinstance(side, bool) else None,
+            "both_bad": metadata.get("both_bad") is True,
+            "flagged": metadata.get("flagged") is True,
+            "note": note if isinstance(note, str) else ""}
 
 
 def labels_of(session: Session, labelled_by: str) -> list[LabeledPair]:

@@ -102,11 +102,16 @@ def of_files(run: StageRun, asked: Asked, people: Sequence[str]) -> Session | Pa
     run.warnings += _who_labelled(given, files)
     found = _chosen(run, fitting.people, people)
     if len(found) > 1:
-        return _panel(run, asked, lambda: {
-            name: replace(asked, pairs=[label.pair for label in labels]).by_labels(name, labels)
-            for name, labels in found.items()})
+        return _panel(run, asked, lambda: {name: _asked_about(asked, labels).by_labels(name, labels)
+                                           for name, labels in found.items()})
     labels = next(iter(found.values()), [])
     return asked.by_labels(run.config.label_human.annotator, labels)
+
+
+def _asked_about(asked: Asked, labels: Sequence[LabeledPair]) -> Asked:
+    """Whoever labelled elsewhere was asked about what they labelled."""
+    ids = {label.pair.pair_id for label in labels}
+    return replace(asked, pairs=[pair for pair in asked.pairs if pair.pair_id in ids])
 
 
 def _chosen(run: StageRun, found: dict[str, list[LabeledPair]],

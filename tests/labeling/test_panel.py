@@ -14,6 +14,7 @@ from persuasion_lib.labeling.votes import by_person, majority
 from worlds.labeling_pool import make_demo, make_pairs
 from worlds.three_annotators import NAMES, RULES, THREE, answer, label_all, opened
 
+
 def shares(pairs, names, answered=(), left=()):
     found = assigned(pairs, names, seed=0, overlap=0.3, answered=dict(answered), left=left)
     return {name: {pair.pair_id for pair in share} for name, share in found.items()}
@@ -190,6 +191,15 @@ def test_a_file_may_hold_labels_of_several_people_for_one_pair(project):
     assert {label.label for label in labels} == {"a"} and set(by_person(labels)) == {
         "Zoë", "ben", "cleo"}
     assert label_human.compared(run, panel)["raw"].tolist()[::2] == [1.0, 0.0, 0.0]
+
+
+def test_seconds_sides_and_notes_of_a_file_come_with_its_labels(project):
+    rows = by_people(ann="a", ben="a")
+    for row in rows:
+        row["metadata"] |= {"seconds": 7, "shown_swapped": True, "flagged": True, "note": "odd"}
+    label = by_person(label_human.write_labels(*from_file(project, rows)))["ben"][3]
+    assert label.pair.metadata["seconds"] == 7 and label.pair.metadata["shown_swapped"] is True
+    assert label.pair.metadata["note"] == "odd" and label.label == "a"
 
 
 def test_spellings_of_a_name_in_a_file_are_one_person_who_labels_a_pair_once(project):
