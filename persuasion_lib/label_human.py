@@ -184,13 +184,13 @@ def _how_to_go_on(run: StageRun, session: Session | Panel) -> str:
     if files := brought_labels(run.config, "human_pool"):
         return (f"{head} in {files[0].name} (first: {session.missing[0]}). Label them there, or "
                 f"allow it with label_human.max_missing={len(session.missing)}.")
-    who = f"annotator {settings.annotator}"
-    more = ""
+    more = who = ""
     if isinstance(session, Panel):
         who = "; ".join(f"{name} lacks {len(ids)}, first {ids[0]}"
                         for name, ids in session.missing_of.items()) or "nobody is asked about them"
         more = (" Whoever labels no more belongs into label_human.left: their answers stay, and "
                 "the rest of their share goes to the others.")
+    who = who or f"annotator {session.annotator}"
     return (f"{head} ({who}); what was labelled is saved. Go on in the "
             "widget of notebooks/02_label_human.ipynb and run this cell again. To open it: "
             f"`make lab`, with profile {run.config.profile!r} in its first code cell and "
@@ -203,9 +203,14 @@ def who_labelled(run: StageRun, session: Session | Panel) -> str:
     if isinstance(session, Session):
         return f"{session.annotator}: {session.done} of {len(session.items)} answered."
     session.read_again()
-    lines = [f"{name}: {each.done} of {len(each.items)} answered"
-             + (", labels no more." if name in session.left else ".")
-             for name, each in session.sessions.items()]
+    final = {label.pair.pair_id: label.label for label in session.labels()}
+    lines = []
+    for name, each in session.sessions.items():
+        own = labels_by_id(each)
+        others = sum(final.get(pair_id) not in (None, label) for pair_id, label in own.items())
+        lines.append(f"{name}: {each.done} of {len(each.items)} answered"
+                     + (", labels no more" if name in session.left else "")
+                     + f"; the label that counts is another one on {others} of {len(own)} pairs.")
     labels = {name: labels_by_id(each) for name, each in session.sessions.items()}
     lines.append(f"{len(session.disputed)} pairs have different labels; training takes its labels "
                  f"from: {session.rule} (label_human.labels_from).")

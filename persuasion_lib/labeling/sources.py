@@ -47,6 +47,10 @@ def _log_of(run: StageRun, name: str) -> Path:
 def _panel(run: StageRun, asked: Asked, read: Callable[[], dict[str, Session]],
            **options: Any) -> Panel:
     settings = run.config.label_human
+    unknown = {*settings.left, *settings.stand_ins} - {*settings.annotators}
+    if unknown and settings.annotators:
+        raise ConfigError(f"label_human.left or stand_ins names {', '.join(sorted(unknown))}, who "
+                          "is not in label_human.annotators. Correct the name.")
     log = run.path("adjudications")
     options = {"settle": lambda pairs: settling(asked, pairs, EventLog(log))} | options
     return Panel(asked.pairs, read, rule=settings.labels_from, annotator=settings.annotator,

@@ -161,6 +161,20 @@ def test_a_name_that_is_no_handle_or_is_there_twice_is_refused(project, names):
         opened("label_human.source=widget", f"label_human.annotators={names}")
 
 
+def test_a_name_that_is_no_annotator_is_not_passed_over(project):
+    with pytest.raises(ConfigError, match="names dan, who is not in label_human.annotators"):
+        opened(*THREE, "label_human.left=[dan]")
+
+
+def test_it_is_said_how_far_the_labels_differ_from_each_ones_alone(project):
+    run, panel = opened(*THREE)
+    label_all(panel)
+    shared = [int(pair_id[1:]) for pair_id in shared_pairs(panel.pairs, seed=0, overlap=0.3)]
+    others = sum(number % 2 for number in shared)       # ann says a; it is b, or no majority
+    assert (f"the label that counts is another one on {others} of "
+            f"{len(panel.sessions['ann'].pool)} pairs" in label_human.who_labelled(run, panel))
+
+
 def test_a_log_under_another_spelling_of_the_name_is_asked_about(project):
     _, session = opened("label_human.source=widget", "label_human.annotator=anna")
     answer(session, RULES["ann"], count=1)
