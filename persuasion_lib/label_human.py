@@ -179,7 +179,6 @@ def counted(session: Session | Panel, labels: Sequence[LabeledPair]) -> dict[str
 
 
 def _how_to_go_on(run: StageRun, session: Session | Panel) -> str:
-    settings = run.config.label_human
     head = f"{len(session.missing)} of {len(session.pool)} pairs have no label yet"
     if files := brought_labels(run.config, "human_pool"):
         return (f"{head} in {files[0].name} (first: {session.missing[0]}). Label them there, or "

@@ -4,6 +4,7 @@ Blind: it knows names and how much is answered, and the labels of others only wh
 settles what they disagree on, without names, when nobody labels any more.
 """
 
+from collections import Counter
 from typing import Any
 
 from persuasion_lib.core.errors import PersuasionError
@@ -56,8 +57,9 @@ class PanelWidget(LabelWidget):
             raise PersuasionError(f"{name[:60]!r} has nothing to answer here.")
         self._name = name
         self._view = "label"
-        return "ready", (f"Ready, {self._title(name)}. {self._session.done} of "
-                         f"{len(self._session.items)} answered so far.")
+        who = "to settle disagreements" if name == ADJUDICATION else name
+        return "ready", (f"Ready, {who}. {self._session.done} of {len(self._session.items)} "
+                         "answered so far.")
 
     def _title(self, name: str) -> str:
         return _SETTLE.lower() if name == ADJUDICATION else name
@@ -99,8 +101,8 @@ class PanelWidget(LabelWidget):
         if self._name == ADJUDICATION:
             votes = self._panel.votes[item.pair.pair_id].values()
             # In an order of their own, or the place of a label would tell whose it is.
-            found["given"] = sorted(self._words(item, vote.label, vote.pair.metadata)
-                                    for vote in votes)
+            words = Counter(self._words(item, vote.label, vote.pair.metadata) for vote in votes)
+            found["given"] = [f"{count} × {text}" for text, count in sorted(words.items())]
         return found
 
     def _words(self, item: Item, label: str, how: dict[str, Any]) -> str:

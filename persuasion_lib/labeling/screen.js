@@ -72,18 +72,19 @@ function build(form) {
     return ui.ticks[key].node;
   };
   const row = (name, label, ...nodes) => h("div", { class: `plab-row ${name}`, role: "group", "aria-label": label }, ...nodes);
-  const rows = [];
-  if (form.strength) rows.push(row("plab-more", "How much better", h("span", {}, "Better by how much, if you like:"), ...Object.keys(STRENGTHS).map((key) => tick(key, "strength", STRENGTHS[key]))));
-  if (form.reasons.length) rows.push(row("plab-more", "Reasons", h("span", {}, "Because, if you like:"), ...form.reasons.map((text, at) => tick(REASON_KEYS[at], "reason", text))));
+  const ticks = [];
+  if (form.strength) ticks.push(h("span", {}, "If you like, by how much:"), ...Object.keys(STRENGTHS).map((key) => tick(key, "strength", STRENGTHS[key])));
+  if (form.reasons.length) ticks.push(h("span", {}, "because:"), ...form.reasons.map((text, at) => tick(REASON_KEYS[at], "reason", text)));
+  const rows = ticks.length ? [row("plab-more", "How much better, and why", ...ticks)] : [];
   const keys = (text) => [...text].map((key) => ui.buttons[key]);
   ui.noteRow = h("div", { class: "plab-note", hidden: true }, ui.note, h("span", {}, "Enter saves, Escape drops"));
   ui.work = h("div", { class: "plab-work" }, ui.prompt.box, ui.given, ui.before, h("div", { class: "plab-pair" }, ui.first.box, ui.second.box));
   ui.foot = h("div", { class: "plab-foot" }, ui.noteRow, ...rows,
-    row("plab-main", "Answer", ...keys(form.both_bad ? "1234s" : "123s")), row("", "More", ...keys("ufnrwdm?q")));
-  ui.body = h("div", { class: "plab-body" }, ui.guide, ui.pause, ui.hurry, ui.list, ui.people, ui.work, ui.end);
+    row("plab-main", "Answer", ...keys(form.both_bad ? "1234s" : "123s")), row("plab-rest", "More", ...keys("ufnrwdm?q")));
+  ui.body = h("div", { class: "plab-body" }, ui.people, ui.guide, ui.pause, ui.hurry, ui.list, ui.work, ui.end);
   ui.root = h("div", { class: "plab", role: "region", tabindex: "0", "aria-label": "Pair labelling" },
     h("div", { class: "plab-top" }, ui.status, ui.focus),
-    h("div", { class: "plab-progress" }, ui.bar, ui.count), ui.question, ui.body, ui.foot);
+    ui.progress = h("div", { class: "plab-progress" }, ui.bar, ui.count), ui.question, ui.body, ui.foot);
   return ui;
 }
 

@@ -103,6 +103,7 @@ function render({ model, el }) {
   }
 
   function fill(node, pane) {
+    node.classList.remove("plab-differ");
     node.classList.toggle("plab-raw", raw);
     if (raw) node.textContent = pane.raw;
     else node.innerHTML = pane.html;
@@ -118,8 +119,8 @@ function render({ model, el }) {
     ["first", "second"].forEach((name, at) => {
       const parts = differ && item.difference?.[at];
       if (!parts) return fill(ui[name].text, item[name]);
-      ui[name].text.classList.add("plab-raw");
-      ui[name].text.replaceChildren(...parts.map(([own, text]) => own ? h("mark", {}, text) : text));
+      ui[name].text.classList.add("plab-differ");
+      ui[name].text.replaceChildren(...parts.flatMap(([own, text]) => own ? [text.match(/^\s*/)[0], h("mark", {}, text.trimStart())] : [text]));
     });
   }
 
@@ -165,11 +166,12 @@ function render({ model, el }) {
     const working = now.view === "label";
     ui.root.classList.toggle("plab-working", working);
     for (const node of [ui.work, ui.foot, ui.question]) toggle(node, working);
+    toggle(ui.progress, now.view !== "people");
     toggle(ui.end, !working && now.view !== "people");
     toggle(ui.people, now.view === "people");
     people(now);
     if (now.made === 1) guide(false);        // read; the ? key brings them back
-    if (now.who !== who) guide(now.done === 0);
+    if (now.who !== who) guide(now.done === 0 && now.view !== "people");
     who = now.who;
     toggle(ui.pause, now.pause && working && dismissed !== now.made);
     toggle(ui.hurry, Boolean(now.hurry) && dismissed !== now.made);
@@ -227,7 +229,7 @@ function render({ model, el }) {
   ui.question.textContent = model.get("question");
   ui.guide.innerHTML = model.get("guidelines");
   ui.guide.append(h("p", {}, h("kbd", {}, "?"), "folds this panel and brings it back. The other keys are on the buttons."));
-  guide(state().done === 0);
+  guide(state().done === 0 && state().view !== "people");
   ui.root.addEventListener("keydown", keydown);
   ui.root.addEventListener("focusin", focusState);
   ui.root.addEventListener("focusout", () => setTimeout(focusState));

@@ -27,8 +27,8 @@ Status = tuple[str, str]    # its kind ("saved", "ready", "error") and its text
 WORDS = {"first": "first better", "second": "second better", "tie": "tie",
          "both_bad": "both bad", "skip": "skipped"}
 STRENGTHS = ("slightly", "clearly", "much")
-_HURRY = ("The last answers came faster than both replies can be read. There is no hurry, and a "
-          "tie or a skip is a good answer too; every key goes on working.")
+_HURRY = ("The last answers came faster than both replies can be read. There is no hurry; every "
+          "key goes on working.")
 _HURRY_EVERY = 10       # answers
 
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from persuasion_lib.core.records import Pair, pair_row
+from persuasion_lib.core.records import pair_row
 from persuasion_lib.demo.standins import SimulatedAnnotator
 from persuasion_lib.labeling.events import EventLog
 from persuasion_lib.labeling.opening import Asked
@@ -84,54 +84,3 @@ def test_two_people_label_at_once_in_two_kernels_and_see_their_own_pairs_only(de
     desk.page.get_by_role("button", name="Another annotator").click()
     desk.page.locator(".plab-people").wait_for()
     assert "2 of" in desk.page.locator(".plab-people button", has_text="ann").inner_text()
-
-
-LONG = " ".join(["Dogs guard the house and like to walk."] * 80)
-
-
-def test_buttons_and_question_stay_where_they_are_whatever_the_pair(desk):
-    texts = [("Short.", "Brief."), (LONG, "Short."), (LONG, f"{LONG} Indeed.")]
-    talk = [{"role": role, "content": f"{role} {LONG}"} for role in ("user", "assistant", "user")]
-    desk = desk([pair_row(Pair(f"p{i}", talk if i else PAIRS[0].prompt, *pair))
-                 for i, pair in enumerate(texts)], "label_human.both_bad=true",
-                "label_human.strength=true", "label_human.reasons=[better evidence, kinder tone]")
-    for width in (1400, 620):
-        desk.page.set_viewport_size({"width": width, "height": 900})
-        desk.run_all()
-        places = []
-        for _ in texts:
-            boxes = [desk.page.locator(part).bounding_box() for part in (
-                ".plab-main button[data-key='1']", ".plab button[data-key='q']", ".plab-question")]
-            answered = desk.page.locator(".plab-answered").bounding_box()
-            prompt = desk.page.locator(".plab-prompt").bounding_box()
-            assert all(box["y"] > 0 and box["y"] + box["height"] < 900 for box in boxes)
-            assert prompt["y"] <= answered["y"] < prompt["y"] + prompt["height"]
-            places.append([(round(box["x"]), round(box["y"])) for box in boxes])
-            desk.press("s")
-        assert places[0] == places[1] == places[2], width
-
-
-def test_reasons_strength_difference_and_flagged_pairs_by_key(desk):
-    rows = [pair_row(Pair(f"p{i}", PAIRS[i].prompt, f"{LONG} One {i}.", f"{LONG} Two {i}."))
-            for i in range(6)]
-    desk = desk(rows, "label_human.both_bad=true", "label_human.strength=true",
-                "label_human.reasons=[better evidence, kinder tone]")
-    desk.run_all()
-    desk.press("d")
-    marked = desk.page.locator(".plab-pair mark").all_inner_texts()
-    assert {text.strip() for text in marked} == {"One", "Two"}
-    for key in ("8", "b", "f", "1"):
-        desk.press(key)
-    choice = desk.events()[-1]
-    assert choice["more"] == {"strength": "clearly", "reasons": ["kinder tone"]}
-    desk.press("4")
-    assert desk.choices() == ["first", "both_bad"] and "more" not in desk.events()[-1]
-    desk.press("w")
-    desk.page.locator(".plab-review button", has_text="first better").click()
-    desk.wait_status("Answer this one again")
-    desk.press("f")
-    desk.press("2")
-    assert desk.events()[-1]["key"] == choice["key"]
-    assert "Nothing is flagged" in desk.page.locator(".plab-review").inner_text()
-    desk.press("Escape")
-    assert not desk.page.locator(".plab-review").is_visible()
