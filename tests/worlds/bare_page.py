@@ -41,7 +41,8 @@ def show(browser: Browser, widget: Any, *, width: int = 1366, height: int = 700,
     page.set_content(_PAGE % ("#111" if dark else "#fff"))
     page.add_style_tag(content=str(widget._css))
     if dark:
-        page.add_style_tag(content=":root{%s}" % "".join(f"{k}:{v};" for k, v in _DARK.items()))
+        rules = "".join(f"{name}:{value};" for name, value in _DARK.items())
+        page.add_style_tag(content=f":root{{{rules}}}")
     values = {name: getattr(widget, name) for name in ("state", "form", "guidelines", "question")}
     page.evaluate(_START, {"esm": str(widget._esm), "values": values})
     page.wait_for_selector(".plab.plab-on")
