@@ -42,8 +42,8 @@ def as_ours(row: Row) -> Row:
     """A row of another project as one of ours, any other row as it is.
 
     A pair that nobody answered has the form of the responses files, an answered one that of the
-    labelled files. Of several answers the majority counts; without one it is a tie, and the row's
-    `grader` says so.
+    labelled files. Of several people's answers the majority counts; without one it is a tie. The
+    row's `reasoning` then begins with how many they were.
 
     Raises:
         DataError: the form is known, and the row lacks something or says two things.
@@ -78,26 +78,26 @@ def _ours(prompt: list[Message], replies: Sequence[str], metadata: Row,
     first, second = replies
     if not answers:
         return {"prompt": prompt, "response_1": first, "response_2": second, "metadata": metadata}
-    code, grader = _counted(answers)
+    code, votes = _counted([code for _, code in answers])
+    grader = answers[0][0]
     chosen, rejected = (second, first) if code == "2" else (first, second)
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "metadata": {
         **metadata, "preference": code, "is_equal": code == "EQUAL", "grader": grader,
-        "reasoning": reasoning}}
+        "reasoning": ": ".join(filter(None, (votes, reasoning)))}}
 
 
 def _known(fields: Mapping[str, Any]) -> Row:
     return {name: fields[name] for name in _KEPT if not is_absent(fields.get(name))}
 
 
-def _counted(answers: Sequence[Answer]) -> tuple[str, str]:
-    """What most said, and who that was."""
-    if len(answers) == 1:
-        who, code = answers[0]
-        return code, who
-    counts = Counter(code for _, code in answers).most_common()
+def _counted(codes: Sequence[str]) -> tuple[str, str]:
+    """What most said, and of how many; "" for one."""
+    counts = Counter(codes).most_common()
+    if len(codes) == 1:
+        return codes[0], ""
     if len(counts) > 1 and counts[0][1] == counts[1][1]:
-        return "EQUAL", f"no majority of {len(answers)} people"
-    return counts[0][0], f"{counts[0][1]} of {len(answers)} people"
+        return "EQUAL", f"no majority of {len(codes)} people"
+    return counts[0][0], f"{counts[0][1]} of {len(codes)} people"
 
 
 def _couple(texts: Mapping[str, Any]) -> tuple[str, str]:

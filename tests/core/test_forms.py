@@ -94,9 +94,13 @@ def test_who_labelled_is_a_person_a_model_or_a_number_of_people():
     assert parse_labeled(as_ours(label_studio(pairwise("left")))).labeled_by == "human"
     judged = argilla(suggestions={"preference": {"value": "1", "agent": "stand-in"}})
     assert parse_labeled(as_ours(judged)).labeled_by == "stand-in"
-    voted = as_ours(argilla("response_1", "response_1", "response_2"))
-    assert parse_labeled(voted).labeled_by == "2 of 3 people"
-    assert parse_labeled(as_ours(argilla("1", "2"))).labeled_by == "no majority of 2 people"
+
+
+def test_of_several_people_the_majority_counts_and_how_many_they_were_is_said():
+    voted = parse_labeled(as_ours(argilla("response_1", "response_1", "response_2")))
+    assert (voted.label, voted.labeled_by, voted.reasoning) == ("a", "human", "2 of 3 people")
+    split = parse_labeled(as_ours(argilla("1", "2")))
+    assert (split.label, split.reasoning) == ("tie", "no majority of 2 people")
 
 
 def test_winners_of_a_preference_set_stand_on_both_sides():
