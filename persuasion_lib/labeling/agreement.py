@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.core.prose import Prose
 from persuasion_lib.core.records import LABEL_OF_CODE, Label, LabeledPair, unswap
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.labeling.alarms import FEW, MIN_REPEATS, alarms, like_chance, share_text
@@ -210,6 +211,34 @@ def smoothing_note(result: Mapping[str, Any] | None) -> str:
                  "themselves; if both err independently, the judge's own share of wrong labels is "
                  f"nearer to {found['judge_error']:.0%}.")
     return text
+
+
+def kappa_in_numbers(result: Mapping[str, Any]) -> Prose:
+    """Kappa's formula with the figures of this run, ties as a label of their own."""
+    found = result["with_ties"] if result["status"] != "none" else {"kappa": None}
+    if found["kappa"] is None:
+        return Prose("Kappa is not defined here: no pair has both labels, or only one label is "
+                     "ever given.")
+    return Prose(f"kappa = (observed − by chance) / (1 − by chance) = ({found['raw']:.3f} − "
+                 f"{found['pe']:.3f}) / (1 − {found['pe']:.3f}) = {found['kappa']:.2f}")
+
+
+def noise_table(result: Mapping[str, Any]) -> pd.DataFrame:
+    """What the disagreement says of wrong labels, a row per figure; what is unknown says so."""
+    found = result["smoothing"]
+
+    def share(value: float | None) -> str:
+        return "unknown" if value is None else f"{value:.0%}"
+
+    interval = "" if found["rate"] is None else f" [{share(found['low'])}, {share(found['high'])}]"
+    suggested = found["suggestion"]
+    rows = {f"they disagree on (of {found['n']} pairs that both decided)":
+            share(found["rate"]) + interval,
+            "the annotator errs on (by the repeats)": share(found["annotator_error"]),
+            "the judge errs on (if both err independently)": share(found["judge_error"]),
+            "dpo.label_smoothing that would say so (if the annotator is right)":
+            "none suggested" if suggested is None else f"{suggested:g}"}
+    return pd.DataFrame({"share of labels": rows}).rename_axis("noise")
 
 
 def confusion(result: Mapping[str, Any]) -> pd.DataFrame:
