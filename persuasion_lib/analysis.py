@@ -174,12 +174,7 @@ def scores_table(result: Mapping[str, Any]) -> pd.DataFrame:
                          ("gold utility", "gold")):
         if result[name]:
             out[column] = pd.DataFrame(result[name]["table"]).set_index("model")["mean"]
-    return out.astype(float).round(3)
-
-
-def the_answer(result: Mapping[str, Any]) -> Prose:
-    """What the report says first."""
-    return prose(result["answer"]["sentences"])
+    return out.astype(float).round(3).round({"length": 0})
 
 
 def written(run: StageRun, paths: Sequence[Path]) -> Prose:

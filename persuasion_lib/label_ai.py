@@ -5,7 +5,7 @@ What it says of the human pool trains nothing: 03 compares it with what the anno
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from persuasion_lib.core.brought import brought_labels
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.pipeline import POOLS
 from persuasion_lib.core.prose import Prose, Verbatim
-from persuasion_lib.core.records import Pair, parse_labeled
+from persuasion_lib.core.records import LabeledPair, Pair, parse_labeled
 from persuasion_lib.core.show import Plot, TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
@@ -165,12 +165,15 @@ def _share(part: int, whole: int) -> str:
 
 
 def flipped_pair(outcome: LabelOutcome) -> TextTable | Prose:
-    """The first pair whose two orders got contradicting verdicts, with both texts and reasons."""
-    item = next((item for item in outcome.labeled if outcome.extras[item.pair.pair_id]["flip"]),
-                None)
-    if item is None:
+    """A pair whose two orders got contradicting verdicts, with both texts and reasons.
+
+    The first of which one slot won in both orders, else the first with a tie in one of them.
+    """
+    flips = [item for item in outcome.labeled if outcome.extras[item.pair.pair_id]["flip"]]
+    if not flips:
         return Prose("No pair got contradicting verdicts in its two orders.")
-    verdicts = outcome.extras[item.pair.pair_id]["verdicts"]
+    item = min(flips, key=lambda item: len(set(_verdicts(outcome, item).values())))
+    verdicts = _verdicts(outcome, item)
     _, *parts = re.split(r"\[shown (12|21)\] ", item.reasoning)
     reasons = dict(zip(parts[::2], parts[1::2], strict=True))
     said = {f"asked with response {shown[0]} first": _choice(
@@ -181,10 +184,14 @@ def flipped_pair(outcome: LabelOutcome) -> TextTable | Prose:
         "response 2": item.pair.response_b, **said, "label": "tie: the two orders disagree"}}))
 
 
+def _verdicts(outcome: LabelOutcome, item: LabeledPair) -> Mapping[str, str]:
+    return outcome.extras[item.pair.pair_id]["verdicts"]
+
+
 def _choice(verdict: str, shown: str, reason: str) -> str:
     """A verdict by response, not by slot, with the judge's words."""
     named = "neither" if verdict == "EQUAL" else f"response {shown[int(verdict) - 1]}"
-    return f"the judge chose {named}. Its reply: “{reason}”"
+    return f"the judge chose {named}. In its words, by slot: “{reason}”"
 
 
 def verdict_table(outcome: LabelOutcome) -> pd.DataFrame:

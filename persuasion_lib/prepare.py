@@ -262,7 +262,7 @@ def check_pools(run: StageRun, pools: tables.Pools) -> pd.DataFrame:
     if faults:
         faults += [gates.to_allow(figures, run.config), BY_NAME]
         raise DataError("the pairs are not worth labelling:\n" + "\n".join(filter(None, faults)))
-    return pd.DataFrame(figures).round(3)
+    return pd.DataFrame(figures).map("{:.3f}".format)
 
 
 def row_counts(run: StageRun, corpus: Corpus) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class TextTable:
             html = self.table.map(_breakable).to_html(escape=True, border=0, justify="left")
         # pandas writes a line break inside a text as the two characters \n.
         html = html.replace("\\n", "<br>")
+        html = html.replace("<th>", '<th style="text-align:left;vertical-align:top">')
         return html.replace(
             "<td>", '<td style="text-align:left;vertical-align:top;white-space:normal">')
 

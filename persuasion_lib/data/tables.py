@@ -64,7 +64,7 @@ def show_conversation(corpus: Corpus) -> TextTable:
     turns = next(cs for cs in reversed(corpus.conversations.values()) if cs)[0].turns
     rows = [{"who": turn.role, "text": turn.text, "changed the other's mind": _WON[turn.won]}
             for turn in turns]
-    return TextTable(pd.DataFrame(rows, index=range(1, len(rows) + 1)).rename_axis("turn"))
+    return TextTable(pd.DataFrame(rows, index=range(1, len(rows) + 1)))
 
 
 def cleaning_table(corpus: Corpus) -> pd.DataFrame:
@@ -89,7 +89,7 @@ def show_cleaning(corpus: Corpus) -> TextTable:
     rows = {rule: {"before": found.get(rule, made_up), "after": clean(found.get(rule, made_up)),
                    "from": "this corpus" if rule in found else "made up"}
             for rule, made_up in EXAMPLES.items()}
-    return TextTable(pd.DataFrame.from_dict(rows, orient="index").rename_axis("rule"))
+    return TextTable(pd.DataFrame.from_dict(rows, orient="index"))
 
 
 def dropped_table(corpus: Corpus) -> pd.DataFrame:
@@ -144,7 +144,10 @@ def sampled_replies(corpus: Corpus, pools: Pools) -> dict[str, dict[str, Any]]:
 def sampling_table(corpus: Corpus, pools: Pools) -> pd.DataFrame:
     """`sampled_replies` to be read, a row per pool; counts stay whole numbers."""
     table = pd.DataFrame(sampled_replies(corpus, pools)).T.convert_dtypes()
-    return table.round({"truncated_share": 3, "mean_tokens": 1}).rename(columns=_SAMPLED)
+    for name, form in (("truncated_share", "{:.3f}"), ("mean_tokens", "{:.1f}")):
+        if name in table:
+            table[name] = table[name].map(form.format, na_action="ignore").fillna("")
+    return table.rename(columns=_SAMPLED)
 
 
 def show_journey(corpus: Corpus, pools: Pools) -> TextTable:
@@ -165,4 +168,4 @@ def show_journey(corpus: Corpus, pools: Pools) -> TextTable:
              "target, as SFT would have it": target[0] if target else "",
              "pair: response 1": pair.response_a, "pair: response 2": pair.response_b}
     shown = {step: text for step, text in steps.items() if text}
-    return TextTable(pd.DataFrame({"text": shown}).rename_axis("step"))
+    return TextTable(pd.DataFrame({"text": shown}))

@@ -223,22 +223,25 @@ def kappa_in_numbers(result: Mapping[str, Any]) -> Prose:
                  f"{found['pe']:.3f}) / (1 − {found['pe']:.3f}) = {found['kappa']:.2f}")
 
 
-def noise_table(result: Mapping[str, Any]) -> pd.DataFrame:
-    """What the disagreement says of wrong labels, a row per figure; what is unknown says so."""
+def noise_table(result: Mapping[str, Any]) -> TextTable:
+    """What the disagreement says of wrong labels, with what each figure takes for granted."""
     found = result["smoothing"]
 
     def share(value: float | None) -> str:
         return "unknown" if value is None else f"{value:.0%}"
 
     interval = "" if found["rate"] is None else f" [{share(found['low'])}, {share(found['high'])}]"
-    suggested = found["suggestion"]
-    rows = {f"they disagree on (of {found['n']} pairs that both decided)":
-            share(found["rate"]) + interval,
-            "the annotator errs on (by the repeats)": share(found["annotator_error"]),
-            "the judge errs on (if both err independently)": share(found["judge_error"]),
-            "dpo.label_smoothing that would say so (if the annotator is right)":
-            "none suggested" if suggested is None else f"{suggested:g}"}
-    return pd.DataFrame({"share of labels": rows}).rename_axis("noise")
+    suggested = "none" if found["suggestion"] is None else f"{found['suggestion']:g}"
+    rows = {
+        "pairs on which they disagree": (share(found["rate"]) + interval,
+                                         f"{found['n']} pairs that both decided"),
+        "wrong labels of the annotator": (share(found["annotator_error"]),
+                                          "errors on the repeats are independent"),
+        "wrong labels of the judge": (share(found["judge_error"]),
+                                      "judge and annotator err independently"),
+        "dpo.label_smoothing to match": (suggested, "the annotator is always right")}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["share", "taken for granted"])
+    return TextTable(table)
 
 
 def confusion(result: Mapping[str, Any]) -> pd.DataFrame:

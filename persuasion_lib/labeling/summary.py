@@ -32,7 +32,7 @@ def session_figures(session: Session) -> pd.DataFrame:
         "of these ties": _count(labels.count("tie"), len(labels)),
         "left out (skipped twice)": _count(session.left_out, len(pool)),
         "flagged": _count(sum(session.flag_of(item)[0] for item in pool), len(pool)),
-        "first position preferred": _first_share(answers),
+        "first slot preferred": _first_share(answers),
         "same answer on the repeat": _same_on_repeat(session),
         "obvious checks answered right": _count(checks.count("a"), len(checks)),
         "median seconds": _count(median(times) if times else np.nan, len(times)),
