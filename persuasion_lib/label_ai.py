@@ -149,8 +149,9 @@ def summary(outcome: LabelOutcome) -> pd.DataFrame:
         rows.append(("asked twice, same verdict", same, _share(same, again)))
     rows += [("calls in the log", ledger.calls, f"{ledger.run_calls} in this run; "
               f"{ledger.input_tokens:,} tokens in, {ledger.output_tokens:,} out"),
-             ("dollars in the log", round(ledger.usd, 2), f"{ledger.run_usd:.2f} in this run; at "
-              f"most {ledger.unknown_usd:.2f} more for calls whose reply was lost")]
+             ("dollars in the log", round(ledger.usd, 2), f"{ledger.run_usd:.2f} in this run"
+              + (f"; at most {ledger.unknown_usd:.2f} more for calls whose reply was lost"
+                 if ledger.unknown_usd else ""))]
     return pd.DataFrame(rows, columns=["pairs", "number", "share or detail"],
                         dtype=object).set_index("pairs")
 

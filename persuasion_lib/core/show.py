@@ -65,7 +65,12 @@ class TextTable:
 
 
 def _breakable(value: Any) -> Any:
-    """Long words (links) may break after 40 characters, else one column pushes out the others."""
+    """Long words (links) may break after 40 characters, else one column pushes out the others.
+
+    A whole number stays one, which pandas would show as 2150.0 beside 0.5.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     return re.sub(r"(\S{40})(?=\S)", "\\1\u200b", value) if isinstance(value, str) else value
 
 
