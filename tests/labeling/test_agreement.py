@@ -197,6 +197,6 @@ def test_kappa_of_no_pair_is_said_to_be_undefined():
 
 
 def test_the_noise_table_says_what_is_unknown():
-    shares = agreement.noise_table(compared(coin("ab"))).table["share"]
+    shares = agreement.noise_table(compared(coin(["a", "b"]))).table["share"]
     assert shares["wrong labels of the annotator"] == "unknown"
     assert shares["dpo.label_smoothing to match"] == "none"
