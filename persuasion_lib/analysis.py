@@ -174,12 +174,18 @@ def scores_table(result: Mapping[str, Any]) -> pd.DataFrame:
                          ("gold utility", "gold")):
         if result[name]:
             out[column] = pd.DataFrame(result[name]["table"]).set_index("model")["mean"]
-    return out.astype(float).round(3).round({"length": 0})
+    out = out.astype(float).round(3)
+    if "length" in out:
+        out["length"] = out["length"].round().convert_dtypes()
+    return out
 
 
 def written(run: StageRun, paths: Sequence[Path]) -> Prose:
-    """Where results lie, seen from the project folder."""
-    return prose(nearby(path, run.config.root) for path in paths)
+    """Where results lie, seen from the project folder: a line for each folder."""
+    names: dict[str, list[str]] = {}
+    for path in paths:
+        names.setdefault(nearby(path.parent, run.config.root), []).append(path.name)
+    return prose(f"{folder}: {', '.join(sorted(files))}" for folder, files in names.items())
 
 
 def criteria_table(result: Mapping[str, Any]) -> TextTable:

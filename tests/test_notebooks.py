@@ -85,7 +85,7 @@ def shown(path):
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
                 yield cell.id, "stream", output.text
-            elif "image/png" not in output.data:
+            elif not any(kind.startswith("image/") for kind in output.data):
                 kind = next(kind for kind in ("text/html", "text/markdown", "text/plain")
                             if kind in output.data)
                 yield cell.id, kind, output.data[kind]

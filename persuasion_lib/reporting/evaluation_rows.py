@@ -149,7 +149,8 @@ def score_steps(example: Example, verdicts: Mapping[str, Sequence[Any]]) -> pd.D
         table[f"rank, {name}"] = judgment.ranks(models)
         table[f"score, {name}"] = list(mean_scores([judgment], models).values())
     table["score"] = pd.Series(mean_scores(read, models), dtype=float)
-    return table.sort_values("score", ascending=False, kind="stable").round(3)
+    best_first = table.sort_values("score", ascending=False, kind="stable")
+    return best_first.round(3).convert_dtypes()     # whole ranks without decimals
 
 
 def controls_table(controls: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -158,7 +159,7 @@ def controls_table(controls: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
              f"{row['a']} beside {row['b']}",
              "the judge": _CHOSEN.get(row["label"], "unread").format(**row)} for row in controls]
     table = pd.DataFrame(rows, columns=["control", "the judge"])
-    return table.value_counts(sort=False).rename("examples").to_frame()
+    return table.value_counts().rename("examples").to_frame().sort_index()
 
 
 def manifest_counts(evaluation: EvaluationFile) -> dict[str, Any]:
