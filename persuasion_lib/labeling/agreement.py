@@ -271,6 +271,5 @@ def disagreement_examples(judged: Sequence[LabeledPair], human: Sequence[Labeled
     rows = [{"answered message": p.pair.prompt[-1]["content"], "annotator's choice": p.chosen,
              "judge's choice": p.rejected, "judge's reason": reasons[p.pair.pair_id]}
             for p in human if {p.label, judge[p.pair.pair_id]} == {"a", "b"}]
-    table = pd.DataFrame(rows[:count], columns=[
-        "answered message", "annotator's choice", "judge's choice", "judge's reason"])
-    return TextTable(table.set_axis(range(1, len(table) + 1)))
+    return TextTable(pd.DataFrame(rows[:count], columns=[
+        "answered message", "annotator's choice", "judge's choice", "judge's reason"]))
