@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+from scipy.special import stdtrit       # stats.t.ppf for one number, ten times faster
 
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.stats.resample import Resampling, constant, of_constant
 
 _STEPS = 641            # of the search for N on a scale of log2
 _MOST = 2**16           # labels beyond which an interval is open
 
 
-def crossed_mean(values: np.ndarray, *, confidence: float = 0.95) -> dict[str, Any]:
+def crossed_mean(values: np.ndarray, *, confidence: float = 0.95,
+                 span: tuple[float, float] | None = None) -> dict[str, Any]:
     """Mean of `values` and its interval when seeds and prompts are both samples.
 
     The variance is (MS_seed + MS_prompt - MS_rest) / (S P) by the two-way analysis of variance,
@@ -23,32 +26,69 @@ def crossed_mean(values: np.ndarray, *, confidence: float = 0.95) -> dict[str, A
 
     Args:
         values: shape (seeds, prompts); a score, or the difference of two arms.
+        span: the lowest and the highest that a value can be, where that is known: the interval
+            stays inside, and values that are all the same have one that is not empty.
 
     Returns:
-        mean, se, df, ci_low, ci_high, sd_seed, sd_prompt, sd_rest, n_seeds, n_prompts, status
-        ("ok"; "one seed", "one prompt": a mean without an interval).
+        mean, se, df, ci_low, ci_high, p (two-sided, of a mean of 0), sd_seed, sd_prompt, sd_rest,
+        n_seeds, n_prompts, status ("ok"; "one seed", "one prompt": a mean without an interval).
 
     Raises:
         DataError: no table of finite numbers.
     """
     table = _checked(values, 2)
     seeds, prompts = table.shape
-    mean = table.mean()
-    result = {"mean": float(mean), "n_seeds": seeds, "n_prompts": prompts}
+    mean = float(table.mean())
+    result = {"mean": mean, "n_seeds": seeds, "n_prompts": prompts}
     if seeds < 2 or prompts < 2:
-        names = ("se", "df", "ci_low", "ci_high", "sd_seed", "sd_prompt", "sd_rest")
+        names = ("se", "df", "ci_low", "ci_high", "p", "sd_seed", "sd_prompt", "sd_rest")
         status = "one seed" if seeds < 2 else "one prompt"
         return {**result, **dict.fromkeys(names, np.nan), "status": status}
     squares = _mean_squares(table)
     variance, df = _variance(squares, seeds, prompts)
-    half = stats.t.ppf((1 + confidence) / 2, df) * np.sqrt(variance)
+    se = float(np.sqrt(variance))
+    half = stats.t.ppf((1 + confidence) / 2, df) * se
+    low, high = mean - half, mean + half
+    if span:
+        if constant(table.reshape(-1, 1))[0]:
+            low, high = of_constant(mean, prompts, Resampling(confidence=confidence, span=span))
+        low, high = max(low, span[0]), min(high, span[1])
     by_seed, by_prompt, rest = squares
     return {
-        **result, "se": float(np.sqrt(variance)), "df": df,
-        "ci_low": float(mean - half), "ci_high": float(mean + half),
+        **result, "se": se, "df": df, "ci_low": float(low), "ci_high": float(high),
+        "p": _p_value(mean, se, df),
         "sd_seed": float(np.sqrt(max(0, by_seed - rest) / prompts)),
         "sd_prompt": float(np.sqrt(max(0, by_prompt - rest) / seeds)),
         "sd_rest": float(np.sqrt(rest)), "status": "ok"}
+
+
+def _p_value(mean: float, se: float, df: float) -> float:
+    if se == 0:
+        return float(mean == 0)
+    return float(2 * stats.t.sf(abs(mean) / se, df))
+
+
+def smallest_difference(se: float, df: float, *, confidence: float = 0.95, power: float = 0.8
+                        ) -> float:
+    """The true mean that an interval of this `se` and `df` tells from 0 with probability `power`.
+
+    In the units of `se`; NaN where there is no interval.
+    """
+    return float((stats.t.ppf((1 + confidence) / 2, df) + stats.t.ppf(power, df)) * se)
+
+
+def planned(seeds: int, prompts: int, *, sd_seed: float = 0.03, sd_prompt: float = 0.08,
+            sd_rest: float = 0.34) -> tuple[float, float]:
+    """(se, df) to expect of `crossed_mean`; the deviations are those of differences of win rates.
+
+    Before a study they are guesses from trainings on the demo's data; its own stand in its results.
+    """
+    if seeds < 2 or prompts < 2:
+        return np.nan, np.nan
+    rest = sd_rest**2
+    squares = (prompts * sd_seed**2 + rest, seeds * sd_prompt**2 + rest, rest)
+    variance, df = _variance(squares, seeds, prompts)
+    return float(np.sqrt(variance)), df
 
 
 def _checked(values: np.ndarray, dimensions: int) -> np.ndarray:
@@ -95,9 +135,9 @@ def exchange_rate(plain: np.ndarray, warm: np.ndarray, sizes: np.ndarray, n: int
         sizes: human labels of each point of `plain`, at least 1, two or more different ones.
 
     Returns:
-        labels, ci_low, ci_high (infinite: no end was found), worth (labels - n), outside (N is no
-        size that was trained: say "more than", or "fewer than"), slope (`crossed_mean` of the
-        rise per doubling).
+        labels, ci_low, ci_high (0 or infinite where no end was found, NaN where no number of
+        labels fits), worth (labels - n), outside (N is no size that was trained: say "more than",
+        or "fewer than"), slope (`crossed_mean` of the rise per doubling).
     """
     curve = _checked(plain, 3)
     scores = _checked(warm, 2)
@@ -108,13 +148,15 @@ def exchange_rate(plain: np.ndarray, warm: np.ndarray, sizes: np.ndarray, n: int
     level = curve.mean(axis=1)
     slope = np.tensordot(curve, centred / (centred**2).sum(), (1, 0))
     grid = np.linspace(0, np.log2(_MOST), _STEPS)
-    held = [at for at in grid
-            if _cannot_tell(scores - level - slope * (at - doublings.mean()), confidence)]
+    held = grid[[_cannot_tell(scores - level - slope * (at - doublings.mean()), confidence)
+                 for at in grid]]
     labels = np.inf
     if slope.mean() > 0:
         labels = 2 ** (doublings.mean() + (scores.mean() - level.mean()) / slope.mean())
-    low, high = (2 ** held[0], 2 ** held[-1]) if held else (np.nan, np.nan)
-    if held and held[-1] == grid[-1]:
+    low, high = (2 ** held[0], 2 ** held[-1]) if len(held) else (np.nan, np.nan)
+    if len(held) and held[0] == grid[0]:
+        low = 0.0
+    if len(held) and held[-1] == grid[-1]:
         high = np.inf
     return {"labels": float(labels), "ci_low": float(low), "ci_high": float(high),
             "worth": float(labels - n), "outside": not min(sizes) <= labels <= max(sizes),
@@ -122,8 +164,12 @@ def exchange_rate(plain: np.ndarray, warm: np.ndarray, sizes: np.ndarray, n: int
 
 
 def _cannot_tell(difference: np.ndarray, confidence: float) -> bool:
-    found = crossed_mean(difference, confidence=confidence)
-    return found["status"] != "ok" or found["ci_low"] <= 0 <= found["ci_high"]
+    """Whether 0 is in the interval of `crossed_mean`, without what else that says."""
+    seeds, prompts = difference.shape
+    if seeds < 2 or prompts < 2:
+        return True
+    variance, df = _variance(_mean_squares(difference), seeds, prompts)
+    return abs(difference.mean()) <= stdtrit(df, (1 + confidence) / 2) * np.sqrt(variance)
 
 
 def crossed_preference(judge: np.ndarray, human: np.ndarray, seed_of: np.ndarray,
