@@ -15,7 +15,7 @@ from persuasion_lib.stats.crossed import (
     exchange_rate,
     smallest_difference,
 )
-from persuasion_lib.stats.strengths import holm
+from persuasion_lib.stats.scores import holm
 from persuasion_lib.study.design import HUMAN_LABELS, Study
 from persuasion_lib.study.grid import Grid, level_name
 
@@ -174,6 +174,8 @@ def _against_primary(weigh: _Weighing, study: Study) -> list[dict[str, Any]]:
     rows = [{"arm": arm, "level": level, **found}
             for arm in study.arms for level in weigh.grid.levels if level != primary
             if (found := weigh.of({(arm, level): 1.0, (arm, primary): -1.0}, DIFFERENCE))]
-    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+    raw = np.array([row["p"] for row in rows])
+    adjusted, _ = holm(raw, np.isfinite(raw))
+    for row, p in zip(rows, adjusted, strict=True):
         row["p_holm"] = p
     return rows
