@@ -12,11 +12,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from persuasion_lib.core.errors import PersuasionError
+from persuasion_lib.core.progress import in_batch
 from persuasion_lib.core.reading import json_value
 
 
 def locked(path: Path) -> FileLock:
     """The lock of the one writer of a file, taken.
+
+    A headless run waits for the other process, whose rows it may need: cells of a study share logs.
 
     Raises:
         PersuasionError: another process has it, or the folder cannot be written to.
@@ -24,7 +27,7 @@ def locked(path: Path) -> FileLock:
     lock = FileLock(f"{path}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if in_batch() else 0, poll_interval=0.2)
     except Timeout:
         raise PersuasionError(f"{path} is in use by another process. Stop that one first; "
                               "its work is saved.") from None

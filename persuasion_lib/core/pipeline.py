@@ -90,6 +90,7 @@ FILES = {
     "oracle_judgments": File("{records}/oracle_judgments.jsonl"),
     "embeddings": File("{records}/embeddings.jsonl"),
     "rank_judgments": File("{records}/rank_judgments.jsonl"),
+    "anchor_judgments": File("{records}/anchor_judgments.jsonl"),     # of studies
     "control_judgments": File("{records}/control_judgments.jsonl"),
     "tactics_judgments": File("{records}/tactics_judgments.jsonl"),
     "human_comparisons": File("{people}/human_comparisons.jsonl", parse_labeled),

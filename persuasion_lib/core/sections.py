@@ -169,6 +169,10 @@ class Lora(Section):
 
 class Training(Section):
     seed: int | None = Field(ge=0, lt=2**32)
+    human_labels: int | None = Positive
+    ai_labels: int | None = Positive
+    label_noise: float = Field(ge=0, lt=0.5)
+    best_from: int = Field(ge=0)
     evals_per_run: int = Positive
     gradient_checkpointing: Annotated[bool, ASIDE]
     threads: Annotated[int | None, ASIDE] = Positive
@@ -184,6 +188,7 @@ class DPO(Section):
                        "sppo_hard", "aot", "aot_unpaired", "apo_zero", "apo_down", "discopop",
                        "sigmoid_norm"]
     label_smoothing: float = Field(ge=0, lt=0.5)
+    reference: Literal["sft", "base", "start"]
     ties: Literal["drop", "refuse"]
     max_length: int = Positive
     per_device_train_batch_size: int = Positive

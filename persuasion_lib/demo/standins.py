@@ -229,6 +229,14 @@ class SimulatedAnnotator:
             return "tie"
         return "a" if difference > 0 else "b"
 
+    def expected(self, prompt: Sequence[Message], response_a: str, response_b: str) -> float:
+        """What `label` is worth to the first response over all noise: 1 a win, .5 a tie."""
+        if response_a == response_b:
+            return 0.5
+        difference = self._utility(prompt, response_a) - self._utility(prompt, response_b)
+        edges = (difference - self.tie_margin, difference + self.tie_margin)
+        return sum(NormalDist().cdf(edge / self.noise) for edge in edges) / 2
+
 
 def embed(texts: list[str]) -> np.ndarray:
     """Hashed counts of words and word pairs, shape (n_texts, 4096), float64 rows of norm 1.

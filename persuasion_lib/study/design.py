@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from persuasion_lib.core.config import Config, load_config
@@ -19,7 +20,7 @@ from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.plain_yaml import read_yaml
 
-Level = int | float | str
+Level = bool | int | float | str
 Anchor = Literal["base", "sft", "oracle"]       # the same reply for every cell
 HUMAN_LABELS = "human_labels"
 # Axes that count labels: the setting, and the split whose labels they are.
@@ -49,7 +50,8 @@ class Study:
     """What is asked, and of what; see `configs/studies/human_labels.yaml` for the fields.
 
     `axis` is "human_labels" or the changed settings; `primary` is one of `levels`. `notes` say
-    what became of the file's levels where there are fewer labels.
+    what became of the file's levels where there are fewer labels; `shared` are the overrides that
+    all cells have.
     """
 
     config: Config
@@ -64,6 +66,7 @@ class Study:
     second_anchor: Anchor | None
     comparisons: int
     notes: tuple[str, ...]
+    shared: tuple[str, ...]
     cells: tuple[Cell, ...]
 
     @property
@@ -149,7 +152,7 @@ def read_study(config: Config, name_or_file: str | Path) -> Study:
         axis=file.axis if isinstance(file.axis, str) else ", ".join(file.axis),
         levels=_once(levels), arms=tuple(file.arms), seeds=tuple(seeds), primary=primary,
         anchor=file.anchor, second_anchor=file.second_anchor, comparisons=file.comparisons,
-        notes=tuple(notes), cells=cells)
+        notes=tuple(notes), shared=tuple(common), cells=cells)
 
 
 def _found(root: Path, name_or_file: str | Path) -> Path:
@@ -180,8 +183,8 @@ def _explain(path: Path, problem: Any) -> str:
     field = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(field, _File.model_fields, n=1, cutoff=0.4)
-        hint = f"Did you mean {near[0]}?" if near else f"Fields are: {', '.join(_File.model_fields)}."
-        return f"{path}: unknown field {field}. {hint}"
+        known = f"Fields are: {', '.join(_File.model_fields)}."
+        return f"{path}: unknown field {field}. {f'Did you mean {near[0]}?' if near else known}"
     if problem["type"] == "missing":
         return f"{path}: the field {field} is missing. configs/studies/human_labels.yaml shows it."
     return (f"{path}: field {'.'.join(map(str, problem['loc']))}: {problem['msg']}, got "
@@ -262,10 +265,9 @@ def _overrides(config: Config, keys: list[str], level: Level, *, times: bool) ->
 
 def _text(value: Any) -> str:
     """A value as an override writes it; YAML reads 5e-05 as text."""
-    if isinstance(value, float):
-        return f"{value:.12f}".rstrip("0") + ("0" if value == int(value) else "")
-    return {True: "true", False: "false", None: "null"}.get(value, str(value)) if isinstance(
-        value, bool | None) else str(value)
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return np.format_float_positional(value, trim="0") if isinstance(value, float) else str(value)
 
 
 def _cell(config: Config, study: str, level: Level, seed: int, file: _File,
