@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from persuasion_lib.core.config import Config
+from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.manifest import read_manifest
 from persuasion_lib.core.pipeline import path_of, read_file
 from persuasion_lib.core.rehearsal import banner_of, stand_ins
@@ -39,7 +39,7 @@ def analyse(study: Study, scores: pd.DataFrame, states: pd.DataFrame) -> dict[st
     Raises:
         DataError: no cell has a score, or the scores are no scores.
     """
-    config = study.config
+    config = load_config(study.profile, study.shared, root=study.config.root)
     confidence = config.analysis.confidence
     anchors = {anchor: _against(study, scores, anchor, confidence) for anchor in study.anchors}
     result = _rounded(plain({

@@ -87,9 +87,9 @@ def _advantage(result: Result, found: Result) -> str:
     said = people or row
     rates = {point["arm"]: point for point in found["points"] if point["level"] == row["level"]}
     against = f"{result['leading']} ({rates[first]['mean']:.0%} and {rates[second]['mean']:.0%}"
-    size = (f"with {row['level']} human labels {first} is {words.points(said)} ahead of {second} "
-            f"in win rate against {against} by the judge; {row['n_seeds']} seeds, "
-            f"{row['n_prompts']} prompts)")
+    size = (f"with {row['level']} human labels the win rate of {first} differs from that of "
+            f"{second} by {words.points(said)}, against {against} by the judge; "
+            f"{row['n_seeds']} seeds, {row['n_prompts']} prompts)")
     if people:
         size += (f"; {people['n_human']} comparisons by people; the judge alone says "
                  f"{words.points(row)}, which leaves out its taste")

@@ -9,8 +9,8 @@ Row = Mapping[str, Any]
 
 
 def rate(row: Row | None) -> str:
-    """"57 % [53, 61]" of a win rate."""
-    return _with_interval(row, ".0f", " %")
+    """"57% [53, 61]" of a win rate."""
+    return _with_interval(row, ".0f", "%")
 
 
 def points(row: Row | None) -> str:
@@ -66,7 +66,7 @@ def _end(value: float | None, sizes: list[float], less: float) -> str:
 
 
 def _count(value: float) -> str:
-    return f"{value:,.0f}".replace("-", "−")
+    return f"{value:,.0f}"
 
 
 def drawn_on(row: Row) -> str:

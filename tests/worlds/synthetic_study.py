@@ -27,7 +27,7 @@ def make_study(levels: Sequence[Any] = LEVELS, *, seeds: int = 5, arms: Sequence
         config=config, name=name, question="How many human labels are the AI labels worth?",
         axis=axis, levels=tuple(levels), arms=tuple(arms), seeds=tuple(range(1, seeds + 1)),
         primary=levels[min(1, len(levels) - 1)] if primary is None else primary, anchor="sft",
-        second_anchor=second_anchor, comparisons=120, notes=(), cells=cells)
+        second_anchor=second_anchor, comparisons=120, notes=(), shared=(), cells=cells)
 
 
 def truth(arm: str, level: Any) -> float:
