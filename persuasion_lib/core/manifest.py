@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -148,7 +148,7 @@ def _follow(module: str, seen: dict[str, str]) -> None:
         _follow(name, seen)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _source(path: Path, changed_ns: int) -> tuple[str, tuple[str, ...]]:
     """Hash of a module, and what of this library it imports; `changed_ns` tells versions apart."""
     tree = _without_docstrings(ast.parse(path.read_text(encoding="utf-8")))

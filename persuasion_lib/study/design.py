@@ -50,11 +50,12 @@ class Study:
     """What is asked, and of what; see `configs/studies/human_labels.yaml` for the fields.
 
     `axis` is "human_labels" or the changed settings; `primary` is one of `levels`. `notes` say
-    what became of the file's levels where there are fewer labels; `shared` are the overrides that
-    all cells have.
+    what became of the file's levels where there are fewer labels. `config` holds what all cells
+    share.
     """
 
     config: Config
+    file: Path
     name: str
     question: str
     axis: str
@@ -66,7 +67,6 @@ class Study:
     second_anchor: Anchor | None
     comparisons: int
     notes: tuple[str, ...]
-    shared: tuple[str, ...]
     cells: tuple[Cell, ...]
 
     @property
@@ -126,11 +126,11 @@ def profile_of(root: Path, name_or_file: str | Path) -> str:
     return _read(_found(root, name_or_file)).profile
 
 
-def read_study(config: Config, name_or_file: str | Path) -> Study:
+def read_study(config: Config, name_or_file: str | Path, *, name: str | None = None) -> Study:
     """A study of `configs/studies/` or of a file, under these settings.
 
-    Overrides of `config` hold for every cell; its name, where it has one, is the study's instead
-    of the file's.
+    The profile and the overrides of `config` hold for every cell. A `name` other than the file's
+    keeps what is run with other settings apart.
 
     Raises:
         ConfigError: there is no such study, or its file is not one; says which field, and why.
@@ -139,20 +139,21 @@ def read_study(config: Config, name_or_file: str | Path) -> Study:
     file = _read(path)
     keys = _keys(config, file, path)
     _check(file, path)
+    shared = (*(f"{key}={_text(value)}" for key, value in file.settings.items()),
+              *(text for text in config.overrides if key_of(text) not in ("name", "replace")))
+    config = load_config(config.profile, shared, root=config.root)
+    name = name or file.name
     levels, notes = _within_labels(config, keys, file.levels)
     seeds = list(range(1, file.seeds + 1)) if isinstance(file.seeds, int) else file.seeds
     primary = levels[file.levels.index(file.primary)]
-    name = config.name or file.name
-    common = [*(f"{key}={_text(value)}" for key, value in file.settings.items()),
-              *(text for text in config.overrides if key_of(text) not in ("name", "replace"))]
-    cells = tuple(_cell(config, name, level, seed, file, [*common, *_overrides(
+    cells = tuple(_cell(config, name, level, seed, file, [*shared, *_overrides(
         config, keys, level, times=file.times)]) for seed in seeds for level in _once(levels))
     return Study(
-        config=config, name=name, question=file.question.strip(),
+        config=config, file=path, name=name, question=file.question.strip(),
         axis=file.axis if isinstance(file.axis, str) else ", ".join(file.axis),
         levels=_once(levels), arms=tuple(file.arms), seeds=tuple(seeds), primary=primary,
         anchor=file.anchor, second_anchor=file.second_anchor, comparisons=file.comparisons,
-        notes=tuple(notes), shared=tuple(common), cells=cells)
+        notes=tuple(notes), cells=cells)
 
 
 def _found(root: Path, name_or_file: str | Path) -> Path:

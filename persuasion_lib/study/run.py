@@ -14,7 +14,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from persuasion_lib.core import runner
-from persuasion_lib.core.config import load_config
+from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError
 from persuasion_lib.core.manifest import State, conditions, hash_if_there, will_change
 from persuasion_lib.core.pipeline import STAGES, path_of
@@ -50,10 +50,11 @@ def state_of(study: Study, cell: Cell) -> tuple[str, str]:
     if failed.exists():
         return "failed", failed.read_text(encoding="utf-8").strip()
     found = _of_stages(cell)
-    for name, state in found.items():
-        if will_change(state):
-            missing = state[0] == "missing"
-            return "missing" if missing else "stale", f"{STAGES[name].notebook}: {state[1][0]}"
+    changed = [f"{STAGES[name].notebook}: {state[1][0]}" for name, state in found.items()
+               if will_change(state)]
+    if changed:
+        never_ran = any(state[0] == "missing" for state in found.values())
+        return ("missing", changed[-1]) if never_ran else ("stale", changed[0])
     record = scores_of(study, cell)
     if record is None:
         return "missing", "its replies are not compared with the anchor's yet"
@@ -89,7 +90,7 @@ def part_of(study: Study, part: str | None) -> tuple[Cell, ...]:
     return study.cells[begin:end]
 
 
-def run_study(study: Study, name_or_file: str | Path, part: str | None = None) -> Study:
+def run_study(study: Study, part: str | None = None) -> Study:
     """Run the cells that are not done; one that fails leaves the others running.
 
     Returns:
@@ -100,8 +101,7 @@ def run_study(study: Study, name_or_file: str | Path, part: str | None = None) -
     """
     with _as_batch():
         _share(study)
-        config = load_config(study.profile, study.config.overrides, root=study.config.root)
-        study = read_study(config, name_or_file)
+        study = read_study(_read_anew(study), study.file, name=study.name)
         waiting = list(part_of(study, part))
         while waiting:
             others = [cell for cell in waiting if not _run_if_free(study, cell)]
@@ -126,11 +126,14 @@ def _as_batch() -> Iterator[None]:
 def _share(study: Study) -> None:
     """Corpus, SFT, pools and labels: once for all cells."""
     with _lock(study, "shared"):
-        config = load_config(study.profile, study.shared, root=study.config.root)
-        found = conditions(config)
+        found = conditions(_read_anew(study))
         before = list(STAGES)[:list(STAGES).index("train_dpo")]
         if any(found[name][0] in ("stale", "missing") for name in before):
-            runner.run(study.profile, study.shared, last=before[-1])
+            runner.run(study.profile, study.config.overrides, last=before[-1])
+
+
+def _read_anew(study: Study) -> Config:
+    return load_config(study.profile, study.config.overrides, root=study.config.root)
 
 
 def _run_if_free(study: Study, cell: Cell) -> bool:
