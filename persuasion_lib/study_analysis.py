@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.core.config import load_config
+from persuasion_lib.core.config import find_root, load_config
+from persuasion_lib.core.overrides import key_of, listed
 from persuasion_lib.core.store import write_json, write_text
 from persuasion_lib.reporting.page import Part
 from persuasion_lib.study import analysis, figures, page
@@ -20,14 +21,20 @@ from persuasion_lib.study.scores import read_scores
 RESULT, PAGE, FIGURES = "study.json", "study.html", "figures"
 
 
-def open_study(study: str, profile: str | None = None, overrides: Sequence[str] = ()) -> Study:
+def open_study(study: str, profile: str = "", overrides: Sequence[str] = ()) -> Study:
     """A study of `configs/studies/`, or of a file, with its own profile unless another is given.
+
+    Args:
+        overrides: settings of every cell; `name=` is the name of the study here.
 
     Raises:
         ConfigError: there is no such study or profile, or its file is not one.
     """
-    root = load_config(overrides=()).root
-    return read_study(load_config(profile or profile_of(root, study), overrides), study)
+    given = listed(overrides)
+    names = [text.partition("=")[2] for text in given if key_of(text) == "name"]
+    others = [text for text in given if key_of(text) != "name"]
+    config = load_config(profile or profile_of(find_root(), study), others)
+    return read_study(config, study, name=names[-1] if names else None)
 
 
 def described(study: Study) -> Part:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from scipy.special import stdtrit       # stats.t.ppf for one number, ten times faster
+from scipy.special import stdtrit  # stats.t.ppf for one number, ten times faster
 
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.stats.people import LEAST_RESIDUAL
 from persuasion_lib.stats.resample import Resampling, constant, of_constant
 
 _STEPS = 641            # of the search for N on a scale of log2
@@ -66,29 +67,6 @@ def _p_value(mean: float, se: float, df: float) -> float:
     if se == 0:
         return float(mean == 0)
     return float(2 * stats.t.sf(abs(mean) / se, df))
-
-
-def smallest_difference(se: float, df: float, *, confidence: float = 0.95, power: float = 0.8
-                        ) -> float:
-    """The true mean that an interval of this `se` and `df` tells from 0 with probability `power`.
-
-    In the units of `se`; NaN where there is no interval.
-    """
-    return float((stats.t.ppf((1 + confidence) / 2, df) + stats.t.ppf(power, df)) * se)
-
-
-def planned(seeds: int, prompts: int, *, sd_seed: float = 0.03, sd_prompt: float = 0.08,
-            sd_rest: float = 0.34) -> tuple[float, float]:
-    """(se, df) to expect of `crossed_mean`; the deviations are those of differences of win rates.
-
-    Before a study they are guesses from trainings on the demo's data; its own stand in its results.
-    """
-    if seeds < 2 or prompts < 2:
-        return np.nan, np.nan
-    rest = sd_rest**2
-    squares = (prompts * sd_seed**2 + rest, seeds * sd_prompt**2 + rest, rest)
-    variance, df = _variance(squares, seeds, prompts)
-    return float(np.sqrt(variance)), df
 
 
 def _checked(values: np.ndarray, dimensions: int) -> np.ndarray:
@@ -202,7 +180,8 @@ def crossed_preference(judge: np.ndarray, human: np.ndarray, seed_of: np.ndarray
     slope = float(np.clip((within @ by_people) / max(within @ within, 1e-12), 0, 1))
     means = np.array([slope * table[seed].mean() + (scores[group] - slope * seen[group]).mean()
                       for seed, group in enumerate(groups)])
-    noise = (by_people - slope * within).var() / (len(scores) - seeds - 1)
+    left = max(((by_people - slope * within) ** 2).sum(), LEAST_RESIDUAL)
+    noise = left / len(scores) / (len(scores) - seeds - 1)
     variance, df = _corrected_variance(table, slope, means, noise, len(scores))
     se = np.sqrt(variance)
     half = stats.t.ppf((1 + confidence) / 2, df) * se

@@ -12,14 +12,14 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from persuasion_lib.core.config import Config, load_config
+from persuasion_lib.core.config import Config
 from persuasion_lib.core.manifest import read_manifest
 from persuasion_lib.core.pipeline import path_of, read_file
 from persuasion_lib.core.rehearsal import banner_of, stand_ins
 from persuasion_lib.stats.plain import plain
 from persuasion_lib.study import answer
-from persuasion_lib.study.design import HUMAN_LABELS, Study
-from persuasion_lib.study.estimates import estimates, pair_of
+from persuasion_lib.study.design import Study
+from persuasion_lib.study.estimates import estimates, pair_of, plain_of
 from persuasion_lib.study.grid import gridded, level_name, planned_cells
 from persuasion_lib.study.limits import limits
 
@@ -39,7 +39,7 @@ def analyse(study: Study, scores: pd.DataFrame, states: pd.DataFrame) -> dict[st
     Raises:
         DataError: no cell has a score, or the scores are no scores.
     """
-    config = load_config(study.profile, study.shared, root=study.config.root)
+    config = study.config
     confidence = config.analysis.confidence
     anchors = {anchor: _against(study, scores, anchor, confidence) for anchor in study.anchors}
     result = _rounded(plain({
@@ -61,7 +61,7 @@ def _about(study: Study) -> dict[str, Any]:
             "levels": [level_name(level) for level in study.levels], "arms": study.arms,
             "unlabelled": study.unlabelled, "seeds": study.seeds,
             "primary": level_name(study.primary), "anchors": study.anchors,
-            "pair": pair_of(study), "notes": study.notes}
+            "pair": pair_of(study), "plain": plain_of(study), "notes": study.notes}
 
 
 def _judge(config: Config) -> str:
@@ -74,9 +74,7 @@ def _against(study: Study, scores: pd.DataFrame, anchor: str, confidence: float
     """Everything against one anchor."""
     grid = gridded(scores, study, anchor)
     found = estimates(grid, study, confidence)
-    plain_arm = (pair_of(study) or (None, None))[1]
-    sizes = [float(level) for level in grid.levels if (plain_arm, level) in grid.judge
-             and study.axis == HUMAN_LABELS]
+    sizes = [float(level) for level in grid.levels if (plain_of(study), level) in grid.judge]
     by_cell = {(arm, level, seed): table.loc[seed].mean()
                for (arm, level), table in grid.judge.items() for seed in table.index}
     return {"asked": grid.asked, "prompts": len(grid.prompts), "absent": grid.absent,

@@ -22,7 +22,7 @@ def leading(anchors: Mapping[str, Result]) -> str:
 
 def saturated(found: Result) -> list[str]:
     """"rlaif_rlhf at 50 (91 %)": points that win nearly all against an anchor."""
-    return [f"{row['arm']} at {row['level']} ({row['mean']:.0%})" for row in found["points"]
+    return [f"{row['arm']} at {row['level']} ({row['mean']:.1%})" for row in found["points"]
             if row["mean"] > SATURATED]
 
 
@@ -69,12 +69,18 @@ def sentences(result: Result) -> list[str]:
         return [f"No answer in one sentence: {'; '.join(result['withheld'])}. The figures below "
                 "are what there is."]
     found = result["anchors"][result["leading"]]
-    if result["study"]["axis"] == HUMAN_LABELS and result["study"]["pair"]:
+    if result["study"]["axis"] == HUMAN_LABELS:
         parts = [_advantage(result, found), _scarcity(result, found), *_exchange(result, found),
                  *_truth(result, found)]
     else:
         parts = [*_levels(result, found), *_by_level(result, found)]
-    return [text for text in parts if text]
+    return [text for text in parts if text] or [_points(result, found)]
+
+
+def _points(result: Result, found: Result) -> str:
+    """Where there is nothing to compare with."""
+    rates = [f"{row['arm']} at {row['level']} {words.rate(row)}" for row in found["points"]]
+    return f"{_by(result, people=False)}, win rates against {result['leading']}: {'; '.join(rates)}."
 
 
 def _advantage(result: Result, found: Result) -> str:
@@ -140,7 +146,7 @@ def _crossing(rows: Sequence[words.Row]) -> str:
 
 def _exchange(result: Result, found: Result) -> list[str]:
     """What the AI labels are worth, for the arm without human labels and at the primary level."""
-    plain = result["study"]["pair"][1]
+    plain = result["study"]["plain"]
     sizes, costs, texts = found["sizes"], result["costs"], []
     for row in found["exchange"]:
         amount = words.labels(row, sizes)

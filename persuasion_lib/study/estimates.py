@@ -13,8 +13,8 @@ from persuasion_lib.stats.crossed import (
     crossed_mean,
     crossed_preference,
     exchange_rate,
-    smallest_difference,
 )
+from persuasion_lib.stats.power import crossed_power
 from persuasion_lib.stats.scores import holm
 from persuasion_lib.study.design import HUMAN_LABELS, Study
 from persuasion_lib.study.grid import Grid, level_name
@@ -34,15 +34,15 @@ def estimates(grid: Grid, study: Study, confidence: float) -> dict[str, Any]:
         the primary one, where the axis is a setting).
     """
     weigh = _Weighing(grid, confidence)
-    pair = pair_of(study)
+    pair, plain = pair_of(study), plain_of(study)
     counted = study.axis == HUMAN_LABELS
     return {
         "points": [{"arm": arm, "level": level, **weigh.of({(arm, level): 1.0}, RATE)}
                    for arm in study.arms for level in grid.levels if (arm, level) in grid.judge],
         "advantage": _advantage(weigh, pair) if pair else [],
         "slope": _slope(weigh, pair) if pair and counted else None,
-        "bend": _bend(weigh, pair[1]) if pair and counted else None,
-        "exchange": _exchange(grid, study, pair, confidence) if pair and counted else [],
+        "bend": _bend(weigh, plain) if plain else None,
+        "exchange": _exchange(weigh, study, plain) if plain else [],
         "against_primary": [] if counted else _against_primary(weigh, study)}
 
 
@@ -52,12 +52,18 @@ def pair_of(study: Study) -> tuple[str, str] | None:
     return (first, second) if {first, second} <= set(study.arms) else None
 
 
+def plain_of(study: Study) -> str | None:
+    """The arm whose curve over human labels others are measured by; None without one."""
+    plain = study.config.analysis.primary[1]
+    return plain if study.axis == HUMAN_LABELS and plain in study.arms else None
+
+
 class _Weighing:
     """Weighted sums of cells, by the judge, by people, and in the known truth."""
 
     def __init__(self, grid: Grid, confidence: float) -> None:
         self.grid = grid
-        self._confidence = confidence
+        self.confidence = confidence
 
     def levels(self, *arms: str) -> list[str]:
         """Levels at which all these arms have a score; not that of no labels at all."""
@@ -71,14 +77,21 @@ class _Weighing:
         judge = self._sum("judge", weights)
         if judge is None:
             return None
-        found = crossed_mean(judge, confidence=self._confidence, span=span)
+        found = crossed_mean(judge, confidence=self.confidence, span=span)
         gold = self._sum("gold", weights)
         return {**found,
-                "smallest": smallest_difference(found["se"], found["df"],
-                                                confidence=self._confidence),
+                "smallest": self._smallest(found),
                 "people": self._by_people(judge, self._sum("human", weights), span),
                 "gold": None if gold is None else crossed_mean(
-                    gold, confidence=self._confidence, span=span)}
+                    gold, confidence=self.confidence, span=span)}
+
+    def _smallest(self, found: Mapping[str, Any]) -> float:
+        """The true figure that four of five such studies find; NaN where nothing varies."""
+        if not found["se"] > 0:
+            return np.nan
+        parts = {name: found[name] for name in ("sd_seed", "sd_prompt", "sd_rest")}
+        return crossed_power(found["n_seeds"], found["n_prompts"], **parts,
+                             alpha=1 - self.confidence)
 
     def _sum(self, measure: str, weights: Mapping[Cell, float]) -> pd.DataFrame | None:
         tables = self.grid.joined(measure, list(weights))
@@ -95,14 +108,14 @@ class _Weighing:
         said = human.to_numpy()[seed_of, prompt_of]
         try:
             found = crossed_preference(judge.to_numpy(), said, seed_of, prompt_of,
-                                       confidence=self._confidence)
+                                       confidence=self.confidence)
         except DataError:
             return {"status": "too few", "n_human": len(said), "mean": None, "ci_low": None,
                     "ci_high": None}
         low, high = span or (-np.inf, np.inf)
         taste = float((judge.to_numpy()[seed_of, prompt_of] - said).mean())
-        return {**found, "ci_low": max(found["ci_low"], low), "ci_high": min(found["ci_high"], high),
-                "judge_adds": taste, "status": "ok"}
+        return {**found, "ci_low": max(found["ci_low"], low),
+                "ci_high": min(found["ci_high"], high), "judge_adds": taste, "status": "ok"}
 
 
 def _advantage(weigh: _Weighing, pair: tuple[str, str]) -> list[dict[str, Any]]:
@@ -132,26 +145,26 @@ def _bend(weigh: _Weighing, arm: str) -> dict[str, Any] | None:
     return weigh.of({(arm, level): weight for level, weight in zip(levels, weights, strict=True)})
 
 
-def _exchange(grid: Grid, study: Study, pair: tuple[str, str], confidence: float
-              ) -> list[dict[str, Any]]:
-    """Labels that the second arm needs for what the first reaches, and an arm without any."""
-    warm, plain = pair
-    curve = _Weighing(grid, confidence).levels(plain)
-    arms = [*((arm, "0") for arm in study.unlabelled), *((warm, level) for level in curve)]
-    rows = [_worth(grid, plain, curve, cell, confidence) for cell in arms]
+def _exchange(weigh: _Weighing, study: Study, plain: str) -> list[dict[str, Any]]:
+    """Labels that the plain arm needs for what each other one reaches, first without any."""
+    curve = weigh.levels(plain)
+    arms = [*((arm, "0") for arm in study.unlabelled),
+            *((arm, level) for arm in study.arms if arm != plain for level in curve)]
+    rows = [_worth(weigh, plain, curve, cell) for cell in arms]
     return [row for row in rows if row]
 
 
-def _worth(grid: Grid, plain: str, curve: Sequence[str], cell: Cell, confidence: float
+def _worth(weigh: _Weighing, plain: str, curve: Sequence[str], cell: Cell
            ) -> dict[str, Any] | None:
     sizes = np.array([float(level) for level in curve])
     found = {}
     for measure in ("judge", "gold"):
-        *points, reached = grid.joined(measure, [*((plain, level) for level in curve), cell]) or [0]
+        cells = [*((plain, level) for level in curve), cell]
+        *points, reached = weigh.grid.joined(measure, cells) or [None]
         if len(points) < 2:
             continue
         rate = exchange_rate(np.stack([table.to_numpy() for table in points], axis=1),
-                             reached.to_numpy(), sizes, float(cell[1]), confidence=confidence)
+                             reached.to_numpy(), sizes, float(cell[1]), confidence=weigh.confidence)
         found[measure] = rate | {"n_seeds": len(reached), "n_prompts": reached.shape[1],
                                  "beyond": _beyond(rate, sizes)}
     if "judge" not in found:

@@ -19,10 +19,8 @@ from persuasion_lib.study.answer import SATURATED
 from persuasion_lib.study.design import HUMAN_LABELS
 
 Result = Mapping[str, Any]
-_STATES = {"done": dict(marker="s", markerfacecolor="0.35"),
-           "running": dict(marker="s", markerfacecolor="0.8")}
-_ABSENT = dict(marker="x", markerfacecolor="none")
-_BY_PEOPLE = dict(markersize=9, markerfacecolor="black", markeredgecolor="black")
+_TRUTH = {"marker": "+", "color": "0.2", "markersize": 8, "linestyle": "none",
+          "label": "the demo's truth"}
 
 
 def design(result: Result) -> Plot:
@@ -47,8 +45,7 @@ def design(result: Result) -> Plot:
 def _seeds(axes: Axes, x: float, y: float, gone: Sequence[bool]) -> None:
     places = x + (np.arange(len(gone)) - (len(gone) - 1) / 2) * min(0.15, 0.8 / len(gone))
     for place, is_gone in zip(places, gone, strict=True):
-        axes.plot(place, y, linestyle="none", markeredgecolor="0.2",
-                  markersize=min(8, 60 / len(gone)), **(_ABSENT if is_gone else _STATES["done"]))
+        axes.plot(place, y, "x" if is_gone else "s", color="0.3", markersize=min(8, 60 / len(gone)))
 
 
 def curves(result: Result) -> Plot:
@@ -84,7 +81,7 @@ def _curve(axes: Axes, rows: Sequence[Result], place: Mapping[str, float], shift
                           capsize=3, linewidth=1.8, color=style["color"], marker=style["marker"],
                           markersize=8)
         if row["gold"]:
-            axes.plot(at - 0.03, row["gold"]["mean"], "+", color="0.2", markersize=8)
+            axes.plot(at - 0.03, row["gold"]["mean"], **_TRUTH)
 
 
 def advantage(result: Result) -> Plot:
@@ -104,13 +101,13 @@ def advantage(result: Result) -> Plot:
                           fmt="o", color="black", capsize=4, linewidth=2, markersize=8,
                           label="corrected by people")
         if row["gold"]:
-            axes.plot(at - 0.06, row["gold"]["mean"], "+", color="0.2", markersize=9)
+            axes.plot(at - 0.06, row["gold"]["mean"], **_TRUTH)
     if found["slope"]:
         mean = np.mean([row["mean"] for row in rows])
         axes.plot(x, mean + found["slope"]["mean"] * (x - x.mean()), color="0.5", linestyle="--",
                   linewidth=1, label="slope")
     axes.axhline(0, color="0.3", linewidth=0.8, linestyle=":")
-    axes.set_xticks(list(place.values()), [_short(level) for level in place])
+    axes.set_xticks(x, [_short(row["level"]) for row in rows])
     first, second = study["pair"]
     axes.set(xlabel=_axis(study), ylabel=f"{first} − {second}\n(difference of win rates)",
              title="What the warm-up adds")
@@ -135,7 +132,7 @@ def exchange(result: Result) -> Plot:
     axes.set_xticks([], minor=True)
     axes.set_yticks(range(len(rows)), [f"{row['arm']}, {row['level']} labels" for row in rows])
     axes.set(xlim=(least / 2, most * 2), ylim=(len(rows) - 0.5, -0.5),
-             xlabel=f"human labels with which {study['pair'][1]} is as good (grey: not trained)",
+             xlabel=f"human labels with which {study['plain']} is as good (grey: not trained)",
              title="What the warm-up is worth")
     return figure
 
@@ -161,7 +158,7 @@ def _amount(axes: Axes, y: int, row: Result, trained: tuple[float, float]) -> No
         axes.plot(float(row["level"]), y, "|", color="0.3", markersize=14)
     gold = row["gold"]
     if gold and gold["beyond"] is None:
-        axes.plot(gold["labels"], y - 0.18, "+", color="0.2", markersize=8)
+        axes.plot(gold["labels"], y - 0.18, **_TRUTH)
 
 
 FIGURES: dict[str, Callable[[Result], Plot]] = {

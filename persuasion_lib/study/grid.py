@@ -4,6 +4,7 @@ Only prompts that every cell has a verdict for count, so that no difference of t
 their prompts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,8 +69,8 @@ def gridded(scores: pd.DataFrame, study: Study, anchor: str) -> Grid:
         DataError: no score at all; one twice; one outside 0 to 1.
     """
     planned = planned_cells(study)
-    rows = _checked(scores[scores["anchor"] == anchor], study)
-    rows = rows[[cell in set(planned) for cell in zip(*(rows[name] for name in _CELL), strict=True)]]
+    rows = _rows(scores, planned, anchor)
+    _check(rows, study)
     wide = {name: rows.pivot(index=_CELL, columns="example_id", values=name).astype(float)
             for name in _MEASURES}
     read = wide["judge"].notna()
@@ -78,7 +79,8 @@ def gridded(scores: pd.DataFrame, study: Study, anchor: str) -> Grid:
     tables = {name: _by_cell(table.loc[usable, shared]) for name, table in wide.items()}
     return Grid(
         judge=tables["judge"], human=tables["human"],
-        gold={cell: table for cell, table in tables["gold"].items() if table.notna().all(axis=None)},
+        gold={cell: table for cell, table in tables["gold"].items()
+              if table.notna().all(axis=None)},
         levels=tuple(dict.fromkeys(level for _, level, _ in planned)),
         asked=len(shared), prompts=tuple(shared.index[shared]),
         absent=[{"arm": arm, "level": level, "seed": seed, "why": _why(read, (arm, level, seed))}
@@ -91,20 +93,26 @@ def planned_cells(study: Study) -> list[tuple[str, str, int]]:
                               for cell in study.cells for arm in cell.arms))
 
 
-def _checked(scores: pd.DataFrame, study: Study) -> pd.DataFrame:
-    if scores.empty:
+def _rows(scores: pd.DataFrame, planned: Sequence[tuple[str, str, int]], anchor: str
+          ) -> pd.DataFrame:
+    """The scores that the study asks for: one that has become smaller leaves cells behind."""
+    rows = scores[scores["anchor"] == anchor].astype({"level": object, "example_id": str})
+    rows["level"] = [level_name(level) for level in rows["level"]]
+    return rows[pd.MultiIndex.from_frame(rows[_CELL]).isin(planned)]
+
+
+def _check(rows: pd.DataFrame, study: Study) -> None:
+    if rows.empty:
         raise DataError(f"no cell of the study {study.name} has a score yet. Run: "
                         f"persuasion study {study.name}")
-    rows = scores.assign(level=scores["level"].map(level_name),
-                         example_id=scores["example_id"].astype(str))
     twice = rows[rows.duplicated([*_CELL, "example_id"])]
     strange = rows[~rows["judge"].between(0, 1) & rows["judge"].notna()]
     for found, what in ((twice, "has two scores for"), (strange, "has no score from 0 to 1 for")):
         if len(found):
             row = found.iloc[0]
             raise DataError(f"{row.arm} at {row.level}, seed {row.seed}, {what} the prompt "
-                            f"{row.example_id!r}. Run its notebook 05 again.")
-    return rows
+                            f"{row.example_id!r}. Delete the file of its scores ({row.cell}.json "
+                            f"in {study.folder / 'cells'}), and run: persuasion study {study.name}")
 
 
 def _by_cell(wide: pd.DataFrame) -> Tables:

@@ -27,8 +27,8 @@ def _fixed(result: Result) -> str:
     decided = result["costs"]["human"]["decided"]
     levels = result["study"]["levels"]
     if result["study"]["axis"] == HUMAN_LABELS and decided and str(decided) in levels:
-        text += (f" At {decided} labels every seed has all of them, so that what other labels would "
-                 "have given is in no interval there.")
+        text += (f" At {decided} labels every seed has all of them, so that what other labels "
+                 "would have given is in no interval there.")
     return text
 
 
@@ -84,7 +84,7 @@ def _shape(result: Result, found: Result) -> list[str]:
     """Where the curve that labels are read from is not the line that stands for it."""
     if not found["exchange"]:
         return []
-    plain = result["study"]["pair"][1]
+    plain = result["study"]["plain"]
     means = [row["mean"] for row in found["points"] if row["arm"] == plain]
     texts = []
     if any(later < earlier for earlier, later in zip(means, means[1:], strict=False)):

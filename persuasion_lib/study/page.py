@@ -91,7 +91,7 @@ def exchange(result: Result) -> Part | None:
     found = _leading(result)
     if not found["exchange"]:
         return None
-    plain, sizes = result["study"]["pair"][1], found["sizes"]
+    plain, sizes = result["study"]["plain"], found["sizes"]
     rows = [{"model": f"{row['arm']} with {row['level']}",
              f"as good as {plain} with": words.labels(row, sizes),
              "so worth": words.worth(row, sizes), "the line drawn on": words.drawn_on(row),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from persuasion_lib.core.config import load_config
+from persuasion_lib.core.config import Config, load_config
+from persuasion_lib.study.analysis import analyse
 from persuasion_lib.study.design import HUMAN_LABELS, Cell, Study
 from worlds.scratch import ROOT
 
@@ -20,14 +22,20 @@ def make_study(levels: Sequence[Any] = LEVELS, *, seeds: int = 5, arms: Sequence
                axis: str = HUMAN_LABELS, primary: Any = None, second_anchor: str | None = None,
                name: str = "human_labels") -> Study:
     """A study as its file would give it, on the demo's settings."""
-    config = load_config("demo", root=ROOT)
+    config = _settings()
     cells = tuple(Cell(f"{name}.{place}.s{seed}", level, seed, tuple(arms), ROOT, "demo", ())
                   for seed in range(1, seeds + 1) for place, level in enumerate(levels))
     return Study(
-        config=config, name=name, question="How many human labels are the AI labels worth?",
+        config=config, file=ROOT / "configs" / "studies" / "human_labels.yaml", name=name,
+        question="How many human labels are the AI labels worth?",
         axis=axis, levels=tuple(levels), arms=tuple(arms), seeds=tuple(range(1, seeds + 1)),
         primary=levels[min(1, len(levels) - 1)] if primary is None else primary, anchor="sft",
-        second_anchor=second_anchor, comparisons=120, notes=(), shared=(), cells=cells)
+        second_anchor=second_anchor, comparisons=120, notes=(), cells=cells)
+
+
+@cache
+def _settings() -> Config:
+    return load_config("demo", root=ROOT)
 
 
 def truth(arm: str, level: Any) -> float:
@@ -67,3 +75,16 @@ def make_scores(study: Study, *, prompts: int = 115, taste: float = 0.0, sd_seed
     scores = pd.concat(frames.values(), ignore_index=True)
     scores["level"] = scores["level"].astype(object)
     return pd.concat([scores.assign(anchor=anchor) for anchor in study.anchors], ignore_index=True)
+
+
+def states(study: Study, **state: str) -> pd.DataFrame:
+    """All cells done, but those that `state` says something else of, by name."""
+    return pd.DataFrame([{
+        "cell": cell.name, "arms": cell.arms, "level": cell.level, "seed": cell.seed,
+        "state": state.get(cell.name, "done"), "sentence": "",
+        "folder": study.folder.parent.parent / "runs" / cell.name} for cell in study.cells])
+
+
+def analysed(study: Study, scores: pd.DataFrame | None = None, **how: Any) -> dict[str, Any]:
+    """The content of `study.json`, of scores that `make_scores` makes unless they are given."""
+    return analyse(study, make_scores(study, **how) if scores is None else scores, states(study))
