@@ -80,7 +80,8 @@ def sentences(result: Result) -> list[str]:
 def _points(result: Result, found: Result) -> str:
     """Where there is nothing to compare with."""
     rates = [f"{row['arm']} at {row['level']} {words.rate(row)}" for row in found["points"]]
-    return f"{_by(result, people=False)}, win rates against {result['leading']}: {'; '.join(rates)}."
+    return (f"{_by(result, people=False)}, win rates against {result['leading']}: "
+            f"{'; '.join(rates)}.")
 
 
 def _advantage(result: Result, found: Result) -> str:
