@@ -51,9 +51,7 @@ def crossed_mean(values: np.ndarray, *, confidence: float = 0.95,
     half = stats.t.ppf((1 + confidence) / 2, df) * se
     low, high = mean - half, mean + half
     if span:
-        if constant(table.reshape(-1, 1))[0]:
-            low, high = of_constant(mean, prompts, Resampling(confidence=confidence, span=span))
-        low, high = max(low, span[0]), min(high, span[1])
+        low, high = _inside(span, low, high, table, confidence)
     by_seed, by_prompt, rest = squares
     return {
         **result, "se": se, "df": df, "ci_low": float(low), "ci_high": float(high),
@@ -61,6 +59,14 @@ def crossed_mean(values: np.ndarray, *, confidence: float = 0.95,
         "sd_seed": float(np.sqrt(max(0, by_seed - rest) / prompts)),
         "sd_prompt": float(np.sqrt(max(0, by_prompt - rest) / seeds)),
         "sd_rest": float(np.sqrt(rest)), "status": "ok"}
+
+
+def _inside(span: tuple[float, float], low: float, high: float, table: np.ndarray,
+            confidence: float) -> tuple[float, float]:
+    if constant(table.reshape(-1, 1))[0]:
+        how = Resampling(confidence=confidence, span=span)
+        low, high = of_constant(table.mean(), table.shape[1], how)
+    return max(low, span[0]), min(high, span[1])
 
 
 def _p_value(mean: float, se: float, df: float) -> float:

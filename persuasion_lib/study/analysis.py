@@ -5,14 +5,15 @@ that the same scores give the same bytes.
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 
 from persuasion_lib.core.config import Config
+from persuasion_lib.core.fields import is_amount
 from persuasion_lib.core.manifest import read_manifest
 from persuasion_lib.core.pipeline import path_of, read_file
 from persuasion_lib.core.rehearsal import banner_of, stand_ins
@@ -20,7 +21,7 @@ from persuasion_lib.stats.plain import plain
 from persuasion_lib.study import answer
 from persuasion_lib.study.design import Study
 from persuasion_lib.study.estimates import estimates, pair_of, plain_of
-from persuasion_lib.study.grid import gridded, level_name, planned_cells
+from persuasion_lib.study.grid import Grid, gridded, level_name, planned_cells
 from persuasion_lib.study.limits import limits
 
 SCHEMA = 1
@@ -41,15 +42,14 @@ def analyse(study: Study, scores: pd.DataFrame, states: pd.DataFrame) -> dict[st
     """
     config = study.config
     confidence = config.analysis.confidence
-    anchors = {anchor: _against(study, scores, anchor, confidence) for anchor in study.anchors}
+    grids = {anchor: gridded(scores, study, anchor) for anchor in study.anchors}
+    anchors = {anchor: _against(grid, study, confidence) for anchor, grid in grids.items()}
     result = _rounded(plain({
         "schema": SCHEMA, "study": _about(study), "profile": study.profile,
         "banner": banner_of(config), "stand_ins": stand_ins(config),
         "judge": _judge(config), "confidence": confidence, "costs": costs(config),
         "leading": answer.leading(anchors), "anchors": anchors,
-        "cells": cell_rows(study, states, anchors[study.anchor]["points_by_cell"])}))
-    for found in result["anchors"].values():
-        del found["points_by_cell"]
+        "cells": cell_rows(study, states, grids[study.anchor])}))
     result["withheld"] = answer.withheld(result)
     result["sentences"] = answer.sentences(result)
     result["limits"] = limits(result)
@@ -69,17 +69,14 @@ def _judge(config: Config) -> str:
     return f"{named}, a stand-in" if "judge" in stand_ins(config) else named
 
 
-def _against(study: Study, scores: pd.DataFrame, anchor: str, confidence: float
-             ) -> dict[str, Any]:
-    """Everything against one anchor."""
-    grid = gridded(scores, study, anchor)
-    found = estimates(grid, study, confidence)
-    sizes = [float(level) for level in grid.levels if (plain_of(study), level) in grid.judge]
-    by_cell = {(arm, level, seed): table.loc[seed].mean()
-               for (arm, level), table in grid.judge.items() for seed in table.index}
+def _against(grid: Grid, study: Study, confidence: float) -> dict[str, Any]:
+    """Everything against one anchor; `sizes` are the labels of the curve that others are read on.
+    """
+    plain_arm = plain_of(study)
     return {"asked": grid.asked, "prompts": len(grid.prompts), "absent": grid.absent,
-            "cells_planned": len(planned_cells(study)), "sizes": sizes, **found,
-            "points_by_cell": [[*cell, mean] for cell, mean in by_cell.items()]}
+            "cells_planned": len(planned_cells(study)),
+            "sizes": [float(level) for level in grid.levels if (plain_arm, level) in grid.judge],
+            **estimates(grid, study, confidence)}
 
 
 def costs(config: Config) -> dict[str, dict[str, Any]]:
@@ -90,39 +87,42 @@ def costs(config: Config) -> dict[str, dict[str, Any]]:
     labelled = read_manifest(config, "label_ai") or {}
     usd = (labelled.get("counts", {}).get("ledger") or {}).get("usd")
     seconds = [label.pair.metadata.get("seconds") for label in _rows(config, "human_pool_labeled")]
-    timed = [value for value in seconds if isinstance(value, int | float)]
+    timed = [value for value in seconds if is_amount(value)]
     # The median holds against a break that was forgotten.
-    hours = float(pd.Series(timed).median()) * len(seconds) / 3600 if timed else None
-    return {"ai": {"decided": _decided(config, "rlaif"), "usd": usd, "hours": None},
-            "human": {"decided": _decided(config, "rlhf"), "usd": None, "hours": hours}}
+    hours = median(timed) * len(seconds) / 3600 if timed else None
+    return {"ai": {"decided": _decided(config, "rlaif", config.training.ai_labels), "usd": usd},
+            "human": {"decided": _decided(config, "rlhf", config.training.human_labels),
+                      "hours": hours}}
 
 
-def _decided(config: Config, split: str) -> int | None:
-    return sum(len(_rows(config, f"{split}_{part}")) for part in ("train", "val")) or None
+def _decided(config: Config, split: str, used: int | None) -> int | None:
+    """Labels of a split that train or validate, where the settings use no fewer of them."""
+    there = sum(len(_rows(config, f"{split}_{part}")) for part in ("train", "val"))
+    return min(there, used or there) or None
 
 
 def _rows(config: Config, name: str) -> list[Any]:
     return read_file(config, name) if path_of(config, name).exists() else []
 
 
-def cell_rows(study: Study, states: pd.DataFrame, means: list[list[Any]]) -> list[dict[str, Any]]:
+def cell_rows(study: Study, states: pd.DataFrame, grid: Grid) -> list[dict[str, Any]]:
     """A row for each cell: name, level, seed, state, why, win rate by arm, and what to open."""
-    by_cell = {tuple(cell): mean for *cell, mean in means}
+    known = states.set_index("cell")
     rows = []
-    for cell, state in zip(study.cells, _in_order(study, states), strict=True):
-        names = {arm: (arm, level_name(study.level_of(arm, cell)), cell.seed)
-                 for arm in study.arms}
+    for cell in study.cells:
+        state = known.loc[cell.name]
         rows.append({
             "cell": cell.name, "level": level_name(cell.level), "seed": cell.seed,
             "state": state["state"], "why": state["sentence"],
-            "win_rate": {arm: by_cell.get(name) for arm, name in names.items()},
+            "win_rate": {arm: _win_rate(grid, arm, level_name(study.level_of(arm, cell)), cell.seed)
+                         for arm in study.arms},
             "links": links(Path(state["folder"]), study.folder)})
     return rows
 
 
-def _in_order(study: Study, states: pd.DataFrame) -> list[Mapping[str, Any]]:
-    known = {row["cell"]: row for row in states.to_dict("records")}
-    return [known[cell.name] for cell in study.cells]
+def _win_rate(grid: Grid, arm: str, level: str, seed: int) -> float | None:
+    table = grid.judge.get((arm, level))
+    return None if table is None or seed not in table.index else float(table.loc[seed].mean())
 
 
 def links(folder: Path, beside: Path) -> dict[str, str]:

@@ -113,15 +113,16 @@ def costs(result: Result) -> Part | None:
     kinds, found = result["costs"], _leading(result)
     if not found["exchange"] or not (kinds["ai"]["decided"] or kinds["human"]["decided"]):
         return None
-    rows = [{"labels": f"{name} labels", "decided": number(kind["decided"], ",", none="unknown"),
-             "dollars": number(kind["usd"], ",.2f", none="unknown"),
-             "dollars for one": _for_one(kind["usd"], kind["decided"], ".4f"),
-             "hours of people": hours, "minutes for one": minutes}
-            for name, kind, hours, minutes in (
-                ("AI", kinds["ai"], "none", "none"),
-                ("human", kinds["human"],
-                 number(kinds["human"]["hours"], ".1f", none="unknown"),
-                 _for_one(kinds["human"]["hours"], kinds["human"]["decided"], ".1f", 60)))]
+    ai, human = kinds["ai"], kinds["human"]
+    rows = [
+        {"labels": "AI labels", "decided": number(ai["decided"], ",", none="unknown"),
+         "dollars": number(ai["usd"], ",.2f", none="unknown"),
+         "dollars for one": _for_one(ai["usd"], ai["decided"], ".4f"),
+         "hours of people": "none", "minutes for one": "none"},
+        {"labels": "human labels", "decided": number(human["decided"], ",", none="unknown"),
+         "dollars": "unknown", "dollars for one": "unknown",
+         "hours of people": number(human["hours"], ".1f", none="unknown"),
+         "minutes for one": _for_one(human["hours"], human["decided"], ".1f", 60)}]
     return Part("What labels cost", _trade(result, found), table=_table(rows, ["labels"]), notes=[
         "Decided labels train or validate; ties were paid, too. Unknown: nobody was timed, or "
         "nobody said what an hour of theirs costs."])
