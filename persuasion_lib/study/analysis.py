@@ -10,13 +10,14 @@ from statistics import median
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.fields import is_amount
 from persuasion_lib.core.manifest import read_manifest
-from persuasion_lib.core.pipeline import path_of, read_file
-from persuasion_lib.core.rehearsal import banner_of, stand_ins
+from persuasion_lib.core.pipeline import STAGES, is_trial, path_of, read_file
+from persuasion_lib.core.rehearsal import banner_of, rehearsed, stand_ins
 from persuasion_lib.stats.plain import plain
 from persuasion_lib.study import answer
 from persuasion_lib.study.design import Study
@@ -46,7 +47,7 @@ def analyse(study: Study, scores: pd.DataFrame, states: pd.DataFrame) -> dict[st
     anchors = {anchor: _against(grid, study, confidence) for anchor, grid in grids.items()}
     result = _rounded(plain({
         "schema": SCHEMA, "study": _about(study), "profile": study.profile,
-        "banner": banner_of(config), "stand_ins": stand_ins(config),
+        "kind": _kind(config), "banner": banner_of(config), "stand_ins": stand_ins(config),
         "judge": _judge(config), "confidence": confidence, "costs": costs(config),
         "leading": answer.leading(anchors), "anchors": anchors,
         "cells": cell_rows(study, states, grids[study.anchor])}))
@@ -64,6 +65,13 @@ def _about(study: Study) -> dict[str, Any]:
             "pair": pair_of(study), "plain": plain_of(study), "notes": study.notes}
 
 
+def _kind(config: Config) -> str:
+    """"study"; or what gives no answer: "rehearsal", of a real model with stand-ins, or "trial"."""
+    if rehearsed(config):
+        return "rehearsal"
+    return "trial" if is_trial(config, STAGES["evaluate"]) else "study"
+
+
 def _judge(config: Config) -> str:
     named = config.peek("evaluation.judge")
     return f"{named}, a stand-in" if "judge" in stand_ins(config) else named
@@ -73,8 +81,10 @@ def _against(grid: Grid, study: Study, confidence: float) -> dict[str, Any]:
     """Everything against one anchor; `sizes` are the labels of the curve that others are read on.
     """
     plain_arm = plain_of(study)
+    verdicts = np.concatenate([table.to_numpy().ravel() for table in grid.judge.values()] or [[]])
     return {"asked": grid.asked, "prompts": len(grid.prompts), "absent": grid.absent,
             "cells_planned": len(planned_cells(study)),
+            "undecided": float((verdicts == 0.5).mean()) if len(verdicts) else None,
             "sizes": [float(level) for level in grid.levels if (plain_arm, level) in grid.judge],
             **estimates(grid, study, confidence)}
 

@@ -30,7 +30,8 @@ def withheld(result: Result) -> list[str]:
     """Why there is no answer in one sentence; nothing where there is one."""
     found = result["anchors"][result["leading"]]
     arms = {row["arm"] for row in found["points"]}
-    reasons = [f"{arm} has no scores" for arm in result["study"]["arms"] if arm not in arms]
+    reasons = [] if result["kind"] == "study" else [f"this is a {result['kind']}"]
+    reasons += [f"{arm} has no scores" for arm in result["study"]["arms"] if arm not in arms]
     if found["absent"]:
         names = [f"{row['arm']} at {row['level']}, seed {row['seed']}: {row['why']}"
                  for row in found["absent"]]
@@ -42,7 +43,8 @@ def withheld(result: Result) -> list[str]:
         reasons.append(f"only {found['prompts']} prompts have a verdict in every cell; "
                        f"{TOO_FEW} are the least")
     reasons += [f"{row['arm']} at {row['level']} ties with {result['leading']} on every prompt, as "
-                "if it had not been trained" for row in found["points"] if _all_ties(row)]
+                "if it had not been trained, or the judge could not choose"
+                for row in found["points"] if _all_ties(row)]
     if points := saturated(found):
         needed = ("a stronger anchor than those is needed" if len(result["anchors"]) > 1 else
                   "a second, stronger anchor is needed (second_anchor in the study file)")
@@ -155,7 +157,7 @@ def _exchange(result: Result, found: Result) -> list[str]:
             texts.append(f"Without any human label, {row['arm']} reaches what {plain} reaches with "
                          f"{amount} of them.")
             if costs["ai"]["decided"]:
-                one = words.ai_labels_for_one(row, costs["ai"]["decided"], sizes)
+                one = words.for_one(row, costs["ai"]["decided"], sizes)
                 texts.append(f"It learned from {costs['ai']['decided']:,} decided AI labels: "
                              f"{one} for one human label.")
         elif row["level"] == result["study"]["primary"]:

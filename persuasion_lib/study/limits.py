@@ -9,12 +9,14 @@ from persuasion_lib.study.design import HUMAN_LABELS
 
 Result = Mapping[str, Any]
 
+MANY_UNDECIDED = 0.5    # share of comparisons without one preference in both orders
+
 
 def limits(result: Result) -> list[str]:
     """One sentence for each limit that this study has."""
     found = result["anchors"][result["leading"]]
     texts = [*result["study"]["notes"], _fixed(result), _seeds(result, found), _prompts(found),
-             _absent(found), _taste(result, found), _range(result, found),
+             _absent(found), _undecided(found), _taste(result, found), _range(result, found),
              *_shape(result, found), _anchor(result),
              "One reply was sampled for each prompt, and preferring a reply is not being persuaded "
              "by it."]
@@ -59,6 +61,13 @@ def _absent(found: Result) -> str:
         return ""
     return (f"{missing(found)}; a figure stands on the seeds that have "
             "all of its models, so that figures may stand on different seeds.")
+
+
+def _undecided(found: Result) -> str:
+    if not found["undecided"] or found["undecided"] < MANY_UNDECIDED:
+        return ""
+    return (f"In {found['undecided']:.0%} of comparisons the judge gave no preference, or another "
+            "one in each order: there it says nothing about the replies.")
 
 
 def _taste(result: Result, found: Result) -> str:

@@ -129,10 +129,16 @@ def costs(result: Result) -> Part | None:
 
 
 def _trade(result: Result, found: Result) -> list[str]:
-    """AI labels that do what a human one does, where a model without human labels is there."""
-    decided, sizes = result["costs"]["ai"]["decided"], found["sizes"]
-    return [f"{row['arm']}: {words.ai_labels_for_one(row, decided, sizes)} AI labels for one human "
-            "label." for row in found["exchange"] if row["level"] == "0" and decided]
+    """What does as much as one human label, where a model without human labels is there."""
+    ai, sizes = result["costs"]["ai"], found["sizes"]
+    texts = []
+    for row in found["exchange"]:
+        if row["level"] == "0" and ai["decided"]:
+            text = f"{row['arm']}: {words.for_one(row, ai['decided'], sizes)} AI labels"
+            if ai["usd"]:
+                text += f", or {words.for_one(row, ai['usd'], sizes, ',.2f')} dollars,"
+            texts.append(f"{text} do what one human label does.")
+    return texts
 
 
 def _for_one(total: float | None, count: int | None, form: str, times: float = 1) -> str:

@@ -77,16 +77,18 @@ def drawn_on(row: Row) -> str:
     return f"{row['labels']:,.0f} [{number(row['ci_low'], ',.0f')}, {high}], extrapolated"
 
 
-def ai_labels_for_one(row: Row, decided: int, sizes: list[float]) -> str:
-    """"about 21 [8, 48]": AI labels that do what one human label does."""
+def for_one(row: Row, total: float, sizes: list[float], form: str = ",.1f") -> str:
+    """"about 21.0 [8.1, 48.0]": what of `total`, such as all AI labels, is worth one human label.
+    """
     if row["beyond"] == "no rise":
         return "no number"
+    most, fewest = (f"{word} than {format(total / size, form)}"
+                    for word, size in (("more", min(sizes)), ("fewer", max(sizes))))
     if row["beyond"]:
-        edge, word = (max(sizes), "fewer") if row["beyond"] == "more" else (min(sizes), "more")
-        return f"{word} than {decided / edge:,.1f}"
-    most = f"more than {decided / min(sizes):,.1f}"
-    fewest = f"fewer than {decided / max(sizes):,.1f}"
+        return fewest if row["beyond"] == "more" else most
     low, high = row["ci_low"], row["ci_high"]
-    first = fewest if high is None or high > max(sizes) else f"{decided / high:,.1f}"
-    last = most if low is None or low < min(sizes) else f"{decided / low:,.1f}"
-    return f"about {decided / row['labels']:,.1f} [{first}, {last}]"
+    if low is None:
+        return f"about {format(total / row['labels'], form)} [no interval]"
+    first = fewest if high is None or high > max(sizes) else format(total / high, form)
+    last = most if low < min(sizes) else format(total / low, form)
+    return f"about {format(total / row['labels'], form)} [{first}, {last}]"

@@ -184,12 +184,12 @@ def test_curves_that_cross_are_said_to_cross():
     assert "behind at 200" in result["sentences"][1]
 
 
-def test_ai_labels_for_one_human_label_are_those_that_trained():
+def test_for_one_human_label_are_those_that_trained():
     from persuasion_lib.study import words
     row = {"beyond": None, "labels": 80.0, "ci_low": 40.0, "ci_high": 160.0}
-    assert words.ai_labels_for_one(row, 1720, [25, 200]) == "about 21.5 [10.8, 43.0]"
+    assert words.for_one(row, 1720, [25, 200]) == "about 21.5 [10.8, 43.0]"
     more = {"beyond": "more", "labels": 600.0, "ci_low": 300.0, "ci_high": None}
-    assert words.ai_labels_for_one(more, 1720, [25, 200]) == "fewer than 8.6"
+    assert words.for_one(more, 1720, [25, 200]) == "fewer than 8.6"
     assert words.labels({"level": "0", **more}, [25, 200]) == "more than 200"
     assert words.worth({"level": "50", **more}, [25, 200]) == "more than 150"
     assert words.drawn_on(more) == "600 [300, no end], extrapolated"
