@@ -31,11 +31,11 @@ MAY_IMPORT = {
                "labeling.agreement", "labeling.alarms", "labeling.items", "labeling.summary",
                "reporting.evaluated",
                "reporting.evaluation_file", "reporting.judge_health", "reporting.suspicions"],
+    "study": ["core", "stats", "demo", "judging", "labeling", "reporting"],
     "reporting": ["core", "stats", "data.overlap", "data.gates", "judging.word_lists",
                   "labeling.agreement"],
 }
-WITHOUT_TORCH = ["cli", "core", "stats", "judging", "labeling", "checks",
-                 "reporting",
+WITHOUT_TORCH = ["cli", "core", "stats", "judging", "labeling", "checks", "reporting", "study",
                  "label_ai", "label_human", "validate", "analysis"]
 
 FILE_LINES = 300

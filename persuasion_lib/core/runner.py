@@ -84,8 +84,11 @@ def _source(config: Config, stage: Stage) -> Path:
 
 
 def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None,
-        last: str | None = None, only: str | None = None, force: bool = False) -> list[str]:
+        last: str | None = None, only: str | None = None, force: bool = False,
+        preload: Sequence[str] = ()) -> list[str]:
     """Execute the notebooks whose results are missing or stale; returns the names executed.
+
+    `preload` names modules that are imported once for the kernels of all calls.
 
     Raises:
         ConfigError: bad settings, stages or notebooks; nothing was executed.
@@ -114,7 +117,7 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
         why = "forced" if condition == "done" else "; ".join(map(str, reasons[:2]))
         print(f"{stage.notebook:15s} running ({why})", flush=True)
         began = time.monotonic()
-        _execute(config, stage)
+        _execute(config, stage, preload)
         executed.append(stage.name)
         print(f"{stage.notebook:15s} done in {duration(time.monotonic() - began)}", flush=True)
         show_notes(config, stage)
@@ -130,12 +133,14 @@ def show_notes(config: Config, stage: Stage) -> None:
                             break_long_words=False, break_on_hyphens=False), flush=True)
 
 
-def _execute(config: Config, stage: Stage) -> None:
+def _execute(config: Config, stage: Stage, preload: Sequence[str]) -> None:
     execute_notebook(_source(config, stage), path_of(config, "notebooks"),
-                     {"profile": config.profile, "overrides": list(config.overrides)})
+                     {"profile": config.profile, "overrides": list(config.overrides)},
+                     preload=preload)
 
 
-def execute_notebook(source: Path, folder: Path, parameters: Mapping[str, Any]) -> Path:
+def execute_notebook(source: Path, folder: Path, parameters: Mapping[str, Any], *,
+                     preload: Sequence[str] = ()) -> Path:
     """Execute a notebook headless, in its own folder; the executed copy goes to `folder`.
 
     Raises:
@@ -145,7 +150,7 @@ def execute_notebook(source: Path, folder: Path, parameters: Mapping[str, Any]) 
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     output = folder / source.name
     _make_writable(output)
-    kernel = Kernel()
+    kernel = Kernel(preload)
     try:
         kernel.drive(lambda: papermill.execute_notebook(
             str(source), str(output), progress_bar=False, parameters=dict(parameters),

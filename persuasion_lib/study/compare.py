@@ -27,8 +27,8 @@ from persuasion_lib.study.beside import (
 )
 
 WON, LIKE = "win rate against", "similarity to the oracle"
-_LIMIT = ("Intervals over prompts: they say nothing of\nanother training with the same settings, for "
-          "which studies have seeds.")
+_LIMIT = ("Intervals over prompts: they say nothing of\nanother training with the same settings; "
+          "studies have seeds for that.")
 Scores = pd.DataFrame       # columns run, model, example_id, measure, score
 
 
@@ -206,6 +206,7 @@ def _pairs(scores: Scores, how: Resampling) -> pd.DataFrame:
             if not values.any():
                 continue        # the same model in both runs, or no prompt that both answered
             low, high, _ = mean_interval(values.to_numpy(), how)
-            rows.append({"run": other, "model": model, "measure": measure, "difference": values.mean(), "ci_low": low, "ci_high": high,
+            rows.append({"run": other, "model": model, "measure": measure,
+                         "difference": values.mean(), "ci_low": low, "ci_high": high,
                          "prompts": len(values)})
     return pd.DataFrame(rows)

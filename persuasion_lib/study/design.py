@@ -19,6 +19,7 @@ from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
 from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.plain_yaml import read_yaml
+from persuasion_lib.core.records import content_id
 
 Level = bool | int | float | str
 Anchor = Literal["base", "sft", "oracle"]       # the same reply for every cell
@@ -273,7 +274,10 @@ def _text(value: Any) -> str:
 
 def _cell(config: Config, study: str, level: Level, seed: int, file: _File,
           overrides: list[str]) -> Cell:
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{study}.{level}.s{seed}")[:60]
+    place = plain = _text(level)
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,20}", plain):
+        place = f"{re.sub(r'[^A-Za-z0-9]+', '-', plain)[:12]}-{content_id(plain, length=6)}"
+    name = f"{study}.{place}.s{seed}"
     return Cell(name=name, level=level, seed=seed, arms=tuple(file.arms), root=config.root,
                 profile=config.profile,
                 overrides=(f"name={name}", *overrides, f"training.seed={seed}"))

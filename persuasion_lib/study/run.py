@@ -5,6 +5,7 @@ several processes, or machines with one folder, may be given the same study, or 
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from persuasion_lib.core import runner
+from persuasion_lib.core.appending import WAITS
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError
 from persuasion_lib.core.manifest import State, conditions, hash_if_there, will_change
@@ -46,20 +48,25 @@ def state_of(study: Study, cell: Cell) -> tuple[str, str]:
     """(state, sentence) of one cell; see `states`."""
     if _is_taken(study, cell):
         return "running", "a process is at it"
-    failed = _failure(study, cell)
-    if failed.exists():
-        return "failed", failed.read_text(encoding="utf-8").strip()
     found = _of_stages(cell)
     changed = [f"{STAGES[name].notebook}: {state[1][0]}" for name, state in found.items()
                if will_change(state)]
-    if changed:
-        never_ran = any(state[0] == "missing" for state in found.values())
-        return ("missing", changed[-1]) if never_ran else ("stale", changed[0])
     record = scores_of(study, cell)
-    if record is None:
+    if not changed and record:
+        left = ", ".join(f"{count} comparisons {why}" for why, count in record["open"].items())
+        return "done", left and f"{left}; the same command asks once more"
+    failed = _failure(study, cell)
+    if failed.exists():
+        return "failed", failed.read_text(encoding="utf-8").strip()
+    if not changed:
         return "missing", "its replies are not compared with the anchor's yet"
-    is_open = ", ".join(f"{count} comparisons {why}" for why, count in record["open"].items())
-    return "done", is_open and f"{is_open}; the same command asks once more"
+    never_ran = any(state[0] == "missing" for state in found.values())
+    return ("missing", changed[-1]) if never_ran else ("stale", changed[0])
+
+
+def done_cells(study: Study) -> list[Cell]:
+    """The cells with scores, for who reads them or compares by hand."""
+    return [cell for cell in study.cells if scores_of(study, cell)]
 
 
 def scores_of(study: Study, cell: Cell) -> dict[str, Any] | None:
@@ -113,14 +120,15 @@ def run_study(study: Study, part: str | None = None) -> Study:
 
 @contextmanager
 def _as_batch() -> Iterator[None]:
-    """Lines instead of bars, and logs of other processes are waited for."""
-    before = os.environ.get("PERSUASION_BATCH")
-    os.environ["PERSUASION_BATCH"] = "1"
+    """Lines instead of bars, and logs of other processes are waited for; in kernels as well."""
+    before = dict(os.environ)
+    os.environ.update({"PERSUASION_BATCH": "1", WAITS: "1"})
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PERSUASION_BATCH"]
+        for name in ("PERSUASION_BATCH", WAITS):
+            os.environ.pop(name)
+            os.environ.update({name: before[name]} if name in before else {})
 
 
 def _share(study: Study) -> None:
@@ -160,7 +168,8 @@ def _run_cell(study: Study, cell: Cell) -> None:
         if first or record is None or record["open"]:
             print(f"\n{cell.name}", flush=True)
         if first:
-            runner.run(cell.profile, cell.overrides, first=first, last=LAST)
+            runner.run(cell.profile, cell.overrides, first=first, last=LAST,
+                       preload=_preload(study))
         if first or record is None or record["open"]:
             anchored.judge_cell(study, cell)
         failed.unlink(missing_ok=True)
@@ -168,6 +177,17 @@ def _run_cell(study: Study, cell: Cell) -> None:
         sentence = " ".join(str(error).split())
         print(f"    ! {cell.name} failed: {sentence}", flush=True)
         write_text(failed, f"{sentence}\n")
+
+
+def _preload(study: Study) -> tuple[str, ...]:
+    """What the notebooks of cells import, where they take longer to import than to train.
+
+    After a fork a GPU cannot be used; and beside hours of training an import is nothing.
+    """
+    is_short = study.config.model.base == "demo" and sys.platform == "linux"
+    return ("persuasion_lib.train_dpo", "persuasion_lib.training.curves",
+            "persuasion_lib.evaluate", "persuasion_lib.reporting.evaluation_rows",
+            ) if is_short else ()
 
 
 def _of_stages(cell: Cell) -> dict[str, State]:
