@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from scipy.special import stdtrit  # stats.t.ppf for one number, ten times faster
+from scipy.special import stdtr, stdtrit  # stats.t.cdf and ppf of one number, ten times faster
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.stats.people import LEAST_RESIDUAL
@@ -48,17 +48,20 @@ def crossed_mean(values: np.ndarray, *, confidence: float = 0.95,
     squares = _mean_squares(table)
     variance, df = _variance(squares, seeds, prompts)
     se = float(np.sqrt(variance))
-    half = stats.t.ppf((1 + confidence) / 2, df) * se
+    half = stdtrit(df, (1 + confidence) / 2) * se
     low, high = mean - half, mean + half
     if span:
         low, high = _inside(span, low, high, table, confidence)
+    return {**result, "se": se, "df": df, "ci_low": float(low), "ci_high": float(high),
+            "p": _p_value(mean, se, df), **_deviations(squares, seeds, prompts), "status": "ok"}
+
+
+def _deviations(squares: tuple[float, float, float], seeds: int, prompts: int
+                ) -> dict[str, float]:
     by_seed, by_prompt, rest = squares
-    return {
-        **result, "se": se, "df": df, "ci_low": float(low), "ci_high": float(high),
-        "p": _p_value(mean, se, df),
-        "sd_seed": float(np.sqrt(max(0, by_seed - rest) / prompts)),
-        "sd_prompt": float(np.sqrt(max(0, by_prompt - rest) / seeds)),
-        "sd_rest": float(np.sqrt(rest)), "status": "ok"}
+    return {"sd_seed": float(np.sqrt(max(0, by_seed - rest) / prompts)),
+            "sd_prompt": float(np.sqrt(max(0, by_prompt - rest) / seeds)),
+            "sd_rest": float(np.sqrt(rest))}
 
 
 def _inside(span: tuple[float, float], low: float, high: float, table: np.ndarray,
@@ -72,7 +75,7 @@ def _inside(span: tuple[float, float], low: float, high: float, table: np.ndarra
 def _p_value(mean: float, se: float, df: float) -> float:
     if se == 0:
         return float(mean == 0)
-    return float(2 * stats.t.sf(abs(mean) / se, df))
+    return float(2 * stdtr(df, -abs(mean) / se))
 
 
 def _checked(values: np.ndarray, dimensions: int) -> np.ndarray:

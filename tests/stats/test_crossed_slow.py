@@ -40,8 +40,9 @@ def test_an_interval_over_seeds_and_prompts_holds_the_truth(seeds, sd_seed, prom
 
 
 @pytest.mark.parametrize(("prompts", "sd_seed", "least", "most"), [
-    (115, 0.02, 0.90, 0.94), (115, 0.05, 0.73, 0.81), (300, 0.05, 0.57, 0.64)])
+    (115, 0.02, 0.88, 0.94), (115, 0.05, 0.69, 0.74), (300, 0.05, 0.51, 0.57)])
 def test_an_interval_of_one_seed_over_prompts_does_not(prompts, sd_seed, least, most):
+    """Of 300 prompts: 1.96 standard errors are .040, and figures are .054 apart: 54 of 100."""
     def study(rng):
         of_prompts = table(rng, 1, prompts, sd_seed)[0]
         low, high = stats.t.interval(0.95, prompts - 1, of_prompts.mean(), stats.sem(of_prompts))
@@ -56,7 +57,7 @@ def test_nor_does_one_of_five_seeds_averaged_over_prompts():
         low, high = stats.t.interval(0.95, 299, of_prompts.mean(), stats.sem(of_prompts))
         return low <= 0.1 <= high
 
-    assert 0.58 <= share_of(STUDIES, study) <= 0.68
+    assert 0.55 <= share_of(STUDIES, study) <= 0.60
 
 
 @pytest.mark.parametrize("rate", [0.6, 0.95])
