@@ -52,11 +52,11 @@ def crossed_mean(values: np.ndarray, *, confidence: float = 0.95,
     low, high = mean - half, mean + half
     if span:
         low, high = _inside(span, low, high, table, confidence)
-    return {**result, "se": se, "df": df, "ci_low": float(low), "ci_high": float(high),
+    return {**result, "se": se, "df": float(df), "ci_low": float(low), "ci_high": float(high),
             "p": _p_value(mean, se, df), **_deviations(squares, seeds, prompts), "status": "ok"}
 
 
-def _deviations(squares: tuple[float, float, float], seeds: int, prompts: int
+def _deviations(squares: np.ndarray, seeds: int, prompts: int
                 ) -> dict[str, float]:
     by_seed, by_prompt, rest = squares
     return {"sd_seed": float(np.sqrt(max(0, by_seed - rest) / prompts)),
@@ -86,27 +86,26 @@ def _checked(values: np.ndarray, dimensions: int) -> np.ndarray:
     return table
 
 
-def _mean_squares(table: np.ndarray) -> tuple[float, float, float]:
-    """Mean squares of seeds, of prompts, and of what neither explains."""
+def _mean_squares(table: np.ndarray) -> np.ndarray:
+    """Mean squares of seeds, of prompts, and of what neither explains, shape (3,)."""
     seeds, prompts = table.shape
     mean = table.mean()
     of_seed = table.mean(axis=1, keepdims=True)
     of_prompt = table.mean(axis=0, keepdims=True)
     rest = ((table - of_seed - of_prompt + mean) ** 2).sum() / ((seeds - 1) * (prompts - 1))
-    return (prompts * ((of_seed - mean) ** 2).sum() / (seeds - 1),
-            seeds * ((of_prompt - mean) ** 2).sum() / (prompts - 1), rest)
+    return np.array([prompts * ((of_seed - mean) ** 2).sum() / (seeds - 1),
+                     seeds * ((of_prompt - mean) ** 2).sum() / (prompts - 1), rest])
 
 
-def _variance(squares: tuple[float, float, float], seeds: int, prompts: int) -> tuple[float, float]:
-    """(variance of the mean, degrees of freedom)."""
-    by_seed, by_prompt, rest = squares
-    freedoms = (seeds - 1, prompts - 1, (seeds - 1) * (prompts - 1))
-    whole = by_seed + by_prompt - rest
-    most = max(squares)
-    if whole >= most and whole > 0:
-        parts = sum(square**2 / freedom for square, freedom in zip(squares, freedoms, strict=True))
-        return whole / (seeds * prompts), max(1.0, whole**2 / parts)
-    return most / (seeds * prompts), float(freedoms[squares.index(most)])
+def _variance(squares: np.ndarray, seeds: int, prompts: int) -> tuple[Any, Any]:
+    """(variance of the mean, degrees of freedom) of mean squares, shape (3,) or (3, figures)."""
+    freedoms = np.array([seeds - 1, prompts - 1, (seeds - 1) * (prompts - 1)])
+    whole = squares[0] + squares[1] - squares[2]
+    most = squares.max(axis=0)
+    parts = np.maximum((squares.T**2 / freedoms).sum(axis=-1), np.finfo(float).tiny)
+    is_whole = (whole >= most) & (whole > 0)
+    df = np.where(is_whole, np.maximum(1.0, whole**2 / parts), freedoms[squares.argmax(axis=0)])
+    return np.maximum(whole, most) / (seeds * prompts), df
 
 
 def exchange_rate(plain: np.ndarray, warm: np.ndarray, sizes: np.ndarray, n: int, *,
@@ -135,8 +134,7 @@ def exchange_rate(plain: np.ndarray, warm: np.ndarray, sizes: np.ndarray, n: int
     level = curve.mean(axis=1)
     slope = np.tensordot(curve, centred / (centred**2).sum(), (1, 0))
     grid = np.linspace(0, np.log2(_MOST), _STEPS)
-    held = grid[[_cannot_tell(scores - level - slope * (at - doublings.mean()), confidence)
-                 for at in grid]]
+    held = grid[_cannot_tell(scores - level, slope, grid - doublings.mean(), confidence)]
     labels = np.inf
     if slope.mean() > 0:
         labels = 2 ** (doublings.mean() + (scores.mean() - level.mean()) / slope.mean())
@@ -150,13 +148,20 @@ def exchange_rate(plain: np.ndarray, warm: np.ndarray, sizes: np.ndarray, n: int
             "slope": crossed_mean(slope, confidence=confidence)}
 
 
-def _cannot_tell(difference: np.ndarray, confidence: float) -> bool:
-    """Whether 0 is in the interval of `crossed_mean`, without what else that says."""
-    seeds, prompts = difference.shape
+def _cannot_tell(ahead: np.ndarray, slope: np.ndarray, steps: np.ndarray, confidence: float
+                 ) -> np.ndarray:
+    """Whether 0 is in the interval of `crossed_mean` of ahead - step * slope, for each step.
+
+    Mean squares of such a table are parabolas of the step, known from three of them.
+    """
+    seeds, prompts = ahead.shape
     if seeds < 2 or prompts < 2:
-        return True
-    variance, df = _variance(_mean_squares(difference), seeds, prompts)
-    return abs(difference.mean()) <= stdtrit(df, (1 + confidence) / 2) * np.sqrt(variance)
+        return np.ones(len(steps), bool)
+    before, here, after = (_mean_squares(ahead - step * slope)[:, None] for step in (-1, 0, 1))
+    squares = here + (after - before) / 2 * steps + ((after + before) / 2 - here) * steps**2
+    variance, df = _variance(np.maximum(squares, 0), seeds, prompts)
+    reach = stdtrit(df, (1 + confidence) / 2) * np.sqrt(variance)
+    return np.abs(ahead.mean() - steps * slope.mean()) <= reach
 
 
 def crossed_preference(judge: np.ndarray, human: np.ndarray, seed_of: np.ndarray,

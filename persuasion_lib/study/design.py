@@ -17,7 +17,7 @@ from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
 from persuasion_lib.core.overrides import key_of
-from persuasion_lib.core.pipeline import path_of
+from persuasion_lib.core.pipeline import STAGES, apart, path_of
 from persuasion_lib.core.plain_yaml import read_yaml
 from persuasion_lib.core.records import content_id
 
@@ -26,6 +26,7 @@ Anchor = Literal["base", "sft", "oracle"]       # the same reply for every cell
 HUMAN_LABELS = "human_labels"
 # Axes that count labels: the setting, and the split whose labels they are.
 COUNTS = {"training.human_labels": "rlhf", "training.ai_labels": "rlaif"}
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$"
 _SHORT = {HUMAN_LABELS: "training.human_labels"}
 
 
@@ -82,8 +83,9 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """Where the study keeps what is its own, beside the runs of its cells."""
-        return self.config.folder("results") / "studies" / self.name
+        """Where the study keeps what is its own, beside the runs of its cells; trials apart."""
+        kind = apart(self.config, STAGES["evaluate"])
+        return self.config.folder("results") / "studies" / self.name / kind
 
     @property
     def unlabelled(self) -> tuple[str, ...]:
@@ -102,7 +104,7 @@ class _File(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$")
+    name: str = Field(pattern=_NAME)
     question: str = Field(min_length=1)
     axis: str | list[str] = Field(min_length=1)
     times: bool = False
@@ -138,12 +140,15 @@ def read_study(config: Config, name_or_file: str | Path, *, name: str | None = N
     """
     path = _found(config.root, name_or_file)
     file = _read(path)
+    name = name or file.name
+    if not re.match(_NAME, name):
+        raise ConfigError(f"a study cannot be called {name!r}: letters, digits, _ and -, 31 at "
+                          "most, from a letter or digit on.")
     keys = _keys(config, file, path)
-    _check(file, path)
+    _check(file, keys, path)
     shared = (*(f"{key}={_text(value)}" for key, value in file.settings.items()),
               *(text for text in config.overrides if key_of(text) not in ("name", "replace")))
     config = load_config(config.profile, shared, root=config.root)
-    name = name or file.name
     levels, notes = _within_labels(config, keys, file.levels)
     seeds = list(range(1, file.seeds + 1)) if isinstance(file.seeds, int) else file.seeds
     primary = levels[file.levels.index(file.primary)]
@@ -151,7 +156,7 @@ def read_study(config: Config, name_or_file: str | Path, *, name: str | None = N
         config, keys, level, times=file.times)]) for seed in seeds for level in _once(levels))
     return Study(
         config=config, file=path, name=name, question=file.question.strip(),
-        axis=file.axis if isinstance(file.axis, str) else ", ".join(file.axis),
+        axis=HUMAN_LABELS if keys == [_SHORT[HUMAN_LABELS]] else ", ".join(keys),
         levels=_once(levels), arms=tuple(file.arms), seeds=tuple(seeds), primary=primary,
         anchor=file.anchor, second_anchor=file.second_anchor, comparisons=file.comparisons,
         notes=tuple(notes), cells=cells)
@@ -203,13 +208,18 @@ def _keys(config: Config, file: _File, path: Path) -> list[str]:
             near = difflib.get_close_matches(key, [*_SHORT, *known], n=1, cutoff=0.4)
             hint = f"Did you mean {near[0]}?" if near else "`persuasion show-config` lists all."
             raise ConfigError(f"{path}: there is no setting {key}. {hint}")
-    if taken := sorted({"name", "replace", "seed", "training.seed"} & {*keys, *file.settings}):
+    own = {"name", "replace", "seed", "training.seed"}
+    if taken := sorted(own & {*keys, *file.settings}):
         raise ConfigError(f"{path}: {taken[0]} is the study's own: the cells are named by it, and "
                           "`seeds` are those of the trainings. Leave it out.")
+    given = {*file.settings, *map(key_of, config.overrides)}
+    if taken := sorted({*keys, "training.seed"} & given):
+        raise ConfigError(f"{path}: {taken[0]} differs between the cells of this study, so it is "
+                          "not set for all of them. Change `levels` or `seeds` in a copy.")
     return keys
 
 
-def _check(file: _File, path: Path) -> None:
+def _check(file: _File, keys: list[str], path: Path) -> None:
     """What the fields must be to each other."""
     faults = []
     seeds = file.seeds if isinstance(file.seeds, list) else list(range(file.seeds))
@@ -225,10 +235,10 @@ def _check(file: _File, path: Path) -> None:
     numbers = [level for level in file.levels if not isinstance(level, str)]
     if file.times and (len(numbers) < len(file.levels) or min(numbers) <= 0):
         faults.append("with `times` every level is a factor above 0")
-    if file.axis == HUMAN_LABELS and not all(isinstance(n, int) and n > 0 for n in file.levels):
-        faults.append("levels of human_labels are whole numbers from 1; a model without human "
-                      "labels (rlaif among the arms) stands at 0 by itself")
-    if file.axis == HUMAN_LABELS and all(FAMILY[arm].labels != "rlhf" for arm in file.arms):
+    if {*keys} & {*COUNTS} and not all(type(level) is int and level > 1 for level in file.levels):
+        faults.append("levels that count labels are whole numbers from 2, one to train on and one "
+                      "held out; a model without human labels stands at 0 by itself")
+    if keys == [_SHORT[HUMAN_LABELS]] and all(FAMILY[arm].labels != "rlhf" for arm in file.arms):
         faults.append("no arm learns from human labels; name rlhf, rlaif_rlhf or both")
     if faults:
         raise ConfigError(f"{path}: {'; '.join(faults)}.")

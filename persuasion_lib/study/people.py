@@ -8,13 +8,16 @@ from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling.events import read_events
 from persuasion_lib.labeling.opening import Asked, Fitting, labels_of, read_guidelines
-from persuasion_lib.study.anchored import WORTH, Meeting, meetings, read_evaluation
+from persuasion_lib.study.anchored import WORTH, meetings, read_evaluation
 from persuasion_lib.study.design import Cell, Study
 
 _OTHER_PERSON = 1       # of the demo: not who labelled for training
 
 
-def to_compare(study: Study, done: list[Cell]) -> list[Meeting]:
+Place = tuple[str, str, str, str]       # cell, arm, example, anchor
+
+
+def to_compare(study: Study, done: list[Cell]) -> dict[Place, Pair]:
     """The comparisons that are drawn, of cells that have ended, against the first anchor.
 
     Each seed gets as many, and every arm of a seed the same prompts, by a hash: nobody chose.
@@ -22,23 +25,29 @@ def to_compare(study: Study, done: list[Cell]) -> list[Meeting]:
     cells = [cell for cell in done if cell.level == study.primary]
     arms = [arm for arm in study.arms if arm not in study.unlabelled]
     each = study.comparisons // (len(study.seeds) * len(arms))
-    drawn = []
+    drawn: dict[Place, Pair] = {}
     for cell in cells:
         known = [meeting for meeting in meetings(study, cell, read_evaluation(cell))
                  if meeting.arm in arms and meeting.anchor == study.anchor]
         prompts = sorted({meeting.example_id for meeting in known},
                          key=lambda key: content_id("people", study.name, cell.seed, key))[:each]
-        drawn += [meeting for meeting in known if meeting.example_id in prompts]
+        drawn |= {(cell.name, meeting.arm, meeting.example_id, meeting.anchor): meeting.pair
+                  for meeting in known if meeting.example_id in prompts}
     return drawn
 
 
-def comparisons(study: Study, done: list[Cell]) -> dict[str, float]:
-    """What people said, by the id of the pair: 1 for the arm's reply, .5 a tie, 0."""
+def comparisons(study: Study, done: list[Cell]) -> dict[Place, float]:
+    """What people said: 1 for the arm's reply, .5 for a tie, 0 for the anchor's."""
     if study.config.human_eval.source == "none" or not study.comparisons:
         return {}
-    pairs = {meeting.pair.pair_id: meeting.pair for meeting in to_compare(study, done)}
-    labels = _labels(study, list(pairs.values()))
-    return {label.pair.pair_id: WORTH[label.label] for label in labels}
+    drawn = to_compare(study, done)
+    said = {label.pair.pair_id: WORTH[label.label] for label in _labels(study, _once(drawn))}
+    return {place: said[pair.pair_id] for place, pair in drawn.items() if pair.pair_id in said}
+
+
+def _once(drawn: dict[Place, Pair]) -> list[Pair]:
+    """The pairs, those of the same texts once."""
+    return list({pair.pair_id: pair for pair in drawn.values()}.values())
 
 
 def widget(study: Study, done: list[Cell]) -> object:
@@ -46,8 +55,8 @@ def widget(study: Study, done: list[Cell]) -> object:
     from persuasion_lib.labeling.widget import LabelWidget
 
     settings = study.config.human_eval
-    pairs = {meeting.pair.pair_id: meeting.pair for meeting in to_compare(study, done)}
-    session = _asked(study, list(pairs.values())).by_log(settings.annotator, _log(study))
+    session = _asked(study, _once(to_compare(study, done))).by_log(
+        settings.annotator, _log(study))
     return LabelWidget(session, break_every=settings.break_every)
 
 

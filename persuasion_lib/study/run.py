@@ -6,8 +6,9 @@ several processes, or machines with one folder, may be given the same study, or 
 
 import os
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def _row(study: Study, cell: Cell) -> dict[str, Any]:
 
 def state_of(study: Study, cell: Cell) -> tuple[str, str]:
     """(state, sentence) of one cell; see `states`."""
-    if _is_taken(study, cell):
+    if _is_taken(study, cell.name):
         return "running", "a process is at it"
     found = _of_stages(cell)
     changed = [f"{STAGES[name].notebook}: {state[1][0]}" for name, state in found.items()
@@ -106,12 +107,14 @@ def run_study(study: Study, part: str | None = None) -> Study:
     Raises:
         PersuasionError: what all cells share could not be made.
     """
+    began = time.time()
     with _as_batch():
+        (study.folder / "locks").mkdir(parents=True, exist_ok=True)
         _share(study)
         study = read_study(_read_anew(study), study.file, name=study.name)
         waiting = list(part_of(study, part))
         while waiting:
-            others = [cell for cell in waiting if not _run_if_free(study, cell)]
+            others = [cell for cell in waiting if not _run_if_free(study, cell, began)]
             if others and len(others) == len(waiting):
                 _wait_for(study, others[0])
             waiting = others
@@ -133,7 +136,10 @@ def _as_batch() -> Iterator[None]:
 
 def _share(study: Study) -> None:
     """Corpus, SFT, pools and labels: once for all cells."""
-    with _lock(study, "shared"):
+    lock = _lock(study, "shared")
+    if _is_taken(study, "shared"):
+        print("another process makes what all cells share; waiting for it", flush=True)
+    with lock:
         found = conditions(_read_anew(study))
         before = list(STAGES)[:list(STAGES).index("train_dpo")]
         if any(found[name][0] in ("stale", "missing") for name in before):
@@ -144,15 +150,17 @@ def _read_anew(study: Study) -> Config:
     return load_config(study.profile, study.config.overrides, root=study.config.root)
 
 
-def _run_if_free(study: Study, cell: Cell) -> bool:
-    """Run a cell, unless another process is at it: then False."""
+def _run_if_free(study: Study, cell: Cell, began: float) -> bool:
+    """Run a cell, unless another process is at it: then False; not one that failed meanwhile."""
     lock = _lock(study, cell.name)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         return False
     try:
-        _run_cell(study, cell)
+        failed = _failure(study, cell)
+        if not (failed.exists() and failed.stat().st_mtime >= began):
+            _run_cell(study, cell)
     finally:
         lock.release()
     return True
@@ -166,12 +174,13 @@ def _run_cell(study: Study, cell: Cell) -> None:
                       if state[0] in ("stale", "missing")), None)
         record = scores_of(study, cell)
         if first or record is None or record["open"]:
-            print(f"\n{cell.name}", flush=True)
+            print(f"\n{cell.name}, {study.cells.index(cell) + 1} of {len(study.cells)}", flush=True)
         if first:
             runner.run(cell.profile, cell.overrides, first=first, last=LAST,
-                       preload=_preload(study))
+                       preload=_preload(study), notes=False)
         if first or record is None or record["open"]:
-            anchored.judge_cell(study, cell)
+            with redirect_stdout(runner.Terminal()):
+                anchored.judge_cell(study, cell)
         failed.unlink(missing_ok=True)
     except (PersuasionError, OSError) as error:
         sentence = " ".join(str(error).split())
@@ -203,8 +212,10 @@ def _wait_for(study: Study, cell: Cell) -> None:
         pass
 
 
-def _is_taken(study: Study, cell: Cell) -> bool:
-    lock = _lock(study, cell.name)
+def _is_taken(study: Study, name: str) -> bool:
+    lock = _lock(study, name)
+    if not Path(lock.lock_file).exists():
+        return False
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -214,9 +225,7 @@ def _is_taken(study: Study, cell: Cell) -> bool:
 
 
 def _lock(study: Study, name: str) -> FileLock:
-    folder = study.folder / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{name}.lock")
+    return FileLock(study.folder / "locks" / f"{name}.lock")
 
 
 def _failure(study: Study, cell: Cell) -> Path:

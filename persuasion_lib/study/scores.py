@@ -2,8 +2,7 @@
 
 import pandas as pd
 
-from persuasion_lib.study.anchored import meetings, read_evaluation
-from persuasion_lib.study.design import Cell, Study
+from persuasion_lib.study.design import Study
 from persuasion_lib.study.people import comparisons
 from persuasion_lib.study.run import scores_of
 
@@ -29,17 +28,8 @@ def read_scores(study: Study) -> pd.DataFrame:
             if point not in seen:
                 seen.add(point)
                 rows.append({"cell": cell.name, "level": level, "seed": cell.seed, **score})
-    human = _by_people(study, list(records))
+    human = comparisons(study, list(records))
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "human"])
     table["human"] = [human.get((row.cell, row.arm, row.example_id, row.anchor))
                       for row in table.itertuples()]
     return table[list(COLUMNS)].astype(dict.fromkeys(("judge", "human", "gold"), float))
-
-
-def _by_people(study: Study, done: list[Cell]) -> dict[tuple[str, str, str, str], float]:
-    """What people said by (cell, arm, example, anchor)."""
-    said = comparisons(study, done)
-    return {(cell.name, arm, example_id, anchor): said[pair.pair_id]
-            for cell in done if said and cell.level == study.primary
-            for arm, anchor, example_id, pair in meetings(study, cell, read_evaluation(cell))
-            if pair.pair_id in said}

@@ -124,7 +124,7 @@ def test_the_exchange_rate_holds_the_labels_that_the_arm_is_worth(labels, seeds,
                 + rng.normal(0, 0.34, (seeds, 115)))
         return holds(exchange_rate(plain, warm, SIZES, 50), labels)
 
-    assert 0.91 <= share_of(300, study) <= 0.99
+    assert 0.91 <= share_of(1_000, study) <= 0.99
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])

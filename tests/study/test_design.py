@@ -61,7 +61,10 @@ def test_overrides_and_settings_of_the_file_hold_for_every_cell(project):
     ({"primary": 60}, r"primary is 60, which is none of the levels \[25, 50\]"),
     ({"levels": [25, 25, 50]}, "levels names one of them twice"),
     ({"levels": []}, "levels: List should have at least 1 item"),
-    ({"levels": [0, 50]}, "whole numbers from 1"),
+    ({"levels": [0, 50]}, "whole numbers from 2"),
+    ({"levels": ["few", 50]}, "whole numbers from 2"),
+    ({"axis": "training.ai_labels", "levels": [True, 50]}, "whole numbers from 2"),
+    ({"axis": "dpo.beta", "settings": {"dpo.beta": 1}}, "dpo.beta differs between the cells"),
     ({"arms": ["rlaif"]}, "no arm learns from human labels"),
     ({"arms": ["sft"]}, "arms.0: Input should be 'rlhf', 'rlaif' or 'rlaif_rlhf'"),
     ({"seeds": 0}, "seeds must be a number from 1"),
@@ -72,6 +75,30 @@ def test_overrides_and_settings_of_the_file_hold_for_every_cell(project):
 def test_a_mistake_in_a_study_file_is_named_with_its_file(project, changes, said):
     with pytest.raises(ConfigError, match=rf"own.yaml: .*{said}"):
         study_of(project, **changes)
+
+
+def test_what_differs_between_cells_is_not_set_for_all_of_them(project):
+    with pytest.raises(ConfigError, match="training.human_labels differs between the cells"):
+        study_of(project, "training.human_labels=7")
+    with pytest.raises(ConfigError, match="training.seed differs between the cells"):
+        study_of(project, "training.seed=7")
+
+
+def test_a_name_that_would_lead_elsewhere_is_refused(project):
+    with pytest.raises(ConfigError, match="a study cannot be called '../x'"):
+        study_of(project, name="../x")
+
+
+def test_levels_of_any_form_give_runs_of_different_names(project):
+    study = study_of(project, axis="rlhf.learning_rate", levels=[1e30, 1e-30, 0.5, 1],
+                     primary=1, seeds=1)
+    names = [cell.name for cell in study.cells]
+    assert len(set(names)) == 4 and all(cell.config().name == cell.name for cell in study.cells)
+
+
+def test_a_trial_of_a_study_is_kept_apart(project):
+    assert study_of(project, "evaluation.max_examples=5").folder == (
+        study_of(project).folder / "trial")
 
 
 def test_an_unknown_study_is_answered_with_those_that_there_are(project):

@@ -55,9 +55,12 @@ def test_the_command_ends_with_1_and_the_sentence_of_a_failed_cell(project, note
     assert main(["study", str(write_study(project))]) == 0
 
 
-def test_a_plan_runs_nothing(project, notebooks, capsys):
-    assert main(["study", str(write_study(project)), "--plan"]) == 0
+def test_a_plan_runs_nothing_and_writes_nothing(project, notebooks, capsys):
+    file = write_study(project)
+    before = set(project.rglob("*"))
+    assert main(["study", str(file), "--plan"]) == 0
     assert notebooks.ran == [] and "4 of 4 still to run" in capsys.readouterr().out
+    assert set(project.rglob("*")) == before
 
 
 def test_parts_are_neighbours_and_together_the_whole(project):

@@ -54,7 +54,7 @@ class Notebooks:
     def ran(self) -> list[str]:
         return self.log.read_text().split()
 
-    def run(self, profile, overrides, *, first=None, last=None, preload=()):
+    def run(self, profile, overrides, *, first=None, last=None, **_):
         config = load_config(profile, overrides)
         with self.log.open("a") as log:
             log.write(f"{config.name}\n")
