@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from persuasion_lib.reporting.wording import p_text
 from persuasion_lib.stats.blocks import TOO_FEW
 from persuasion_lib.study import words
@@ -132,8 +134,8 @@ def _scarcity(result: Result, found: Result) -> str:
     crossing = _crossing(found["advantage"])
     if slope["ci_low"] <= 0 <= slope["ci_high"]:
         return ("That it depends on how scarce labels are was not detected: "
-                f"{size}; {100 * slope['smallest']:.1f} points would be found in four of five "
-                f"such studies.{crossing}")
+                f"{size}; {words.smallest(slope)} would be found in four of five such "
+                f"studies.{crossing}")
     kind = ("It helps more the scarcer human labels are" if slope["mean"] < 0
             else "It helps more the more human labels there are")
     return f"{kind}: {size}.{crossing}"
@@ -191,10 +193,10 @@ def _levels(result: Result, found: Result) -> list[str]:
     by = _by(result, people=False)
     where = f"{study['axis']} = {study['primary']}"
     if not clear:
-        smallest = max(row["smallest"] for row in tested)
+        worst = max(tested, key=lambda row: row["smallest"] or np.inf)
         return [f"{by}: no level differs detectably from {where} ({len(tested)} comparisons, "
-                f"Holm's correction); before it, {100 * smallest:.0f} points would be found in "
-                "four of five such studies."]
+                f"Holm's correction); before it, {words.smallest(worst)} would be found in four "
+                "of five such studies."]
     named = [f"{row['arm']} at {row['level']} by {words.points(row)}" for row in clear]
     return [f"{by}: {len(clear)} of {len(tested)} comparisons with {where} differ (Holm's "
             f"correction): {'; '.join(named)}."]

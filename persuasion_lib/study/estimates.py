@@ -86,12 +86,15 @@ class _Weighing:
                     gold, confidence=self.confidence, span=span)}
 
     def _smallest(self, found: Mapping[str, Any]) -> float:
-        """The true figure that four of five such studies find; NaN where nothing varies."""
+        """The true figure that four of five such studies find; NaN where nothing varies, or where
+        that is more than a difference of win rates can be.
+        """
         if not found["se"] > 0:
             return np.nan
         parts = {name: found[name] for name in ("sd_seed", "sd_prompt", "sd_rest")}
-        return crossed_power(found["n_seeds"], found["n_prompts"], **parts,
-                             alpha=1 - self.confidence)
+        smallest = crossed_power(found["n_seeds"], found["n_prompts"], **parts,
+                                 alpha=1 - self.confidence)
+        return smallest if smallest <= 1 else np.nan
 
     def _sum(self, measure: str, weights: Mapping[Cell, float]) -> pd.DataFrame | None:
         tables = self.grid.joined(measure, list(weights))

@@ -16,8 +16,8 @@ def limits(result: Result) -> list[str]:
     """One sentence for each limit that this study has."""
     found = result["anchors"][result["leading"]]
     texts = [*result["study"]["notes"], _fixed(result), _seeds(result, found), _prompts(found),
-             _absent(found), _undecided(found), _taste(result, found), _range(result, found),
-             *_shape(result, found), _anchor(result),
+             _absent(found), _out_of_date(result), _undecided(found), _taste(result, found),
+             _range(result, found), *_shape(result, found), _anchor(result),
              "One reply was sampled for each prompt, and preferring a reply is not being persuaded "
              "by it."]
     return [text for text in texts if text]
@@ -40,13 +40,17 @@ def _seeds(result: Result, found: Result) -> str:
                 if row["level"] == result["study"]["primary"] and row["se"] is not None), None)
     if row is None:
         return f"{count} seed: no interval, since one training says nothing of the next."
-    text = (f"{count} seeds: a figure moves by {100 * row['sd_seed']:.1f} points from seed to seed "
-            f"and {100 * row['sd_prompt']:.1f} from prompt to prompt (at {row['level']}); "
-            f"{100 * row['smallest']:.1f} points would be found in four of five such studies.")
+    text = (f"{count} seeds: a figure moves by {_moves(row['sd_seed'])} from seed to seed and by "
+            f"{_moves(row['sd_prompt'])} from prompt to prompt (at {row['level']}); "
+            f"{words.smallest(row)} would be found in four of five such studies.")
     if count == 2:
         text += (" With two seeds such intervals held the truth in only 87 to 95 of 100 "
                  "simulations.")
     return text
+
+
+def _moves(deviation: float) -> str:
+    return f"{100 * deviation:.1f} points" if deviation else "no more than chance"
 
 
 def _prompts(found: Result) -> str:
@@ -61,6 +65,17 @@ def _absent(found: Result) -> str:
         return ""
     return (f"{missing(found)}; a figure stands on the seeds that have "
             "all of its models, so that figures may stand on different seeds.")
+
+
+def _out_of_date(result: Result) -> str:
+    names = [f"{row['cell']} is {row['state']}" for row in result["cells"]
+             if row["state"] != "done" and any(row["win_rate"].values())]
+    if not names:
+        return ""
+    more = f", and {len(names) - 3} more" if len(names) > 3 else ""
+    return (f"Scores of {len(names)} cells are from before something changed "
+            f"({', '.join(names[:3])}{more}): persuasion study {result['study']['name']} renews "
+            "them.")
 
 
 def _undecided(found: Result) -> str:

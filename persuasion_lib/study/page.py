@@ -69,11 +69,11 @@ def advantage(result: Result) -> Part | None:
     if not found["advantage"]:
         return None
     rows = [{"level": row["level"], **_three(row, words.points), "p": p_value(row["p"]),
-             "found in 4 of 5": _points_of(row["smallest"]), "seeds": row["n_seeds"]}
+             "found in 4 of 5": words.smallest(row), "seeds": row["n_seeds"]}
             for row in found["advantage"]]
     if slope := found["slope"]:
         rows.append({"level": "with every doubling", **_three(slope, words.points),
-                     "p": p_value(slope["p"]), "found in 4 of 5": _points_of(slope["smallest"]),
+                     "p": p_value(slope["p"]), "found in 4 of 5": words.smallest(slope),
                      "seeds": slope["n_seeds"]})
     return Part(
         f"What the warm-up adds: {pair[0]} − {pair[1]}", table=_table(rows, ["level"]),
@@ -81,10 +81,6 @@ def advantage(result: Result) -> Part | None:
             "Difference of the two win rates on the same seeds and prompts, in points of a "
             f"hundred in the table. {_INTERVALS}; those of single levels are not corrected for "
             "their number."))
-
-
-def _points_of(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} points"
 
 
 def exchange(result: Result) -> Part | None:
@@ -151,7 +147,7 @@ def levels(result: Result) -> Part | None:
         return None
     rows = [{"arm": row["arm"], "level": row["level"], **_three(row, words.points),
              "p": p_value(row["p"]), "corrected": p_value(row["p_holm"]),
-             "found in 4 of 5": _points_of(row["smallest"]), "seeds": row["n_seeds"]}
+             "found in 4 of 5": words.smallest(row), "seeds": row["n_seeds"]}
             for row in found["against_primary"]]
     return Part(f"Every level against {study['primary']}", table=_table(rows, ["arm", "level"]),
                 notes=["Differences of win rates on the same seeds and prompts; p is corrected for "

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from worlds.synthetic_study import analysed, make_scores, make_study, truth
+from persuasion_lib.study.analysis import analyse
+from worlds.synthetic_study import analysed, make_scores, make_study, states, truth
 
 STUDY = make_study()
 
@@ -133,6 +134,14 @@ def test_an_arm_that_ties_everywhere_looks_as_if_it_had_not_been_trained():
 def test_few_prompts_give_no_answer(prompts):
     result = analysed(STUDY, prompts=prompts)
     assert f"only {prompts} prompts have a verdict in every cell" in first_sentence(result)
+
+
+def test_scores_from_before_a_change_are_said_to_be():
+    study = make_study(seeds=2)
+    old = states(study, **{study.cells[0].name: "stale"})
+    result = analyse(study, make_scores(study, prompts=30), old)
+    assert any("Scores of 1 cells are from before something changed (human_labels.0.s1 is stale)"
+               in text for text in result["limits"])
 
 
 # --- labels
