@@ -67,7 +67,8 @@ def copied(config: Config, name: str, fingerprint: str) -> bool:
 def _is(record: Path, wanted: dict[str, object]) -> bool:
     try:
         lineage = read_json(record, made_by="04")
-        return (all(lineage.get(key) == value for key, value in wanted.items())
+        return (isinstance(lineage, dict)
+                and all(lineage.get(key) == value for key, value in wanted.items())
                 and (record.parent / WEIGHTS).exists()
                 and adapter_hash(record.parent) == lineage["weights"])
     except (PersuasionError, OSError, ValueError, KeyError):    # of a run that is being replaced

@@ -1,16 +1,21 @@
 """Cells run once, in whatever processes, and one that fails stops no other."""
 
+import json
 import multiprocessing
+import time
 
 import pytest
 
 from persuasion_lib.cli import main
 from persuasion_lib.core.errors import ConfigError, PersuasionError
+from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import read_json, write_json
+from persuasion_lib.judging.tasks.compare import Compare
 from persuasion_lib.study import run
 from persuasion_lib.study.anchored import record_of
 from persuasion_lib.study.design import Study
 from persuasion_lib.study.run import part_of, run_study, states
+from persuasion_lib.study.scores import read_scores
 from worlds.study_world import Notebooks, study_of, write_study
 
 
@@ -88,6 +93,28 @@ def test_two_processes_share_the_cells_and_do_none_twice(project, notebooks, mon
     assert [one.exitcode for one in both] == [0, 0]
     assert sorted(notebooks.ran) == sorted(cell.name for cell in study.cells)
     assert condition(study) == ["done"] * 4
+
+
+def test_killed_again_and_again_a_study_ends_as_one_that_was_not(project, notebooks, monkeypatch):
+    """Each process lives a little longer than the one before it; the judge answers slowly."""
+    quiet = study_of(project, name="quiet")
+    run_study(quiet)
+    study = study_of(project)
+    fork = multiprocessing.get_context("fork")
+    compare = Compare.stand_in
+    monkeypatch.setattr(Compare, "stand_in", lambda self, judge: (
+        time.sleep(0.003) or compare(self, judge)))
+    for number in range(20):
+        process = fork.Process(target=run_study, args=[study])
+        process.start()
+        process.join(0.05 + 0.02 * number)
+        process.kill()
+        process.join()
+    run_study(study)
+    rows = [json.loads(line) for line in path_of(study.config, "anchor_judgments").open()]
+    assert len({row["key"] for row in rows}) == len(rows)       # nothing was asked twice
+    ended, undisturbed = (read_scores(each).drop(columns="cell") for each in (study, quiet))
+    assert ended.to_csv() == undisturbed.to_csv() and len(ended) == 10 * 12
 
 
 def test_a_cell_at_which_a_process_is_counts_as_running(project, notebooks):
