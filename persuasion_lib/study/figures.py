@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 
 from persuasion_lib.core.show import Plot, look
 from persuasion_lib.core.store import write_text
+from persuasion_lib.reporting.figures import canvas, nothing
 from persuasion_lib.study.answer import SATURATED
 from persuasion_lib.study.design import HUMAN_LABELS
 
@@ -28,7 +29,7 @@ def design(result: Result) -> Plot:
     study, found = result["study"], _leading(result)
     columns = [*(["0"] if study["unlabelled"] else []), *study["levels"]]
     absent = {(row["arm"], row["level"], row["seed"]) for row in found["absent"]}
-    figure, axes = _canvas(1.5 + 1.25 * len(columns), 1.2 + 0.55 * len(study["arms"]))
+    figure, axes = canvas(1.5 + 1.25 * len(columns), 1.2 + 0.55 * len(study["arms"]))
     for y, arm in enumerate(study["arms"]):
         for x, level in enumerate(columns):
             if (arm in study["unlabelled"]) == (level == "0"):
@@ -51,7 +52,7 @@ def _seeds(axes: Axes, x: float, y: float, gone: Sequence[bool]) -> None:
 def curves(result: Result) -> Plot:
     """Win rate of every arm against the anchor by level, with intervals over seeds and prompts."""
     study, found = result["study"], _leading(result)
-    figure, axes = _canvas(7, 4)
+    figure, axes = canvas(7, 4)
     place = _places(study)
     for shift, arm in enumerate(study["arms"]):
         rows = [row for row in found["points"] if row["arm"] == arm]
@@ -89,8 +90,8 @@ def advantage(result: Result) -> Plot:
     study, found = result["study"], _leading(result)
     rows = found["advantage"]
     if not rows:
-        return _nothing("no level has both arms")
-    figure, axes = _canvas(6.4, 3.6)
+        return nothing("no level has both arms")
+    figure, axes = canvas(6.4, 3.6)
     place = _places(study)
     x = np.array([place[row["level"]] for row in rows])
     axes.errorbar(x, [row["mean"] for row in rows], yerr=_reach(rows), fmt="o", color="black",
@@ -120,8 +121,8 @@ def exchange(result: Result) -> Plot:
     study, found = result["study"], _leading(result)
     rows, sizes = found["exchange"], found["sizes"]
     if not rows:
-        return _nothing("no curve over human labels")
-    figure, axes = _canvas(7, 1.3 + 0.5 * len(rows))
+        return nothing("no curve over human labels")
+    figure, axes = canvas(7, 1.3 + 0.5 * len(rows))
     least, most = min(sizes), max(sizes)
     axes.set_xscale("log", base=2)
     axes.axvspan(most, most * 2, color="0.9")
@@ -233,23 +234,9 @@ def _reach(rows: Sequence[Result]) -> np.ndarray:
     return np.clip(np.array(ends).T, 0, None)
 
 
-def _canvas(width: float, height: float) -> tuple[Plot, Axes]:
-    figure = Plot(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
 def _legend(axes: Axes) -> None:
     """Each name once, beside the axes."""
     handles, names = axes.get_legend_handles_labels()
     once = dict(zip(names, handles, strict=True))
     axes.legend(once.values(), once.keys(), frameon=False, fontsize=8, loc="center left",
                 bbox_to_anchor=(1, 0.5))
-
-
-def _nothing(why: str) -> Plot:
-    figure, axes = _canvas(5, 1.2)
-    axes.axis("off")
-    axes.text(0.5, 0.5, f"Not drawn: {why}.", ha="center", va="center")
-    return figure
