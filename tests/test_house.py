@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "data": ["core", "models", "judging", "demo"],
     "checks": ["core", "stats", "data.overlap", "data.gates", "data.cleaning",
                "labeling.agreement", "labeling.alarms", "labeling.items", "labeling.summary",
+               "labeling.votes",
                "reporting.evaluated",
                "reporting.evaluation_file", "reporting.judge_health", "reporting.suspicions"],
     "study": ["core", "stats", "demo", "judging", "labeling", "reporting"],

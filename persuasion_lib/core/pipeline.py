@@ -76,6 +76,7 @@ FILES = {
     "human_pool_judgments": File("{data}/preferences/human_pool_judgments.jsonl"),
     "human_pool_labeled": File("{human_labels}/human_pool_labeled.jsonl", parse_labeled),
     "human_events": File("{data}/preferences/human_events.{annotator}.jsonl"),
+    "adjudications": File("{data}/preferences/human_adjudications.jsonl"),
     "rlaif_train": File("{labels}/rlaif_train.jsonl", parse_labeled),
     "rlaif_val": File("{labels}/rlaif_val.jsonl", parse_labeled),
     "rlhf_train": File("{labels}/rlhf_train.jsonl", parse_labeled),

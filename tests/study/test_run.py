@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import shutil
 import time
 
 import pytest
@@ -96,25 +97,38 @@ def test_two_processes_share_the_cells_and_do_none_twice(project, notebooks, mon
 
 
 def test_killed_again_and_again_a_study_ends_as_one_that_was_not(project, notebooks, monkeypatch):
-    """Each process lives a little longer than the one before it; the judge answers slowly."""
-    quiet = study_of(project, name="quiet")
-    run_study(quiet)
+    """Six kills, each a few judgments after the one before it; then the same undisturbed."""
     study = study_of(project)
     fork = multiprocessing.get_context("fork")
     compare = Compare.stand_in
-    monkeypatch.setattr(Compare, "stand_in", lambda self, judge: (
-        time.sleep(0.003) or compare(self, judge)))
-    for number in range(20):
-        process = fork.Process(target=run_study, args=[study])
-        process.start()
-        process.join(0.05 + 0.02 * number)
-        process.kill()
-        process.join()
+    with monkeypatch.context() as slow:
+        slow.setattr(Compare, "stand_in", lambda self, judge: (
+            time.sleep(0.005) or compare(self, judge)))
+        for kill in range(6):
+            process = fork.Process(target=run_study, args=[study])
+            process.start()
+            while process.is_alive() and judged(study) < 40 * kill + 5:
+                time.sleep(0.01)
+            process.kill()
+            process.join()
+    assert 40 * 5 < judged(study) < 288
     run_study(study)
+    killed = outcome(study)
+    shutil.rmtree(project / "results")
+    run_study(study)
+    assert killed == outcome(study)
+
+
+def judged(study: Study) -> int:
+    log = path_of(study.config, "anchor_judgments")
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+def outcome(study: Study) -> tuple[str, dict[str, object]]:
+    """The table as text, and what the log holds by the key of the question, each asked once."""
     rows = [json.loads(line) for line in path_of(study.config, "anchor_judgments").open()]
-    assert len({row["key"] for row in rows}) == len(rows)       # nothing was asked twice
-    ended, undisturbed = (read_scores(each).drop(columns="cell") for each in (study, quiet))
-    assert ended.to_csv() == undisturbed.to_csv() and len(ended) == 10 * 12
+    assert len({row["key"] for row in rows}) == len(rows)
+    return read_scores(study).to_csv(), {row["key"]: row["verdict"] for row in rows}
 
 
 def test_a_cell_at_which_a_process_is_counts_as_running(project, notebooks):
