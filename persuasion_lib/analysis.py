@@ -18,6 +18,7 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.foreign import read_each
 from persuasion_lib.core.pipeline import inputs_of, made_by
+from persuasion_lib.core.prose import Prose, nearby, prose
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.core.rehearsal import is_stand_in
 from persuasion_lib.core.runs import identity, so_far
@@ -39,11 +40,8 @@ from persuasion_lib.reporting import (
 )
 from persuasion_lib.reporting.evaluated import Evaluated, tabulated
 from persuasion_lib.reporting.evaluation_file import Setup
-from persuasion_lib.reporting.wording import p_value
 from persuasion_lib.stats.plain import plain
 
-PAIR_COLUMNS = ["a", "b", "family", "n", "mean_diff", "ci_low", "ci_high", "win_rate", "p_perm",
-                "p_holm", "d_z", "mde80"]
 EVALUATION = "the evaluation"
 AUDIT_RESAMPLES = 199       # an audit asks whether a judge judges, not for digits of intervals
 
@@ -177,19 +175,23 @@ def scores_table(result: Mapping[str, Any]) -> pd.DataFrame:
                          ("gold utility", "gold")):
         if result[name]:
             out[column] = pd.DataFrame(result[name]["table"]).set_index("model")["mean"]
-    return out.astype(float)
+    out = out.astype(float).round(3)
+    if "length" in out:
+        out["length"] = out["length"].round().convert_dtypes()
+    return out
+
+
+def written(run: StageRun, paths: Sequence[Path]) -> Prose:
+    """Where results lie, seen from the project folder: a line for each folder."""
+    names: dict[str, list[str]] = {}
+    for path in paths:
+        names.setdefault(nearby(path.parent, run.config.root), []).append(path.name)
+    return prose(f"{folder}: {', '.join(sorted(files))}" for folder, files in names.items())
 
 
 def criteria_table(result: Mapping[str, Any]) -> TextTable:
     """The success criteria with verdict and figure."""
     return TextTable(pd.DataFrame(result["criteria"]).set_index("criterion"))
-
-
-def comparisons_table(result: Mapping[str, Any]) -> pd.DataFrame:
-    """Every pair of models with difference, interval and p; no p is ever printed as 0."""
-    exact = pd.DataFrame(result["pairs"])[PAIR_COLUMNS]
-    tests = {name: exact[name].map(p_value) for name in ("p_perm", "p_holm")}
-    return exact.round(3).assign(**tests)
 
 
 def manifest_counts(result: Mapping[str, Any]) -> dict[str, Any]:

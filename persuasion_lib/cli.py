@@ -22,7 +22,7 @@ from persuasion_lib.core.manifest import (
 )
 from persuasion_lib.core.pipeline import STAGES, Stage, path_of
 from persuasion_lib.core.rehearsal import banner_of, rehearsed
-from persuasion_lib.core.runs import all_runs
+from persuasion_lib.core.runs import all_runs, settings_shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -115,14 +115,11 @@ def _parser() -> argparse.ArgumentParser:
     beside.add_argument("--ask", action="store_true", help="ask the judge what nobody compared yet")
     export = _add(commands, "export", _export, "write a model, merged, for plain transformers")
     export.add_argument("model", choices=MODELS)
-    data = _add(commands, "export-data", _export_data, "write SFT rows and preferences for trl, "
-                "Argilla, Label Studio or the hub, with a data card")
-    data.add_argument("--to", choices=("trl", "hf", "argilla", "label-studio"), default="trl",
-                      help="whose form (trl)")
+    data = _add(commands, "export-data", _export_data, "write rows and labels for other tools")
+    data.add_argument("--to", choices=("trl", "hf", "argilla", "label-studio"), default="trl")
     for each in (export, data):
         each.add_argument("folder", type=Path, help="a new folder")
-        each.add_argument("--push", metavar="REPO", help="upload it, with its card, to this "
-                          "repository of the hub; a new one is private")
+        each.add_argument("--push", metavar="REPO", help="upload it to the hub, with its card")
     return parser
 
 
@@ -207,16 +204,7 @@ def _runs(options: argparse.Namespace) -> int:
 
 def _show_config(options: argparse.Namespace) -> int:
     config = load_config(options.profile, options.overrides)
-    values = config.flat()
-    wanted = options.keys or list(values)
-    found = {key: value for key, value in values.items()
-             if any(key == name or key.startswith(f"{name}.") for name in wanted)}
-    if not found:
-        raise ConfigError(f"there is no setting {', '.join(wanted)}. `persuasion show-config` "
-                          "lists all.")
-    for key, value in found.items():
-        place = config.place_of(key).removeprefix(f"{config.root}/")
-        print(f"{key} = {'null' if value is None else value}    ({place or 'default'})")
+    print("\n".join(settings_shown(config, options.keys)))
     return 0
 
 
@@ -270,10 +258,7 @@ def _export(options: argparse.Namespace) -> int:
 def _export_data(options: argparse.Namespace) -> int:
     from persuasion_lib.data.exported import export_data
     config = load_config(options.profile, options.overrides)
-    folder = export_data(config, options.folder.resolve(), to=options.to, push=options.push)
-    for path in sorted(folder.iterdir()):
-        print(f"{path.stat().st_size / 1000:10,.0f} kB  {path.name}")
-    print(folder)
+    print(export_data(config, options.folder.resolve(), to=options.to, push=options.push))
     return 0
 
 
@@ -300,7 +285,7 @@ def print_summary(config: Config) -> None:
     from persuasion_lib.core.store import read_json
     result = read_json(path_of(config, "analysis"), made_by="notebooks/06_analysis.ipynb")
     print(f"\nEVALUATION SUMMARY (score with {config.analysis.confidence:.0%} interval)")
-    print(scores_table(result).round(3).to_string())
+    print(scores_table(result).to_string())
     if config.analysis.input_file:
         print("\n".join(result["answer"]["sentences"]))
     elif config.data.source == "demo":

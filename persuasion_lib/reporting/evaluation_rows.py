@@ -12,6 +12,8 @@ from persuasion_lib.core.records import Example, render_text
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.reporting.evaluation_file import EvaluationFile, ExampleRow, Judgment, Summary
 
+_CHOSEN = {"1": "chose {a}", "2": "chose {b}", "EQUAL": "a tie"}
+
 
 @dataclass(frozen=True)
 class Found:
@@ -110,10 +112,10 @@ def means_table(evaluation: EvaluationFile) -> pd.DataFrame:
         "score": summary.grader_normalized_scores,
         "similarity": summary.average_similarity_scores,
         "tokens": pd.DataFrame([row.tokens for row in rows]).mean(),
-        "truncated": summary.truncated_share})
+        "share cut off": summary.truncated_share}).astype(float)
     if rows[0].gold_utility:
         table["gold utility"] = pd.DataFrame([row.gold_utility for row in rows]).mean()
-    return table.loc[summary.models_evaluated]
+    return table.loc[summary.models_evaluated].round(3).round({"tokens": 1})
 
 
 def replies_table(example: Example, responses: Mapping[str, Mapping[str, Any]]) -> TextTable:
@@ -125,10 +127,39 @@ def replies_table(example: Example, responses: Mapping[str, Mapping[str, Any]]) 
 
 def verdict_table(example: Example, verdicts: Mapping[str, Sequence[Any]]) -> TextTable:
     """The rankings of one example, each with its order of presentation and reason."""
-    return TextTable(pd.DataFrame([
-        {"best first": ", ".join(v.ranking), "reason": v.explanation or v.error,
-         "slots": ", ".join(f"{slot} = {name}" for slot, name in v.position_map.items())}
-        for v in verdicts[example.example_id]]))
+    rows = [{"slots": ", ".join(f"{slot} = {name}" for slot, name in v.position_map.items()),
+             "best first": ", ".join(v.ranking) or "unread", "reason": v.explanation or v.error}
+            for v in verdicts[example.example_id]]
+    return TextTable(pd.DataFrame(rows, index=_orders(len(rows))))
+
+
+def _orders(count: int) -> list[str]:
+    return [f"order {turn}" for turn in range(1, count + 1)]
+
+
+def score_steps(example: Example, verdicts: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """How the rankings of one example become scores: rank and score by order, and their mean.
+
+    Best model first; no row where no ranking could be read.
+    """
+    read = [_judgment(verdict) for verdict in verdicts[example.example_id] if verdict.ranking]
+    models = read[0].ranking or [] if read else []
+    table = pd.DataFrame(index=models)
+    for name, judgment in zip(_orders(len(read)), read, strict=True):
+        table[f"rank, {name}"] = judgment.ranks(models)
+        table[f"score, {name}"] = list(mean_scores([judgment], models).values())
+    table["score"] = pd.Series(mean_scores(read, models), dtype=float)
+    best_first = table.sort_values("score", ascending=False, kind="stable")
+    return best_first.round(3).convert_dtypes()     # whole ranks without decimals
+
+
+def controls_table(controls: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What the judge says of the controls, counted by kind."""
+    rows = [{"control": "a reply beside itself" if row["a"] == row["b"] else
+             f"{row['a']} beside {row['b']}",
+             "the judge": _CHOSEN.get(row["label"], "unread").format(**row)} for row in controls]
+    table = pd.DataFrame(rows, columns=["control", "the judge"])
+    return table.value_counts().rename("examples").to_frame().sort_index()
 
 
 def manifest_counts(evaluation: EvaluationFile) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def comparisons(result: Result) -> Part:
             "needed": number(row["prompts_needed"], ",.0f")})
     return Part("Every pair of models, compared within prompts", (
         "* the one comparison declared beforehand, tested once; the others are one Holm family.",),
-        pd.DataFrame(rows).set_index("pair"), None, (
+        pd.DataFrame(rows).set_index("pair"), "pair_differences", (
         "p: sign-flip permutation test. detectable: smallest difference found with 80 % "
         "probability at the strictest Holm step. needed: prompts for the observed difference, "
         "unadjusted. Paired t and Wilcoxon tests are in analysis.json, as a check of sensitivity"
