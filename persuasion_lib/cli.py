@@ -80,8 +80,8 @@ def _signals() -> Iterator[list[int]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="persuasion", description=__doc__)
-    parser.add_argument("--version", action="version",
-                        version=f"persuasion {version('persuasion')}")
+    named = f"persuasion {version('persuasion')}"
+    parser.add_argument("--version", action="version", version=named)
     commands = parser.add_subparsers(required=True, metavar="command")
     stages = ", ".join(STAGES)
     run = _add(commands, "run", _run, "execute the notebooks whose results are missing or stale")
@@ -89,18 +89,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--to", dest="last", metavar="STAGE", help="last stage")
     run.add_argument("--only", metavar="STAGE", help="just this stage")
     run.add_argument("--force", action="store_true", help="run stages that are up to date, too")
-    run.add_argument("--replace", action="store_true",
-                     help="results of other settings may be replaced")
+    run.add_argument("--replace", action="store_true", help="replace results of other settings")
     _add(commands, "runs", _runs, "all runs: day, what differs from the profile, state, headline")
     shown = _add(commands, "show-config", _show_config, "every setting, and where it is from")
     shown.add_argument("keys", nargs="*", metavar="KEY", help="only these, or sections")
     _add(commands, "status", _status, "per stage: done, stale because of what, or missing")
     check = _add(commands, "check", _check, "could the judges of these settings work?")
-    check.add_argument("--ping", action="store_true",
-                       help="ask each real judge three questions with known answers")
+    check.add_argument("--ping", action="store_true", help="ask each real judge three questions")
     _add(commands, "label", _label, "open the labelling notebook as an app in the browser")
-    audit = _add(commands, "audit", _audit, "run every check that the given files allow, ours or "
-                 "somebody else's; status 1 when something that stops is found")
+    audit = _add(commands, "audit", _audit, "run every check that files allow; status 1: it stops")
     audit.add_argument("paths", type=Path, nargs="*", metavar="FOLDER|FILE",
                        help="what to look at; else the data, models and results of the settings")
     study = _add(commands, "study", _study, "one question over many trainings: plan it, and run "
