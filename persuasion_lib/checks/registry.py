@@ -32,6 +32,7 @@ KINDS = {
     "evaluated replies": "an evaluation (final_evaluation.json)",
     "declared comparison": "an evaluation (final_evaluation.json)",
     "rankings": "an evaluation (final_evaluation.json)",
+    "panel": "an evaluation by several judges (final_evaluation.json)",
     "DPO log": "the log of a DPO training (training_log.json beside a checkpoint)",
 }
 
@@ -216,6 +217,10 @@ _JUDGE = (
           "{value:.0f} of {n} verdicts are not what the reply beside them says ({example}): they "
           "are read wrongly, perhaps upside down.", "Delete the log's verdicts and ask again.",
           stops=True),
+    Check("the panel disagrees", "panel", judge.panel_differs, 0,
+          "a verdict that depends on who judges is the judge's",
+          "the {n} judges do not say the same of the declared comparison ({example}).",
+          "Let people compare (05b), or say whose verdict it is."),
     Check("one order on nearly all prompts", "evaluation", judge.one_order, 0.9,
           "models far apart reach it; with four or more no judge of texts does",
           "{value:.0%} of {n} rankings are {example}.", "Read some rankings beside their replies."),

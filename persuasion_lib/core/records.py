@@ -108,6 +108,11 @@ class Example:
         """What no two sets may share; None where nobody knows it."""
         return identity(self.metadata.get("conversation_id"))
 
+    @property
+    def judge_only(self) -> bool:
+        """Whether no person is ever shown a model's reply to this prompt."""
+        return bool(yes_or_no("metadata.judge_only", self.metadata.get("judge_only")))
+
 
 def unswap(label: Label, *, swapped: bool) -> Label:
     """The label in stored order, given a label in the order that was presented."""

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
+from persuasion_lib.core.family import HUMAN
 from persuasion_lib.core.progress import in_batch
 from persuasion_lib.core.show import browse
 from persuasion_lib.reporting.evaluated import Evaluated
@@ -74,6 +75,8 @@ def example_view(data: Evaluated, example_id: str) -> HTML:
     judgments = row.judgments or [Judgment(explanation=row.grader_explanation)]
     blocks = [_block(f"example {example_id}", row.prompt), _glance(row, models)]
     blocks += [_block(model, row.responses[model] or "(empty)") for model in models]
+    if any(HUMAN in (judgment.ranking or []) for judgment in judgments):
+        blocks.append(_block(HUMAN, row.human_response))
     blocks.append(_block("oracle", row.oracle))
     for judgment in judgments:
         order = " > ".join(judgment.ranking or []) or judgment.error or ""
