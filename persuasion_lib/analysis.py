@@ -116,7 +116,8 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
         "length": measures.length(data, ranks, options),
         "tactics": measures.tactics(data, ranks, options), "quality": measures.quality(data),
         "training": {model: log.model_dump() for model, log in logs.items()} or None,
-        "people": compared, "panel": panel.of_panel(data, primary, alpha, options, may_decide=status == "ok"),
+        "people": compared,
+        "panel": panel.of_panel(data, primary, alpha, options, may_decide=status == "ok"),
         "against_people": human_reply.against_people(data, options),
         "agreement": data.file.agreement(), "gold": measures.gold(data, primary, alpha, options)})
     result["judge"] = judge_health.judge_health(result)

@@ -47,7 +47,8 @@ def of_panel(data: Evaluated, primary: Pair, alpha: float, options: Options, *,
     judges = [{"judge": name, "model": asked.get(name),
                "labelled": bool(asked.get(name)) and asked[name] in labeller.split(", "),
                "unread": table.asked - len(table.calls) - table.tied,
-               **_says(ranks[name], primary, alpha, options, may_decide)} for name, table in tables.items()]
+               **_says(ranks[name], primary, alpha, options, may_decide)}
+              for name, table in tables.items()]
     return {"judges": judges, "pairs": [
         {"a": a, "b": b, **_agree(ranks[a], ranks[b], primary, options)}
         for a, b in combinations(tables, 2)]}

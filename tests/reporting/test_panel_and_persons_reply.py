@@ -1,4 +1,4 @@
-"""Several judges side by side, a person's reply among the models, and prompts for the judge alone."""
+"""Several judges side by side, a person among the models, prompts for the judge alone."""
 
 import copy
 
@@ -7,10 +7,13 @@ import pytest
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import LabeledPair, Pair
-from persuasion_lib.reporting import report
+from persuasion_lib.reporting import human_reply, panel, report
 from persuasion_lib.reporting.evaluated import tabulated
 from persuasion_lib.reporting.evaluation_file import parse
 from persuasion_lib.reporting.people import of_people
+from persuasion_lib.reporting.setup import Setup
+from persuasion_lib.reporting.verdict import status_of
+from persuasion_lib.stats.plain import plain as plain_json
 from worlds.synthetic_evaluation import analysed, evaluated, make_evaluation
 
 OPTIONS = {"confidence": 0.95, "n_resamples": 299, "seed": 0}
@@ -18,7 +21,7 @@ PAIR = ("rlaif_rlhf", "rlhf")
 
 
 def with_panel(evaluation, turned=False, unread=0):
-    """A second judge that says what the first does, or the opposite; silent on the first prompts."""
+    """A second judge that says what the first does, or the opposite; silent on the first."""
     evaluation = copy.deepcopy(evaluation)
     evaluation["config"] |= {"panel": {"offline": "offline/stand-in", "other": "other/model"},
                              "asked_models": {"labeller": "other/model"}}
@@ -54,9 +57,34 @@ def plain_result(plain):
     return analysed(plain)
 
 
+@pytest.fixture(scope="module")
+def both_result(plain):
+    """A panel of two who say the opposite, and a person in the third place."""
+    return analysed(with_panel(with_person(plain, 2), turned=True))
+
+
+def panel_of(evaluation, **options):
+    return panel.of_panel(evaluated(evaluation), PAIR, 0.05, OPTIONS,
+                          **{"may_decide": True, **options})
+
+
+def said(found):
+    return "\n".join(panel.sentences({"panel": plain_json(found), "primary": PAIR}))
+
+
+def against(evaluation):
+    return human_reply.against_people(evaluated(evaluation), OPTIONS)
+
+
+def text_of(part):
+    return " ".join([*part.lines, part.table.to_string()])
+
+
 def first_part(result):
     return "\n".join(report.parts(result)["answer"].lines)
 
+
+# ---- a panel
 
 def test_without_panel_and_person_the_report_has_no_word_of_them(plain_result):
     assert plain_result["panel"] is plain_result["against_people"] is None
@@ -65,93 +93,92 @@ def test_without_panel_and_person_the_report_has_no_word_of_them(plain_result):
 
 
 def test_a_second_judge_of_the_same_mind_agrees_on_every_prompt(plain):
-    found = analysed(with_panel(plain))["panel"]
+    found = panel_of(with_panel(plain))
     pair, = found["pairs"]
     assert (pair["same"], pair["tau"], pair["n"]) == (1, 1, 60)
     one, two = found["judges"]
-    assert one["scores"] == two["scores"] and one["verdict"] == two["verdict"] == "helped"
+    assert one["scores"].equals(two["scores"]) and one["verdict"] == two["verdict"] == "helped"
+    assert "The panel agrees" in said(found)
 
 
-def test_the_first_judge_decides_and_a_panel_that_disagrees_is_said_first(plain, plain_result):
-    result = analysed(with_panel(plain, turned=True))
-    assert result["answer"]["verdict"] == plain_result["answer"]["verdict"] == "helped"
-    assert result["scores"] == plain_result["scores"]
-    assert "THE PANEL DISAGREES" in first_part(result) and "other: harmed" in first_part(result)
-    assert "the panel disagrees" in {row["check"] for row in result["checks"]
+def test_the_first_judge_decides_and_a_panel_that_disagrees_is_said_first(plain_result,
+                                                                          both_result):
+    assert both_result["answer"] == plain_result["answer"]
+    assert plain_result["answer"]["verdict"] == "helped"
+    text = first_part(both_result)
+    assert "THE PANEL DISAGREES" in text and "other: harmed" in text
+    assert "the panel disagrees" in {row["check"] for row in both_result["checks"]
                                      if row["state"] == "warn"}
 
 
 def test_one_judge_that_says_yes_and_one_that_cannot_tell_disagree(plain):
     evaluation = with_panel(plain)
-    for number, row in enumerate(evaluation["per_example"]):
-        if number % 2:
-            for call in row["panel"]["other"]:
-                call["ranking"].reverse()
-    result = analysed(evaluation)
-    assert [judge["verdict"] for judge in result["panel"]["judges"]] == [
-        "helped", "no difference detected"]
-    assert "THE PANEL DISAGREES" in first_part(result)
+    for row in evaluation["per_example"][::2]:
+        for call in row["panel"]["other"]:
+            call["ranking"].reverse()
+    found = panel_of(evaluation)
+    assert [judge["verdict"] for judge in found["judges"]] == ["helped", "no difference detected"]
+    assert "THE PANEL DISAGREES" in said(found)
 
 
 def test_the_judge_that_labelled_and_judges_is_named(plain):
-    assert "The judge that labelled also judges (other, other/model)" in first_part(
-        analysed(with_panel(plain)))
+    assert "The judge that labelled also judges (other, other/model)" in said(
+        panel_of(with_panel(plain)))
 
 
-def test_a_trial_has_no_verdict_of_any_judge(plain):
-    evaluation = with_panel(plain, turned=True)
-    evaluation["config"]["trial"] = True
-    text = first_part(analysed(evaluation))
+def test_a_trial_and_a_rehearsal_have_no_verdict_of_any_judge(plain):
+    text = said(panel_of(with_panel(plain, turned=True), may_decide=False))
     assert "The panel has no verdict" in text and "harmed" not in text
 
 
 def test_a_judge_that_refuses_some_prompts_is_compared_on_the_others(plain):
-    result = analysed(with_panel(plain, unread=18))         # 30 %
-    pair, = result["panel"]["pairs"]
-    assert pair["n"] == 42 and result["panel"]["judges"][1]["unread"] == 36
-    assert "other (n = 42, 36 unread)" in report.as_text(result)
+    found = panel_of(with_panel(plain, unread=18))          # 30 %
+    pair, = found["pairs"]
+    assert pair["n"] == 42 and found["judges"][1]["unread"] == 36
+    assert "other (n = 42, 36 unread)" in text_of(panel.part(plain_json({"panel": found})))
 
 
 def test_a_judge_that_answered_nothing_is_in_the_table_without_a_verdict(plain):
-    result = analysed(with_panel(plain, unread=60))
-    assert result["panel"]["judges"][1]["verdict"] == "none"
-    assert "THE PANEL DISAGREES" in first_part(result)
-    report.as_text(result)
+    found = panel_of(with_panel(plain, unread=60))
+    assert found["judges"][1]["verdict"] == "none"
+    assert "THE PANEL DISAGREES" in said(found)
+    assert "other (n = 0" in text_of(panel.part(plain_json({"panel": found})))
 
 
-def test_a_stand_in_in_a_panel_beside_a_real_model_makes_a_rehearsal(plain):
-    evaluation = with_panel(plain)
-    evaluation["config"] = {"judge": "other", "base_model": "some/model",
-                            "panel": {"other": "other/model", "offline": "offline/stand-in"}}
-    result = analysed(evaluation)
-    assert result["status"] == "rehearsal" and "one judge of the panel" in result["banner"]
+def test_a_stand_in_in_a_panel_beside_a_real_model_makes_a_rehearsal():
+    setup = Setup(judge="other", base_model="some/model",
+                  panel={"other": "other/model", "offline": "offline/stand-in"})
+    assert status_of(setup, 115) == "rehearsal"
+    assert setup.stand_ins() == {"judge": "one judge of the panel"}
 
+
+# ---- a person's reply
 
 def test_a_person_who_is_always_best_is_beaten_on_no_prompt(plain):
-    table = analysed(with_person(plain, 0))["against_people"]["table"]
+    table = against(with_person(plain, 0))["table"]
     assert {row["mean"] for row in table} == {0} and {row["loss"] for row in table} == {60}
     assert all(row["ci_high"] < 0.1 for row in table)       # Wilson of 0 of 60
 
 
 def test_a_person_who_is_always_last_is_beaten_on_every_prompt(plain):
-    table = analysed(with_person(plain, 5))["against_people"]["table"]
-    assert {row["mean"] for row in table} == {1}
+    assert {row["mean"] for row in against(with_person(plain, 5))["table"]} == {1}
 
 
-def test_the_persons_place_is_struck_out_of_everything_else(plain, plain_result):
-    result = analysed(with_person(plain, 2))
+def test_the_persons_place_is_struck_out_of_everything_else(plain_result, both_result):
     for name in ("scores", "pairs", "wins", "primary_test", "strengths", "position", "criteria",
-                 "models", "counts", "consistency"):
-        assert result[name] == plain_result[name], name
-    assert result["checks"] == plain_result["checks"]       # a person descends from no SFT
+                 "models", "counts", "consistency", "judge", "quality", "similarity", "length"):
+        assert both_result[name] == plain_result[name], name
+    # A person descends from no SFT, and their similarity to anything is not scored.
+    checks = [row for row in both_result["checks"] if row["check"] != "the panel disagrees"]
+    assert checks == plain_result["checks"]
+    assert "Against what people really wrote" in first_part(both_result)
 
 
 def test_prompts_without_a_persons_reply_are_left_out_and_counted(plain):
-    result = analysed(with_person(plain, 0, without=10))
-    assert result["against_people"]["n"] == 50
-    assert result["counts"]["scored"] == 60                 # the models' table has all
-    text = report.as_text(result)
-    assert "10 prompts are left out of this table (10: no person replied)" in " ".join(text.split())
+    found = against(with_person(plain, 0, without=10))
+    assert found["n"] == 50 and found["without"] == 10
+    text = text_of(human_reply.part({"against_people": plain_json(found)}))
+    assert "10 prompts are left out of this table (10: no person replied)" in text
 
 
 def test_a_prompt_with_the_person_in_one_order_only_is_refused(plain):
@@ -167,10 +194,12 @@ def test_a_file_from_elsewhere_that_has_the_person_among_its_replies_is_read_the
         row["responses"]["human"] = "What a person wrote."
         del row["judgments"]
         row["grader_scores"] = {**row["grader_scores"], "human": -1.0}
-    result = analysed(evaluation)
-    assert "human" not in result["models"]
-    assert {row["mean"] for row in result["against_people"]["table"]} == {1}
+    evaluation["summary"]["models_evaluated"].append("human")
+    assert "human" not in evaluated(evaluation).models
+    assert {row["mean"] for row in against(evaluation)["table"]} == {1}
 
+
+# ---- prompts for the judge alone
 
 def judge_only(evaluation, first):
     evaluation = copy.deepcopy(evaluation)
@@ -193,10 +222,11 @@ def compared(data, count):
 
 def test_prompts_for_the_judge_alone_are_in_no_table(plain):
     few = {**plain, "per_example": plain["per_example"][:40]}
-    many = analysed(judge_only(plain, 40))
-    less = analysed(few)
-    for name in ("scores", "pairs", "length", "tactics", "similarity", "gold", "checks", "counts"):
-        assert many[name] == less[name], name
+    many, less = evaluated(judge_only(plain, 40)), evaluated(few)
+    assert [row.example_id for row in many.rows] == [row.example_id for row in less.rows]
+    for name in ("read", "ranks", "calls", "slots"):
+        assert getattr(many, name).equals(getattr(less, name)), name
+    assert many.asked == less.asked and many.lengths().equals(less.lengths())
 
 
 def test_prompts_for_the_judge_alone_narrow_what_people_say():
