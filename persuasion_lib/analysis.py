@@ -110,15 +110,13 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
         "confidence": settings.confidence, "alpha": alpha, "primary": primary,
         "setup": setup.model_dump(exclude_unset=True), "models": data.models,
         "warnings": suspicions.seen_in(data), "counts": tables.counts(data, ranks, planned),
-        "status": status,
-        **tables.of_rankings(data, ranks, primary, alpha, options),
+        "status": status, **tables.of_rankings(data, ranks, primary, alpha, options),
         "similarity": measures.similarity(data, options),
         "length": measures.length(data, ranks, options),
         "tactics": measures.tactics(data, ranks, options), "quality": measures.quality(data),
         "training": {model: log.model_dump() for model, log in logs.items()} or None,
-        "people": compared,
+        "people": compared, "against_people": human_reply.against_people(data, options),
         "panel": panel.of_panel(data, primary, alpha, options, may_decide=status == "ok"),
-        "against_people": human_reply.against_people(data, options),
         "agreement": data.file.agreement(), "gold": measures.gold(data, primary, alpha, options)})
     result["judge"] = judge_health.judge_health(result)
     result["cautions"] = judge_health.cautions(result)

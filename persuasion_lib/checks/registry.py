@@ -220,7 +220,7 @@ _JUDGE = (
     Check("the panel disagrees", "panel", judge.panel_differs, 0,
           "a verdict that depends on who judges is the judge's",
           "the {n} judges do not say the same of the declared comparison ({example}).",
-          "Let people compare (05b), or say whose verdict it is."),
+          "Let people compare (05b)."),
     Check("one order on nearly all prompts", "evaluation", judge.one_order, 0.9,
           "models far apart reach it; with four or more no judge of texts does",
           "{value:.0%} of {n} rankings are {example}.", "Read some rankings beside their replies."),
@@ -229,10 +229,9 @@ _JUDGE = (
           "the judge told {value:.0%} of {n} pairs apart that are one reply twice ({example}).",
           "Ask another judge.", stops=True),
     Check("rankings against pairs", "evaluation", judge.against_its_pairs, 0.5,
-          "half is what two unrelated verdicts have",
-          "the judge's own pairwise verdicts on the same replies contradict its rankings: {example}"
-          " of {n}. The rankings may be read upside down.", "Read some beside their replies.",
-          stops=True),
+          "half is what two unrelated verdicts have", "the judge's own pairwise verdicts on the "
+          "same replies contradict its rankings: {example} of {n}. The rankings may be read "
+          "upside down.", "Read some beside their replies.", stops=True),
 )
 
 _TRAINING = (
