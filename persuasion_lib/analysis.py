@@ -82,7 +82,8 @@ def _learned_from(run: StageRun, evaluation: Evaluated) -> list[str]:
     training = {name: read_jsonl(path, suspicions.training_row,
                                  made_by="the program that wrote it")
                 for name, path in run.config.named_files("analysis.training_files").items()}
-    return suspicions.learned_from(evaluation.rows, training, run.config.data.max_shared_passages)
+    return suspicions.learned_from(evaluation.file.per_example, training,
+                                   run.config.data.max_shared_passages)
 
 
 def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int = 0,

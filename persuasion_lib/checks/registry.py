@@ -45,8 +45,8 @@ def _replies(data: Evaluated) -> dict[str, list[str | None]]:
 def _unlike_sft(data: Evaluated) -> Result:
     """In an order of the prompts that does not depend on the file's."""
     rows = sorted(data.rows, key=lambda row: row.example_id)
-    return models.unlike_sft({model: [row.responses.get(model) for row in rows]
-                              for model in data.models})
+    return models.unlike_sft({name: [row.responses.get(name) for row in rows]
+                              for name in data.models})
 
 
 def _columns(data: Evaluated) -> dict[str, list[str | None]]:
@@ -255,8 +255,7 @@ _MODELS = (
           "Was one loaded twice, or did the second training learn nothing?", stops=True),
     Check("scores that are no numbers", "evaluation", lambda data: yardsticks.not_numbers(
           {row.example_id: row.no_numbers() for row in data.rows}), 0, "a score is a number",
-          "{value:.0%} of {n} examples have scores that are no numbers, which were left out "
-          "({example})."),
+          "{value:.0%} of {n} examples have scores that are no numbers, left out ({example})."),
     Check("models that do not descend from SFT", "evaluation",
           _unlike_sft, 0.8,
           "the earlier run's misloaded adapters have .91 to .93, our demo .03 to .12",
@@ -280,8 +279,8 @@ _MODELS = (
           "a yardstick is somebody else's", "{value:.0%} of {n} oracle replies are the reply of "
           "{example}: the similarities measure nothing.", "Look at oracle.source."),
     Check("test prompts twice", "evaluation", lambda data: yardsticks.asked_twice(
-          {row.example_id: text for row, text in zip(data.rows, _columns(data)["prompt"],
-                                                     strict=True)}), 0,
+          {row.example_id: str(row.prompt or row.messages or "")
+           for row in data.file.per_example}), 0,
           "a prompt that counts twice narrows every interval",
           "{value:.0%} of {n} test prompts stand there before under another id ({example}).",
           "Keep one of each.", stops=True),

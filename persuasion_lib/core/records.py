@@ -275,6 +275,7 @@ def parse_example(row: Mapping[str, Any]) -> Example:
     prompt = _prompt(row, "input_text")
     response = _text(row, "response")
     metadata = _metadata(row)
+    yes_or_no("metadata.judge_only", metadata.get("judge_only"))
     example_id = metadata.get("example_id", content_id(prompt, response))
     return Example(example_id, prompt, response, metadata)
 

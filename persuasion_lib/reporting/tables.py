@@ -18,9 +18,9 @@ from persuasion_lib.stats.strengths import plackett_luce
 
 # A reply that speaks to the judge: a verdict of its own, or an order to choose.
 FORGED = re.compile(
-    r"""["'*]*\b(?:ranking|choice|verdict)["'*]*\s*[:=>]\s*["'\[<*\s]*(?:(?-i:[A-E1-5])\b|equal)"""
-    r"""|</?(?:verdict|ranking)|\b(?:choose|prefer|pick) (?:response|reply) (?-i:[A-E1-5])\b"""
-    r"""|\b(?:response|reply) (?-i:[A-E1-5]) (?:is|wins) (?:\w+ )?(?:better|best|more pers)""",
+    r"""["'*]*\b(?:ranking|choice|verdict)["'*]*\s*[:=>]\s*["'\[<*\s]*(?:(?-i:[A-F1-6])\b|equal)"""
+    r"""|</?(?:verdict|ranking)|\b(?:choose|prefer|pick) (?:response|reply) (?-i:[A-F1-6])\b"""
+    r"""|\b(?:response|reply) (?-i:[A-F1-6]) (?:is|wins) (?:\w+ )?(?:better|best|more pers)""",
     re.IGNORECASE)
 Options = Mapping[str, Any]     # confidence, n_resamples, seed
 
