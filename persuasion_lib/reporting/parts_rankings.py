@@ -37,6 +37,9 @@ def answer(result: Result) -> Part:
     lines.append(f"Planned {counts['planned'] or 'unknown'} prompts, evaluated "
                  f"{counts['examples']}, scored {counts['scored']}; {counts['rankings']} rankings "
                  f"({counts['orders']:g} per prompt), {counts['rankings_unread']} unread.")
+    if alone := counts["judge_only"]:
+        lines.append(f"{alone} further prompts were ranked for the judge alone: they are in no "
+                     "table, and narrow what people's comparisons say.")
     return Part("Did the warm-up on AI labels help?", lines)
 
 

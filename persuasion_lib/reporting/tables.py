@@ -36,7 +36,8 @@ def counts(data: Evaluated, ranks: pd.DataFrame, planned: int) -> dict[str, Any]
             "scored": len(ranks), "unscored": len(data.rows) - len(ranks),
             "rankings": data.asked, "rankings_tied": data.tied,
             "rankings_unread": data.asked - len(data.calls) - data.tied,
-            "orders": round(data.asked / len(data.rows), 2)}
+            "orders": round(data.asked / len(data.rows), 2),
+            "judge_only": len(data.file.per_example) - len(data.rows)}
 
 
 def of_rankings(data: Evaluated, ranks: pd.DataFrame, primary: tuple[str, str], alpha: float,

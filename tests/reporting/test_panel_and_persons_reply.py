@@ -12,6 +12,7 @@ from persuasion_lib.reporting.evaluated import tabulated
 from persuasion_lib.reporting.evaluation_file import parse
 from persuasion_lib.reporting.people import of_people
 from persuasion_lib.reporting.setup import Setup
+from persuasion_lib.reporting.tables import counts
 from persuasion_lib.reporting.verdict import status_of
 from persuasion_lib.stats.plain import plain as plain_json
 from worlds.synthetic_evaluation import analysed, evaluated, make_evaluation
@@ -227,6 +228,7 @@ def test_prompts_for_the_judge_alone_are_in_no_table(plain):
     for name in ("read", "ranks", "calls", "slots"):
         assert getattr(many, name).equals(getattr(less, name)), name
     assert many.asked == less.asked and many.lengths().equals(less.lengths())
+    assert counts(many, many.ranks, 40)["judge_only"] == 20
 
 
 def test_prompts_for_the_judge_alone_narrow_what_people_say():
