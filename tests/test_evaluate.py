@@ -157,11 +157,11 @@ def test_a_panel_and_a_person_take_part_and_the_models_scores_are_of_models_alon
     monkeypatch.setenv("LOCAL_KEY", "a-key-of-the-local-server")
     with FakeServer() as server:
         run = start("evaluate", "smoke", [
-            f'servers.local={{base_url: "{server.url}/v1", model: m, price: [0, 0], '
-            'api_key_env: LOCAL_KEY}', "evaluation.judges=[offline, local]",
+            f'servers.second={{base_url: "{server.url}/v1", model: m, price: [0, 0], '
+            'api_key_env: LOCAL_KEY}', "evaluation.judges=[offline, second]",
             "evaluation.human_reply=true", "replace=true"])
         file, plan = evaluated(run)
-    assert plan["rankings"].calls == plan["rankings by local"].calls == 24
+    assert plan["rankings"].calls == plan["rankings by second"].calls == 24
     people = file.config.human_reply
     assert people["ranked"] + sum(people["left_out"].values()) == 12
     ranked = [row for row in file.per_example if "human" in row.judgments[0].ranking]
@@ -169,8 +169,8 @@ def test_a_panel_and_a_person_take_part_and_the_models_scores_are_of_models_alon
     for row in ranked:
         assert set(row.grader_scores) == set(row.similarity_scores) == set(MODELS)
         assert sum(row.grader_scores.values()) == pytest.approx(2.5)
-        assert all("human" in call.ranking for call in row.panel["local"])
-    assert file.config.panel == {"offline": "offline/stand-in", "local": "local/m"}
+        assert all("human" in call.ranking for call in row.panel["second"])
+    assert file.config.panel == {"offline": "offline/stand-in", "second": "second/m"}
     assert file.models() == MODELS
 
 

@@ -65,7 +65,7 @@ def who_took_part(examples: Sequence[Example], config: Config) -> dict[str, Any]
     """What `final_evaluation.json` says of people's replies; nothing where none were wanted."""
     if not config.evaluation.human_reply:
         return {}
-    ranked, left_out = taking_part(examples, config)
+    ranked, left_out = taking_part(ordinary(examples), config)
     return {"human_reply": {"ranked": len(ranked), "left_out": left_out}}
 
 

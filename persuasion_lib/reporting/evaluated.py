@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.family import HUMAN
 from persuasion_lib.judging.word_lists import tactics_in
 from persuasion_lib.reporting.evaluation_file import (
@@ -103,9 +102,6 @@ def tabulated(file: EvaluationFile, *, judge: str | None = None,
     Args:
         judge: whose, of the panel's further judges; None is the first.
         judge_only: with the prompts that only the judge read, which are in no ordinary table.
-
-    Raises:
-        DataError: the person was ranked in one order of a prompt and not in another.
     """
     models = file.models()
     rows = _rows(file, judge_only)
@@ -167,10 +163,6 @@ def _calls(row: ExampleRow, models: Sequence[str], judge: str | None) -> list[_C
     if given is None:
         ranks, problem = _outside_ranks(row, models)
         return [_Call(ranks, _places(row.position_map, models), problem)]
-    if len({HUMAN in judgment.ranking for judgment in given if judgment.ranking}) > 1:
-        raise DataError(f"example {row.example_id!r}: the person's reply was ranked in one order "
-                        "and not in another. A place among six is none among five: rank the "
-                        "example again.")
     return [_call(judgment, models) for judgment in given]
 
 

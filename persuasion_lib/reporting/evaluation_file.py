@@ -110,6 +110,11 @@ class ExampleRow(Open):
                                 if value is not None and getattr(row, name).get(model) is None]
         return row
 
+    def is_mixed(self) -> bool:
+        """Whether one judge ranked the person in one order of the replies and not in another."""
+        return any(len({HUMAN in call.ranking for call in calls if call.ranking}) > 1
+                   for calls in (self.judgments or [], *self.panel.values()))
+
     def no_numbers(self) -> list[str]:
         """The scores and similarities that are there and are no numbers, so were not read."""
         return self._no_numbers
@@ -213,8 +218,9 @@ def parse(content: Any) -> EvaluationFile:
     """The specified format, with or without our additions.
 
     Raises:
-        DataError: a value is not what its name says, an id occurs twice, or fewer than two models
-            answered; the message says where.
+        DataError: a value is not what its name says, an id occurs twice, fewer than two models
+            answered, or a person was ranked in one order of a prompt and not in another; the
+            message says where.
     """
     try:
         file = EvaluationFile.model_validate(content)
@@ -231,6 +237,11 @@ def parse(content: Any) -> EvaluationFile:
     if len(file.models()) < 2:
         raise DataError(f"the evaluation has responses of {file.models()}; a comparison needs two "
                         "models.")
+    mixed = [row.example_id for row in file.per_example if row.is_mixed()]
+    if mixed and HUMAN not in file.models():
+        raise DataError(f"example {mixed[0]!r} ({len(mixed)} such): the person's reply was ranked "
+                        "in one order and not in another. A place among six is none among five: "
+                        "rank the example again.")
     return file
 
 
