@@ -19,7 +19,7 @@ from persuasion_lib.core.stage import StageRun
 def grader_scores(result: Mapping[str, Any]) -> Plot:
     """Bars of the mean normalised score with intervals over prompts."""
     table = pd.DataFrame(result["scores"])
-    figure, axes = _canvas(1.2 * len(table) + 2, 3.4)
+    figure, axes = canvas(1.2 * len(table) + 2, 3.4)
     axes.bar(table["model"], table["mean"].astype(float), color="0.82", edgecolor="0.3", width=0.6)
     _intervals(axes, range(len(table)), table)
     for x, row in enumerate(table.to_dict("records")):
@@ -34,7 +34,7 @@ def similarity_distributions(result: Mapping[str, Any]) -> Plot:
     """One histogram per model of the similarity to the oracle's reply, with mean and interval."""
     found = result["similarity"]
     if found is None:
-        return _nothing("no similarity in the evaluation")
+        return nothing("no similarity in the evaluation")
     rows = found["table"]
     figure = Plot(figsize=(6.4, 1.2 * len(rows) + 1), layout="constrained")
     panels = figure.subplots(len(rows), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
@@ -69,7 +69,7 @@ def pairwise_win_rates(result: Mapping[str, Any]) -> Plot:
     wins = result["wins"]
     rate, low, high = (pd.DataFrame(wins[k]).T.astype(float)
                        for k in ("win_rate", "ci_low", "ci_high"))
-    figure, axes = _canvas(1.25 * len(rate) + 2, 0.85 * len(rate) + 1.4)
+    figure, axes = canvas(1.25 * len(rate) + 2, 0.85 * len(rate) + 1.4)
     sns.heatmap(rate, cmap="cividis", vmin=0, vmax=1, ax=axes, linewidths=1,
                 cbar_kws={"label": "win rate of the row"})
     for (y, x), value in np.ndenumerate(rate.to_numpy()):
@@ -90,9 +90,9 @@ def _cell(rate: float, low: float, high: float) -> str:
 def position_outcome(result: Mapping[str, Any]) -> Plot:
     """Mean score by the slot in which a reply was shown, whatever model wrote it."""
     if result["position"] is None:
-        return _nothing("the evaluation does not store positions")
+        return nothing("the evaluation does not store positions")
     table = pd.DataFrame(result["position"]["table"])
-    figure, axes = _canvas(5, 3.2)
+    figure, axes = canvas(5, 3.2)
     axes.plot(table["position"], table["mean_score"].astype(float), "o", color="black")
     _intervals(axes, table["position"], table, mean="mean_score")
     axes.axhline(0.5, color="0.3", linewidth=0.8, linestyle=":")
@@ -105,8 +105,8 @@ def length_vs_score(result: Mapping[str, Any]) -> Plot:
     """Mean score in each fifth of a model's reply lengths."""
     profile = pd.DataFrame(result["length"]["profile"])
     if profile.empty:
-        return _nothing("too few scored prompts for fifths")
-    figure, axes = _canvas(6.4, 3.6)
+        return nothing("too few scored prompts for fifths")
+    figure, axes = canvas(6.4, 3.6)
     for model, rows in profile.groupby("model", sort=False):
         axes.errorbar(rows["length"], rows["score"], yerr=2 * rows["se"].astype(float),
                       markersize=5, capsize=2, linewidth=1.2, label=model,
@@ -126,7 +126,7 @@ def training_curves(result: Mapping[str, Any]) -> Plot:
     """SFT's loss, and by model of DPO what was watched on held-out pairs and prompts."""
     logs = result["training"]
     if not logs:
-        return _nothing("the evaluation does not say how the models were trained")
+        return nothing("the evaluation does not say how the models were trained")
     figure = Plot(figsize=(8.6, 4.8), layout="constrained")
     sft_panel, *panels = figure.subplots(2, 3).ravel()
     if "sft" in logs:
@@ -181,15 +181,17 @@ def write_figures(run: StageRun, result: Mapping[str, Any]) -> list[Path]:
     return [folder / f"{name}.png" for name in FIGURES]
 
 
-def _canvas(width: float, height: float) -> tuple[Plot, Axes]:
+def canvas(width: float, height: float) -> tuple[Plot, Axes]:
+    """A figure of so many inches, and its axes."""
     figure = Plot(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _nothing(why: str) -> Plot:
-    figure, axes = _canvas(5, 1.2)
+def nothing(why: str) -> Plot:
+    """A figure that says why there is none."""
+    figure, axes = canvas(5, 1.2)
     axes.axis("off")
     axes.text(0.5, 0.5, f"Not drawn: {why}.", ha="center", va="center")
     return figure
