@@ -116,8 +116,7 @@ def _content(file: Path) -> list[dict[str, Any]]:
     """Its rows, those of other tools in our form; one document is one row."""
     if file.suffix == ".json" and not read_text(file, made_by=MADE_BY).lstrip().startswith("["):
         return [read_json(file, made_by=MADE_BY)]
-    return read_each(file, lambda row: row if _OUR_OWN & set(row) else as_ours(row),
-                     made_by=MADE_BY)
+    return read_each(file, lambda r: r if _OUR_OWN & set(r) else as_ours(r), made_by=MADE_BY)
 
 
 def _parsed(kind: str, file: Path, content: list[dict[str, Any]]) -> Any:
