@@ -1,7 +1,7 @@
 """Field names of every file, and the one place that translates them.
 
-In the code the two responses of a pair are `a` and `b` and a label is "a", "b" or "tie".
-In the files (data/README.md) they are `response_1`, `response_2` and "1", "2", "EQUAL".
+In code the responses of a pair are `a` and `b` and a label is "a", "b" or "tie"; in the files
+(data/README.md) they are `response_1`, `response_2` and "1", "2", "EQUAL".
 """
 
 import hashlib
@@ -128,10 +128,10 @@ def unswap(label: Label, *, swapped: bool) -> Label:
 
 def content_id(*parts: Any, length: int = 16) -> str:
     """A stable id of `length` hex digits from the JSON form of `parts`."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:length]
 
 
+_SPEAKER = {"user": "THEM", "assistant": "PERSUADER"}
 _MARKERS = ("[SYSTEM]", "[CONTEXT]", "[TASK]", "[RESPONSE]")
 
 
@@ -175,8 +175,8 @@ def _four_blocks(prompt: str) -> list[Message]:
     system = prompt[system_at + len("[SYSTEM]"):context_at].strip()
     context = prompt[context_at + len("[CONTEXT]"):task_at].strip()
     task = prompt[task_at + len("[TASK]"):response_at].strip()
-    return [{"role": "system", "content": system},
-            {"role": "user", "content": f"{context}\n\n{task}"}]
+    asked = {"role": "user", "content": f"{context}\n\n{task}"}
+    return [{"role": "system", "content": system}, asked]
 
 
 def render_text(prompt: list[Message]) -> str:
@@ -185,8 +185,7 @@ def render_text(prompt: list[Message]) -> str:
     Raises:
         DataError: a role has no name here, so that its message would be lost.
     """
-    speaker = {"user": "THEM", "assistant": "PERSUADER"}
-    return "\n\n".join(f"{speaker[role_of(m['role'])]}: {m['content']}"
+    return "\n\n".join(f"{_SPEAKER[role_of(m['role'])]}: {m['content']}"
                        for m in prompt if m["role"] != "system")
 
 
@@ -218,10 +217,8 @@ def _text(row: Mapping[str, Any], name: str) -> str:
 def parse_pair(row: Mapping[str, Any]) -> Pair:
     """A row of `*_pool_responses.jsonl`: `{prompt, response_1, response_2, metadata}`."""
     prompt = _prompt(row, "prompt")
-    first = _text(row, "response_1")
-    second = _text(row, "response_2")
-    metadata = _metadata(row)
-    return _pair(prompt, first, second, metadata)
+    first, second = _text(row, "response_1"), _text(row, "response_2")
+    return _pair(prompt, first, second, _metadata(row))
 
 
 def _pair(prompt: list[Message], first: str, second: str, metadata: dict[str, Any]) -> Pair:
@@ -293,8 +290,8 @@ def parse_example(row: Mapping[str, Any]) -> Example:
     response = _text(row, "response")
     metadata = _metadata(row)
     yes_or_no("metadata.judge_only", metadata.get("judge_only"))
-    example_id = metadata.get("example_id", content_id(prompt, response))
-    return Example(example_id, prompt, response, metadata)
+    return Example(metadata.get("example_id", content_id(prompt, response)), prompt, response,
+                   metadata)
 
 
 def example_row(example: Example) -> dict[str, Any]:
