@@ -10,6 +10,7 @@ from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.store import write_json, write_jsonl
 from persuasion_lib.study import run
 from persuasion_lib.study.design import read_study
+from persuasion_lib.study_analysis import analyse, open_study
 from worlds.synthetic_evaluation import make_evaluation
 
 SMALL = {"name": "small", "question": "Does it work?", "axis": "human_labels", "levels": [25, 50],
@@ -36,6 +37,11 @@ def write_labels(count: int, held_out: int = 10) -> None:
         write_jsonl(path_of(config, f"rlhf_{part}"), [{"pair_id": str(n)} for n in range(rows)])
 
 
+def conclude(source: Path, folder: Path, parameters: dict) -> None:
+    """What notebook 07 computes, in this process, without its figures."""
+    analyse(open_study(parameters["study"], parameters["profile"], parameters["overrides"]))
+
+
 class Notebooks:
     """Stands in for the runner: `ran` names the cells that it was asked for, in their order.
 
@@ -48,6 +54,7 @@ class Notebooks:
         self.broken: dict[str, Exception] = {}
         self.prompts = prompts
         monkeypatch.setattr(run.runner, "run", self.run)
+        monkeypatch.setattr(run.runner, "execute_notebook", conclude)
         monkeypatch.setattr(run, "conditions", self.conditions)
 
     @property
