@@ -13,8 +13,10 @@ from persuasion_lib.checks import audit
 from persuasion_lib.checks.check import Finding, look
 from persuasion_lib.checks.material import of_evaluation
 from persuasion_lib.checks.registry import checks_of
+from persuasion_lib.core.brought import MADE_BY
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.foreign import read_each
 from persuasion_lib.core.pipeline import inputs_of, made_by
 from persuasion_lib.core.prose import Prose, nearby, prose
 from persuasion_lib.core.records import LabeledPair
@@ -23,7 +25,7 @@ from persuasion_lib.core.runs import identity, so_far
 from persuasion_lib.core.sections import Analysis
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
-from persuasion_lib.core.store import read_jsonl, write_json
+from persuasion_lib.core.store import write_json
 from persuasion_lib.reporting import (
     criteria,
     evaluation_file,
@@ -77,8 +79,7 @@ def analyse(run: StageRun, evaluation: Evaluated) -> dict[str, Any]:
 
 def _learned_from(run: StageRun, evaluation: Evaluated) -> list[str]:
     """Test prompts in the files that `analysis.training_files` names."""
-    training = {name: read_jsonl(path, suspicions.training_row,
-                                 made_by="the program that wrote it")
+    training = {name: read_each(path, suspicions.training_row, made_by=MADE_BY)
                 for name, path in run.config.named_files("analysis.training_files").items()}
     return suspicions.learned_from(evaluation.file.per_example, training,
                                    run.config.data.max_shared_passages)
