@@ -206,15 +206,15 @@ def who_labelled(run: StageRun, session: Session | Panel) -> Prose:
     """How far everybody is, and of several people how far all of them agree."""
     if isinstance(session, Session):
         return Prose(f"{session.annotator}: {session.done} of {len(session.items)} answered.")
-    session.read_again()
-    final = {label.pair.pair_id: label.label for label in session.labels()}
+    final = {label.pair.pair_id: label.label for label in shown_labels(run, session)}
     lines = []
     for name, each in session.sessions.items():
         own = labels_by_id(each)
         others = sum(final.get(pair_id) not in (None, label) for pair_id, label in own.items())
         lines.append(f"{name}: {each.done} of {len(each.items)} answered"
                      + (", labels no more" if name in session.left else "")
-                     + f"; the label that counts is another one on {others} of {len(own)} pairs.")
+                     + (f"; the label that counts is another one on {others} of {len(own)} pairs."
+                        if final else "."))
     labels = {name: labels_by_id(each) for name, each in session.sessions.items()}
     lines.append(f"{len(session.disputed)} pairs have different labels; training takes its labels "
                  f"from: {session.rule} (label_human.labels_from).")

@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from persuasion_lib.core.errors import DataError
@@ -58,6 +58,15 @@ def annotator_name(value: Any) -> str | None:
         raise DataError("the name of an annotator is 1 to 60 letters, digits, spaces and . @ ' + - "
                         f"_, and begins with one of the first two, got {text!r:.60}")
     return name
+
+
+def check_votes(votes: Any, codes: Collection[str]) -> None:
+    """Refuse what is no list of what several people said of one pair: a name and a label each."""
+    for vote in [] if is_absent(votes) else votes if isinstance(votes, list) else [votes]:
+        is_vote = isinstance(vote, dict) and str(vote.get("preference")) in codes
+        if not is_vote or annotator_name(vote.get("annotator")) is None:
+            raise DataError('metadata.given lists votes such as {"annotator": "ann", "preference": '
+                            f'"1"}}, got {vote!r:.80}')
 
 
 def yes_or_no(name: str, value: Any) -> bool | None:

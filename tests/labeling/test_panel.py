@@ -168,6 +168,8 @@ def test_a_name_that_is_no_annotator_is_not_passed_over(project):
 
 def test_it_is_said_how_far_the_labels_differ_from_each_ones_alone(project):
     run, panel = opened(*THREE)
+    answer(panel.work("ann"), RULES["ann"])
+    assert "another one" not in label_human.who_labelled(run, panel)    # nobody learns it before
     label_all(panel)
     shared = [int(pair_id[1:]) for pair_id in shared_pairs(panel.pairs, seed=0, overlap=0.3)]
     others = sum(number % 2 for number in shared)       # ann says a; it is b, or no majority
