@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: run report small study test slow browser lint bench gpu-bundle lab help clean
+.PHONY: run report small study test slow browser lint bench gpu-bundle lab docs help clean
 .DEFAULT_GOAL := run
 
 .venv/installed: pyproject.toml constraints.txt
@@ -55,8 +55,11 @@ bench: .venv/installed-tests    ## speed and memory; one part: make bench PART=l
 gpu-bundle: .venv/installed-tests   ## wheels for benchmarks/gpu.sh on a GPU machine without network
 	$(BIN)/python -m benchmarks.gpu_bundle $(or $(FOLDER),results/bench/wheels)
 
-lab: .venv/installed            ## JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=. notebooks
+lab: .venv/installed            ## JupyterLab in the project folder, at notebook 00
+	$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/00_prepare.ipynb
+
+docs: .venv/installed-tests     ## pages of the library from its docstrings, in results/docs
+	$(BIN)/pdoc --docformat google --output-directory results/docs persuasion_lib
 
 help:                           ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s%s\n", $$1, $$2}' Makefile

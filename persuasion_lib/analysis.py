@@ -13,8 +13,10 @@ from persuasion_lib.checks import audit
 from persuasion_lib.checks.check import Finding, look
 from persuasion_lib.checks.material import of_evaluation
 from persuasion_lib.checks.registry import checks_of
+from persuasion_lib.core.brought import MADE_BY
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.foreign import read_each
 from persuasion_lib.core.pipeline import inputs_of, made_by
 from persuasion_lib.core.prose import Prose, nearby, prose
 from persuasion_lib.core.records import LabeledPair
@@ -23,13 +25,15 @@ from persuasion_lib.core.runs import identity, so_far
 from persuasion_lib.core.sections import Analysis
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
-from persuasion_lib.core.store import read_jsonl, write_json
+from persuasion_lib.core.store import write_json
 from persuasion_lib.reporting import (
     criteria,
     evaluation_file,
     figures,
+    human_reply,
     judge_health,
     measures,
+    panel,
     people,
     report,
     suspicions,
@@ -75,10 +79,10 @@ def analyse(run: StageRun, evaluation: Evaluated) -> dict[str, Any]:
 
 def _learned_from(run: StageRun, evaluation: Evaluated) -> list[str]:
     """Test prompts in the files that `analysis.training_files` names."""
-    training = {name: read_jsonl(path, suspicions.training_row,
-                                 made_by="the program that wrote it")
+    training = {name: read_each(path, suspicions.training_row, made_by=MADE_BY)
                 for name, path in run.config.named_files("analysis.training_files").items()}
-    return suspicions.learned_from(evaluation.rows, training, run.config.data.max_shared_passages)
+    return suspicions.learned_from(evaluation.file.per_example, training,
+                                   run.config.data.max_shared_passages)
 
 
 def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int = 0,
@@ -98,6 +102,7 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
     ranks = tables.scored(data.ranks)
     compared = people.of_people(data, comparisons, primary, options)
     setup = _with_people(data.setup, compared)
+    status = verdict.status_of(setup, len(ranks))
     logs = {model: log for model, log in data.file.training.items() if log and log.kept()}
     result = plain({
         "banner": " ".join(verdict.banner_of(setup)),
@@ -105,13 +110,13 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
         "confidence": settings.confidence, "alpha": alpha, "primary": primary,
         "setup": setup.model_dump(exclude_unset=True), "models": data.models,
         "warnings": suspicions.seen_in(data), "counts": tables.counts(data, ranks, planned),
-        "status": verdict.status_of(setup, len(ranks)),
-        **tables.of_rankings(data, ranks, primary, alpha, options),
+        "status": status, **tables.of_rankings(data, ranks, primary, alpha, options),
         "similarity": measures.similarity(data, options),
         "length": measures.length(data, ranks, options),
         "tactics": measures.tactics(data, ranks, options), "quality": measures.quality(data),
         "training": {model: log.model_dump() for model, log in logs.items()} or None,
-        "people": compared,
+        "people": compared, "against_people": human_reply.against_people(data, options),
+        "panel": panel.of_panel(data, primary, alpha, options, may_decide=status == "ok"),
         "agreement": data.file.agreement(), "gold": measures.gold(data, primary, alpha, options)})
     result["judge"] = judge_health.judge_health(result)
     result["cautions"] = judge_health.cautions(result)
@@ -136,7 +141,8 @@ def _checked(data: Evaluated, result: Mapping[str, Any],
     agreed = data.file.agreement()
     things = of_evaluation(EVALUATION, data, result["primary"])
     things |= {"rankings": {EVALUATION: result},
-               "agreement": {"the judge that ranked": agreed} if agreed else {}}
+               "agreement": {"the judge that ranked": agreed} if agreed else {},
+               "panel": {EVALUATION: result["panel"]} if result["panel"] else {}}
     findings = look(checks_of(*things), things, allow=allow)
     return [found.row() for found in findings]
 

@@ -22,7 +22,7 @@ from persuasion_lib.core.manifest import (
 )
 from persuasion_lib.core.pipeline import STAGES, Stage, path_of
 from persuasion_lib.core.rehearsal import banner_of, rehearsed
-from persuasion_lib.core.runs import all_runs
+from persuasion_lib.core.runs import all_runs, settings_shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,8 +80,8 @@ def _signals() -> Iterator[list[int]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="persuasion", description=__doc__)
-    parser.add_argument("--version", action="version",
-                        version=f"persuasion {version('persuasion')}")
+    named = f"persuasion {version('persuasion')}"
+    parser.add_argument("--version", action="version", version=named)
     commands = parser.add_subparsers(required=True, metavar="command")
     stages = ", ".join(STAGES)
     run = _add(commands, "run", _run, "execute the notebooks whose results are missing or stale")
@@ -89,18 +89,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--to", dest="last", metavar="STAGE", help="last stage")
     run.add_argument("--only", metavar="STAGE", help="just this stage")
     run.add_argument("--force", action="store_true", help="run stages that are up to date, too")
-    run.add_argument("--replace", action="store_true",
-                     help="results of other settings may be replaced")
+    run.add_argument("--replace", action="store_true", help="replace results of other settings")
     _add(commands, "runs", _runs, "all runs: day, what differs from the profile, state, headline")
     shown = _add(commands, "show-config", _show_config, "every setting, and where it is from")
     shown.add_argument("keys", nargs="*", metavar="KEY", help="only these, or sections")
     _add(commands, "status", _status, "per stage: done, stale because of what, or missing")
     check = _add(commands, "check", _check, "could the judges of these settings work?")
-    check.add_argument("--ping", action="store_true",
-                       help="ask each real judge three questions with known answers")
+    check.add_argument("--ping", action="store_true", help="ask each real judge three questions")
     _add(commands, "label", _label, "open the labelling notebook as an app in the browser")
-    audit = _add(commands, "audit", _audit, "run every check that the given files allow, ours or "
-                 "somebody else's; status 1 when something that stops is found")
+    audit = _add(commands, "audit", _audit, "run every check that files allow; status 1: it stops")
     audit.add_argument("paths", type=Path, nargs="*", metavar="FOLDER|FILE",
                        help="what to look at; else the data, models and results of the settings")
     study = _add(commands, "study", _study, "one question over many trainings: plan it, and run "
@@ -115,8 +112,11 @@ def _parser() -> argparse.ArgumentParser:
     beside.add_argument("--ask", action="store_true", help="ask the judge what nobody compared yet")
     export = _add(commands, "export", _export, "write a model, merged, for plain transformers")
     export.add_argument("model", choices=MODELS)
-    export.add_argument("folder", type=Path, help="a new folder")
-    export.add_argument("--push", metavar="REPO", help="upload it to this repository of the hub")
+    data = _add(commands, "export-data", _export_data, "write rows and labels for other tools")
+    data.add_argument("--to", choices=("trl", "hf", "argilla", "label-studio"), default="trl")
+    for each in (export, data):
+        each.add_argument("folder", type=Path, help="a new folder")
+        each.add_argument("--push", metavar="REPO", help="upload it to the hub, with its card")
     return parser
 
 
@@ -201,16 +201,7 @@ def _runs(options: argparse.Namespace) -> int:
 
 def _show_config(options: argparse.Namespace) -> int:
     config = load_config(options.profile, options.overrides)
-    values = config.flat()
-    wanted = options.keys or list(values)
-    found = {key: value for key, value in values.items()
-             if any(key == name or key.startswith(f"{name}.") for name in wanted)}
-    if not found:
-        raise ConfigError(f"there is no setting {', '.join(wanted)}. `persuasion show-config` "
-                          "lists all.")
-    for key, value in found.items():
-        place = config.place_of(key).removeprefix(f"{config.root}/")
-        print(f"{key} = {'null' if value is None else value}    ({place or 'default'})")
+    print("\n".join(settings_shown(config, options.keys)))
     return 0
 
 
@@ -258,6 +249,13 @@ def _export(options: argparse.Namespace) -> int:
     config = load_config(options.profile, options.overrides)
     folder = export(config, options.model, options.folder.resolve(), push=options.push)
     print(f"{rounding(folder)}\n{folder}")
+    return 0
+
+
+def _export_data(options: argparse.Namespace) -> int:
+    from persuasion_lib.data.exported import export_data
+    config = load_config(options.profile, options.overrides)
+    print(export_data(config, options.folder.resolve(), to=options.to, push=options.push))
     return 0
 
 

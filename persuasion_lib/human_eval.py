@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.core.brought import read_brought
 from persuasion_lib.core.errors import ConfigError, DataError
 from persuasion_lib.core.manifest import hash_if_there
 from persuasion_lib.core.pipeline import made_by
@@ -20,7 +21,7 @@ from persuasion_lib.core.records import (
     to_messages,
 )
 from persuasion_lib.core.stage import StageRun
-from persuasion_lib.core.store import read_jsonl, write_jsonl
+from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling.opening import Asked, Fitting, labels_of, read_guidelines, screen
 from persuasion_lib.labeling.session import Session
@@ -74,7 +75,7 @@ def plan(run: StageRun, data: Evaluated) -> pd.DataFrame:
     most = len(comparable(run, data))
     sizes = sorted({size for size in (*_SIZES, run.config.human_eval.comparisons, most)
                     if 2 <= size <= most})
-    judged = len(known_of(data, declared(run)))
+    judged = len(known_of(tabulated(data.file, judge_only=True), declared(run)))
     table = pd.DataFrame({
         "half width": [half_width(size, n_judged=judged) for size in sizes],
         "smallest win rate": [smallest_win_rate(size, n_judged=judged) for size in sizes],
@@ -122,8 +123,7 @@ def _from_file(run: StageRun, asked: Asked) -> Session:
         raise ConfigError("human_eval.source=file needs human_eval.path, a file in the format of "
                           "human_comparisons.jsonl.")
     fitting = Fitting(asked.pairs, others_too=True)
-    given = read_jsonl(run.config.named_file("human_eval.path"), fitting,
-                       made_by="the tool that wrote it")
+    given = read_brought(run.config.named_file("human_eval.path"), "labels", fitting)
     if fitting.others:
         run.warnings.append(f"{len(fitting.others)} comparisons of {settings.path} are not among "
                             f"those that were drawn (first: {fitting.others[0]}) and do not count.")

@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from persuasion_lib.core.brought import brought_labels
+from persuasion_lib.core.brought import brought_labels, read_brought
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.pipeline import POOLS
 from persuasion_lib.core.prose import Prose, Verbatim
-from persuasion_lib.core.records import LabeledPair, Pair, parse_labeled
+from persuasion_lib.core.records import LabeledPair, Pair
 from persuasion_lib.core.show import Plot, TextTable
 from persuasion_lib.core.stage import StageRun
-from persuasion_lib.core.store import read_jsonl, write_jsonl
+from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.judging.ask import kinds_of, note_open
 from persuasion_lib.judging.calibrate import calibrate
 from persuasion_lib.judging.clients import Judge
@@ -109,7 +109,7 @@ def _from_files(run: StageRun, pairs: Sequence[Pair], pool: str) -> LabelOutcome
     run.config.named_file("data.path")
     wanted = {pair.pair_id: pair for pair in pairs}
     labels = [label for path in brought_labels(run.config, pool)
-              for label in read_jsonl(path, parse_labeled, made_by="the program that wrote it")]
+              for label in read_brought(path, "labels")]
     fitting = {label.pair.pair_id: label for label in labels if label.pair.pair_id in wanted}
     if left := len(labels) - len(fitting):
         run.warnings.append(f"{left} labels of the files are of other pairs than the pool's, or "

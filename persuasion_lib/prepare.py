@@ -91,6 +91,7 @@ def make_examples(run: StageRun, corpus: Corpus) -> None:
             write_jsonl(run.path(file), map(example_row, corpus.examples[name]))
         else:
             _leave_out(run, file)
+    run.warnings += splits.too_few_for_judge(corpus.examples.get("test", []), run.config)
 
 
 def _leave_out(run: StageRun, name: str) -> None:

@@ -138,7 +138,7 @@ def test_the_files_that_the_documentation_names_exist():
 
 
 def test_every_persuasion_command_of_the_readme_is_understood():
-    verbs = "run|runs|status|label|check|audit|show-config|export"
+    verbs = "run|runs|status|label|check|audit|show-config|export-data|export"
     commands = re.findall(rf"^\s*persuasion ((?:{verbs}).*)$", README, re.M)
     assert commands
     for command in commands:

@@ -25,29 +25,29 @@ from persuasion_lib.checks.material import (
 )
 from persuasion_lib.checks.people import of_two_models
 from persuasion_lib.checks.registry import KINDS, REGISTRY, checks_of
+from persuasion_lib.core.brought import ENDINGS, MADE_BY, PARSERS, read_brought
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError, MissingInput
+from persuasion_lib.core.foreign import read_each
+from persuasion_lib.core.forms import as_ours
+from persuasion_lib.core.reading import read_text
 from persuasion_lib.core.records import (
     Example,
     LabeledPair,
     Pair,
-    parse_example,
-    parse_labeled,
-    parse_pair,
 )
-from persuasion_lib.core.store import read_json, read_jsonl
+from persuasion_lib.core.store import read_json
 from persuasion_lib.labeling.agreement import judge_against_annotator
 from persuasion_lib.reporting.evaluated import tabulated
 from persuasion_lib.reporting.evaluation_file import parse
 
 WIDTH = 100
-_MADE = "the program that wrote it"
-_ENDINGS = (".jsonl", ".json")
 APART = {"runs", "trial", "given"}      # folders of other experiments below our own
 # A field by which one knows a row, and the kind of file that it is a row of.
 _ROWS = {"per_example": "evaluation", "chosen": "labels", "response_1": "pairs",
          "input_text": "examples", "event": "event log", "verdict": "judgment log",
          "history": "DPO log"}
+_OUR_OWN = set(_ROWS) - {"chosen"}
 
 
 @dataclass
@@ -74,7 +74,7 @@ def gather(paths: Sequence[Path]) -> Given:
             raise MissingInput(f"{path} is missing. Give a folder, or files, to look at.")
         found = _own_files(path) if path.is_dir() else [path]
         for file in found:
-            if file.is_file() and file.suffix in _ENDINGS:
+            if file.is_file() and file.suffix in ENDINGS:
                 name = str(file.relative_to(path)) if path.is_dir() else file.name
                 _read(given, file, name)
     for kind, files in given.files.items():
@@ -95,12 +95,12 @@ def _own_files(folder: Path) -> list[Path]:
 def _read(given: Given, file: Path, name: str) -> None:
     """Read one file into `given`; what is not of ours is left alone, what is broken is noted."""
     try:
-        content = (read_jsonl(file, dict, made_by=_MADE) if file.suffix == ".jsonl"
-                   else [read_json(file, made_by=_MADE)])
+        content = _content(file)
     except DataError as error:
         given.notes.append(str(error))
         return
-    first = content[0] if content and isinstance(content[0], dict) else {}
+    rows = [row for row in content if isinstance(row, dict)]
+    first = next((row for row in rows if "chosen" in row), rows[0] if rows else {})
     kind = next((kind for key, kind in _ROWS.items() if key in first), None)
     if not content and re.search(r"_(?:train|val)\.", name):
         kind = "labels"         # a side of a split that nothing is on
@@ -112,10 +112,16 @@ def _read(given: Given, file: Path, name: str) -> None:
         given.notes.append(f"{name}: {error}" if name not in str(error) else str(error))
 
 
+def _content(file: Path) -> list[dict[str, Any]]:
+    """Its rows, those of other tools in our form; one document is one row."""
+    if file.suffix == ".json" and not read_text(file, made_by=MADE_BY).lstrip().startswith("["):
+        return [read_json(file, made_by=MADE_BY)]
+    return read_each(file, lambda r: r if _OUR_OWN & set(r) else as_ours(r), made_by=MADE_BY)
+
+
 def _parsed(kind: str, file: Path, content: list[dict[str, Any]]) -> Any:
-    parse_row = {"labels": parse_labeled, "pairs": parse_pair, "examples": parse_example}.get(kind)
-    if parse_row:
-        return read_jsonl(file, parse_row, made_by=_MADE)
+    if kind in PARSERS:
+        return read_brought(file, kind)
     if kind == "evaluation":
         return tabulated(parse(content[0]))
     return content[0]["history"] if kind == "DPO log" else content
@@ -237,7 +243,8 @@ def audit(given: Given, config: Config,
     Args:
         rankings: the analyses of the evaluations, by file.
     """
-    things = material(given, config) | {"rankings": dict(rankings)}
+    things = material(given, config) | {"rankings": dict(rankings), "panel": {
+        name: result["panel"] for name, result in rankings.items() if result["panel"]}}
     return look(REGISTRY, things, config), given.notes + missing(things)
 
 

@@ -1,16 +1,22 @@
 """What people bring in files instead of having it made here: where it lies, what it lacks."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Literal
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import PersuasionError
+from persuasion_lib.core.errors import DataError, PersuasionError
+from persuasion_lib.core.foreign import read_each
+from persuasion_lib.core.forms import as_ours, is_unanswered, without_answer
 from persuasion_lib.core.overrides import key_of
-from persuasion_lib.core.records import parse_labeled
-from persuasion_lib.core.store import read_jsonl
+from persuasion_lib.core.records import parse_example, parse_labeled, parse_pair
 
+Kind = Literal["labels", "pairs", "examples"]
+PARSERS = {"labels": parse_labeled, "pairs": parse_pair, "examples": parse_example}
+MADE_BY = "the program that wrote it"
+ENDINGS = (".jsonl", ".json", ".parquet")   # lines, one array, or a table of other tools
 # Where a file may stand below `data.path`.
 PLACES = ("", "processed", "preferences", "data/processed", "data/preferences")
 # Labels of a pool, whole or as they were split for training.
@@ -29,10 +35,46 @@ def brought_folder(config: Config) -> Path | None:
 
 
 def find_brought(config: Config, name: str) -> Path | None:
-    """Somebody's own file in that folder or in the places below it that a pipeline has."""
+    """Somebody's own file in that folder or in the places below it that a pipeline has.
+
+    Its name may end as other tools' files do.
+
+    Raises:
+        DataError: two files have the name, with different endings.
+    """
     folder = brought_folder(config)
     places = [folder / part / name for part in PLACES] if folder else []
-    return next((place for place in places if place.exists()), None)
+    for place in places:
+        found = [file for ending in ENDINGS if (file := place.with_suffix(ending)).exists()]
+        if len(found) > 1:
+            raise DataError(f"{found[0]} and {found[1].name} beside it are the same set. Keep the "
+                            "one that is meant.")
+        if found:
+            return found[0]
+    return None
+
+
+def read_brought(path: Path, kind: Kind,
+                 parse: Callable[[dict[str, Any]], Any] | None = None) -> list[Any]:
+    """The rows of somebody's file, in our form or in one of core.forms.
+
+    Pairs that nobody has answered are no labels and are left out of those; of answered ones the
+    pair is read where pairs are asked for. `parse` reads a row, if not the parser of the kind.
+
+    Raises:
+        DataError: a row is in no form that is known (file:line).
+    """
+    own = parse or PARSERS[kind]
+
+    def parsed(row: dict[str, Any]) -> Any:
+        ours = as_ours(row)
+        if kind == "labels" and ours is not row and is_unanswered(ours):
+            return None
+        if kind == "pairs" and ours is not row:
+            ours = without_answer(ours)
+        return own(ours)
+
+    return [row for row in read_each(path, parsed, made_by=MADE_BY) if row is not None]
 
 
 def brought_labels(config: Config, pool: str) -> list[Path]:
@@ -79,7 +121,7 @@ def graders(files: Sequence[Path]) -> Counter[str]:
 @lru_cache(maxsize=64)
 def _graders(path: Path, _mtime: int, _size: int) -> Counter[str]:
     try:
-        labels = read_jsonl(path, parse_labeled, made_by="the program that wrote it")
+        labels = read_brought(path, "labels")
     except PersuasionError:     # who reads its labels says what is wrong with it
         return Counter()
     return Counter(label.labeled_by for label in labels)

@@ -13,9 +13,17 @@
 Every message says what is wrong, where, and what to do next.
 """
 
+import textwrap
+
 
 class PersuasionError(Exception):
     """Base of all errors whose message is meant for the person who runs the pipeline."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a traceback: the sentence, its lines not too long."""
+        said = f"{type(self).__name__}: {self}"
+        return [textwrap.fill(line, 100, break_long_words=False, break_on_hyphens=False)
+                for line in said.splitlines()]
 
 
 class ConfigError(PersuasionError, ValueError):

@@ -20,7 +20,7 @@ _KINDS = {
     b"BZh": "bzip2: unpack it",
     b"\xfd7zXZ": "xz: unpack it",
     b"\x28\xb5\x2f\xfd": "zstandard: unpack it",
-    b"PAR1": "Parquet: write it as JSON lines",
+    b"PAR1": "Parquet: name it .parquet, or write it as JSON lines",
     b"version https://git-lfs": "a pointer of Git LFS: fetch the file itself with git lfs pull",
     b"<!DOCTYPE": "a web page: download the file itself",
     b"<html": "a web page: download the file itself",

@@ -1,11 +1,12 @@
 """What a result is a result of: its run, day, revision and settings; and all runs of a project."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from persuasion_lib.core.config import Config, load_config
+from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.manifest import open_items, read_manifest, revision, versions
 from persuasion_lib.core.pipeline import STAGES
 from persuasion_lib.core.store import read_json
@@ -67,6 +68,24 @@ def shown(value: Any) -> str:
     """A setting's value without the path of anybody's machine."""
     is_path = isinstance(value, str) and Path(value).expanduser().is_absolute()
     return f"…/{Path(value).name}" if is_path else str(value)
+
+
+def settings_shown(config: Config, keys: Sequence[str] = ()) -> list[str]:
+    """A line for each setting, or those of `keys` and sections: its value and where it is from.
+
+    Raises:
+        ConfigError: there is no such setting.
+    """
+    values = config.flat()
+    wanted = keys or list(values)
+    found = {key: value for key, value in values.items()
+             if any(key == name or key.startswith(f"{name}.") for name in wanted)}
+    if not found:
+        raise ConfigError(f"there is no setting {', '.join(wanted)}. `persuasion show-config` "
+                          "lists all.")
+    places = {key: config.place_of(key).removeprefix(f"{config.root}/") for key in found}
+    return [f"{key} = {'null' if value is None else value}    ({places[key] or 'default'})"
+            for key, value in found.items()]
 
 
 def all_runs(config: Config) -> list[dict[str, str]]:

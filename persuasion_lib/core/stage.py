@@ -184,8 +184,8 @@ def refuse_to_replace(config: Config, stage: Stage) -> None:
 
 
 def _is_another_experiment(config: Config, reason: Reason) -> bool:
-    """Not the size of a trial, what is allowed, who compares what was made, a key of an earlier
-    version, nor a file of labels that grows.
+    """Not the size of a trial, what is allowed, who compares what was made, who judges beside the
+    judge, a key of an earlier version, nor a file of labels that grows.
 
     People's comparisons are derived from logs that stay, and train nothing.
     """
@@ -193,7 +193,7 @@ def _is_another_experiment(config: Config, reason: Reason) -> bool:
         return str(reason).endswith("data.path")
     key = str(reason).partition(" ")[0]
     changes_no_result = (key.endswith(".max_examples") or key == "checks.allow"
-                         or key.startswith("human_eval."))
+                         or key.startswith("human_eval.") or key == "evaluation.judges")
     return reason.kind == "setting" and key in config.flat() and not changes_no_result
 
 

@@ -99,8 +99,8 @@ def read_jsonl(path: Path, parse: Callable[[dict[str, Any]], T], *, made_by: str
     text = read_text(path, made_by=made_by)
     _refuse_document(path, text)
     # Not str.splitlines(): it also splits at U+2028, which JSON allows inside a string.
-    return [_parsed(line, parse, path=path, number=number, made_by=made_by,
-                    check=refuse_half_characters)
+    return [parsed_line(line, parse, path=path, number=number, made_by=made_by,
+                        check=refuse_half_characters)
             for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
@@ -124,8 +124,14 @@ def _nothing(row: Any, line: str) -> None:
     """No check beyond that a line is a JSON object."""
 
 
-def _parsed(line: str, parse: Callable[[dict[str, Any]], T], *, path: Path, number: int,
-            made_by: str, check: Callable[[Any, str], None] = _nothing) -> T:
+def parsed_line(line: str, parse: Callable[[dict[str, Any]], T], *, path: Path,
+                number: int | str, made_by: str,
+                check: Callable[[Any, str], None] = _nothing) -> T:
+    """A JSON object through `parse`; `number` says where in the file it stands.
+
+    Raises:
+        DataError: it is none, `check` or `parse` refuses it; with file:number.
+    """
     try:
         row = json_value(line)
         check(row, line)
@@ -179,8 +185,8 @@ class AppendLog:
                     return self._set_aside(line, end)
                 text = decoded(line, self.path, line=self.lines + 1)
                 if text.strip():
-                    self._take(_parsed(text, dict, path=self.path, number=self.lines + 1,
-                                       made_by="the stage"), end)
+                    self._take(parsed_line(text, dict, path=self.path, number=self.lines + 1,
+                                           made_by="the stage"), end)
                 self.lines += 1
                 end += len(line)
 

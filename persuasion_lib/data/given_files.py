@@ -5,16 +5,18 @@ gates find stops notebook 00.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from persuasion_lib.core.brought import (
     LABELLED,
+    PARSERS,
+    Kind,
     find_brought,
     labels_in_folder,
     missing_at_the_end,
+    read_brought,
 )
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
@@ -27,17 +29,11 @@ from persuasion_lib.core.records import (
     Pair,
     Turn,
     content_id,
-    parse_example,
-    parse_labeled,
-    parse_pair,
 )
 from persuasion_lib.core.stage import StageRun
-from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.data.cleaning import rules_that_fire
 from persuasion_lib.data.gates import blank_targets
 from persuasion_lib.data.splits import SETS, Corpus
-
-T = TypeVar("T")
 
 EXAMPLES = {"test": "final_eval_reserved.jsonl", "sft_val": "sft_val.jsonl",
             "sft_train": "sft_train.jsonl", **{pool: f"{pool}_prompts.jsonl" for pool in POOLS}}
@@ -62,14 +58,14 @@ def read_given_files(run: StageRun) -> Corpus:
         labels = labels_in_folder(run.config, name) if name in PAIRS else []
         examples = find_brought(run.config, EXAMPLES[name])
         if pairs:
-            corpus.pairs[name] = _read(pairs, parse_pair, run)
+            corpus.pairs[name] = _read(pairs, "pairs", run)
             _refuse_twins(pairs, corpus.pairs[name])
         elif labels:
             corpus.pairs[name] = [_unlabeled(row) for path in labels
-                                  for row in _read(path, parse_labeled, run)]
+                                  for row in _read(path, "labels", run)]
             _refuse_twins(labels[0], corpus.pairs[name])
         elif examples:
-            corpus.examples[name] = _read(examples, parse_example, run)
+            corpus.examples[name] = _read(examples, "examples", run)
     if not corpus.rows:
         names = ", ".join([*EXAMPLES.values(), *PAIRS.values(), *sum(LABELLED.values(), ())])
         raise MissingInput(f"{folder} holds none of {names}, nor do processed/ and preferences/ "
@@ -93,15 +89,15 @@ def _folder(config: Config) -> Path:
     return folder
 
 
-def _read(path: Path, parse: Callable[[dict[str, Any]], T], run: StageRun) -> list[T]:
+def _read(path: Path, kind: Kind, run: StageRun) -> list[Any]:
     roles: Counter[str] = Counter()
 
-    def counted(row: dict[str, Any]) -> T:
-        parsed = parse(row)
+    def counted(row: dict[str, Any]) -> Any:
+        parsed = PARSERS[kind](row)
         roles.update(foreign_roles(row))
         return parsed
 
-    rows = read_jsonl(path, counted, made_by="the program that wrote it")
+    rows = read_brought(path, kind, counted)
     if not rows:
         raise DataError(f"{path} is empty. Remove it, or fill it.")
     run.warnings += notes_on_roles(path.name, roles)

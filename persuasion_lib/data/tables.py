@@ -36,7 +36,7 @@ def set_sizes(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     """Planned and done rows per set, with conversations."""
     table = {}
     for name, wanted in planned(run.config).items():
-        rows = corpus.rows.get(name, [])
+        rows = corpus.planned_rows(name)
         threads = {row.conversation_id for row in rows}
         table[name] = {"planned": wanted, "done": len(rows), "conversations": len(threads)}
     return pd.DataFrame(table).T.rename_axis("set")

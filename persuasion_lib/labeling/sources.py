@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from persuasion_lib.core.brought import brought_labels
+from persuasion_lib.core.brought import brought_labels, read_brought
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.fields import notes_on_roles
 from persuasion_lib.core.records import LabeledPair, Pair, content_id
 from persuasion_lib.core.stage import StageRun
-from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling.events import EventLog, read_events
 from persuasion_lib.labeling.opening import Asked, Fitting, read_guidelines
@@ -100,7 +99,7 @@ def of_files(run: StageRun, asked: Asked, people: Sequence[str]) -> Session | Pa
     given: list[LabeledPair] = []
     fitting = Fitting(asked.pairs)
     for path in files:
-        given += read_jsonl(path, fitting, made_by="the tool that wrote it")
+        given += read_brought(path, "labels", fitting)
         run.warnings += notes_on_roles(path.name, fitting.roles)
         fitting.roles.clear()
     run.warnings += _who_labelled(given, files)

@@ -12,7 +12,7 @@ _WARNING = "It was trained to persuade: do not put it before people without tell
 def base_name(config: Config) -> str:
     """The base model as others know it: its id on the hub, or the name of its folder."""
     base = config.peek("model.base")
-    return Path(base).name if Path(base).is_absolute() else base
+    return Path(base).name if Path(base).expanduser().is_absolute() else base
 
 
 def stand_in_note(config: Config) -> str:

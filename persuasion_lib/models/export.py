@@ -14,10 +14,11 @@ from transformers import PreTrainedModel
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError, SelfTestError
 from persuasion_lib.core.family import FAMILY
+from persuasion_lib.core.hub import upload
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.runs import described, identity
 from persuasion_lib.core.store import read_json, write_json, write_text
-from persuasion_lib.models.cards import merged_card
+from persuasion_lib.models.cards import base_name, merged_card
 from persuasion_lib.models.compose import ModelFamily
 from persuasion_lib.models.lineage import check_lineage, weights_hash
 from persuasion_lib.models.loading import (
@@ -58,22 +59,14 @@ def export(config: Config, name: str, folder: Path, *, push: str | None = None) 
     model.generation_config.eos_token_id = end_tokens(model, tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    write_json(folder / EXPORT, {"name": name, "base": config.model.base,
+    write_json(folder / EXPORT, {"name": name, "base": base_name(config),
                                  "revision": config.model.revision, "weights": chain,
                                  "kept_in_bfloat16": kept})
     write_text(folder / "README.md", merged_card(config, name, described(identity(config)), chain,
                                                  rounding(folder)))
     if push:
-        upload(folder, push)
+        upload(folder, push, kind="model")
     return folder
-
-
-def upload(folder: Path, repository: str) -> None:
-    """Put a folder on the hub as it is, with the card that stands in it."""
-    from huggingface_hub import HfApi
-    hub = HfApi()
-    hub.create_repo(repository, exist_ok=True)
-    hub.upload_folder(repo_id=repository, folder_path=folder)
 
 
 def merged(config: Config, name: str) -> PreTrainedModel:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
+from persuasion_lib.core.family import HUMAN
 from persuasion_lib.core.progress import in_batch
 from persuasion_lib.core.show import browse
 from persuasion_lib.reporting.evaluated import Evaluated
@@ -75,8 +76,10 @@ def example_view(data: Evaluated, example_id: str) -> HTML:
     models = sorted(row.responses, key=lambda model: -(row.grader_scores.get(model) or 0.0))
     judgments = row.judgments or [Judgment(explanation=row.grader_explanation)]
     blocks = [_block(f"example {example_id}", row.prompt), _glance(row, models)]
-    replies = {model: row.responses[model] or "(empty)" for model in models}
-    beside = [_block(name, text) for name, text in {**replies, "oracle": row.oracle}.items()]
+    texts = {model: row.responses[model] or "(empty)" for model in models}
+    if any(HUMAN in (judgment.ranking or []) for judgment in judgments):
+        texts[HUMAN] = row.human_response
+    beside = [_block(name, text) for name, text in {**texts, "oracle": row.oracle}.items()]
     blocks.append(f"<div style='{_SIDE_BY_SIDE}'>"
                   + "".join(f"<div>{block}</div>" for block in beside) + "</div>")
     for judgment in judgments:

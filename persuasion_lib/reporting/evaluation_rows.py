@@ -1,7 +1,7 @@
 """From what notebook 05 found to the document that it writes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ class Found:
 
     `responses` are replies by model (text, finish, tokens), `verdicts` the judge's rankings in the
     orders that were asked; `agreed` is how far that judge agrees with the annotator, `controls`
-    what it says of pairs of the same replies.
+    what it says of pairs of the same replies, `panel` the rankings of further judges by name.
     """
 
     responses: Mapping[str, Mapping[str, Any]]
@@ -31,6 +31,7 @@ class Found:
     tactics: Mapping[str, Any]
     agreed: Mapping[str, Any]
     controls: Sequence[Mapping[str, Any]] = ()
+    panel: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
 
     def models(self) -> list[str]:
         """The models that answered, in their order."""
@@ -42,6 +43,12 @@ def row_of(example: Example, found: Found, **more: Any) -> ExampleRow:
     key = example.example_id
     replies = found.responses[key]
     judgments = [_judgment(verdict) for verdict in found.verdicts[key]]
+    if key in found.similarity:
+        more |= {"similarity_scores": found.similarity[key]["scores"],
+                 "similarity_baselines": found.similarity[key]["baselines"]}
+    if found.panel:
+        more["panel"] = {name: [_judgment(verdict) for verdict in verdicts[key]]
+                         for name, verdicts in found.panel.items()}
     return ExampleRow(
         example_id=key, conversation_id=example.conversation_id,
         prompt=render_text(example.prompt), messages=example.prompt,
@@ -49,8 +56,6 @@ def row_of(example: Example, found: Found, **more: Any) -> ExampleRow:
         finish={model: reply.finish for model, reply in replies.items()},
         tokens={model: reply.tokens for model, reply in replies.items()},
         oracle=found.oracle.get(key), human_response=example.response,
-        similarity_scores=found.similarity[key]["scores"],
-        similarity_baselines=found.similarity[key]["baselines"],
         **graded(judgments, found.models()), **more)
 
 
@@ -62,12 +67,13 @@ def _judgment(verdict: Any) -> Judgment:
 
 def graded(judgments: Sequence[Judgment], models: Sequence[str]) -> dict[str, Any]:
     """The fields of a row that follow from its judgments."""
-    scores = mean_scores(judgments, models)
+    among = [judgment.among(models) for judgment in judgments]      # without the person's place
+    scores = mean_scores(among, models)
     ranks = rankdata([-score for score in scores.values()]).tolist()
     return {"grader_ranking": sorted(scores, key=lambda model: -scores[model]),
             "grader_ranks": dict(zip(scores, ranks, strict=True)), "grader_scores": scores,
             "grader_explanation": judgments[0].explanation if judgments else "",
-            "position_map": judgments[0].position_map if judgments else {},
+            "position_map": among[0].position_map if judgments else {},
             "judgments": list(judgments)}
 
 
@@ -85,7 +91,11 @@ def mean_scores(judgments: Sequence[Judgment], models: Sequence[str]) -> dict[st
 
 
 def document(rows: Sequence[ExampleRow], models: Sequence[str], **rest: Any) -> EvaluationFile:
-    """The document of these rows, with the lists and means that the format repeats from them."""
+    """The document of these rows, with the lists and means that the format repeats from them.
+
+    Prompts for the judge alone are in none of those.
+    """
+    every, rows = rows, [row for row in rows if not row.judge_only]
     scores = {model: [row.grader_scores.get(model) for row in rows] for model in models}
     similar = {model: [row.similarity_scores[model] for row in rows] for model in models}
     summary = Summary(
@@ -95,7 +105,7 @@ def document(rows: Sequence[ExampleRow], models: Sequence[str], **rest: Any) -> 
         average_similarity_scores={model: _mean(values) for model, values in similar.items()},
         truncated_share={model: _mean([row.finish[model] == "length" for row in rows])
                          for model in models})
-    return EvaluationFile(grader_scores=scores, similarity_scores=similar, per_example=list(rows),
+    return EvaluationFile(grader_scores=scores, similarity_scores=similar, per_example=list(every),
                           summary=summary, **rest)
 
 
@@ -107,7 +117,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def means_table(evaluation: EvaluationFile) -> pd.DataFrame:
     """Means per model: judge's score, similarity, length, truncation, and gold in the demo."""
     summary = evaluation.summary
-    rows = evaluation.per_example
+    rows = [row for row in evaluation.per_example if not row.judge_only]
     table = pd.DataFrame({
         "score": summary.grader_normalized_scores,
         "similarity": summary.average_similarity_scores,

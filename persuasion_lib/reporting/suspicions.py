@@ -10,6 +10,7 @@ import pandas as pd
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.fields import identity
+from persuasion_lib.core.forms import as_ours
 from persuasion_lib.core.records import Example, Message, content_id, to_messages
 from persuasion_lib.data.gates import ends_with_mark
 from persuasion_lib.data.overlap import overlap_faults, shared_passages
@@ -194,6 +195,8 @@ def training_row(row: Mapping[str, Any]) -> Example:
     Raises:
         DataError: the row has neither `prompt` nor `input_text`.
     """
+    if not {"prompt", "input_text"} & set(row):
+        row = as_ours(dict(row))
     prompt = row.get("prompt") or row.get("input_text")
     if not prompt:
         raise DataError("a row of training data needs `prompt` or `input_text`")

@@ -1,15 +1,20 @@
 """What a trainer calls while it trains: progress, validation at the end, live curves, a check."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from accelerate.utils import gather_object
 from IPython import get_ipython
 from IPython.display import DisplayHandle, display
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
 from persuasion_lib.core.errors import SelfTestError
 from persuasion_lib.core.progress import Progress, in_batch
+from persuasion_lib.core.records import Message, render_text
 from persuasion_lib.training.launch import processes
+
+SHOWN = 4       # replies at a validation point
 
 
 class ShowProgress(TrainerCallback):
@@ -62,6 +67,28 @@ class LiveCurves(TrainerCallback):
             self.handle.update(figure)
         else:
             self.handle = display(figure, display_id=True)
+
+
+def tell_trackers(trainer: Trainer, prompts: Sequence[list[Message]],
+                  replies: Sequence[str]) -> None:
+    """Show a few held-out replies in the run of a tracker; they stand in no log of ours."""
+    if not trainer.args.report_to:
+        return
+    shown = [f"{render_text(prompt)}\n\nREPLY: {reply}"
+             for prompt, reply in zip(prompts[:SHOWN], replies, strict=False)]
+    trainer.callback_handler.on_log(trainer.args, trainer.state, trainer.control,
+                                    {"eval_replies": "\n\n---\n\n".join(shown)})
+
+
+@contextmanager
+def untracked(trainer: Trainer) -> Iterator[None]:
+    """What is evaluated inside is a test of ours and no point of anybody's curve."""
+    kept = trainer.callback_handler.callbacks
+    trainer.callback_handler.callbacks = []
+    try:
+        yield
+    finally:
+        trainer.callback_handler.callbacks = kept
 
 
 class GradientsAgree(TrainerCallback):

@@ -33,6 +33,7 @@ from persuasion_lib.models.lineage import (
 from persuasion_lib.models.loading import Tokenizer, load_tokenizer, prompt_ids
 from persuasion_lib.models.sampling import free_bytes
 from persuasion_lib.training import loop
+from persuasion_lib.training.callbacks import tell_trackers
 from persuasion_lib.training.drift import Drift, alarms, drift
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.labels import preference_rows, used_labels
@@ -118,6 +119,7 @@ class PreferenceTrainer(DPOTrainer):
                          max_new_tokens=self.config.generation.max_new_tokens)
             # The first is the state before training: the same prompts and random numbers.
             self.before = self.before or seen
+            tell_trackers(self, self.watched, seen.replies)
             self.log({"eval_kl": seen.kl, "eval_reply_tokens": seen.reply_tokens,
                       "eval_reply_tokens_error": seen.length_error(self.before)})
         return metrics
@@ -244,7 +246,8 @@ def preference_trainer(config: Config, name: str, train: Sequence[LabeledPair],
         processing_class=tokenizer, peft_config=loop.lora(config),
         args=DPOConfig(beta=config.dpo.beta, max_length=config.dpo.max_length,
                        loss_type=config.dpo.loss_type, label_smoothing=config.dpo.label_smoothing,
-                       **loop.common_arguments(config, config.dpo, settings, len(train), scratch,
+                       **loop.common_arguments(config, name, config.dpo, settings, len(train),
+                                               scratch,
                                                keep_best=_keeps_best(config, train, val))))
     trainer.remove_callback(PrinterCallback)
     return trainer

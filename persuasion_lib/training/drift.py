@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from persuasion_lib.core.records import Message
 from persuasion_lib.models.chat import closing_ids
 from persuasion_lib.models.loading import Tokenizer, prompt_ids
-from persuasion_lib.models.sampling import Request, sample_batch
+from persuasion_lib.models.sampling import Generation, Request, sample_batch
 from persuasion_lib.training.history import validation_points
 
 # An alarm is advice, not a stop. Bounds are those at which replies visibly change, chosen by us.
@@ -37,6 +37,7 @@ class Drift:
 
     kl: float
     tokens: tuple[int, ...]
+    replies: tuple[str, ...] = ()
 
     @property
     def reply_tokens(self) -> float:
@@ -65,9 +66,7 @@ def drift(model: Any, tokenizer: Tokenizer, prompts: Sequence[list[Message]], *,
           max_new_tokens: int, seed: int) -> Drift:
     """Sample a reply of `model` (a PeftModel) per prompt; its adapter off is the reference."""
     was_training = model.training
-    model.eval()
-    requests = [Request(f"drift:{n}", prompt) for n, prompt in enumerate(prompts)]
-    replies = sample_batch(model, tokenizer, requests, _Sampling(max_new_tokens), seed=seed)
+    replies = sampled(model, tokenizer, prompts, max_new_tokens=max_new_tokens, seed=seed)
     divergences = []
     for prompt, reply in zip(prompts, replies, strict=True):
         start = prompt_ids(tokenizer, prompt)
@@ -78,7 +77,20 @@ def drift(model: Any, tokenizer: Tokenizer, prompts: Sequence[list[Message]], *,
             reference = _next_token_logps(model, ids, len(start))
         divergences.append(float((policy.exp() * (policy - reference)).sum()))
     model.train(was_training)
-    return Drift(sum(divergences) / len(prompts), tuple(reply.tokens for reply in replies))
+    return Drift(sum(divergences) / len(prompts), tuple(reply.tokens for reply in replies),
+                 tuple(reply.text for reply in replies))
+
+
+@torch.no_grad()
+def sampled(model: Any, tokenizer: Tokenizer, prompts: Sequence[list[Message]], *,
+            max_new_tokens: int, seed: int) -> list[Generation]:
+    """A reply per prompt, by random numbers of their own: training is not disturbed.
+
+    The model is left in evaluation mode.
+    """
+    model.eval()
+    requests = [Request(f"drift:{n}", prompt) for n, prompt in enumerate(prompts)]
+    return sample_batch(model, tokenizer, requests, _Sampling(max_new_tokens), seed=seed)
 
 
 def _next_token_logps(model: PreTrainedModel, ids: torch.Tensor, start: int) -> torch.Tensor:

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, Trainer
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, LineageError, PersuasionError, SelfTestError
+from persuasion_lib.core.named import of_run
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import write_json, write_text
 from persuasion_lib.models.cards import adapter_card
@@ -33,6 +34,8 @@ from persuasion_lib.training.callbacks import (
 )
 from persuasion_lib.training.history import LOG
 from persuasion_lib.training.launch import processes
+
+PROJECT = "persuasion"      # all runs of a tracker
 
 
 def lora(config: Config) -> LoraConfig:
@@ -75,13 +78,13 @@ def seed_of(config: Config, *sections: str) -> int:
     return config.seed if own is None else own
 
 
-def common_arguments(config: Config, method: Any, model: Any, rows: int, scratch: Path, *,
-                     keep_best: bool = True) -> dict[str, Any]:
+def common_arguments(config: Config, name: str, method: Any, model: Any, rows: int,
+                     scratch: Path, *, keep_best: bool = True) -> dict[str, Any]:
     """Arguments that SFT and DPO share.
 
-    `method` are the settings with the batch sizes (`sft` or `dpo`), `model` those with learning
-    rate and epochs; `rows` is the number of training rows. Without `keep_best` the last step is
-    kept.
+    `name` is what a tracker calls the training, `method` are the settings with the batch sizes
+    (`sft` or `dpo`), `model` those with learning rate and epochs; `rows` is the number of training
+    rows. Without `keep_best` the last step is kept.
     """
     batch = (method.per_device_train_batch_size * method.gradient_accumulation_steps
              * processes().num_processes)
@@ -101,7 +104,8 @@ def common_arguments(config: Config, method: Any, model: Any, rows: int, scratch
         "eval_strategy": "steps", "eval_steps": interval, "logging_steps": max(1, steps // 20),
         "save_strategy": "steps", "save_steps": interval, "save_total_limit": 2,
         "load_best_model_at_end": keep_best, "metric_for_best_model": "eval_loss",
-        "report_to": _tracker(config, scratch),
+        "report_to": _tracker(config, name), "run_name": f"{config.name or config.profile}-{name}",
+        "project": PROJECT,
         "logging_nan_inf_filter": False,    # by default a NaN is logged as the mean before it
         "disable_tqdm": True, "activation_checkpointing": config.training.gradient_checkpointing,
         "bf16": dtype_of(config) == torch.bfloat16, "use_cpu": not torch.cuda.is_available(),
@@ -109,17 +113,25 @@ def common_arguments(config: Config, method: Any, model: Any, rows: int, scratch
     }
 
 
-def _tracker(config: Config, scratch: Path) -> str:
-    name = config.training.report_to
-    if name == "none":
-        return name
-    if importlib.util.find_spec(name) is None:
-        raise ConfigError(f"training.report_to={name} needs the package {name}. "
-                          f"Run: pip install {name}, or set training.report_to=none.")
-    # Not below the scratch folder, which is removed when training ends.
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR",
-                          str(config.folder("results") / "tensorboard" / scratch.parent.name))
-    return name
+def _tracker(config: Config, name: str) -> str:
+    """The tracker that is asked for, told where this training's own run goes."""
+    tracker = config.training.report_to
+    if tracker == "none":
+        return tracker
+    if importlib.util.find_spec(tracker) is None:
+        raise ConfigError(f"training.report_to={tracker} needs the package {tracker}. "
+                          f"Run: pip install {tracker}, or set training.report_to=none.")
+    # Read when a trainer is made. Not below its scratch folder, which is removed when it ends.
+    folder = of_run(config.folder("results"), config.name) / "tensorboard" / name
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder)
+    os.environ.setdefault("WANDB_PROJECT", PROJECT)
+    return tracker
+
+
+def close_tracker(trainer: Trainer) -> None:
+    """End the training's run: the next training of this process would write to it as well."""
+    if "wandb" in trainer.args.report_to:
+        importlib.import_module("wandb").finish()
 
 
 def scratch_folder(config: Config, name: str, fingerprint: str) -> Path:
@@ -167,6 +179,8 @@ def fit(trainer: Trainer, desc: str) -> None:
             f"{desc} ran out of memory. Halve per_device_train_batch_size and double "
             "gradient_accumulation_steps; or set training.gradient_checkpointing=true, or "
             "model.load_in_4bit=true.") from error
+    finally:
+        close_tracker(trainer)
     evaluated = [log for log in trainer.state.log_history if "eval_loss" in log]
     if not evaluated:
         raise SelfTestError(f"{desc} ended without a validation point. Raise the number of "

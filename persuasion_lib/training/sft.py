@@ -14,7 +14,7 @@ from trl import SFTConfig, SFTTrainer
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, SelfTestError
 from persuasion_lib.core.progress import LINE_MARK
-from persuasion_lib.core.records import Example, example_row
+from persuasion_lib.core.records import Example, Message, example_row
 from persuasion_lib.models.chat import closing_ids
 from persuasion_lib.models.lineage import fingerprint_of, is_current
 from persuasion_lib.models.loading import (
@@ -25,6 +25,8 @@ from persuasion_lib.models.loading import (
     prompt_ids,
 )
 from persuasion_lib.training import loop
+from persuasion_lib.training.callbacks import SHOWN, tell_trackers
+from persuasion_lib.training.drift import sampled
 from persuasion_lib.training.history import training_curve
 from persuasion_lib.training.launch import launch_if_asked, processes
 from persuasion_lib.training.packed import TogetherSampler, conversations, pack_rows
@@ -32,13 +34,16 @@ from persuasion_lib.training.shared_prefix import IGNORED
 
 
 class ReplyTrainer(SFTTrainer):
-    """trl's SFTTrainer, with the rows of a conversation in one batch if `together`.
+    """trl's SFTTrainer, with the rows of a conversation in one batch if that is asked for.
 
     The held-out loss is the mean over all targets, however rows are put into batches.
     """
 
-    def __init__(self, *, together: bool, **arguments: Any) -> None:
-        self.together = together
+    def __init__(self, config: Config, watched: Sequence[list[Message]],
+                 **arguments: Any) -> None:
+        self.config = config
+        self.watched = watched      # held-out prompts whose replies a tracker shows
+        self.together = together = config.sft.whole_conversations
         super().__init__(**arguments)
         if together:
             groups = conversations([*self.eval_dataset["input_ids"]])
@@ -51,6 +56,17 @@ class ReplyTrainer(SFTTrainer):
             return super()._get_train_sampler(train_dataset)
         rows = self.train_dataset if train_dataset is None else train_dataset
         return TogetherSampler(conversations([*rows["input_ids"]]), self.args.data_seed)
+
+    def evaluate(self, eval_dataset: Dataset | None = None, **options: Any) -> dict[str, float]:
+        """trl's metrics, and replies for a tracker if there is one."""
+        metrics = super().evaluate(eval_dataset, **options)
+        if self.args.report_to and self.accelerator.is_main_process and (
+                not self.is_fsdp_enabled):      # where no process has the whole model
+            replies = sampled(self.accelerator.unwrap_model(self.model), self.processing_class,
+                              self.watched, seed=self.config.peek("seed"),
+                              max_new_tokens=self.config.peek("generation.max_new_tokens"))
+            tell_trackers(self, self.watched, [reply.text for reply in replies])
+        return metrics
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any,
                      num_items_in_batch: Any = None, **options: Any) -> Any:
@@ -108,11 +124,11 @@ def reply_trainer(config: Config, train: Sequence[Example], val: Sequence[Exampl
 def _stock_trainer(config: Config, train: Sequence[Example], val: Sequence[Example],
                    scratch: Path) -> ReplyTrainer:
     trainer = ReplyTrainer(
-        together=config.sft.whole_conversations, model=load_base(config),
+        config, [e.prompt for e in val[:SHOWN]], model=load_base(config),
         train_dataset=sft_rows(train), eval_dataset=sft_rows(val),
         processing_class=load_tokenizer(config), peft_config=loop.lora(config),
         args=SFTConfig(max_length=None, **loop.common_arguments(
-            config, config.sft, config.sft, len(train), scratch)))
+            config, "sft", config.sft, config.sft, len(train), scratch)))
     trainer.remove_callback(PrinterCallback)
     return trainer
 

@@ -13,6 +13,7 @@ from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.models.compose import ModelFamily
 from persuasion_lib.models.lineage import reference_of
 from persuasion_lib.models.loading import dtype_of, prompt_ids
+from persuasion_lib.training.callbacks import untracked
 from persuasion_lib.training.labels import preference_rows
 
 
@@ -27,7 +28,8 @@ def check_step_zero(config: Config, name: str, trainer: DPOTrainer,
     Raises:
         SelfTestError: it is otherwise; training would learn relative to the wrong model.
     """
-    trainer.evaluate(preference_rows(probe), metric_key_prefix="eval")
+    with untracked(trainer):
+        trainer.evaluate(preference_rows(probe), metric_key_prefix="eval")
     seen = next(log for log in reversed(trainer.state.log_history) if "eval_loss" in log)
     seen_policy = seen["eval_logps/chosen"]
     seen_reference = seen_policy - seen["eval_rewards/chosen"] / config.dpo.beta

@@ -52,8 +52,28 @@ def test_keys_that_a_hand_written_list_forgot_are_recorded(smoke_run, monkeypatc
     assert keys <= read_manifest(load_config("smoke"), name)["settings"].keys()
 
 
+# A tracker, a time-out, a batch size of sampling, a break, a budget, a place: of no outcome.
+ASIDE = {
+    "name", "replace", "paths.data", "paths.models", "paths.results", "servers",
+    "training.report_to", "training.gradient_checkpointing", "training.threads",
+    "training.launch_config", "pairs.batch_size", "pairs.server_key_env", "generation.batch_size",
+    "label_ai.mode", "label_human.break_every", "human_eval.break_every",
+    "rate_limiting.requests_per_minute", "judging.budget_usd", "judging.calibrate",
+    "judging.prices_date", "judging.prices", "anthropic.timeout", "anthropic.api_key_env",
+    "openai.timeout", "openai.api_key_env"}
+
+
+def test_what_changes_no_outcome_is_never_recorded_as_read(smoke_run, monkeypatch):
+    monkeypatch.chdir(smoke_run[0])
+    config = load_config("smoke")
+    assert set(config.flat()) >= ASIDE - {"servers"}
+    for name in STAGES:
+        assert not ASIDE & read_manifest(config, name)["settings"].keys()
+
+
 @pytest.mark.parametrize("key", ["training.report_to=tensorboard", "openai.timeout=7",
-                                 "label_human.break_every=3", "rate_limiting.requests_per_minute=9",
+                                 "label_human.break_every=3", "human_eval.break_every=3",
+                                 "rate_limiting.requests_per_minute=9", "pairs.batch_size=2",
                                  "judging.budget_usd=1", "generation.batch_size=1"])
 def test_what_changes_no_outcome_makes_no_stage_stale(smoke_run, monkeypatch, key):
     monkeypatch.chdir(smoke_run[0])

@@ -11,6 +11,7 @@ from persuasion_lib.core.errors import LineageError, PersuasionError, SelfTestEr
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.models import export as module
 from persuasion_lib.models.compose import ModelFamily
+from worlds.hub import running_hub
 from worlds.scratch import persuasion
 
 CHAT = [{"role": "user", "content": "I am sure that tea is best."}]
@@ -42,6 +43,21 @@ def test_the_command_writes_the_card_and_the_chain_of_weights(config):
     assert list(record["weights"]) == ["base", "sft", "rlaif", "rlaif_rlhf"]
     card = (config.root / "out" / "README.md").read_text()
     assert "stand-in" in card and record["weights"]["rlaif"] in card
+
+
+def test_an_upload_brings_the_card_that_was_written(config, monkeypatch):
+    with running_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_only-for-the-hub")
+        monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")       # our stand-in knows the older way only
+        done = persuasion(config.root, "export", "sft", "out", "--profile", "smoke", "--push",
+                          "me/sft")
+        assert done.returncode == 0, done.stderr
+    card = (config.root / "out" / "README.md").read_text()
+    assert hub.files["README.md"].decode() == card and str(config.root) not in card
+    for name, content in hub.files.items():
+        assert str(config.root).encode() not in content, f"{name} holds a path of this machine"
+    assert {token for server, _, token in hub.requests if server == "store"} == {None}
 
 
 def test_what_rounding_to_bfloat16_would_leave_is_said():

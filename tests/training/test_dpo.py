@@ -332,12 +332,14 @@ def test_a_tracker_without_its_package_is_an_error_that_says_what_to_install(con
     monkeypatch.setattr(training.importlib.util, "find_spec", lambda name: None)
     asked = load_config("smoke", ["training.report_to=wandb"])
     with pytest.raises(ConfigError, match="pip install wandb"):
-        training.common_arguments(asked, asked.dpo, asked.rlhf, 10, asked.root / "scratch")
+        training.common_arguments(asked, "rlhf", asked.dpo, asked.rlhf, 10, asked.root / "scratch")
 
 
 def test_validation_points_come_from_the_number_of_steps(config):
     """100 rows in batches of 8 for 3 epochs are 39 steps; 4 points are one every 9 steps."""
-    found = training.common_arguments(config, config.dpo, config.rlhf, 100, config.root / "scratch")
+    found = training.common_arguments(config, "rlhf", config.dpo, config.rlhf, 100,
+                                      config.root / "scratch")
     assert found["eval_steps"] == found["save_steps"] == 9
-    few = training.common_arguments(config, config.dpo, config.rlaif, 3, config.root / "scratch")
+    few = training.common_arguments(config, "rlaif", config.dpo, config.rlaif, 3,
+                                    config.root / "scratch")
     assert few["eval_steps"] == 1
