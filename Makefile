@@ -33,8 +33,11 @@ report:                         ## open the demo's report in the browser
 small: .venv/installed-local    ## real weights and dialogues, half an hour; ARGS='--set data.path=FOLDER'
 	$(BIN)/persuasion run --profile small $(ARGS)
 
+# Two processes of one thread each: small models gain nothing from a second thread. The last says what is done.
 study: .venv/installed          ## how many human labels are the AI labels worth? in the demo, minutes
-	$(BIN)/persuasion study $(ARGS)
+	@export OMP_NUM_THREADS=1; $(BIN)/persuasion study --cells 2/2 $(ARGS) > /dev/null 2>&1 & other=$$!; \
+	trap "kill $$other 2> /dev/null; exit 130" INT TERM; \
+	OMP_NUM_THREADS=1 $(BIN)/persuasion study --cells 1/2 $(ARGS); wait $$other; $(BIN)/persuasion study $(ARGS)
 
 test: .venv/installed-tests     ## the quick tests, including the notebooks on a small profile
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
