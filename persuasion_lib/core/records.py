@@ -217,11 +217,8 @@ def _text(row: Mapping[str, Any], name: str) -> str:
 
 def parse_pair(row: Mapping[str, Any]) -> Pair:
     """A row of `*_pool_responses.jsonl`: `{prompt, response_1, response_2, metadata}`."""
-    prompt = _prompt(row, "prompt")
-    first = _text(row, "response_1")
-    second = _text(row, "response_2")
-    metadata = _metadata(row)
-    return _pair(prompt, first, second, metadata)
+    return _pair(_prompt(row, "prompt"), _text(row, "response_1"), _text(row, "response_2"),
+                 _metadata(row))
 
 
 def _pair(prompt: list[Message], first: str, second: str, metadata: dict[str, Any]) -> Pair:
