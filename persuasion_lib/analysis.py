@@ -29,6 +29,7 @@ from persuasion_lib.reporting import (
     figures,
     judge_health,
     measures,
+    minds,
     people,
     report,
     suspicions,
@@ -64,6 +65,7 @@ def analyse(run: StageRun, evaluation: Evaluated) -> dict[str, Any]:
         result = statistics(evaluation, config.analysis, seed=config.seed, given=given,
                             planned=0 if given else config.data.test_examples,
                             comparisons=[] if given else run.read_if_there("human_comparisons"),
+                            outcomes=_outcomes(run) if not given else [],
                             allow=config.checks.allow)
     except DataError as error:
         raise DataError(f"{run.path(_source(run))}: {error}") from None
@@ -73,6 +75,11 @@ def analyse(run: StageRun, evaluation: Evaluated) -> dict[str, Any]:
     run.warnings += [text for text in result["warnings"] if text not in run.warnings]
     write_json(run.path("analysis"), result)
     return result
+
+
+def _outcomes(run: StageRun) -> list[LabeledPair]:
+    """What the judge of 01 said of arguments of which one really won, if it was asked."""
+    return run.read_if_there("minds_judged") if run.config.minds.pairs else []
 
 
 def _learned_from(run: StageRun, evaluation: Evaluated) -> list[str]:
@@ -85,13 +92,15 @@ def _learned_from(run: StageRun, evaluation: Evaluated) -> list[str]:
 
 def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int = 0,
                given: str | None = None, comparisons: Sequence[LabeledPair] = (),
-               allow: Sequence[str] = ()) -> dict[str, Any]:
+               outcomes: Sequence[LabeledPair] = (), allow: Sequence[str] = ()
+               ) -> dict[str, Any]:
     """The content of `analysis.json` as plain lists and dicts; NaN is None.
 
     Args:
         planned: test prompts that were meant to be evaluated, where the file does not say.
         given: the file's name, if it is not this project's own.
         comparisons: what people said of final replies.
+        outcomes: what a judge said of arguments of which one really won.
         allow: checks that may find something and withhold no verdict.
     """
     options = {"confidence": settings.confidence, "n_resamples": settings.resamples, "seed": seed}
@@ -113,11 +122,11 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
         "length": measures.length(data, ranks, options),
         "tactics": measures.tactics(data, ranks, options), "quality": measures.quality(data),
         "training": {model: log.model_dump() for model, log in logs.items()} or None,
-        "people": compared,
+        "people": compared, "minds": minds.of_minds(outcomes, options),
         "agreement": data.file.agreement(), "gold": measures.gold(data, primary, alpha, options)})
     result["judge"] = judge_health.judge_health(result)
     result["cautions"] = judge_health.cautions(result)
-    result["checks"] = _checked(data, result, allow)
+    result["checks"] = _checked(data, result, outcomes, allow)
     result["answer"] = verdict.answer(result)
     result["criteria"] = criteria.criteria(result)
     result["limits"] = verdict.limits(setup, by_people=bool(result["people"]))
@@ -132,13 +141,14 @@ def _with_people(setup: Setup, compared: dict[str, Any] | None) -> Setup:
     return setup.model_copy(update={"people": "simulated"}) if compared["simulated"] else setup
 
 
-def _checked(data: Evaluated, result: Mapping[str, Any],
+def _checked(data: Evaluated, result: Mapping[str, Any], outcomes: Sequence[LabeledPair],
              allow: Sequence[str]) -> list[dict[str, Any]]:
     """What the evaluation shows of itself."""
     agreed = data.file.agreement()
     things = of_evaluation(EVALUATION, data, result["primary"])
     things |= {"rankings": {EVALUATION: result},
-               "agreement": {"the judge that ranked": agreed} if agreed else {}}
+               "agreement": {"the judge that ranked": agreed} if agreed else {},
+               "minds": {"the judge that labelled": outcomes} if outcomes else {}}
     findings = look(checks_of(*things), things, allow=allow)
     return [found.row() for found in findings]
 

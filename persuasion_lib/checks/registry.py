@@ -28,6 +28,7 @@ KINDS = {
     "judgment log": "a log of judgments (*_judgments.jsonl)",
     "labels and log": "a judge's labels together with its log",
     "agreement": "one pool labelled by a person and by a judge",
+    "minds": "a judge's labels of pairs of which one really won (minds_judged.jsonl)",
     "evaluation": "an evaluation (final_evaluation.json)",
     "evaluated replies": "an evaluation (final_evaluation.json)",
     "declared comparison": "an evaluation (final_evaluation.json)",
@@ -216,6 +217,9 @@ _JUDGE = (
           "{value:.0f} of {n} verdicts are not what the reply beside them says ({example}): they "
           "are read wrongly, perhaps upside down.", "Delete the log's verdicts and ask again.",
           stops=True),
+    Check("what really won is not preferred", "minds", judge.against_what_won, 0.5, "chance",
+          "of {n} pairs of arguments of which one really won the judge prefers the other one "
+          "({example}).", "Look at some; are won and lost exchanged?"),
     Check("one order on nearly all prompts", "evaluation", judge.one_order, 0.9,
           "models far apart reach it; with four or more no judge of texts does",
           "{value:.0%} of {n} rankings are {example}.", "Read some rankings beside their replies."),

@@ -39,6 +39,7 @@ class Config(Section):
     judging: sections.Judging
     label_human: sections.LabelHuman
     gates: sections.Gates
+    minds: sections.Minds
     checks: sections.Checks
     sft: sections.SFT
     lora: sections.Lora

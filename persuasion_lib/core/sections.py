@@ -148,6 +148,11 @@ class Gates(Section):
     min_train_pairs: int = Positive
 
 
+class Minds(Section):
+    pairs: int = Field(ge=0)
+    path: str | None
+
+
 class Checks(Section):
     allow: list[str]
 

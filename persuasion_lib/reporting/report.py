@@ -13,7 +13,7 @@ import pandas as pd
 from persuasion_lib.core.runs import described, summed
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_text
-from persuasion_lib.reporting import checked, parts_people, parts_rankings, parts_replies
+from persuasion_lib.reporting import checked, minds, parts_people, parts_rankings, parts_replies
 from persuasion_lib.reporting.evaluated import Evaluated
 from persuasion_lib.reporting.page import Part, as_page
 from persuasion_lib.reporting.qualitative import qualitative
@@ -27,7 +27,7 @@ PARTS: dict[str, Callable[[Mapping[str, Any]], Part | None]] = {
     "criteria": parts_rankings.criteria,
     "input": parts_rankings.seen_input, "scores": parts_rankings.scores,
     "comparisons": parts_rankings.comparisons, "wins": parts_rankings.wins,
-    "position": parts_rankings.position, "agreement": parts_rankings.agreement,
+    "position": parts_rankings.position, "agreement": parts_rankings.agreement, "minds": minds.part,
     "strengths": parts_rankings.strengths, "similarity": parts_replies.similarity,
     "length": parts_replies.length, "tactics": parts_replies.tactics,
     "training": parts_replies.training, "gold": parts_replies.gold, "checked": checked.checked,
