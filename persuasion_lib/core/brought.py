@@ -8,7 +8,7 @@ from pathlib import Path
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.overrides import key_of
-from persuasion_lib.core.records import parse_labeled
+from persuasion_lib.core.rankings import parse_comparison
 from persuasion_lib.core.store import read_jsonl
 
 # Where a file may stand below `data.path`.
@@ -79,7 +79,7 @@ def graders(files: Sequence[Path]) -> Counter[str]:
 @lru_cache(maxsize=64)
 def _graders(path: Path, _mtime: int, _size: int) -> Counter[str]:
     try:
-        labels = read_jsonl(path, parse_labeled, made_by="the program that wrote it")
+        labels = read_jsonl(path, parse_comparison, made_by="the program that wrote it")
     except PersuasionError:     # who reads its labels says what is wrong with it
         return Counter()
     return Counter(label.labeled_by for label in labels)

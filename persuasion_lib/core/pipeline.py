@@ -11,6 +11,7 @@ from typing import Any, Literal
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
 from persuasion_lib.core.named import is_own, of_run
+from persuasion_lib.core.rankings import parse_comparison
 from persuasion_lib.core.records import content_id, parse_example, parse_labeled, parse_pair
 from persuasion_lib.core.rehearsal import rehearsed
 from persuasion_lib.core.store import read_json, read_jsonl
@@ -94,8 +95,9 @@ FILES = {
     "rank_judgments": File("{records}/rank_judgments.jsonl"),
     "control_judgments": File("{records}/control_judgments.jsonl"),
     "tactics_judgments": File("{records}/tactics_judgments.jsonl"),
-    "human_comparisons": File("{people}/human_comparisons.jsonl", parse_labeled),
+    "human_comparisons": File("{people}/human_comparisons.jsonl", parse_comparison),
     "final_events": File("{people_log}/final_events.{evaluator}.jsonl"),
+    "ranking_events": File("{people_log}/ranking_events.{evaluator}.jsonl"),
     "given_evaluation": File("{given}"),
     "analysis": File("{analysis}/analysis.json"),
     "report": File("{analysis}/analysis_report.txt"),

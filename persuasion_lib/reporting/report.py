@@ -24,6 +24,7 @@ WIDEST = 125              # a table wider than this is printed as a list
 # In reading order. None is what the evaluation does not say, and the report does not mention.
 PARTS: dict[str, Callable[[Mapping[str, Any]], Part | None]] = {
     "answer": parts_rankings.answer, "people": parts_people.people,
+    "ranked": parts_people.ranked,
     "criteria": parts_rankings.criteria,
     "input": parts_rankings.seen_input, "scores": parts_rankings.scores,
     "comparisons": parts_rankings.comparisons, "wins": parts_rankings.wins,
