@@ -233,6 +233,9 @@ def parse_outcome(row: Mapping[str, Any]) -> LabeledPair:
 def _used_nowhere_else(run: StageRun, found: Outcomes) -> Outcomes:
     """The pairs of which no conversation, prompt or argument is in another set: looked up."""
     sets = {name: run.read_if_there(name) for name in _SETS}
+    if absent := [name for name, of_set in sets.items() if not of_set]:
+        run.warnings.append(f"{', '.join(absent)} are not there, so whether they share something "
+                            "with the pairs of which one really won was not checked.")
     rows: list[Example | Pair] = [row for of_set in sets.values() for row in of_set]
     threads = {row.conversation_id for row in rows} - {None}
     replies = {text.strip() for row in rows for text in _replies(row)}

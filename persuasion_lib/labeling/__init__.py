@@ -4,6 +4,7 @@
     session    what was answered, without a screen
     opening    how a session begins: by a log, a stand-in or a file; the labels that it leaves
     events     the log behind a session: append-only, on disk before the next pair appears
+    ranking    the same for more than two replies: items, session, log (ranking_widget, ranking.js)
     widget     the screen of a session in a notebook (widget.js, widget.css)
     app        the same screen as a page of its own, `persuasion label`
     summary    what the labels of a session say about themselves, and annotators two by two

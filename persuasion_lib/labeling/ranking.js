@@ -1,7 +1,9 @@
-// The screen of a ranking session, behind widget.js in one module: it uses h, stopwatch and arrive
-// from there. Python owns what is saved; only the order that is being made lives here.
+// The screen of a ranking session. ranking_widget.py joins it to the file that has h, stopwatch and
+// arrive. Python owns what is saved; only the order that is being made lives here.
 
 const LETTERS = "ABCDEFGHI";
+const SOON_MS = 150;        // a press so soon is meant for the prompt before
+const ANSWER_MS = 3000;     // no answer from Python by then: say so
 const RANK_BUTTONS = [
   ["Enter", "Save this order"], ["=", "Next one shares the place"], ["Backspace", "Take one back"],
   ["s", "Skip"], ["u", "Undo the last saved"], ["m", "Raw text"], ["?", "Guidelines"], ["q", "Quit"],
@@ -59,12 +61,12 @@ function renderRanking({ model, el }) {
     if (pending) return say("warn", "Still waiting for the answer before; this key was not counted.");
     pending = `${view}:${(sent += 1)}`;
     say("wait", "Saving …");
-    timer = setTimeout(() => say("warn", "NOT CONFIRMED: the kernel does not answer. Wait for it, or restart the kernel and run the cell again."), CONFIRM_MS);
+    timer = setTimeout(() => say("warn", "NOT CONFIRMED: the kernel does not answer. Wait for it, or restart the kernel and run the cell again."), ANSWER_MS);
     try { model.send({ id: pending, token, ...message }); } catch { lost(); }
   }
 
   function pick(slot) {
-    if (performance.now() - shownAt < SETTLE_MS || places.flat().includes(slot)) return;
+    if (performance.now() - shownAt < SOON_MS || places.flat().includes(slot)) return;
     if (shares && places.length) places.at(-1).push(slot);
     else places.push([slot]);
     shares = false;

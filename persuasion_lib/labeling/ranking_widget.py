@@ -13,8 +13,8 @@ from persuasion_lib.core.records import render_text
 from persuasion_lib.labeling.ranking import RankingSession
 
 _HERE = Path(__file__).parent
-# The parts that both screens have (its elements, the stopwatch, the focus) are those of widget.js.
-_SHARED = (_HERE / "widget.js").read_text("utf-8").replace("export default { render };", "")
+# What both screens are made of (elements, the stopwatch, the focus) stands before the other one.
+_SHARED = next(path for name in ("screen.js", "widget.js") if (path := _HERE / name).exists())
 _MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(
     ["image", "autolink", "link", "reference", "html_block", "html_inline"])
 
@@ -26,7 +26,8 @@ class RankingWidget(anywidget.AnyWidget):
     "Saved" is sent after the order is on disk.
     """
 
-    _esm = _SHARED + (_HERE / "ranking.js").read_text("utf-8")
+    _esm = (_SHARED.read_text("utf-8").replace("export default { render };", "")
+            + (_HERE / "ranking.js").read_text("utf-8"))
     _css = "".join((_HERE / name).read_text("utf-8") for name in ("widget.css", "ranking.css"))
     state = traitlets.Dict().tag(sync=True)
     guidelines = traitlets.Unicode().tag(sync=True)

@@ -42,7 +42,8 @@ def of_minds(labels: Sequence[LabeledPair], options: Mapping[str, Any]) -> dict[
         labels: what a judge said; what really won stands in the metadata, as `really`.
 
     Returns:
-        judge, source, n, right, wrong, ties, flips; accuracy, ci_low, ci_high (ties half); longer
+        judge, source, n, right, wrong, ties, flips, unnamed (pairs without a conversation's id,
+        of which only the texts were compared with other sets); accuracy, ci_low, ci_high (ties half); longer
         (the same of the rule that the longer argument wins: accuracy, ci_low, ci_high) and
         prefers_longer (share of the judge's decided labels for the longer one); status ("ok", or
         "few": below 20 pairs, which conclude nothing).
@@ -64,6 +65,7 @@ def of_minds(labels: Sequence[LabeledPair], options: Mapping[str, Any]) -> dict[
         "longer": _share([0.5 if one == "tie" else _SCORE[one == true]
                           for one, true in zip(longer, truth, strict=True)], options),
         "prefers_longer": _prefers(known, longer),
+        "unnamed": sum(label.pair.conversation_id is None for label in known),
         "status": "ok" if len(known) >= TOO_FEW else "few"})
 
 
@@ -99,6 +101,9 @@ def sentences(found: Result | None) -> list[str]:
              f"{found['flips']}. {_against_chance(found)}",
              f"Always the longer one: {_told(found['longer'])}. Of the pairs that it decided the "
              f"judge took the longer one in {told(found['prefers_longer'], '.0%')}."]
+    if found["unnamed"]:
+        lines.append(f"{found['unnamed']} of the pairs name no conversation: of these only the "
+                     "texts are known to be in no other set.")
     if found["status"] == "few":
         lines.append(f"Fewer than {TOO_FEW} pairs decide nothing.")
     return [*lines, limit]
