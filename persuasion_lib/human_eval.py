@@ -56,7 +56,8 @@ def comparable(run: StageRun, data: Evaluated) -> list[ExampleRow]:
         DataError: a model of the declared pair was not evaluated.
     """
     if run.config.human_eval.kind == "ranking":
-        return _in_order(run, [row for row in data.rows if row.example_id in ranked_by_judge(data)
+        ready = ranked_by_judge(data).index
+        return _in_order(run, [row for row in data.rows if row.example_id in ready
                                and len(_different(row, data)) > 1])
     pair = declared(run)
     absent = [model for model in pair if model not in data.models]

@@ -43,10 +43,10 @@ def of_minds(labels: Sequence[LabeledPair], options: Mapping[str, Any]) -> dict[
 
     Returns:
         judge, source, n, right, wrong, ties, flips, unnamed (pairs without a conversation's id,
-        of which only the texts were compared with other sets); accuracy, ci_low, ci_high (ties half); longer
-        (the same of the rule that the longer argument wins: accuracy, ci_low, ci_high) and
-        prefers_longer (share of the judge's decided labels for the longer one); status ("ok", or
-        "few": below 20 pairs, which conclude nothing).
+        of which only the texts were compared with other sets); accuracy, ci_low, ci_high (ties
+        half); longer (the same of the rule that the longer argument wins) and prefers_longer
+        (share of the judge's decided labels for the longer one); status ("ok", or "few": below 20
+        pairs, which conclude nothing).
     """
     known = [label for label in labels if str(label.pair.metadata.get("really")) in LABEL_OF_CODE]
     if not known:
