@@ -7,15 +7,18 @@ import pytest
 
 from persuasion_lib import analysis, human_eval
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.core.rankings import Ranking, comparison_row
+from persuasion_lib.core.rankings import Ranking, comparison_row, parse_comparison
 from persuasion_lib.core.rehearsal import stand_ins
 from persuasion_lib.core.stage import start
 from persuasion_lib.core.store import write_json, write_jsonl
 from persuasion_lib.reporting import report
+from persuasion_lib.reporting.people import of_people
 from worlds.labeling_pool import make_demo
 from worlds.synthetic_evaluation import make_evaluation
 
 RANKING = "human_eval.kind=ranking"
+PAIR = ("rlaif_rlhf", "rlhf")
+OPTIONS = {"confidence": 0.95, "n_resamples": 99, "seed": 0}
 
 
 @pytest.fixture
@@ -46,6 +49,10 @@ def finished(*overrides):
 def analysed(*overrides):
     run = start("analysis", "demo", [RANKING, *overrides, "analysis.resamples=99"])
     return analysis.analyse(run, analysis.read_evaluation(run))
+
+
+def evaluation(*overrides):
+    return analysis.read_evaluation(start("analysis", "demo", [RANKING, *overrides]))
 
 
 def by_truth(project, count):
@@ -107,15 +114,10 @@ def test_rankings_of_two_people_count_as_their_mean(project):
     others = [row | {"ranks": {model: 6 - rank for model, rank in row["ranks"].items()},
                      "metadata": {**row["metadata"], "grader": "bob"}} for row in rows]
     write_jsonl(path, rows + others)
-    from persuasion_lib.core.config import load_config
-    from persuasion_lib.core.rankings import parse_comparison
-    from persuasion_lib.reporting.evaluated import tabulated
-    from persuasion_lib.reporting.evaluation_file import parse
-    data = tabulated(parse(json.loads((project / "results/demo/final_evaluation.json").read_text())))
-    found = analysis.statistics(data, load_config("demo", ["analysis.resamples=99"]).analysis,
-                                seed=0, comparisons=[parse_comparison(row) for row in rows + others])
-    assert found["people"]["ranked"]["n"] == result["people"]["ranked"]["n"] == 40
-    assert np.allclose([row["score"] for row in found["people"]["ranked"]["models"]], 0.5)
+    found = of_people(evaluation(*given), [parse_comparison(row) for row in rows + others], PAIR,
+                      OPTIONS)
+    assert found["ranked"]["n"] == result["people"]["ranked"]["n"] == 40
+    assert np.allclose([row["score"] for row in found["ranked"]["models"]], 0.5)
 
 
 def test_a_ranking_of_older_replies_is_left_out_and_counted(project):
@@ -125,11 +127,7 @@ def test_a_ranking_of_older_replies_is_left_out_and_counted(project):
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     for row in rows[:5]:
         row["responses"]["rlhf"] += " More."
-    from persuasion_lib.core.rankings import parse_comparison
-    from persuasion_lib.reporting.people import of_people
-    run = start("analysis", "demo", [RANKING, *given])
-    found = of_people(analysis.read_evaluation(run), [parse_comparison(row) for row in rows],
-                      ("rlaif_rlhf", "rlhf"), {"confidence": 0.95, "n_resamples": 99, "seed": 0})
+    found = of_people(evaluation(*given), [parse_comparison(row) for row in rows], PAIR, OPTIONS)
     assert found["ranked"]["n"] == found["n_human"] == 53
     assert found["not_used"] == {"the texts are not those of this evaluation": 5}
 

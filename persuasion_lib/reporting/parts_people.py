@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from persuasion_lib.reporting.judge_health import Result
+from persuasion_lib.reporting.judge_health import Result, difference
 from persuasion_lib.reporting.page import Part
 from persuasion_lib.reporting.wording import ci_text, told
 from persuasion_lib.stats.people import ENOUGH
@@ -37,8 +37,7 @@ def ranked(result: Result) -> Part | None:
         return Part(title, (f"Too few rankings by people ({found['n']}) to estimate all models.",))
     table = pd.DataFrame([{"model": row["model"], "score": told(row["score"], ".2f"),
                            "place": _place(row)} for row in found["models"]]).set_index("model")
-    sure = [f"{row['a']} - {row['b']} {told(row['diff'], '+.2f')} {ci_text(row, form='+.2f')}"
-            for row in found["differences"] if row["ci_low"] > 0 or row["ci_high"] < 0]
+    sure = [_ahead(row) for row in found["differences"] if row["ci_low"] > 0 or row["ci_high"] < 0]
     lines = [f"{found['n']} rankings by people and {found['n_judged']} by the judge.",
              f"Surely apart: {'; '.join(sure) or 'no two'}."]
     if found["status"] != "ok":
@@ -46,6 +45,13 @@ def ranked(result: Result) -> Part | None:
     return Part(title, lines, table, None, (
         "Score 0 to 1, as people rank; every model is moved by the judge's own score of it. All "
         "differences, and the places that each can have, hold together.",))
+
+
+def _ahead(row: Result) -> str:
+    """Two models, the better one first."""
+    first, second = (row["a"], row["b"]) if row["diff"] > 0 else (row["b"], row["a"])
+    found = difference(row, first, "diff")
+    return f"{first} above {second} by {found['diff']:.2f} {ci_text(found, form='.2f')}"
 
 
 def _place(row: Result) -> str:
