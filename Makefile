@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: run report small test slow browser lint bench gpu-bundle lab help clean
+.PHONY: run report small study test slow browser lint bench gpu-bundle lab help clean
 .DEFAULT_GOAL := run
 
 .venv/installed: pyproject.toml constraints.txt
@@ -32,6 +32,9 @@ report:                         ## open the demo's report in the browser
 
 small: .venv/installed-local    ## real weights and dialogues, half an hour; ARGS='--set data.path=FOLDER'
 	$(BIN)/persuasion run --profile small $(ARGS)
+
+study: .venv/installed          ## how many human labels are the AI labels worth? in the demo, minutes
+	$(BIN)/persuasion study $(ARGS)
 
 test: .venv/installed-tests     ## the quick tests, including the notebooks on a small profile
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)

@@ -1,5 +1,4 @@
-// The screen of a ranking session. ranking_widget.py joins it to the file that has h, stopwatch and
-// arrive. Python owns what is saved; only the order that is being made lives here.
+// The screen of a ranking session, joined to screen.js, which has h, stopwatch and arrive. Python owns what is saved; only the order that is being made lives here.
 
 const LETTERS = "ABCDEFGHI";
 const SOON_MS = 150;        // a press so soon is meant for the prompt before

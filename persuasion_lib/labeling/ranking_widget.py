@@ -13,8 +13,6 @@ from persuasion_lib.core.records import render_text
 from persuasion_lib.labeling.ranking import RankingSession
 
 _HERE = Path(__file__).parent
-# What both screens are made of (elements, the stopwatch, the focus) stands before the other one.
-_SHARED = next(path for name in ("screen.js", "widget.js") if (path := _HERE / name).exists())
 _MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(
     ["image", "autolink", "link", "reference", "html_block", "html_inline"])
 
@@ -26,8 +24,7 @@ class RankingWidget(anywidget.AnyWidget):
     "Saved" is sent after the order is on disk.
     """
 
-    _esm = (_SHARED.read_text("utf-8").replace("export default { render };", "")
-            + (_HERE / "ranking.js").read_text("utf-8"))
+    _esm = "\n".join((_HERE / name).read_text("utf-8") for name in ("screen.js", "ranking.js"))
     _css = "".join((_HERE / name).read_text("utf-8") for name in ("widget.css", "ranking.css"))
     state = traitlets.Dict().tag(sync=True)
     guidelines = traitlets.Unicode().tag(sync=True)
