@@ -92,8 +92,7 @@ def _learned_from(run: StageRun, evaluation: Evaluated) -> list[str]:
 
 def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int = 0,
                given: str | None = None, comparisons: Sequence[LabeledPair] = (),
-               outcomes: Sequence[LabeledPair] = (), allow: Sequence[str] = ()
-               ) -> dict[str, Any]:
+               outcomes: Sequence[LabeledPair] = (), allow: Sequence[str] = ()) -> dict[str, Any]:
     """The content of `analysis.json` as plain lists and dicts; NaN is None.
 
     Args:
