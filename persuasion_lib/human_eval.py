@@ -86,7 +86,8 @@ def plan(run: StageRun, data: Evaluated) -> pd.DataFrame:
     sizes = sorted({size for size in (*_SIZES, run.config.human_eval.comparisons, most)
                     if 2 <= size <= most})
     is_ranking = run.config.human_eval.kind == "ranking"
-    judged = len(ranked_by_judge(data) if is_ranking else known_of(data, declared(run)))
+    every = tabulated(data.file, judge_only=True)
+    judged = len(ranked_by_judge(data) if is_ranking else known_of(every, declared(run)))
     seconds = SECONDS_EACH / 2 * (len(data.models) if is_ranking else 2)
     table = pd.DataFrame({
         "half width": [half_width(size, n_judged=judged) for size in sizes],

@@ -2,6 +2,8 @@
 
 import ast
 import json
+import re
+import shlex
 import subprocess
 import sys
 
@@ -9,18 +11,21 @@ import nbformat
 import papermill
 import pytest
 
+from persuasion_lib.core.config import load_config
 from persuasion_lib.core.pipeline import STAGES
 from worlds.scratch import ROOT, clean_environment
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+STUDY = "07_study"      # of many runs: no stage of one
+OF_STAGES = [path for path in NOTEBOOKS if path.stem != STUDY]
 
 
 def cells(path, kind):
     return [c for c in nbformat.read(path, 4).cells if c.cell_type == kind]
 
 
-def test_there_is_one_notebook_per_stage():
-    assert [p.stem for p in NOTEBOOKS] == [stage.notebook for stage in STAGES.values()]
+def test_there_is_one_notebook_per_stage_and_one_for_studies():
+    assert [p.stem for p in NOTEBOOKS] == [*(stage.notebook for stage in STAGES.values()), STUDY]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -44,33 +49,77 @@ class TestSource:
         first = nbformat.read(path, 4).cells[0].source
         assert all(word in first for word in ("Reads", "Writes", "Takes", "dollars"))
 
-    def test_one_cell_has_the_two_parameters(self, path):
+    def test_one_cell_has_the_parameters(self, path):
         tagged = [c for c in cells(path, "code") if "parameters" in c.metadata.get("tags", [])]
         assert len(tagged) == 1
-        assert set(papermill.inspect_notebook(str(path))) == {"profile", "overrides"}
+        more = {"study"} if path.stem == STUDY else set()
+        assert set(papermill.inspect_notebook(str(path))) == {"profile", "overrides"} | more
 
     def test_the_last_code_cell_checks_something_and_leaves_the_manifest(self, path):
         last = cells(path, "code")[-1].source
-        assert "run.finish(" in last
+        assert ("assert " if path.stem == STUDY else "run.finish(") in last
 
     def test_links_between_notebooks_lead_somewhere(self, path):
-        import re
         for cell in cells(path, "markdown"):
             for name in re.findall(r"\]\((\w+\.ipynb)\)", cell.source):
                 assert (path.parent / name).exists()
 
 
+    def test_the_commands_in_its_prose_name_settings_and_stages_that_there_are(self, path):
+        for cell in cells(path, "markdown"):
+            for line in re.findall(r"^ *(persuasion (?:run|label) .+)$", cell.source, re.M):
+                words = shlex.split(line)
+                given = {flag: [words[i + 1] for i, word in enumerate(words) if word == flag]
+                         for flag in ("--set", "--to", "--name")}
+                load_config("demo", given["--set"])
+                assert set(given["--to"]) <= set(STAGES) and given["--name"]
+
+
+RAW = {"a repr": r"PosixPath|object at 0x|\bStageRun\(|\bPlan\(|\barray\(|dtype=",
+       "a missing value": r">\s*(?:NaN|nan|None|NaT|<NA>)\s*<",
+       "nothing": r"\A(?:\[\]|\{\}|None|'')\Z",
+       "an empty table": r"<tbody>\s*</tbody>|Empty DataFrame",
+       "a text cut in the middle": r"\.\.\.</t[dh]>|…</t[dh]>"}
+
+
+def shown(path):
+    """What a reader sees of an executed notebook: (cell, kind, text), the richest form of each."""
+    for cell in nbformat.read(path, 4).cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                yield cell.id, "stream", output.text
+            elif not any(kind.startswith("image/") for kind in output.data):
+                kind = next(kind for kind in ("text/html", "text/markdown", "text/plain")
+                            if kind in output.data)
+                yield cell.id, kind, output.data[kind]
+
+
+@pytest.mark.parametrize("name", [stage.notebook for stage in STAGES.values()])
+def test_an_executed_notebook_shows_nothing_raw_empty_or_cut(smoke_run, name):
+    folder, _ = smoke_run
+    found = list(shown(folder / "results" / "smoke" / "notebooks" / f"{name}.ipynb"))
+    assert len(found) > 2
+    for cell, kind, text in found:
+        faults = [what for what, pattern in RAW.items() if re.search(pattern, text)]
+        assert not faults, (cell, faults, text[:500])
+        assert str(folder) not in text, (cell, text[:500])
+        if kind == "stream":    # printed words would break anywhere: only the lines of progress
+            assert all(line.startswith("» ") for line in text.splitlines() if line), (cell, text)
+        else:                   # numbers, words and tables, not Python
+            assert kind != "text/plain", (cell, text)
+
+
 def test_every_notebook_runs_cell_by_cell_on_finished_inputs(smoke_copy):
     """nbval (lax): each cell runs; the asserts are in the cells."""
     before = recorded_settings(smoke_copy)
-    for path in NOTEBOOKS:
+    for path in OF_STAGES:
         papermill.execute_notebook(str(path), str(smoke_copy / "notebooks" / path.name),
                                    parameters={"profile": "smoke"}, prepare_only=True,
                                    progress_bar=False)
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q", "-p",
          "no:cacheprovider", "-o", "addopts=", "-W", "ignore", *sorted(
-             str(p) for p in (smoke_copy / "notebooks").glob("*.ipynb"))],
+             str(smoke_copy / "notebooks" / path.name) for path in OF_STAGES)],
         cwd=smoke_copy / "notebooks", env=clean_environment() | {"PERSUASION_BATCH": "1"},
         capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout[-3000:]

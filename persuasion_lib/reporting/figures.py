@@ -14,12 +14,13 @@ from matplotlib.axes import Axes
 
 from persuasion_lib.core.show import COLOURS, Plot, look
 from persuasion_lib.core.stage import StageRun
+from persuasion_lib.reporting.wording import p_text, told
 
 
 def grader_scores(result: Mapping[str, Any]) -> Plot:
     """Bars of the mean normalised score with intervals over prompts."""
     table = pd.DataFrame(result["scores"])
-    figure, axes = _canvas(1.2 * len(table) + 2, 3.4)
+    figure, axes = canvas(1.2 * len(table) + 2, 3.4)
     axes.bar(table["model"], table["mean"].astype(float), color="0.82", edgecolor="0.3", width=0.6)
     _intervals(axes, range(len(table)), table)
     for x, row in enumerate(table.to_dict("records")):
@@ -34,13 +35,13 @@ def people_and_judge(result: Mapping[str, Any]) -> Plot:
     """How often the first of the declared two is preferred: by people, the judge, and both."""
     found = result["people"]
     if not found or found["ci_low"] is None:
-        return _nothing("no people compared final replies")
+        return nothing("no people compared final replies")
     judge = {"estimate": found["judge_alone"], "ci_low": found["judge_low"],
              "ci_high": found["judge_high"]}
     table = pd.DataFrame([judge, found["alone"], found])[["estimate", "ci_low", "ci_high"]]
     who = ("simulated people", "simulated people and judge") if found["simulated"] else (
         "people", "people and judge")
-    figure, axes = _canvas(6.4, 2.3)
+    figure, axes = canvas(6.4, 2.3)
     centre, low, high = table.astype(float).to_numpy().T
     for y, colour in enumerate((COLOURS[7], COLOURS[1], COLOURS[0])):
         axes.errorbar(centre[y], y, xerr=[[centre[y] - low[y]], [high[y] - centre[y]]], fmt="o",
@@ -58,7 +59,7 @@ def similarity_distributions(result: Mapping[str, Any]) -> Plot:
     """One histogram per model of the similarity to the oracle's reply, with mean and interval."""
     found = result["similarity"]
     if found is None:
-        return _nothing("no similarity in the evaluation")
+        return nothing("no similarity in the evaluation")
     rows = found["table"]
     figure = Plot(figsize=(6.4, 1.2 * len(rows) + 1), layout="constrained")
     panels = figure.subplots(len(rows), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
@@ -88,12 +89,31 @@ def _baselines(axes: Axes, baselines: Mapping[str, Any] | None) -> None:
                          label=f"oracle's reply against {row['model']}")
 
 
+def pair_differences(result: Mapping[str, Any]) -> Plot:
+    """A forest plot: every pair's difference within prompts, the declared one filled."""
+    rows = sorted(result["pairs"], key=lambda row: row["mean_diff"] or 0.0)
+    figure, axes = canvas(7.6, 0.34 * len(rows) + 1.3)
+    for y, row in enumerate(rows):
+        declared = row["family"] == "primary"
+        if row["ci_low"] is not None:
+            axes.hlines(y, row["ci_low"], row["ci_high"], color="black", linewidth=1.3)
+        axes.plot(row["mean_diff"], y, "D" if declared else "o", color="black",
+                  markerfacecolor="black" if declared else "white", markersize=7)
+        axes.text(1.02, y, f"{told(row['mean_diff'])}  {p_text(row['p_holm'])}", va="center",
+                  fontsize=8.5, transform=axes.get_yaxis_transform())
+    axes.axvline(0, color="0.3", linewidth=0.8, linestyle=":")
+    axes.set(yticks=range(len(rows)), yticklabels=[f"{row['a']} − {row['b']}" for row in rows],
+             xlabel="difference of mean scores within prompts (filled: declared beforehand)",
+             title="Every pair of models")
+    return figure
+
+
 def pairwise_win_rates(result: Mapping[str, Any]) -> Plot:
     """Heatmap of how often the row's model beats the column's, with intervals in the cells."""
     wins = result["wins"]
     rate, low, high = (pd.DataFrame(wins[k]).T.astype(float)
                        for k in ("win_rate", "ci_low", "ci_high"))
-    figure, axes = _canvas(1.25 * len(rate) + 2, 0.85 * len(rate) + 1.4)
+    figure, axes = canvas(1.25 * len(rate) + 2, 0.85 * len(rate) + 1.4)
     sns.heatmap(rate, cmap="cividis", vmin=0, vmax=1, ax=axes, linewidths=1,
                 cbar_kws={"label": "win rate of the row"})
     for (y, x), value in np.ndenumerate(rate.to_numpy()):
@@ -114,14 +134,14 @@ def _cell(rate: float, low: float, high: float) -> str:
 def position_outcome(result: Mapping[str, Any]) -> Plot:
     """Mean score by the slot in which a reply was shown, whatever model wrote it."""
     if result["position"] is None:
-        return _nothing("the evaluation does not store positions")
+        return nothing("the evaluation does not store positions")
     table = pd.DataFrame(result["position"]["table"])
-    figure, axes = _canvas(5, 3.2)
+    figure, axes = canvas(5, 3.2)
     axes.plot(table["position"], table["mean_score"].astype(float), "o", color="black")
     _intervals(axes, table["position"], table, mean="mean_score")
     axes.axhline(0.5, color="0.3", linewidth=0.8, linestyle=":")
     axes.set(ylim=(0, 1), xticks=list(table["position"]), xlabel="slot (1 is shown first)",
-             ylabel="mean score (0 to 1)", title="Does the place decide?")
+             ylabel="mean score (0 to 1)", title="Does the slot decide?")
     return figure
 
 
@@ -129,8 +149,8 @@ def length_vs_score(result: Mapping[str, Any]) -> Plot:
     """Mean score in each fifth of a model's reply lengths."""
     profile = pd.DataFrame(result["length"]["profile"])
     if profile.empty:
-        return _nothing("too few scored prompts for fifths")
-    figure, axes = _canvas(6.4, 3.6)
+        return nothing("too few scored prompts for fifths")
+    figure, axes = canvas(6.4, 3.6)
     for model, rows in profile.groupby("model", sort=False):
         axes.errorbar(rows["length"], rows["score"], yerr=2 * rows["se"].astype(float),
                       markersize=5, capsize=2, linewidth=1.2, label=model,
@@ -150,7 +170,7 @@ def training_curves(result: Mapping[str, Any]) -> Plot:
     """SFT's loss, and by model of DPO what was watched on held-out pairs and prompts."""
     logs = result["training"]
     if not logs:
-        return _nothing("the evaluation does not say how the models were trained")
+        return nothing("the evaluation does not say how the models were trained")
     figure = Plot(figsize=(8.6, 4.8), layout="constrained")
     sft_panel, *panels = figure.subplots(2, 3).ravel()
     if "sft" in logs:
@@ -192,8 +212,8 @@ def _line(axes: Axes, log: Mapping[str, Any], column: str, *, color: str, **opti
 
 
 FIGURES: dict[str, Callable[[Mapping[str, Any]], Plot]] = {draw.__name__: draw for draw in (
-    people_and_judge, grader_scores, similarity_distributions, pairwise_win_rates, position_outcome,
-    length_vs_score, training_curves)}
+    people_and_judge, grader_scores, similarity_distributions, pair_differences,
+    pairwise_win_rates, position_outcome, length_vs_score, training_curves)}
 
 
 def write_figures(run: StageRun, result: Mapping[str, Any]) -> list[Path]:
@@ -205,15 +225,17 @@ def write_figures(run: StageRun, result: Mapping[str, Any]) -> list[Path]:
     return [folder / f"{name}.png" for name in FIGURES]
 
 
-def _canvas(width: float, height: float) -> tuple[Plot, Axes]:
+def canvas(width: float, height: float) -> tuple[Plot, Axes]:
+    """A figure of so many inches, and its axes."""
     figure = Plot(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _nothing(why: str) -> Plot:
-    figure, axes = _canvas(5, 1.2)
+def nothing(why: str) -> Plot:
+    """A figure that says why there is none."""
+    figure, axes = canvas(5, 1.2)
     axes.axis("off")
     axes.text(0.5, 0.5, f"Not drawn: {why}.", ha="center", va="center")
     return figure

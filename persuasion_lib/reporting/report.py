@@ -13,7 +13,15 @@ import pandas as pd
 from persuasion_lib.core.runs import described, summed
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_text
-from persuasion_lib.reporting import checked, minds, parts_people, parts_rankings, parts_replies
+from persuasion_lib.reporting import (
+    checked,
+    human_reply,
+    minds,
+    panel,
+    parts_people,
+    parts_rankings,
+    parts_replies,
+)
 from persuasion_lib.reporting.evaluated import Evaluated
 from persuasion_lib.reporting.page import Part, as_page
 from persuasion_lib.reporting.qualitative import qualitative
@@ -25,6 +33,7 @@ WIDEST = 125              # a table wider than this is printed as a list
 PARTS: dict[str, Callable[[Mapping[str, Any]], Part | None]] = {
     "answer": parts_rankings.answer, "people": parts_people.people,
     "ranked": parts_people.ranked,
+    "against people": human_reply.part, "panel": panel.part,
     "criteria": parts_rankings.criteria,
     "input": parts_rankings.seen_input, "scores": parts_rankings.scores,
     "comparisons": parts_rankings.comparisons, "wins": parts_rankings.wins,
