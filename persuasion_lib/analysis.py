@@ -33,6 +33,7 @@ from persuasion_lib.reporting import (
     human_reply,
     judge_health,
     measures,
+    minds,
     panel,
     people,
     report,
@@ -66,6 +67,7 @@ def analyse(run: StageRun, evaluation: Evaluated) -> dict[str, Any]:
         result = statistics(evaluation, config.analysis, seed=config.seed, given=given,
                             planned=0 if given else config.data.test_examples,
                             comparisons=[] if given else run.read_if_there("human_comparisons"),
+                            outcomes=_outcomes(run) if not given else [],
                             allow=config.checks.allow)
     except DataError as error:
         raise DataError(f"{run.path(_source(run))}: {error}") from None
@@ -75,6 +77,11 @@ def analyse(run: StageRun, evaluation: Evaluated) -> dict[str, Any]:
     run.warnings += [text for text in result["warnings"] if text not in run.warnings]
     write_json(run.path("analysis"), result)
     return result
+
+
+def _outcomes(run: StageRun) -> list[LabeledPair]:
+    """What the judge of 01 said of arguments of which one really won, if it was asked."""
+    return run.read_if_there("minds_judged") if run.config.minds.pairs else []
 
 
 def _learned_from(run: StageRun, evaluation: Evaluated) -> list[str]:
@@ -87,14 +94,13 @@ def _learned_from(run: StageRun, evaluation: Evaluated) -> list[str]:
 
 def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int = 0,
                given: str | None = None, comparisons: Sequence[LabeledPair] = (),
-               allow: Sequence[str] = ()) -> dict[str, Any]:
+               outcomes: Sequence[LabeledPair] = (), allow: Sequence[str] = ()) -> dict[str, Any]:
     """The content of `analysis.json` as plain lists and dicts; NaN is None.
 
     Args:
-        planned: test prompts that were meant to be evaluated, where the file does not say.
-        given: the file's name, if it is not this project's own.
-        comparisons: what people said of final replies.
-        allow: checks that may find something and withhold no verdict.
+        planned: prompts that were meant to be evaluated; given: the file's name, if not ours.
+        comparisons, outcomes: what people said of final replies; a judge, of what really won.
+        allow: checks that withhold no verdict.
     """
     options = {"confidence": settings.confidence, "n_resamples": settings.resamples, "seed": seed}
     alpha = round(1 - settings.confidence, 10)
@@ -111,16 +117,17 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
         "setup": setup.model_dump(exclude_unset=True), "models": data.models,
         "warnings": suspicions.seen_in(data), "counts": tables.counts(data, ranks, planned),
         "status": status, **tables.of_rankings(data, ranks, primary, alpha, options),
-        "similarity": measures.similarity(data, options),
+        "similarity": measures.similarity(data, options), "quality": measures.quality(data),
         "length": measures.length(data, ranks, options),
-        "tactics": measures.tactics(data, ranks, options), "quality": measures.quality(data),
+        "tactics": measures.tactics(data, ranks, options),
         "training": {model: log.model_dump() for model, log in logs.items()} or None,
         "people": compared, "against_people": human_reply.against_people(data, options),
         "panel": panel.of_panel(data, primary, alpha, options, may_decide=status == "ok"),
         "agreement": data.file.agreement(), "gold": measures.gold(data, primary, alpha, options)})
+    result["minds"] = minds.of_minds(outcomes, options)
     result["judge"] = judge_health.judge_health(result)
     result["cautions"] = judge_health.cautions(result)
-    result["checks"] = _checked(data, result, allow)
+    result["checks"] = _checked(data, result, outcomes, allow)
     result["answer"] = verdict.answer(result)
     result["criteria"] = criteria.criteria(result)
     result["limits"] = verdict.limits(setup, by_people=bool(result["people"]))
@@ -135,13 +142,14 @@ def _with_people(setup: Setup, compared: dict[str, Any] | None) -> Setup:
     return setup.model_copy(update={"people": "simulated"}) if compared["simulated"] else setup
 
 
-def _checked(data: Evaluated, result: Mapping[str, Any],
+def _checked(data: Evaluated, result: Mapping[str, Any], outcomes: Sequence[LabeledPair],
              allow: Sequence[str]) -> list[dict[str, Any]]:
     """What the evaluation shows of itself."""
     agreed = data.file.agreement()
     things = of_evaluation(EVALUATION, data, result["primary"])
     things |= {"rankings": {EVALUATION: result},
                "agreement": {"the judge that ranked": agreed} if agreed else {},
+               "minds": {"the judge that labelled": outcomes} if outcomes else {},
                "panel": {EVALUATION: result["panel"]} if result["panel"] else {}}
     findings = look(checks_of(*things), things, allow=allow)
     return [found.row() for found in findings]

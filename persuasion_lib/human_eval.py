@@ -1,10 +1,11 @@
-"""Notebook 05b: people compare the final replies of the declared pair of models, blind.
+"""Notebook 05b: people compare final replies, blind: of the declared two models, or of all.
 
 The judge's taste is in every figure that rests on it alone. A few dozen comparisons by people, of
 prompts drawn before anybody reads them, say how large it is (see `stats.people`).
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,27 +14,26 @@ from persuasion_lib.core.brought import read_brought
 from persuasion_lib.core.errors import ConfigError, DataError
 from persuasion_lib.core.manifest import hash_if_there
 from persuasion_lib.core.pipeline import made_by
-from persuasion_lib.core.records import (
-    LabeledPair,
-    Pair,
-    content_id,
-    labeled_row,
-    to_messages,
-)
+from persuasion_lib.core.rankings import Ranking, comparison_row, parse_comparison
+from persuasion_lib.core.records import LabeledPair, Pair, content_id, to_messages
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
+from persuasion_lib.labeling import ranking
 from persuasion_lib.labeling.opening import Asked, Fitting, labels_of, read_guidelines, screen
 from persuasion_lib.labeling.session import Session
+from persuasion_lib.labeling.summary import session_figures
 from persuasion_lib.reporting import evaluation_file
 from persuasion_lib.reporting.evaluated import Evaluated, tabulated
 from persuasion_lib.reporting.evaluation_file import ExampleRow
-from persuasion_lib.reporting.people import known_of, same_texts
+from persuasion_lib.reporting.people import known_of, ranked_by_judge, same_texts
 from persuasion_lib.stats.people import half_width, smallest_win_rate
 
 SECONDS_EACH = 72       # of a person for one comparison: fifty in an hour
 _SIZES = (30, 50, 80, 115)
 _OTHER_PERSON = 1       # of the demo: not who labelled for training
+Asking = Session | ranking.RankingSession
+Made = LabeledPair | Ranking
 
 
 def read_evaluation(run: StageRun) -> Evaluated:
@@ -50,19 +50,30 @@ def declared(run: StageRun) -> tuple[str, str]:
 def comparable(run: StageRun, data: Evaluated) -> list[ExampleRow]:
     """The prompts that people could compare, in the order in which they are drawn.
 
-    Both models answered, otherwise than in the same words, and the judge's ranking was read. The
-    order is a hash of the prompt and the seed: nobody chose.
+    Both models (to be ranked: all) answered, otherwise than in the same words, and the judge's
+    ranking was read. The order is a hash of the prompt and the seed: nobody chose.
 
     Raises:
         DataError: a model of the declared pair was not evaluated.
     """
+    if run.config.human_eval.kind == "ranking":
+        ready = ranked_by_judge(data).index
+        return _in_order(run, [row for row in data.rows if row.example_id in ready
+                               and len(_different(row, data)) > 1])
     pair = declared(run)
     absent = [model for model in pair if model not in data.models]
     if absent:
         raise DataError(f"{' and '.join(absent)} of analysis.primary was not evaluated. Train it "
                         "with notebooks/04_train_dpo.ipynb, or declare another pair.")
     ready = known_of(data, pair).index.difference(same_texts(data, pair))
-    rows = [row for row in data.rows if row.example_id in ready]
+    return _in_order(run, [row for row in data.rows if row.example_id in ready])
+
+
+def _different(row: ExampleRow, data: Evaluated) -> set[str]:
+    return {(row.responses[model] or "").strip() for model in data.models}
+
+
+def _in_order(run: StageRun, rows: Sequence[ExampleRow]) -> list[ExampleRow]:
     return sorted(rows, key=lambda row: content_id("people", run.config.seed, row.example_id))
 
 
@@ -75,29 +86,42 @@ def plan(run: StageRun, data: Evaluated) -> pd.DataFrame:
     most = len(comparable(run, data))
     sizes = sorted({size for size in (*_SIZES, run.config.human_eval.comparisons, most)
                     if 2 <= size <= most})
-    judged = len(known_of(tabulated(data.file, judge_only=True), declared(run)))
+    is_ranking = run.config.human_eval.kind == "ranking"
+    every = tabulated(data.file, judge_only=True)
+    judged = len(ranked_by_judge(data) if is_ranking else known_of(every, declared(run)))
+    seconds = SECONDS_EACH / 2 * (len(data.models) if is_ranking else 2)
     table = pd.DataFrame({
         "half width": [half_width(size, n_judged=judged) for size in sizes],
         "smallest win rate": [smallest_win_rate(size, n_judged=judged) for size in sizes],
-        "minutes": [round(size * SECONDS_EACH / 60) for size in sizes]},
+        "minutes": [round(size * seconds / 60) for size in sizes]},
         index=pd.Index(sizes, name="comparisons"))
     return table.round(2)
 
 
-def drawn(run: StageRun, data: Evaluated) -> list[Pair]:
-    """The comparisons to make: `response_a` is of the first of the declared models."""
+def drawn(run: StageRun, data: Evaluated) -> list[Pair] | list[Ranking]:
+    """The comparisons to make: `response_a` is of the first of the declared models.
+
+    With `human_eval.kind=ranking`, the prompts whose replies are to be ranked.
+    """
     wanted = comparable(run, data)[:run.config.human_eval.comparisons]
+    if run.config.human_eval.kind == "ranking":
+        return [Ranking(row.example_id, _messages(row),
+                        {model: row.responses[model] for model in data.models}) for row in wanted]
     return [_pair(row, declared(run)) for row in wanted]
 
 
 def _pair(row: ExampleRow, models: tuple[str, str]) -> Pair:
     texts = [row.responses[model] for model in models]
-    prompt = to_messages(row.messages or [{"role": "user", "content": str(row.prompt)}])
+    prompt = _messages(row)
     key = content_id("people", row.example_id, *texts)
     return Pair(key, prompt, *texts, {"example_id": row.example_id, "models": list(models)})
 
 
-def open_session(run: StageRun, pairs: Sequence[Pair]) -> Session:
+def _messages(row: ExampleRow) -> list[dict[str, str]]:
+    return to_messages(row.messages or [{"role": "user", "content": str(row.prompt)}])
+
+
+def open_session(run: StageRun, pairs: Sequence[Pair] | Sequence[Ranking]) -> Asking:
     """The session of `human_eval.source`: a person's log, the stand-in's answers, or a file's.
 
     Raises:
@@ -105,6 +129,8 @@ def open_session(run: StageRun, pairs: Sequence[Pair]) -> Session:
         DataError: the file is malformed (file:line).
     """
     settings = run.config.human_eval
+    if settings.kind == "ranking":
+        return _open_ranking(run, pairs)
     asked = Asked(pairs, read_guidelines(run.config), seed=run.config.seed,
                   repeat_fraction=settings.repeat_fraction, checks=settings.checks)
     if settings.source == "simulated":
@@ -116,33 +142,88 @@ def open_session(run: StageRun, pairs: Sequence[Pair]) -> Session:
     return asked.by_log(settings.annotator, run.path("final_events"))
 
 
-def _from_file(run: StageRun, asked: Asked) -> Session:
-    """A session that knows the comparisons of a file, in the format that this notebook writes."""
+def _open_ranking(run: StageRun, asked: Sequence[Ranking]) -> ranking.RankingSession:
     settings = run.config.human_eval
-    if not settings.path:
+    guidelines = read_guidelines(run.config)
+    items = ranking.rank_items(asked, seed=run.config.seed, annotator=settings.annotator,
+                               repeat_fraction=settings.repeat_fraction)
+    if settings.source == "simulated":
+        person = SimulatedAnnotator(seed=run.config.seed + _OTHER_PERSON)
+        return ranking.by_stand_in(items, lambda item: person.rank(
+            item.asked.prompt, item.texts, sample=int(item.is_repeat)), guidelines)
+    if settings.source == "widget":
+        events, save = ranking.log_of(run.path("ranking_events"))
+        return ranking.RankingSession(items, events, save, annotator=settings.annotator,
+                                      guidelines=guidelines)
+    given = _given_rankings(run, asked) if settings.source == "file" else []
+    return ranking.by_file(items, given, annotator=settings.annotator, guidelines=guidelines)
+
+
+def _given_rankings(run: StageRun, asked: Sequence[Ranking]) -> list[Ranking]:
+    """The rankings of a file that are of these replies; a prompt twice is an error (file:line)."""
+    wanted = {one.key for one in asked}
+    seen: set[str] = set()
+
+    def parse(row: dict[str, Any]) -> Ranking:
+        given = parse_comparison(row)
+        if not isinstance(given, Ranking):
+            raise DataError("a comparison of two replies, and human_eval.kind is ranking")
+        if given.key in seen:
+            raise DataError(f"prompt {given.example_id} is ranked a second time; keep one line")
+        seen.add(given.key)
+        return given
+
+    given = read_brought(_named(run), "labels", parse)
+    _note_others(run, [one.example_id for one in given if one.key not in wanted])
+    return [one for one in given if one.key in wanted]
+
+
+def _named(run: StageRun) -> Path:
+    if not run.config.human_eval.path:
         raise ConfigError("human_eval.source=file needs human_eval.path, a file in the format of "
                           "human_comparisons.jsonl.")
+    return run.config.named_file("human_eval.path")
+
+
+def _note_others(run: StageRun, others: Sequence[str]) -> None:
+    if others:
+        run.warnings.append(f"{len(others)} comparisons of {run.config.human_eval.path} are not "
+                            f"among those that were drawn (first: {others[0]}) and do not count.")
+
+
+def _from_file(run: StageRun, asked: Asked) -> Session:
+    """A session that knows the comparisons of a file, in the format that this notebook writes."""
     fitting = Fitting(asked.pairs, others_too=True)
-    given = read_brought(run.config.named_file("human_eval.path"), "labels", fitting)
-    if fitting.others:
-        run.warnings.append(f"{len(fitting.others)} comparisons of {settings.path} are not among "
-                            f"those that were drawn (first: {fitting.others[0]}) and do not count.")
-    return asked.by_labels(settings.annotator, [label for label in given if label])
+    given = read_brought(_named(run), "labels", fitting)
+    _note_others(run, fitting.others)
+    return asked.by_labels(run.config.human_eval.annotator, [label for label in given if label])
 
 
-def view(run: StageRun, session: Session) -> Any:
+def view(run: StageRun, session: Asking) -> Any:
     """The widget; where no person compares now, a sentence on the comparisons instead."""
     settings = run.config.human_eval
+    if isinstance(session, ranking.RankingSession):
+        return ranking.screen(session, settings.source, break_every=settings.break_every)
     return screen(session, settings.source, break_every=settings.break_every)
 
 
-def comparisons(run: StageRun, session: Session) -> list[LabeledPair]:
+def figures(session: Asking) -> pd.DataFrame:
+    """What the answers say about themselves, and nothing about who is ahead."""
+    if isinstance(session, ranking.RankingSession):
+        return ranking.figures(session)
+    return session_figures(session)
+
+
+def comparisons(run: StageRun, session: Asking) -> list[Made]:
     """The comparisons that were made, ties too; how each came about is in its metadata."""
     is_simulated = run.config.human_eval.source == "simulated"
-    return labels_of(session, ANNOTATOR_NAME if is_simulated else session.annotator)
+    name = ANNOTATOR_NAME if is_simulated else session.annotator
+    if isinstance(session, ranking.RankingSession):
+        return session.ranked(name)
+    return labels_of(session, name)
 
 
-def write_comparisons(run: StageRun, session: Session) -> list[LabeledPair]:
+def write_comparisons(run: StageRun, session: Asking) -> list[Made]:
     """Write `human_comparisons.jsonl`, be it empty; what is missing is said and stops nothing."""
     made = comparisons(run, session)
     if not made:
@@ -160,9 +241,16 @@ def write_comparisons(run: StageRun, session: Session) -> list[LabeledPair]:
                             "what rlhf was trained on. Another person's comparisons say more.")
     if run.config.human_eval.source == "widget":
         # An answer that comes later makes this stage stale.
-        run.inputs["final_events"] = hash_if_there(run.path("final_events"))
-    write_jsonl(run.path("human_comparisons"), map(labeled_row, made))
+        log = "ranking_events" if run.config.human_eval.kind == "ranking" else "final_events"
+        run.inputs[log] = hash_if_there(run.path(log))
+    write_jsonl(run.path("human_comparisons"), map(comparison_row, made))
     return made
+
+
+def ties(made: Sequence[Made]) -> int:
+    """How many comparisons are ties, or rankings in which somebody shares a place."""
+    return sum(one.label == "tie" if isinstance(one, LabeledPair)
+               else len(set(one.ranks.values())) < len(one.ranks) for one in made)
 
 
 def _trained_by_the_same(run: StageRun) -> bool:

@@ -20,7 +20,13 @@ from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_json, write_jsonl, write_text
 from persuasion_lib.data.gates import pair_figures, to_allow
+from persuasion_lib.judging.ask import note_open
+from persuasion_lib.judging.calibrate import calibrate
+from persuasion_lib.judging.plan import Plan, plan
+from persuasion_lib.judging.roles import make_judge
+from persuasion_lib.judging.tasks.compare import label_pairs, pair_questions
 from persuasion_lib.labeling import agreement
+from persuasion_lib.reporting.minds import of_minds, sentences
 
 Labels = Mapping[str, Sequence[LabeledPair]]
 Split = tuple[list[LabeledPair], list[LabeledPair]]     # train, val
@@ -83,7 +89,8 @@ def readable_facts(facts: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_labels(run: StageRun, labels: Labels,
-                 agreed: Mapping[str, Any] | None = None) -> list[Finding]:
+                 agreed: Mapping[str, Any] | None = None,
+                 minds: Sequence[LabeledPair] = ()) -> list[Finding]:
     """Every check of the registry that labels, their split and the judge beside them allow."""
     parts = [of_labels(model, pairs) for model, pairs in labels.items()]
     parts += [{"pairs": {model: [label.pair for label in pairs]},
@@ -93,6 +100,8 @@ def check_labels(run: StageRun, labels: Labels,
         parts.append({"agreement": {"Judge against annotator": agreed} | {
             f"Judge against {name}": one for name, one in of_each.items()
             if one["status"] != "none"}})
+    if minds:
+        parts.append({"minds": {"minds_judged": minds}})
     things = together(*parts)
     return look(checks_of(*things), things, run.config)
 
@@ -122,15 +131,53 @@ def compare_with_judge(run: StageRun, labels: Labels,
     return result
 
 
+def plan_of_minds(run: StageRun, pairs: Sequence[LabeledPair]) -> Plan | str:
+    """Calls, dollars and minutes of asking the judge of 01 about pairs of which one really won."""
+    if not pairs:
+        return "Nobody is asked: minds.pairs is 0, or no pair was found (see the notes above)."
+    judge = make_judge(run.config, "label_ai")
+    asked = pair_questions([label.pair for label in pairs], judge, both_orders=True,
+                           seed=run.config.seed)
+    return plan(asked, judge, log=run.path("minds_judgments"), mode=run.config.label_ai.mode,
+                batches=True)
+
+
+def ask_about_minds(run: StageRun, pairs: Sequence[LabeledPair]) -> list[LabeledPair]:
+    """Write `minds_judged.jsonl`, what the judge says of the pairs in both orders, and return it.
+
+    It is told which one won as little as anything else about them.
+    """
+    if not pairs:
+        run.without.add("minds_judged")
+        return []
+    judge = make_judge(run.config, "label_ai")
+    plain_pairs = [label.pair for label in pairs]
+    log = run.path("minds_judgments")
+    calibrate(run, judge, pair_questions(plain_pairs, judge, both_orders=True,
+                                         seed=run.config.seed), log=log)
+    outcome = label_pairs(plain_pairs, judge, log=log, seed=run.config.seed,
+                          mode=run.config.label_ai.mode)
+    note_open(run, "pairs of which one really won have no label yet", outcome.errors.values(),
+              asked=len(pairs), log="minds_judgments")
+    write_jsonl(run.path("minds_judged"), outcome.rows())
+    return run.read("minds_judged")
+
+
+def minds_in_words(run: StageRun, judged: Sequence[LabeledPair]) -> str:
+    """How often the judge chose what really won, and what that cannot say."""
+    return "\n".join(sentences(of_minds(judged, {"seed": run.config.seed})))
+
+
 def write_splits(run: StageRun, labels: Labels, facts: pd.DataFrame,
-                 agreed: Mapping[str, Any] | None = None) -> pd.DataFrame:
+                 agreed: Mapping[str, Any] | None = None,
+                 minds: Sequence[LabeledPair] = ()) -> pd.DataFrame:
     """Drop ties, split 90/10 by conversation, write the four files and the report.
 
     Raises:
         DataError: a gate is broken, or a conversation is in both pools; nothing is written.
     """
     splits = {model: split_labels(run, pairs) for model, pairs in labels.items()}
-    findings = check_labels(run, labels, agreed)
+    findings = check_labels(run, labels, agreed, minds)
     run.warnings += [text for text in texts(findings, "warn") if text not in run.warnings]
     faults = [*(_too_few(run, facts) or _faults_of_splits(run, splits)), *texts(findings, "stop"),
               *_shared_conversations(labels), *_stand_ins(run, labels)]
@@ -143,7 +190,7 @@ def write_splits(run: StageRun, labels: Labels, facts: pd.DataFrame,
         write_jsonl(run.path(f"{model}_val"), map(labeled_row, val))
         sizes[model] = {"train": len(train), "val": len(val)}
     table = pd.DataFrame(sizes).T
-    report = _report(run.banner, facts, table, agreed, findings)
+    report = _report(run.banner, facts, table, agreed, findings, minds_in_words(run, minds))
     write_text(run.path("validation_report"), report)
     return table
 
@@ -164,7 +211,7 @@ def _faults_of_splits(run: StageRun, splits: Mapping[str, Split]) -> list[str]:
 
 
 def _report(above: str, facts: pd.DataFrame, sizes: pd.DataFrame,
-            agreed: Mapping[str, Any] | None, findings: Sequence[Finding]) -> str:
+            agreed: Mapping[str, Any] | None, findings: Sequence[Finding], minds: str) -> str:
     said = [*agreement.sentences(agreed), agreement.smoothing_note(agreed)]
     wrapped = [textwrap.fill(line, 100, subsequent_indent="  ") for line in said]
     head = [textwrap.fill(above, 100)] if above else []
@@ -173,6 +220,8 @@ def _report(above: str, facts: pd.DataFrame, sizes: pd.DataFrame,
              "\n".join(wrapped)]
     if agreed:
         parts.append(agreement.confusion(agreed).to_string())
+    parts += ["MINDS THAT CHANGED", "\n".join(
+        textwrap.fill(line, 100, subsequent_indent="  ") for line in minds.splitlines())]
     parts += ["WHAT WAS CHECKED", as_table(findings)]
     return "\n\n".join(parts).rstrip() + "\n"
 

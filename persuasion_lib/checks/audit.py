@@ -19,6 +19,7 @@ from persuasion_lib.checks.material import (
     is_by_judge,
     of_evaluation,
     of_labels,
+    of_outcomes,
     of_pool,
     of_targets,
     together,
@@ -136,7 +137,9 @@ def _short(names: Iterable[str]) -> dict[str, str]:
 
 def material(given: Given, config: Config) -> Kinds:
     """What the checks look at: the files, and what belongs together."""
-    labels, pairs = given.of("labels"), given.of("pairs")
+    pairs = given.of("pairs")
+    minds = {name: rows for name, rows in given.of("labels").items() if of_outcomes(rows)}
+    labels = {name: rows for name, rows in given.of("labels").items() if name not in minds}
     logs = {name: rows for name, rows in given.of("judgment log").items() if _compares(rows)}
     dpo = {name: log for name, log in given.of("DPO log").items() if training.is_of_dpo(log)}
     whole = {name: rows for name, rows in labels.items() if not _is_part(name, rows, labels)}
@@ -154,6 +157,7 @@ def material(given: Given, config: Config) -> Kinds:
         *(of_evaluation(name, data, config.analysis.primary)
           for name, data in given.of("evaluation").items()),
         {"split": _splits(labels), "event log": given.of("event log"), "judgment log": logs,
+         "minds": minds,
          "DPO log": dpo, "pool and labels": _labels_of_pools(pairs, whole),
          "labels and log": _labels_of_logs(judges, logs), "sets": _sets(examples, pools),
          "agreement": _agreements(people, judges, config.seed)})

@@ -88,6 +88,20 @@ def _shown(row: Mapping[str, Any]) -> str:
     return "".join(str(slot + 1) for slot in row.get("order") or [])
 
 
+def against_what_won(labels: Sequence[LabeledPair]) -> Result:
+    """How surely the judge prefers arguments that did not win.
+
+    The least share of wrong choices with 95 % confidence (Wilson), of the pairs that it decided.
+    """
+    decided = [label for label in labels if label.label != "tie"]
+    if len(decided) < TOO_FEW:
+        return NotMeasured(f"the judge decided {len(decided)} pairs of which one really won")
+    wrong = sum(label.label != LABEL_OF_CODE.get(str(label.pair.metadata.get("really")))
+                for label in decided)
+    low, _ = wilson(wrong, len(decided), confidence=0.95)
+    return Measured(low, len(decided), f"{wrong} wrong")
+
+
 def model_versions(rows: Sequence[LabeledPair] | Log) -> Result:
     """How many models answered beyond one for each judge, who is one from first to last."""
     counts = Counter(who for who in map(_who, rows) if who[1])

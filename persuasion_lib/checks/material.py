@@ -27,6 +27,11 @@ def of_targets(name: str, rows: Sequence[Example]) -> Kinds:
     return {"texts to learn from": {name: Slot(texts, [render_text(r.prompt) for r in rows])}}
 
 
+def of_outcomes(rows: Sequence[LabeledPair]) -> bool:
+    """Whether these are a judge's labels of pairs of which one really won, and no pool."""
+    return any("really" in label.pair.metadata for label in rows)
+
+
 def of_labels(name: str, labels: Sequence[LabeledPair]) -> Kinds:
     """Labels, and whose they are: those of several people for each of them."""
     kind = "labels by a judge" if is_by_judge(labels) else "labels by a person"

@@ -1,7 +1,6 @@
 """Everything that is checked, a row a check: what it looks at, its limit, what it means.
 
-A row of 00, 03, 05, 06 and of `persuasion audit` is the same row. Where a limit is a setting, the
-row names it; the others are overridden by their name in `checks.allow`.
+A limit that is a setting is named; the others are overridden by their name in `checks.allow`.
 """
 
 from collections.abc import Callable
@@ -28,6 +27,7 @@ KINDS = {
     "judgment log": "a log of judgments (*_judgments.jsonl)",
     "labels and log": "a judge's labels together with its log",
     "agreement": "one pool labelled by a person and by a judge",
+    "minds": "a judge's labels of pairs of which one really won (minds_judged.jsonl)",
     "evaluation": "an evaluation (final_evaluation.json)",
     "evaluated replies": "an evaluation (final_evaluation.json)",
     "declared comparison": "an evaluation (final_evaluation.json)",
@@ -43,7 +43,6 @@ def _replies(data: Evaluated) -> dict[str, list[str | None]]:
 
 
 def _unlike_sft(data: Evaluated) -> Result:
-    """In an order of the prompts that does not depend on the file's."""
     rows = sorted(data.rows, key=lambda row: row.example_id)
     return models.unlike_sft({name: [row.responses.get(name) for row in rows]
                               for name in data.models})
@@ -217,6 +216,8 @@ _JUDGE = (
           "{value:.0f} of {n} verdicts are not what the reply beside them says ({example}): they "
           "are read wrongly, perhaps upside down.", "Delete the log's verdicts and ask again.",
           stops=True),
+    Check("what really won is not preferred", "minds", judge.against_what_won, 0.5, "chance",
+          "of {n} pairs of which one really won the judge prefers the other ({example}).", "Look."),
     Check("the panel disagrees", "panel", judge.panel_differs, 0,
           "a verdict that depends on who judges is the judge's",
           "the {n} judges do not say the same of the declared comparison ({example}).",

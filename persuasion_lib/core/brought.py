@@ -11,6 +11,7 @@ from persuasion_lib.core.errors import DataError, PersuasionError
 from persuasion_lib.core.foreign import read_each
 from persuasion_lib.core.forms import as_ours, is_unanswered, without_answer
 from persuasion_lib.core.overrides import key_of
+from persuasion_lib.core.rankings import parse_comparison
 from persuasion_lib.core.records import parse_example, parse_labeled, parse_pair
 
 Kind = Literal["labels", "pairs", "examples"]
@@ -121,7 +122,7 @@ def graders(files: Sequence[Path]) -> Counter[str]:
 @lru_cache(maxsize=64)
 def _graders(path: Path, _mtime: int, _size: int) -> Counter[str]:
     try:
-        labels = read_brought(path, "labels")
+        labels = read_brought(path, "labels", parse_comparison)
     except PersuasionError:     # who reads its labels says what is wrong with it
         return Counter()
     return Counter(label.labeled_by for label in labels)

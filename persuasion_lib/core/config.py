@@ -23,6 +23,11 @@ FILES = ("data_config", "sft_config", "dpo_config", "eval_config", "api_config")
 RENAMED = {"validate": "gates"}     # sections of earlier versions, still read
 
 
+class Minds(sections.Section):
+    pairs: int = Field(ge=0)
+    path: str | None
+
+
 class Config(Section):
     """All settings of one run; `root` is the project folder and `profile` its name."""
 
@@ -39,6 +44,7 @@ class Config(Section):
     judging: sections.Judging
     label_human: sections.LabelHuman
     gates: sections.Gates
+    minds: Minds
     checks: sections.Checks
     sft: sections.SFT
     lora: sections.Lora

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
 from persuasion_lib.core.named import is_own, of_run
+from persuasion_lib.core.rankings import parse_comparison
 from persuasion_lib.core.records import content_id, parse_example, parse_labeled, parse_pair
 from persuasion_lib.core.rehearsal import rehearsed
 from persuasion_lib.core.store import read_json, read_jsonl
@@ -83,6 +84,8 @@ FILES = {
     "rlhf_val": File("{labels}/rlhf_val.jsonl", parse_labeled),
     "validation_report": File("{labels}/validation_report.txt"),
     "judge_agreement": File("{labels}/judge_agreement.json"),
+    "minds_judged": File("{labels}/minds_judged.jsonl", parse_labeled),
+    "minds_judgments": File("{data}/preferences/minds_judgments.jsonl"),
     "sft": File(f"{{models}}/checkpoints/{FAMILY['sft'].folder}/final"),
     **{name: File(f"{{dpo}}/{FAMILY[name].folder}/final") for name in PREFERENCE_TRAINED},
     "reference_logps": File("{models}/checkpoints/reference_logps.jsonl"),
@@ -94,8 +97,9 @@ FILES = {
     "anchor_judgments": File("{records}/anchor_judgments.jsonl"),     # of studies
     "control_judgments": File("{records}/control_judgments.jsonl"),
     "tactics_judgments": File("{records}/tactics_judgments.jsonl"),
-    "human_comparisons": File("{people}/human_comparisons.jsonl", parse_labeled),
+    "human_comparisons": File("{people}/human_comparisons.jsonl", parse_comparison),
     "final_events": File("{people_log}/final_events.{evaluator}.jsonl"),
+    "ranking_events": File("{people_log}/ranking_events.{evaluator}.jsonl"),
     "given_evaluation": File("{given}"),
     "analysis": File("{analysis}/analysis.json"),
     "report": File("{analysis}/analysis_report.txt"),
@@ -143,7 +147,7 @@ STAGES = {stage.name: stage for stage in (
           work=("ai_pool_labeled", "human_pool_labeled"),
           optional=("human_pool_judged",),
           writes=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "validation_report",
-                  "judge_agreement")),
+                  "judge_agreement", "minds_judged")),
     Stage("train_dpo", "04",
           reads=("rlaif_train", "rlaif_val", "rlhf_train", "rlhf_val", "sft"),
           optional=("judge_agreement",), work=("rlaif_train", "rlhf_train"),
@@ -154,7 +158,7 @@ STAGES = {stage.name: stage for stage in (
     Stage("human_eval", "05b", reads=("evaluation",), work=("evaluation",),
           writes=("human_comparisons",)),
     Stage("analysis", "06", reads=("evaluation",), work=("evaluation",),
-          optional=("human_comparisons",),
+          optional=("human_comparisons", "minds_judged"),
           writes=("analysis", "report", "report_html", "qualitative", "figures")),
 )}
 
@@ -244,7 +248,9 @@ def inputs_of(config: Config, stage: Stage) -> tuple[str, ...]:
     """What a stage reads; an analysis of a file from elsewhere needs that file and nothing else."""
     if stage.name == "analysis" and config.analysis.input_file:
         return ("given_evaluation",)
-    return stage.reads + stage.optional
+    # Most runs ask about no minds, and nothing is missing then.
+    return tuple(name for name in stage.reads + stage.optional
+                 if name != "minds_judged" or config.minds.pairs)
 
 
 def is_trial(config: Config, stage: Stage) -> bool:

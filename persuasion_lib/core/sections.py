@@ -276,6 +276,7 @@ class Evaluation(Section):
 
 
 class HumanEval(Section):
+    kind: Literal["pairs", "ranking"]
     source: Literal["none", "widget", "simulated", "file"]
     path: str | None
     annotator: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")

@@ -123,7 +123,7 @@ def read_persuasionforgood(path: Path) -> list[Conversation]:
     if (path / "conversations.json").exists():
         return _persuasionforgood_of_convokit(path)
     file = path if path.suffix == ".csv" else path / "full_dialog.csv"
-    rows = _csv_rows(file, ("Unit", "Turn", "B4", "B2"))
+    rows = csv_rows(file, ("Unit", "Turn", "B4", "B2"))
     conversations = []
     for dialogue, group in groupby(rows, key=lambda row: row["B2"]):
         turns = [Turn(ROLES[row["B4"]], row["Unit"]) for row in group]
@@ -131,7 +131,8 @@ def read_persuasionforgood(path: Path) -> list[Conversation]:
     return conversations
 
 
-def _csv_rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+def csv_rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """The rows of a table of PersuasionForGood that have these columns, B2 and B4 among them."""
     if not file.exists():
         raise MissingInput(f"{file} is missing. Set data.path to the folder that holds it.")
     text = read_text(file, made_by=f"the download from {SITE}")
@@ -162,7 +163,7 @@ class _Utterance:
     meta: Mapping[str, Any]
 
 
-def _read_convokit(path: Path) -> tuple[dict[str, Any], dict[str, list[_Utterance]]]:
+def read_convokit(path: Path) -> tuple[dict[str, Any], dict[str, list[_Utterance]]]:
     """Metadata and utterances by conversation, of what ConvoKit 1 to 5 unpack or dump."""
     if path.suffix == ".zip":
         raise DataError(f"{path} is packed. Unpack it, and set data.path to the folder that holds "
@@ -212,7 +213,7 @@ def _utterance(row: dict[str, Any]) -> _Utterance:
 
 
 def _persuasionforgood_of_convokit(path: Path) -> list[Conversation]:
-    about, threads = _read_convokit(path)
+    about, threads = read_convokit(path)
     conversations = []
     for root, utterances in threads.items():
         odd = [u.id for u in utterances if str(u.meta.get("role")) not in ROLES]
@@ -233,7 +234,7 @@ def read_winning_args(path: Path) -> list[Conversation]:
     is 1 for turns that changed the view, 0 for those that the corpus pairs with them, and unknown
     for all others. All arguments of a post have its id, so that they stay in one set.
     """
-    about, threads = _read_convokit(path)
+    about, threads = read_convokit(path)
     conversations = []
     for root, utterances in threads.items():
         title = about.get(root, {}).get("op-title")

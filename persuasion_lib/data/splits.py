@@ -11,6 +11,7 @@ from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import Conversation, Example, Message, Pair, content_id
 from persuasion_lib.data.corpora import system_prompt
 from persuasion_lib.data.gates import control_tokens
+from persuasion_lib.data.minds import set_aside
 from persuasion_lib.data.overlap import shared_passages
 from persuasion_lib.models.loading import Tokenizer, prompt_ids
 
@@ -72,6 +73,8 @@ def split_by_conversation(conversations: Sequence[Conversation], config: Config)
             group = groups[left.pop(0)]
             found += min(prompts_in(group), _cap(config, name))
             sets[name] += group
+    kept = set(set_aside(groups, left, config))
+    left = [name for name in left if name not in kept]
     n_val = max(1, round(len(left) * config.data.sft_val_fraction))
     spare = _judge_only(left, groups, planned(config).get(JUDGE_ONLY, 0))
     left = [name for name in left if name not in spare]

@@ -239,6 +239,24 @@ def best_reply(topic: Topic, prompt_text: str) -> str:
     return " ".join([*said, phrases.hedges[0], phrases.questions[0]])
 
 
+def make_outcomes(*, n: int, seed: int) -> list[tuple[str, str, str]]:
+    """`n` posts, each with the better and the worse of two replies, by their gold utility.
+
+    No conversation of `make_conversations` is among them.
+    """
+    rng = random.Random(f"minds:{seed}")
+    found: list[tuple[str, str, str]] = []
+    while len(found) < n:
+        topic = rng.choice(world().topics)
+        post, ground, _ = make_post(topic, rng)
+        replies = [make_reply(topic, ground, rng, care=rng.random()) for _ in range(2)]
+        worse, better = sorted(
+            (gold_utility([{"role": "user", "content": post}], text), text) for text in replies)
+        if worse[0] < better[0]:
+            found.append((post, better[1], worse[1]))
+    return found
+
+
 def make_conversations(*, n: int, seed: int) -> list[Conversation]:
     """`n` conversations; the first m of a longer corpus of the same seed are the same."""
     return [_conversation(number, seed) for number in range(n)]

@@ -233,6 +233,23 @@ class SimulatedAnnotator:
             return "tie"
         return "a" if difference > 0 else "b"
 
+    def rank(self, prompt: Sequence[Message], replies: Sequence[str], *,
+             sample: int = 0) -> list[list[int]]:
+        """The places of the replies (from 0), best first; those within the margin share a place.
+
+        Whoever stands where, a reply is worth the same in the same `sample`.
+        """
+        share = self.noise / math.sqrt(2)       # the difference of two has the noise of a label
+        worth = [self._utility(prompt, text) + share * hashed_noise(
+            user_text(prompt), text, "rank", sample, seed=self.seed) for text in replies]
+        places: list[list[int]] = []
+        for place in sorted(range(len(replies)), key=lambda at: -worth[at]):
+            if places and worth[places[-1][0]] - worth[place] < self.tie_margin:
+                places[-1].append(place)
+            else:
+                places.append([place])
+        return places
+
     def expected(self, prompt: Sequence[Message], response_a: str, response_b: str) -> float:
         """What `label` is worth to the first response over all noise: 1 a win, .5 a tie."""
         if response_a == response_b:

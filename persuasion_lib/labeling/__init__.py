@@ -8,6 +8,7 @@
     panel      several annotators: their sessions, their disagreements, the labels that follow
     votes      one label of what several people said, and what each of them said
     events     the log behind a session: append-only, on disk before the next pair appears
+    ranking    the same for more than two replies: items, session, log (ranking_widget, ranking.js)
     widget     the screen of a session in a notebook (screen.js, widget.js, widget.css)
     chooser    the same for several: who is there, and disagreements to be settled
     difference the words in which two nearly identical replies differ

@@ -12,7 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from persuasion_lib.core.show import Plot, look
+from persuasion_lib.core.show import COLOURS, Plot, look
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.reporting.wording import p_text, told
 
@@ -28,6 +28,30 @@ def grader_scores(result: Mapping[str, Any]) -> Plot:
             axes.text(x + 0.08, row["mean"], f"{row['mean']:.2f}", va="bottom", fontsize=9)
     axes.axhline(0.5, color="0.3", linewidth=0.8, linestyle=":")
     axes.set(ylim=(0, 1), ylabel="normalised score (0 to 1)", title="Score by the judge")
+    return figure
+
+
+def people_and_judge(result: Mapping[str, Any]) -> Plot:
+    """How often the first of the declared two is preferred: by people, the judge, and both."""
+    found = result["people"]
+    if not found or found["ci_low"] is None:
+        return nothing("no people compared final replies")
+    judge = {"estimate": found["judge_alone"], "ci_low": found["judge_low"],
+             "ci_high": found["judge_high"]}
+    table = pd.DataFrame([judge, found["alone"], found])[["estimate", "ci_low", "ci_high"]]
+    who = ("simulated people", "simulated people and judge") if found["simulated"] else (
+        "people", "people and judge")
+    figure, axes = canvas(6.4, 2.3)
+    centre, low, high = table.astype(float).to_numpy().T
+    for y, colour in enumerate((COLOURS[7], COLOURS[1], COLOURS[0])):
+        axes.errorbar(centre[y], y, xerr=[[centre[y] - low[y]], [high[y] - centre[y]]], fmt="o",
+                      color=colour, capsize=5, markersize=7, linewidth=1.6)
+        axes.text(centre[y], y + 0.16, f"{centre[y]:.0%} [{low[y]:.0%}, {high[y]:.0%}]",
+                  ha="center", va="bottom", fontsize=9)
+    axes.axvline(0.5, color="0.3", linewidth=0.8, linestyle=":")
+    axes.set(xlim=(0, 1), ylim=(-0.5, 2.7), yticks=range(3), yticklabels=["judge alone", *who],
+             xlabel=f"share of prompts on which {found['a']} is preferred to {found['b']}",
+             title="What people say, and what the judge says")
     return figure
 
 
@@ -188,8 +212,8 @@ def _line(axes: Axes, log: Mapping[str, Any], column: str, *, color: str, **opti
 
 
 FIGURES: dict[str, Callable[[Mapping[str, Any]], Plot]] = {draw.__name__: draw for draw in (
-    grader_scores, similarity_distributions, pair_differences, pairwise_win_rates,
-    position_outcome, length_vs_score, training_curves)}
+    people_and_judge, grader_scores, similarity_distributions, pair_differences,
+    pairwise_win_rates, position_outcome, length_vs_score, training_curves)}
 
 
 def write_figures(run: StageRun, result: Mapping[str, Any]) -> list[Path]:

@@ -2,9 +2,10 @@
 
 import pandas as pd
 
-from persuasion_lib.reporting.judge_health import Result
+from persuasion_lib.reporting.judge_health import Result, difference
 from persuasion_lib.reporting.page import Part
-from persuasion_lib.reporting.wording import told
+from persuasion_lib.reporting.wording import ci_text, told
+from persuasion_lib.stats.people import ENOUGH
 
 
 def people(result: Result) -> Part | None:
@@ -20,10 +21,42 @@ def people(result: Result) -> Part | None:
              f"prompts drawn by hash, by {names}. With the judge's {found['n_judged']} verdicts "
              f"they are worth {told(found['labels_worth'], '.0f')} comparisons.",
              *_identical(found), *_agreement(found), *_left_out(found)]
-    return Part("What people prefer", lines, pd.DataFrame(rows).T, None, (
+    return Part("What people prefer", lines, pd.DataFrame(rows).T, "people_and_judge", (
         f"Share of prompts on which {found['a']} is preferred, ties half. The interval of people "
         "and judge covers people's preference whatever the judge's taste; that of the judge "
         "alone covers only the choice of prompts.",))
+
+
+def ranked(result: Result) -> Part | None:
+    """Every model by people's rankings; None where nobody ranked."""
+    found = (result["people"] or {}).get("ranked")
+    title = "All models by people"
+    if not found:
+        return None
+    if not found["models"]:
+        return Part(title, (f"Too few rankings by people ({found['n']}) to estimate all models.",))
+    table = pd.DataFrame([{"model": row["model"], "score": told(row["score"], ".2f"),
+                           "place": _place(row)} for row in found["models"]]).set_index("model")
+    sure = [_ahead(row) for row in found["differences"] if row["ci_low"] > 0 or row["ci_high"] < 0]
+    lines = [f"{found['n']} rankings by people and {found['n_judged']} by the judge.",
+             f"Surely apart: {'; '.join(sure) or 'no two'}."]
+    if found["status"] != "ok":
+        lines.append(f"Fewer than {ENOUGH} rankings: an estimate, and no verdict.")
+    return Part(title, lines, table, None, (
+        "Score 0 to 1, as people rank; every model is moved by the judge's own score of it. All "
+        "differences, and the places that each can have, hold together.",))
+
+
+def _ahead(row: Result) -> str:
+    """Two models, the better one first."""
+    first, second = (row["a"], row["b"]) if row["diff"] > 0 else (row["b"], row["a"])
+    found = difference(row, first, "diff")
+    return f"{first} above {second} by {found['diff']:.2f} {ci_text(found, form='.2f')}"
+
+
+def _place(row: Result) -> str:
+    low, high = row["rank_low"], row["rank_high"]
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _row(found: Result) -> dict[str, str]:

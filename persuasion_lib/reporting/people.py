@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from persuasion_lib.core.rankings import Ranking
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.reporting.evaluated import Evaluated, tabulated
 from persuasion_lib.reporting.tables import Options
 from persuasion_lib.stats.agreement import agreement
-from persuasion_lib.stats.people import ENOUGH, preference
+from persuasion_lib.stats.people import ENOUGH, LEAST_RANKED, preference, several
 from persuasion_lib.stats.resample import Resampling, mean_interval
 
 Result = Mapping[str, Any]
@@ -43,6 +44,11 @@ def known_of(data: Evaluated, pair: tuple[str, str]) -> pd.DataFrame:
         "length": np.tanh(np.log(lengths[one] / lengths[two]))}).dropna()
 
 
+def ranked_by_judge(data: Evaluated) -> pd.DataFrame:
+    """The judge's ranks of all models, for every prompt on which it gave one to each."""
+    return data.ranks[data.models].dropna()
+
+
 def _panel_of(data: Evaluated, pair: tuple[str, str], prompts: pd.Index) -> pd.DataFrame:
     """`judge` of every further judge, a column each; its silence on a prompt is for neither."""
     found = {f"judge {name}": known_of(tabulated(data.file, judge=name, judge_only=True), pair)
@@ -58,8 +64,8 @@ def same_texts(data: Evaluated, pair: tuple[str, str]) -> pd.Index:
     return pd.Index(same, name="prompt_id")
 
 
-def of_people(data: Evaluated, comparisons: Sequence[LabeledPair], primary: tuple[str, str],
-              options: Options) -> dict[str, Any] | None:
+def of_people(data: Evaluated, comparisons: Sequence[LabeledPair | Ranking],
+              primary: tuple[str, str], options: Options) -> dict[str, Any] | None:
     """The part of `analysis.json` on people; None without a comparison or a declared model.
 
     Returns:
@@ -71,6 +77,8 @@ def of_people(data: Evaluated, comparisons: Sequence[LabeledPair], primary: tupl
     """
     if not comparisons or not set(primary) <= set(data.models):
         return None
+    rankings = [one for one in comparisons if isinstance(one, Ranking)]
+    comparisons = [_as_pair(one, primary) for one in comparisons]
     scores, not_used = _scores(data, comparisons, primary)
     every = tabulated(data.file, judge_only=True)       # the more prompts, the narrower
     known = known_of(every, primary)
@@ -94,7 +102,45 @@ def of_people(data: Evaluated, comparisons: Sequence[LabeledPair], primary: tupl
             "verdict": _verdict(found),
             "annotators": dict(Counter(label.labeled_by for label in comparisons)),
             "agreement": _judge_agrees(used, different["judge"], options),
-            "steady": _steady(comparisons, options), "not_used": not_used}
+            "steady": _steady(comparisons, options), "not_used": not_used,
+            "ranked": _ranked(data, rankings, options)}
+
+
+def _as_pair(one: LabeledPair | Ranking, primary: tuple[str, str]) -> LabeledPair:
+    """What is said of the declared two; of others, where these were not ranked."""
+    if isinstance(one, LabeledPair):
+        return one
+    return one.pair(*(primary if set(primary) <= set(one.replies) else list(one.replies)[:2]))
+
+
+def _ranked(data: Evaluated, rankings: Sequence[Ranking],
+            options: Options) -> dict[str, Any] | None:
+    """All models by people's rankings and the judge's, every interval held together.
+
+    Returns:
+        n, n_judged, models (by model `score`, `slope`, `rank_low`, `rank_high`), differences (a
+        row a pair: a, b, diff, ci_low, ci_high), status ("ok", "too_few": below 30, no verdict;
+        "n<10": nothing is computed); None where nobody ranked.
+    """
+    judge = ranked_by_judge(data)
+    rows = {row.example_id: {model: row.responses[model] for model in data.models}
+            for row in data.rows}
+    given: dict[str, list[pd.Series]] = {}
+    for one in rankings:
+        if dict(one.replies) == rows.get(one.example_id) and one.example_id in judge.index:
+            given.setdefault(one.example_id, []).append(pd.Series(one.ranks, dtype=float))
+    if not rankings:
+        return None
+    sizes = {"n": len(given), "n_judged": len(judge)}
+    if len(given) < LEAST_RANKED:
+        return {**sizes, "status": f"n<{LEAST_RANKED}", "models": [], "differences": []}
+    human = pd.DataFrame({key: pd.concat(several_people, axis=1).mean(axis=1)
+                          for key, several_people in given.items()}).T[data.models]
+    models, differences = several(human, judge, confidence=options["confidence"],
+                                  seed=options["seed"])
+    return {**sizes, "status": "ok" if len(given) >= ENOUGH else "too_few",
+            "models": models.rename_axis("model").reset_index().to_dict("records"),
+            "differences": differences.to_dict("records")}
 
 
 def _scores(data: Evaluated, comparisons: Sequence[LabeledPair], primary: tuple[str, str]

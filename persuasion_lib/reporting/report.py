@@ -16,6 +16,7 @@ from persuasion_lib.core.store import write_text
 from persuasion_lib.reporting import (
     checked,
     human_reply,
+    minds,
     panel,
     parts_people,
     parts_rankings,
@@ -31,11 +32,12 @@ WIDEST = 125              # a table wider than this is printed as a list
 # In reading order. None is what the evaluation does not say, and the report does not mention.
 PARTS: dict[str, Callable[[Mapping[str, Any]], Part | None]] = {
     "answer": parts_rankings.answer, "people": parts_people.people,
+    "ranked": parts_people.ranked,
     "against people": human_reply.part, "panel": panel.part,
     "criteria": parts_rankings.criteria,
     "input": parts_rankings.seen_input, "scores": parts_rankings.scores,
     "comparisons": parts_rankings.comparisons, "wins": parts_rankings.wins,
-    "position": parts_rankings.position, "agreement": parts_rankings.agreement,
+    "position": parts_rankings.position, "agreement": parts_rankings.agreement, "minds": minds.part,
     "strengths": parts_rankings.strengths, "similarity": parts_replies.similarity,
     "length": parts_replies.length, "tactics": parts_replies.tactics,
     "training": parts_replies.training, "gold": parts_replies.gold, "checked": checked.checked,

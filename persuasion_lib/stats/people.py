@@ -24,6 +24,7 @@ LEAST_RESIDUAL = 0.25   # sum of squares: m agreements do not prove a judge with
 _DRAWS = 20_000         # of the largest of several differences, for its critical value
 _PER_COLUMN = 10        # comparisons for each thing that is known of a prompt; the last ones wait
 _SPARE = 8              # comparisons beyond the slopes from which the judge is used at all
+LEAST_RANKED = 2 + _SPARE   # rankings by people below which several models are not estimated
 _MOST_WORTH = 10        # an interval is never worth more than ten times its comparisons
 
 
@@ -237,8 +238,8 @@ def _scores_of(human: pd.DataFrame, judge: pd.DataFrame
     if len(unknown):
         raise DataError(f"{len(unknown)} prompts were ranked by people and not by the judge "
                         f"(first: {unknown[0]!r}).")
-    if len(human) < 2 + _SPARE:
-        raise DataError(f"{len(human)} rankings by people; at least {2 + _SPARE} are needed.")
+    if len(human) < LEAST_RANKED:
+        raise DataError(f"{len(human)} rankings by people; at least {LEAST_RANKED} are needed.")
     scores = normalised_scores(judge[human.columns])
     by_people = normalised_scores(check_ranks(human))
     return by_people.to_numpy(), scores.loc[by_people.index].to_numpy(), scores.to_numpy()

@@ -1,0 +1,58 @@
+"""The section of notebook 03 that asks the judge about minds that really changed."""
+
+import json
+
+import pytest
+
+from persuasion_lib import validate
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.pipeline import STAGES, inputs_of
+from persuasion_lib.core.stage import StageRun
+from persuasion_lib.data.minds import read_outcomes
+from persuasion_lib.judging.plan import Plan
+
+
+def opened(*overrides):
+    return StageRun(STAGES["validate"], load_config("demo", [*overrides]), {})
+
+
+def test_where_nobody_is_asked_nothing_is_written_and_06_misses_nothing(project):
+    run = opened("minds.pairs=0")
+    assert "Nobody is asked" in validate.plan_of_minds(run, read_outcomes(run))
+    assert validate.ask_about_minds(run, []) == []
+    assert "minds_judged" in run.without and not run.path("minds_judgments").exists()
+    assert "minds_judged" not in inputs_of(run.config, STAGES["analysis"])
+    assert "minds_judged" in inputs_of(opened().config, STAGES["analysis"])
+
+
+def test_both_orders_are_planned_asked_once_and_kept(project):
+    run = opened("minds.pairs=25")
+    pairs = read_outcomes(run)
+    plan = validate.plan_of_minds(run, pairs)
+    assert isinstance(plan, Plan) and plan.calls == 50
+    judged = validate.ask_about_minds(run, pairs)
+    log = run.path("minds_judgments").read_text()
+    assert len(judged) == 25 and len(log.splitlines()) == 50
+    assert {label.pair.metadata["really"] for label in judged} == {"1", "2"}
+    again = validate.ask_about_minds(opened("minds.pairs=25"), pairs)
+    assert again == judged and run.path("minds_judgments").read_text() == log
+    assert "chance is 50 %" in validate.minds_in_words(run, judged)
+
+
+def test_the_judge_is_not_told_what_won(project):
+    run = opened("minds.pairs=25")
+    validate.ask_about_minds(run, read_outcomes(run))
+    for line in run.path("minds_judgments").read_text().splitlines():
+        assert "really" not in json.dumps(json.loads(line))
+
+
+def test_a_trial_asks_about_no_more_than_its_number(project):
+    assert len(read_outcomes(opened("label_ai.max_examples=5"))) == 5
+
+
+def test_a_judge_without_a_key_is_refused_before_anything_is_asked(project):
+    run = opened("minds.pairs=5", "label_ai.judge=anthropic", "minds.path=mine.jsonl")
+    (project / "mine.jsonl").write_text(json.dumps(
+        {"prompt": [{"role": "user", "content": "x"}], "won": "a", "lost": "b"}))
+    with pytest.raises(Exception, match="ANTHROPIC_API_KEY"):
+        validate.plan_of_minds(run, read_outcomes(run))
