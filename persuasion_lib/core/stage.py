@@ -125,6 +125,12 @@ class StageRun:
             self.lock.give_back()
         return manifest
 
+    def _ipython_display_(self) -> None:
+        from IPython.display import Markdown, display
+
+        from persuasion_lib.core.drawing import pipeline    # matplotlib: only where it is shown
+        display(pipeline(self.config, self.stage.name), Markdown(self._repr_markdown_()))
+
     def _repr_markdown_(self) -> str:
         rows = [f"| {verb} | `{self.path(name)}` | {'yes' if self.path(name).exists() else 'no'} |"
                 for verb, names in (("reads", inputs_of(self.config, self.stage)),

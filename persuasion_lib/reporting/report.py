@@ -24,7 +24,7 @@ WIDEST = 125              # a table wider than this is printed as a list
 # In reading order. None is what the evaluation does not say, and the report does not mention.
 PARTS: dict[str, Callable[[Mapping[str, Any]], Part | None]] = {
     "answer": parts_rankings.answer, "people": parts_people.people,
-    "criteria": parts_rankings.criteria,
+    "models": parts_replies.models, "criteria": parts_rankings.criteria,
     "input": parts_rankings.seen_input, "scores": parts_rankings.scores,
     "comparisons": parts_rankings.comparisons, "wins": parts_rankings.wins,
     "position": parts_rankings.position, "agreement": parts_rankings.agreement,
@@ -78,7 +78,7 @@ def _text_table(table: pd.DataFrame) -> str:
 def as_html(result: Mapping[str, Any], folder: Path, examples: str) -> str:
     """The report as one HTML page; figures that are missing in `folder` are left out."""
     return as_page(parts(result), folder, banner=result["banner"], examples=examples,
-                   about=" ".join(_about(result)),
+                   title=parts(result)["answer"].title, about=" ".join(_about(result)),
                    n=result["counts"]["scored"], level=f"{result['confidence']:.0%}")
 
 

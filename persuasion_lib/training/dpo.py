@@ -275,21 +275,30 @@ def _judge_step_zero(config: Config, name: str, policy_is: str, seen: dict[str, 
                             "it stays, delete this model's checkpoint folder and run it again.")
 
 
-@torch.no_grad()
 def sequence_logps(family: ModelFamily, name: str, pairs: Sequence[LabeledPair]) -> list[float]:
     """Log-probability in nats of each chosen reply with its end of turn under a model.
 
     Computed plainly from the logits, one pair at a time, to check the trainer independently.
     """
-    result = []
     with family.use(name) as model:
-        for pair in pairs:
-            prompt = prompt_ids(family.tokenizer, pair.pair.prompt)
-            whole = family.tokenizer.apply_chat_template(
-                [*pair.pair.prompt, {"role": "assistant", "content": pair.chosen}],
-                return_dict=False)
-            ids = torch.tensor([whole], device=model.device)
-            logps = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
-            picked = logps.gather(-1, ids[0, 1:, None])[:, 0]
-            result.append(float(picked[len(prompt) - 1:].sum()))
-    return result
+        return [reply_logp(model, family.tokenizer, pair.pair.prompt, pair.chosen)
+                for pair in pairs]
+
+
+@torch.no_grad()
+def reply_logp(model: Any, tokenizer: Tokenizer, prompt: list[Message], reply: str) -> float:
+    """Log-probability in nats of one reply with its end of turn, plainly from the logits."""
+    start, whole = row_ids(tokenizer, prompt, reply)
+    ids = torch.tensor([whole], device=model.device)
+    logps = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
+    return float(logps.gather(-1, ids[0, 1:, None])[start - 1:].sum())
+
+
+def row_ids(tokenizer: Tokenizer, prompt: list[Message], reply: str) -> tuple[int, list[int]]:
+    """How many tokens the prompt has, and those of prompt, reply and end of turn as DPO has them.
+
+    The first are masked: they are read and teach nothing.
+    """
+    whole = tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": reply}],
+                                          return_dict=False)
+    return len(prompt_ids(tokenizer, prompt)), whole

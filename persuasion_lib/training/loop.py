@@ -208,7 +208,8 @@ def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
             partial, state_dict=weights)
         best = trainer.state.best_global_step
         write_json(partial / LOG, {"history": _finite(trainer.state.log_history),
-                                     "best_step": best, **extra})
+                                   "best_step": best, "rows": len(trainer.train_dataset),
+                                   **extra})
         write_lineage(config, name, partial, fingerprint)
         write_text(partial / "README.md", adapter_card(config, name))   # peft's holds a path
         shutil.rmtree(final, ignore_errors=True)
