@@ -173,3 +173,7 @@ def _models() -> str:
 
 def _text(x: int, y: int, text: str, style: str = "") -> str:
     return f'<text x="{x}" y="{y}" {style}>{escape(text)}</text>'
+
+
+if __name__ == "__main__":
+    print(pipeline().svg)

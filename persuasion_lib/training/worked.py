@@ -71,16 +71,16 @@ def _minus_log_sigmoid(x: float) -> float:
     return max(-x, 0) + math.log1p(math.exp(-abs(x)))
 
 
-def work_out(config: Config, pair: LabeledPair, models: Sequence[str]) -> list[WorkedPair]:
-    """The pair by hand, with each of `models` as the policy and sft as the reference."""
-    family = ModelFamily(config, models)
+def work_out(config: Config, pair: LabeledPair, policy: str) -> WorkedPair:
+    """The pair by hand with the model `policy` against sft, which every training compares with."""
+    family = ModelFamily(config, [policy])
     found = {}
-    for name in dict.fromkeys([*models, REFERENCE]):
+    for name in {policy, REFERENCE}:
         with family.use(name) as model:
             found[name] = tuple(reply_logp(model, family.tokenizer, pair.pair.prompt, reply)
                                 for reply in (pair.chosen, pair.rejected))
-    return [WorkedPair(name, found[name], found[REFERENCE], config.dpo.beta,
-                       config.dpo.label_smoothing, config.dpo.loss_type) for name in models]
+    return WorkedPair(policy, found[policy], found[REFERENCE], config.dpo.beta,
+                      config.dpo.label_smoothing, config.dpo.loss_type)
 
 
 class Tokens:
