@@ -107,6 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("model", choices=MODELS)
     export.add_argument("folder", type=Path, help="a new folder")
     export.add_argument("--push", metavar="REPO", help="upload it to this repository of the hub")
+    site = _add(commands, "site", _site, "write the executed notebooks and the report as pages")
+    site.add_argument("folder", type=Path, help="a new folder, or a site that is there")
     return parser
 
 
@@ -237,6 +239,13 @@ def _export(options: argparse.Namespace) -> int:
     config = load_config(options.profile, options.overrides)
     folder = export(config, options.model, options.folder.resolve(), push=options.push)
     print(f"{rounding(folder)}\n{folder}")
+    return 0
+
+
+def _site(options: argparse.Namespace) -> int:
+    from persuasion_lib.reporting.site import make_site
+    config = load_config(options.profile, options.overrides)
+    print(make_site(config, options.folder.resolve())[0])
     return 0
 
 

@@ -29,7 +29,7 @@ class Part:
 
     def _repr_html_(self) -> str:
         """For a notebook: the words and the table, without the figure."""
-        return _TEMPLATES.get_template("part.html.j2").render(part=self)
+        return rendered("part.html.j2", part=self)
 
 
 def as_page(parts: Mapping[str, Part], folder: Path, **words: str | int) -> str:
@@ -41,8 +41,13 @@ def as_page(parts: Mapping[str, Part], folder: Path, **words: str | int) -> str:
     files = {part.figure: folder / f"{part.figure}.svg" for part in parts.values() if part.figure}
     figures = {name: _inline(path.read_text(encoding="utf-8"))
                for name, path in files.items() if path.exists()}
-    return _TEMPLATES.get_template("report.html.j2").render(
-        parts=parts, figures=figures, ink_and_paper=Markup(INK_AND_PAPER), **words)
+    return rendered("report.html.j2", parts=parts, figures=figures,
+                    ink_and_paper=Markup(INK_AND_PAPER), **words)
+
+
+def rendered(template: str, **words: object) -> str:
+    """A template of this room, every text in it escaped but what is Markup."""
+    return _TEMPLATES.get_template(template).render(**words)
 
 
 def _inline(svg: str) -> Markup:
