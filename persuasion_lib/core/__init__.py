@@ -17,5 +17,5 @@
     stage      a stage in progress: `run.read(name)`, `run.finish(...)`
     runner     the headless run; kernel: of its notebooks; locks: who is at a stage
     progress   progress with time left
-    show       tables of texts, pages to turn, the look of every figure
+    show       tables of texts, pages to turn, the look of every figure; drawing: of the pipeline
 """

@@ -128,7 +128,7 @@ class StageRun:
     def _ipython_display_(self) -> None:
         from IPython.display import Markdown, display
 
-        from persuasion_lib.core.drawing import pipeline    # matplotlib: only where it is shown
+        from persuasion_lib.core.drawing import pipeline  # matplotlib: only where it is shown
         display(pipeline(self.config, self.stage.name), Markdown(self._repr_markdown_()))
 
     def _repr_markdown_(self) -> str:

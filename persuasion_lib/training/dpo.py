@@ -34,6 +34,7 @@ from persuasion_lib.training.launch import launch_if_asked, processes
 from persuasion_lib.training.memory import advice, estimate, step_of
 from persuasion_lib.training.reference_cache import ReferenceCache
 from persuasion_lib.training.shared_prefix import share_prefixes
+from persuasion_lib.training.worked import sequence_logps
 
 
 class PreferenceTrainer(DPOTrainer):
@@ -273,32 +274,3 @@ def _judge_step_zero(config: Config, name: str, policy_is: str, seen: dict[str, 
         raise SelfTestError(f"{name} would not start where it must: {'; '.join(faults)}. Training "
                             "was not started. Run notebooks/04_train_dpo.ipynb from the top; if "
                             "it stays, delete this model's checkpoint folder and run it again.")
-
-
-def sequence_logps(family: ModelFamily, name: str, pairs: Sequence[LabeledPair]) -> list[float]:
-    """Log-probability in nats of each chosen reply with its end of turn under a model.
-
-    Computed plainly from the logits, one pair at a time, to check the trainer independently.
-    """
-    with family.use(name) as model:
-        return [reply_logp(model, family.tokenizer, pair.pair.prompt, pair.chosen)
-                for pair in pairs]
-
-
-@torch.no_grad()
-def reply_logp(model: Any, tokenizer: Tokenizer, prompt: list[Message], reply: str) -> float:
-    """Log-probability in nats of one reply with its end of turn, plainly from the logits."""
-    start, whole = row_ids(tokenizer, prompt, reply)
-    ids = torch.tensor([whole], device=model.device)
-    logps = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
-    return float(logps.gather(-1, ids[0, 1:, None])[start - 1:].sum())
-
-
-def row_ids(tokenizer: Tokenizer, prompt: list[Message], reply: str) -> tuple[int, list[int]]:
-    """How many tokens the prompt has, and those of prompt, reply and end of turn as DPO has them.
-
-    The first are masked: they are read and teach nothing.
-    """
-    whole = tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": reply}],
-                                          return_dict=False)
-    return len(prompt_ids(tokenizer, prompt)), whole

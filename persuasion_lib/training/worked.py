@@ -4,16 +4,47 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
+
+import torch
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.family import REFERENCE
-from persuasion_lib.core.records import LabeledPair
+from persuasion_lib.core.records import LabeledPair, Message
 from persuasion_lib.core.show import NEUTRAL
 from persuasion_lib.models.compose import ModelFamily
-from persuasion_lib.models.loading import Tokenizer, load_tokenizer
-from persuasion_lib.training.dpo import reply_logp, row_ids
+from persuasion_lib.models.loading import Tokenizer, load_tokenizer, prompt_ids
 
 SHOWN_PROMPT = 60       # tokens of a long prompt that are shown at either end
+
+
+def sequence_logps(family: ModelFamily, name: str, pairs: Sequence[LabeledPair]) -> list[float]:
+    """Log-probability in nats of each chosen reply with its end of turn under a model.
+
+    Computed plainly from the logits, one pair at a time, to check the trainer independently.
+    """
+    with family.use(name) as model:
+        return [reply_logp(model, family.tokenizer, pair.pair.prompt, pair.chosen)
+                for pair in pairs]
+
+
+@torch.no_grad()
+def reply_logp(model: Any, tokenizer: Tokenizer, prompt: list[Message], reply: str) -> float:
+    """Log-probability in nats of one reply with its end of turn, plainly from the logits."""
+    start, whole = row_ids(tokenizer, prompt, reply)
+    ids = torch.tensor([whole], device=model.device)
+    logps = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
+    return float(logps.gather(-1, ids[0, 1:, None])[start - 1:].sum())
+
+
+def row_ids(tokenizer: Tokenizer, prompt: list[Message], reply: str) -> tuple[int, list[int]]:
+    """How many tokens the prompt has, and those of prompt, reply and end of turn as DPO has them.
+
+    The first are masked: they are read and teach nothing.
+    """
+    whole = tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": reply}],
+                                          return_dict=False)
+    return len(prompt_ids(tokenizer, prompt)), whole
 
 
 @dataclass(frozen=True)

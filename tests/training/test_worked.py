@@ -1,4 +1,4 @@
-"""One pair by hand is what the trainer computes; plain trl, as notebook 04 has it, trains the same."""
+"""One pair by hand is what the trainer computes; plain trl of notebook 04 trains the same."""
 
 import math
 import re
