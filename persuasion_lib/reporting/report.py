@@ -78,7 +78,7 @@ def _text_table(table: pd.DataFrame) -> str:
 def as_html(result: Mapping[str, Any], folder: Path, examples: str) -> str:
     """The report as one HTML page; figures that are missing in `folder` are left out."""
     return as_page(parts(result), folder, banner=result["banner"], examples=examples,
-                   title=parts(result)["answer"].title, about=" ".join(_about(result)),
+                   about=" ".join(_about(result)),
                    n=result["counts"]["scored"], level=f"{result['confidence']:.0%}")
 
 
