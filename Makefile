@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: run site report small test slow browser lint bench gpu-bundle lab help clean
+.PHONY: run site report small study test slow browser lint bench gpu-bundle lab help clean
 .DEFAULT_GOAL := run
 
 .venv/installed: pyproject.toml constraints.txt
@@ -21,7 +21,7 @@ run: .venv/installed            ## the whole experiment, offline, in minutes
 	$(BIN)/persuasion run $(ARGS)
 
 site: run                       ## the executed notebooks and the report as pages, in results/site
-	$(BIN)/persuasion site results/site
+	$(BIN)/python -m persuasion_lib.reporting.site results/site
 
 report:                         ## open the demo's report in the browser
 	$(PYTHON) -m webbrowser -t "file://$(CURDIR)/results/demo/report.html"
@@ -35,6 +35,9 @@ report:                         ## open the demo's report in the browser
 
 small: .venv/installed-local    ## real weights and dialogues, half an hour; ARGS='--set data.path=FOLDER'
 	$(BIN)/persuasion run --profile small $(ARGS)
+
+study: .venv/installed          ## how many human labels are the AI labels worth? in the demo, minutes
+	$(BIN)/persuasion study $(ARGS)
 
 test: .venv/installed-tests     ## the quick tests, including the notebooks on a small profile
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)

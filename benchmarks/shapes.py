@@ -31,7 +31,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 # glibc gives memory back as soon as it is free, and the system clears each page that is taken
 # again. `keeps` are the settings of the kernels of `persuasion run`.
 ALLOCATORS = ("stock", "keeps")
-REPETITIONS = 2
+REPETITIONS = int(os.environ.get("BENCH_REPETITIONS", "2"))
 
 
 def shapes() -> list[str]:

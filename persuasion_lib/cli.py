@@ -103,12 +103,20 @@ def _parser() -> argparse.ArgumentParser:
                  "somebody else's; status 1 when something that stops is found")
     audit.add_argument("paths", type=Path, nargs="*", metavar="FOLDER|FILE",
                        help="what to look at; else the data, models and results of the settings")
+    study = _add(commands, "study", _study, "one question over many trainings: plan it, and run "
+                 "the cells that are missing; --name keeps one of other settings apart")
+    study.set_defaults(profile=None)
+    study.add_argument("study", nargs="?", default="human_labels", metavar="NAME|FILE",
+                       help="of configs/studies (human_labels), or a file of your own")
+    study.add_argument("--plan", action="store_true", help="only say what it would take")
+    study.add_argument("--cells", metavar="K/M", help="only part K of M of the cells, say 3/8")
+    beside = _add(commands, "compare", _compare, "runs beside each other, as far as they may be")
+    beside.add_argument("runs", nargs="+", metavar="RUN", help="names of runs, or result folders")
+    beside.add_argument("--ask", action="store_true", help="ask the judge what nobody compared yet")
     export = _add(commands, "export", _export, "write a model, merged, for plain transformers")
     export.add_argument("model", choices=MODELS)
     export.add_argument("folder", type=Path, help="a new folder")
     export.add_argument("--push", metavar="REPO", help="upload it to this repository of the hub")
-    site = _add(commands, "site", _site, "write the executed notebooks and the report as pages")
-    site.add_argument("folder", type=Path, help="a new folder, or a site that is there")
     return parser
 
 
@@ -234,18 +242,22 @@ def _audit(options: argparse.Namespace) -> int:
     return 1 if any(found.state == "stop" for found in findings) else 0
 
 
+def _study(options: argparse.Namespace) -> int:
+    from persuasion_lib.study.command import study
+    return study(options)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from persuasion_lib.study.compare import compare
+    print(compare(load_config(options.profile, options.overrides), options.runs, ask=options.ask))
+    return 0
+
+
 def _export(options: argparse.Namespace) -> int:
     from persuasion_lib.models.export import export, rounding
     config = load_config(options.profile, options.overrides)
     folder = export(config, options.model, options.folder.resolve(), push=options.push)
     print(f"{rounding(folder)}\n{folder}")
-    return 0
-
-
-def _site(options: argparse.Namespace) -> int:
-    from persuasion_lib.reporting.site import make_site
-    config = load_config(options.profile, options.overrides)
-    print(make_site(config, options.folder.resolve())[0])
     return 0
 
 

@@ -168,4 +168,4 @@ def write_comparisons(run: StageRun, session: Session) -> list[LabeledPair]:
 def _trained_by_the_same(run: StageRun) -> bool:
     labels, final = run.config.label_human, run.config.human_eval
     return (labels.source, final.source) == ("widget", "widget") and (
-        labels.annotator == final.annotator)
+        final.annotator in (labels.annotators or [labels.annotator]))

@@ -1,33 +1,30 @@
-"""Notebook 02: labels by a person (widget), by the stand-in for one, or from a file.
+"""Notebook 02: labels by people (widget), by stand-ins for them, or from a file.
 
-All three become events of one `Session`; `human_pool_labeled.jsonl` is derived from those.
+All three become events of one `Session` for each annotator; several make a `Panel`.
+`human_pool_labeled.jsonl` is derived from those.
 """
 
 import textwrap
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from persuasion_lib.core.brought import brought_labels
-from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
-from persuasion_lib.core.fields import notes_on_roles
+from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.pipeline import made_by, read_file
-from persuasion_lib.core.records import (
-    LabeledPair,
-    Pair,
-    labeled_row,
-    parse_pair,
-)
+from persuasion_lib.core.records import LabeledPair, Pair, labeled_row, parse_pair
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
-from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
+from persuasion_lib.demo.standins import ANNOTATOR_NAME
+from persuasion_lib.labeling import people
 from persuasion_lib.labeling.events import read_events
-from persuasion_lib.labeling.opening import Asked, Fitting, labels_of, read_guidelines, screen
+from persuasion_lib.labeling.opening import labels_of, screen
+from persuasion_lib.labeling.panel import Panel, panel_screen
 from persuasion_lib.labeling.session import Session
-from persuasion_lib.labeling.summary import annotators_compared
+from persuasion_lib.labeling.sources import asked_of, of_files, of_logs, of_stand_ins
+from persuasion_lib.labeling.summary import annotators_compared, labels_by_id, session_figures
+from persuasion_lib.labeling.votes import Form
 
 
 class LabelsMissing(MissingInput):
@@ -52,20 +49,20 @@ def read_pool(run: StageRun) -> list[Pair]:
                       made_by=made_by("human_pool_responses"))
 
 
-def open_session(run: StageRun, pairs: Sequence[Pair]) -> Session:
+def open_session(run: StageRun, pairs: Sequence[Pair]) -> Session | Panel:
     """The session of `label_human.source`: a person's log, the stand-in's answers, or a file's.
 
+    Where several people label (`label_human.annotators`, or the names in a file) it is a panel of
+    their sessions, which all functions here take alike.
+
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, or no such annotator.
         DataError: the file does not fit the pool (file:line).
     """
-    asked = _asked(run, pairs)
-    source = source_of(run)
-    if source == "file":
-        return _from_file(run, asked)
-    if source == "simulated":
-        return asked.by_stand_in(SimulatedAnnotator(seed=run.config.seed))
-    return asked.by_log(run.config.label_human.annotator, run.path("human_events"))
+    asked = asked_of(run, pairs)
+    people = run.config.label_human.annotators
+    opened = {"file": of_files, "simulated": of_stand_ins, "widget": of_logs}[source_of(run)]
+    return opened(run, asked, people)
 
 
 def source_of(run: StageRun) -> str:
@@ -74,81 +71,68 @@ def source_of(run: StageRun) -> str:
     return "file" if brought_labels(run.config, "human_pool") else source
 
 
-def _asked(run: StageRun, pairs: Sequence[Pair]) -> Asked:
-    settings = run.config.label_human
-    return Asked(pairs, read_guidelines(run.config), seed=run.config.seed,
-                 repeat_fraction=settings.repeat_fraction, checks=settings.checks)
-
-
-def _from_file(run: StageRun, asked: Asked) -> Session:
-    """A session that knows the labels of files as if they had been given in it."""
-    files = _label_files(run)
-    given: list[LabeledPair] = []
-    fitting = Fitting(asked.pairs)
-    for path in files:
-        given += read_jsonl(path, fitting, made_by="the tool that wrote it")
-        run.warnings += notes_on_roles(path.name, fitting.roles)
-        fitting.roles.clear()
-    run.warnings += _who_labelled(given, files)
-    return asked.by_labels(run.config.label_human.annotator, given)
-
-
-def _label_files(run: StageRun) -> list[Path]:
-    """The file of `label_human.path`, or those of the folder `data.path`; both belong to the run.
-
-    Raises:
-        ConfigError: there is none, or it is the one that this notebook writes.
-    """
-    files = brought_labels(run.config, "human_pool")
-    if not files:
-        raise ConfigError("label_human.source=file needs label_human.path, a labelled JSONL file.")
-    run.config.named_file("label_human.path" if run.config.label_human.path else "data.path")
-    if run.path("human_pool_labeled") in [path.resolve() for path in files]:
-        raise ConfigError(f"{files[0]} is the file that this notebook writes. Copy it elsewhere "
-                          "and set label_human.path to the copy.")
-    return files
-
-
-def _who_labelled(given: Sequence[LabeledPair], files: Sequence[Path]) -> list[str]:
-    """A note where the labels of a person's file say that something else gave them."""
-    others = Counter(label.labeled_by for label in given)
-    for person in ("human", "unknown"):
-        del others[person]
-    if not others:
-        return []
-    named = ", ".join(f"{count} by {name!r:.60}" for name, count in others.items())
-    return [f"{files[0].name}: of {len(given)} labels the file says that they were given "
-            f"{named}. They are used as it says, in the place of a person's."]
-
-
-def view(run: StageRun, session: Session) -> Any:
+def view(run: StageRun, session: Session | Panel) -> Any:
     """The labelling widget; where no person is to label now, a sentence on the labels instead."""
-    return screen(session, source_of(run), break_every=run.config.label_human.break_every)
+    settings = run.config.label_human
+    form = Form(settings.both_bad, settings.strength, tuple(settings.reasons))
+    options = {"break_every": settings.break_every, "form": form}
+    if isinstance(session, Panel):
+        return panel_screen(session, source_of(run), **options)
+    return screen(session, source_of(run), **options)
 
 
-def judge_labels(run: StageRun, session: Session) -> list[LabeledPair]:
+def figures(run: StageRun, session: Session | Panel) -> pd.DataFrame:
+    """What labels say about themselves; of several people a column for each."""
+    if isinstance(session, Session):
+        return session_figures(session)
+    session.read_again()
+    return pd.DataFrame({name: session_figures(each)["value"]
+                         for name, each in session.sessions.items()})
+
+
+def judge_labels(run: StageRun, session: Session | Panel) -> list[LabeledPair]:
     """What the judge of 01 said of the same pairs; nothing until this annotator has answered all.
 
     Person and judge label blind to each other, so the judge's file is not opened while an answer
     is still to come, be it a repeat.
     """
-    if session.current is not None or not run.path("human_pool_judged").exists():
+    if not _may_be_shown(session) or not run.path("human_pool_judged").exists():
         return []
     # Shown and not used: it is no input, or a new judge would make the person's labels stale.
     return read_file(run.config, "human_pool_judged")
 
 
-def labeled_pairs(run: StageRun, session: Session) -> list[LabeledPair]:
+def _may_be_shown(session: Session | Panel) -> bool:
+    """Whether nobody is still to say what others have said: repeats and disagreements too."""
+    if isinstance(session, Session):
+        return session.current is None
+    session.read_again()
+    return session.is_labelled and session.is_settled
+
+
+def shown_labels(run: StageRun, session: Session | Panel) -> list[LabeledPair]:
+    """The labels that a notebook may show: one's own, or of several people when all are done."""
+    if isinstance(session, Panel) and not _may_be_shown(session):
+        return []
+    return labeled_pairs(run, session)
+
+
+def labeled_pairs(run: StageRun, session: Session | Panel) -> list[LabeledPair]:
     """Pairs with a label (ties too, skips not); how it came about is in their metadata."""
-    return labels_of(session, ANNOTATOR_NAME if source_of(run) == "simulated" else "human")
+    if isinstance(session, Session):
+        return labels_of(session, ANNOTATOR_NAME if source_of(run) == "simulated" else "human")
+    session.read_again()
+    return session.labels()
 
 
-def write_labels(run: StageRun, session: Session) -> list[LabeledPair]:
+def write_labels(run: StageRun, session: Session | Panel) -> list[LabeledPair]:
     """Write `human_pool_labeled.jsonl`; ties are in it as EQUAL, skipped pairs are not.
 
     Raises:
-        LabelsMissing: more pairs than `label_human.max_missing` have no label; nothing is written.
+        LabelsMissing: more pairs than `label_human.max_missing` have no label, or disagreements
+            are to be settled; nothing is written.
     """
+    labels = labeled_pairs(run, session)
     missing = len(session.missing)
     if missing > run.config.label_human.max_missing:
         raise LabelsMissing(_how_to_go_on(run, session))
@@ -160,29 +144,91 @@ def write_labels(run: StageRun, session: Session) -> list[LabeledPair]:
     if session.foreign:
         run.warnings.append(f"{session.foreign} answers in the log belong to other texts than "
                             "this pool's and do not count.")
-    labels = labeled_pairs(run, session)
+    if isinstance(session, Panel):
+        _check_settled(run, session, labels)
     write_jsonl(run.path("human_pool_labeled"), map(labeled_row, labels))
     return labels
 
 
-def _how_to_go_on(run: StageRun, session: Session) -> str:
-    settings = run.config.label_human
+def _check_settled(run: StageRun, panel: Panel, labels: Sequence[LabeledPair]) -> None:
+    if not panel.is_settled:
+        raise LabelsMissing(
+            f"{len(panel.adjudication().missing)} of the {len(panel.disputed)} pairs on which the "
+            "annotators differ are not settled yet. Choose \"Settle disagreements\" in the widget "
+            "of notebooks/02_label_human.ipynb and run this cell again, or take "
+            "label_human.labels_from=majority.")
+    undecided = sum(bool(label.pair.metadata.get("undecided")) for label in labels)
+    if undecided:
+        run.warnings.append(f"On {undecided} pairs the annotators contradict each other and "
+                            "nothing settles it: those are ties, which nothing is trained on.")
+
+
+def counted(session: Session | Panel, labels: Sequence[LabeledPair]) -> dict[str, Any]:
+    """For the manifest: ties, those because both replies are bad, and of several people who
+    labelled how much, and whose label was used."""
+    found = {"ties": sum(label.label == "tie" for label in labels)}
+    if isinstance(session, Panel):
+        named = ("undecided", "adjudicated")
+        found |= {name: sum(bool(label.pair.metadata.get(name)) for label in labels)
+                  for name in named}
+        found |= {"labels_from": session.rule, "annotators": {
+            name: len(each.chosen()) for name, each in session.sessions.items()}}
+    both_bad = sum(bool(vote.get("both_bad")) for label in labels
+                   for vote in label.pair.metadata.get("given", [label.pair.metadata]))
+    return found | ({"both_bad": both_bad} if both_bad else {})
+
+
+def _how_to_go_on(run: StageRun, session: Session | Panel) -> str:
     head = f"{len(session.missing)} of {len(session.pool)} pairs have no label yet"
     if files := brought_labels(run.config, "human_pool"):
         return (f"{head} in {files[0].name} (first: {session.missing[0]}). Label them there, or "
                 f"allow it with label_human.max_missing={len(session.missing)}.")
-    return (f"{head} (annotator {settings.annotator}); what was labelled is saved. Go on in the "
+    more = who = ""
+    if isinstance(session, Panel):
+        who = "; ".join(f"{name} lacks {len(ids)}, first {ids[0]}"
+                        for name, ids in session.missing_of.items()) or "nobody is asked about them"
+        more = (" Whoever labels no more belongs into label_human.left: their answers stay, and "
+                "the rest of their share goes to the others.")
+    who = who or f"annotator {session.annotator}"
+    return (f"{head} ({who}); what was labelled is saved. Go on in the "
             "widget of notebooks/02_label_human.ipynb and run this cell again. To open it: "
             f"`make lab`, with profile {run.config.profile!r} in its first code cell and "
             "label_human.source=widget; or `persuasion label`. If fewer will do, raise "
-            "label_human.max_missing.")
+            f"label_human.max_missing.{more}")
+
+
+def who_labelled(run: StageRun, session: Session | Panel) -> str:
+    """How far everybody is, and of several people how far all of them agree."""
+    if isinstance(session, Session):
+        return f"{session.annotator}: {session.done} of {len(session.items)} answered."
+    session.read_again()
+    final = {label.pair.pair_id: label.label for label in session.labels()}
+    lines = []
+    for name, each in session.sessions.items():
+        own = labels_by_id(each)
+        others = sum(final.get(pair_id) not in (None, label) for pair_id, label in own.items())
+        lines.append(f"{name}: {each.done} of {len(each.items)} answered"
+                     + (", labels no more" if name in session.left else "")
+                     + f"; the label that counts is another one on {others} of {len(own)} pairs.")
+    labels = {name: labels_by_id(each) for name, each in session.sessions.items()}
+    lines.append(f"{len(session.disputed)} pairs have different labels; training takes its labels "
+                 f"from: {session.rule} (label_human.labels_from).")
+    return "\n".join([*lines, people.in_words(people.together(labels, seed=run.config.seed))])
+
+
+def compared(run: StageRun, session: Session | Panel) -> pd.DataFrame:
+    """The annotators of a panel two by two; of one annotator, with all others who have a log."""
+    if isinstance(session, Panel):
+        session.read_again()
+        return annotators_compared(list(session.sessions.values()), seed=run.config.seed)
+    return other_annotators(run, [item.pair for item in session.pool])
 
 
 def other_annotators(run: StageRun, pairs: Sequence[Pair]) -> pd.DataFrame:
     """All annotators who have a log, compared two by two; empty with fewer than two."""
     own = run.path("human_events")
     prefix = own.name.removesuffix(f"{run.config.label_human.annotator}.jsonl")
-    asked = _asked(run, pairs)
+    asked = asked_of(run, pairs)
     sessions = []
     for log in sorted(own.parent.glob(f"{prefix}*.jsonl")):
         name = log.name.removeprefix(prefix).removesuffix(".jsonl")

@@ -51,9 +51,9 @@ def train(run: StageRun, name: str) -> pd.DataFrame:
                              read_split(run, labels, "val"))
 
 
-def worked_pair(run: StageRun, pair: LabeledPair, model: str) -> WorkedPair:
-    """The pair by hand with a model as the policy: four log-probabilities, margin and loss."""
-    return work_out(run.config, pair, model)
+def worked_pair(run: StageRun, pair: LabeledPair, name: str, *, trained: bool) -> WorkedPair:
+    """The pair by hand in a model's training: four log-probabilities, margin and loss."""
+    return work_out(run.config, pair, name, trained=trained)
 
 
 def tokens(run: StageRun, pair: LabeledPair) -> Tokens:

@@ -89,7 +89,10 @@ def check_labels(run: StageRun, labels: Labels,
     parts += [{"pairs": {model: [label.pair for label in pairs]},
                "split": {model: split_labels(run, pairs)}} for model, pairs in labels.items()]
     if agreed and agreed["status"] != "none":
-        parts.append({"agreement": {"Judge against annotator": agreed}})
+        of_each = agreed.get("people", {}).get("judge", {})
+        parts.append({"agreement": {"Judge against annotator": agreed} | {
+            f"Judge against {name}": one for name, one in of_each.items()
+            if one["status"] != "none"}})
     things = together(*parts)
     return look(checks_of(*things), things, run.config)
 

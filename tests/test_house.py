@@ -29,13 +29,14 @@ MAY_IMPORT = {
     "data": ["core", "models", "judging", "demo"],
     "checks": ["core", "stats", "data.overlap", "data.gates", "data.cleaning",
                "labeling.agreement", "labeling.alarms", "labeling.items", "labeling.summary",
+               "labeling.votes",
                "reporting.evaluated",
                "reporting.evaluation_file", "reporting.judge_health", "reporting.suspicions"],
+    "study": ["core", "stats", "demo", "judging", "labeling", "reporting"],
     "reporting": ["core", "stats", "data.overlap", "data.gates", "judging.word_lists",
                   "labeling.agreement"],
 }
-WITHOUT_TORCH = ["cli", "core", "stats", "judging", "labeling", "checks",
-                 "reporting",
+WITHOUT_TORCH = ["cli", "core", "stats", "judging", "labeling", "checks", "reporting", "study",
                  "label_ai", "label_human", "validate", "analysis"]
 
 FILE_LINES = 300

@@ -19,6 +19,7 @@ from test_house import LIBRARY, imports
 from worlds.scratch import ROOT, clean_environment
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ROOMS = [path.parent.name for path in (ROOT / "persuasion_lib").glob("*/__init__.py")]
 README = (ROOT / "README.md").read_text()
 
 
@@ -125,6 +126,15 @@ def test_the_tests_that_readme_and_ci_name_exist():
     for text in (README, (ROOT / ".ci" / "run").read_text()):
         for path in re.findall(r"ARGS=(tests/\S+?)[`\s]", text):
             assert (ROOT / path).exists(), path
+
+
+def test_the_files_that_the_documentation_names_exist():
+    for page in (ROOT / "docs").glob("*.md"):
+        text = page.read_text()
+        for path in re.findall(r"`(tests/\S+?\.py)`", text):
+            assert (ROOT / path).exists(), (page.name, path)
+        for path in re.findall(rf"`((?:{'|'.join(ROOMS)})/\w+\.py)`", text):
+            assert (ROOT / "persuasion_lib" / path).exists(), (page.name, path)
 
 
 def test_every_persuasion_command_of_the_readme_is_understood():

@@ -213,7 +213,9 @@ def _agreements(people: Mapping[str, list[LabeledPair]], judges: Mapping[str, li
                 seed: int) -> dict[str, Any]:
     found = {f"{person} and {judge}": judge_against_annotator(judged, labels, seed=seed)
              for person, labels in people.items() for judge, judged in judges.items()}
-    return {name: result for name, result in found.items() if result["both"]}
+    of_each = {f"{files}, {name}": one for files, result in found.items()
+               for name, one in result.get("people", {}).get("judge", {}).items()}
+    return {name: result for name, result in (found | of_each).items() if result["both"]}
 
 
 def _sets(examples: Mapping[str, list[Example]],

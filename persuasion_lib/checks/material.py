@@ -5,6 +5,7 @@ from typing import Any
 
 from persuasion_lib.checks.check import Slot
 from persuasion_lib.core.records import Example, LabeledPair, Message, Pair, render_text
+from persuasion_lib.labeling.votes import by_person
 from persuasion_lib.reporting.evaluated import Evaluated
 
 Kinds = dict[str, dict[str, Any]]
@@ -27,9 +28,10 @@ def of_targets(name: str, rows: Sequence[Example]) -> Kinds:
 
 
 def of_labels(name: str, labels: Sequence[LabeledPair]) -> Kinds:
-    """Labels, and whose they are."""
+    """Labels, and whose they are: those of several people for each of them."""
     kind = "labels by a judge" if is_by_judge(labels) else "labels by a person"
-    return {"labels": {name: labels}, kind: {name: labels}}
+    people = {f"{name}, {person}": own for person, own in by_person(labels).items()}
+    return {"labels": {name: labels}, kind: people or {name: labels}}
 
 
 def is_by_judge(rows: Sequence[LabeledPair]) -> bool:

@@ -6,16 +6,13 @@ from typing import Any
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.labeling.alarms import COPIED
-from persuasion_lib.labeling.items import FAST_S
+from persuasion_lib.labeling.items import FAST_S, too_fast, words_of
 from persuasion_lib.stats.agreement import agreement
 from persuasion_lib.stats.blocks import TOO_FEW
 from persuasion_lib.stats.resample import wilson
 
 Events = Sequence[Mapping[str, Any]]
 
-# Words a minute. People read 238 silently (Brysbaert 2019, a meta-analysis of 190 studies), and
-# nobody understands what they read above some 500 (Rayner et al. 2016); twice that is no reading.
-TOO_FAST = 1000
 DIFFERS = 30              # characters from which a reply counts as the longer one (AlpacaEval's)
 FEW_REPEATS = 15          # pairs labelled twice below which self-agreement says nothing
 
@@ -33,22 +30,18 @@ def faster_than_reading(labels: Sequence[LabeledPair]) -> Result:
     timed = [label for label in labels if _is_number(label.pair.metadata.get("seconds"))]
     if len(timed) < TOO_FEW:
         return NotMeasured(f"{len(timed)} labels say how many seconds they took")
-    fast = [label for label in timed
-            if _words(label) > TOO_FAST / 60 * float(label.pair.metadata["seconds"])]
+    fast = [label for label in timed if too_fast(label.pair, label.pair.metadata["seconds"])]
     example = ""
     if fast:
-        worst = max(fast, key=lambda label: _words(label) / (label.pair.metadata["seconds"] + 0.01))
-        example = (f"{worst.pair.pair_id}: {_words(worst)} words in "
+        worst = max(fast, key=lambda label: (
+            words_of(label.pair) / (label.pair.metadata["seconds"] + 0.01)))
+        example = (f"{worst.pair.pair_id}: {words_of(worst.pair)} words in "
                    f"{worst.pair.metadata['seconds']:g} seconds")
     return Measured(len(fast) / len(timed), len(timed), example)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-
-
-def _words(label: LabeledPair) -> int:
-    return len(f"{label.pair.response_a} {label.pair.response_b}".split())
 
 
 def one_side(labels: Sequence[LabeledPair]) -> Result:

@@ -15,7 +15,7 @@
     pipeline   the stages and the files between them; the pools
     manifest   what a stage ran with, and whether its results are still true
     stage      a stage in progress: `run.read(name)`, `run.finish(...)`
-    runner     the headless run; kernel: of its notebooks; locks: who is at a stage
+    runner     the headless run; kernel, warm: of its notebooks; locks: who is at a stage
     progress   progress with time left
     show       tables of texts, pages to turn, the look of every figure; drawing: of the pipeline
 """

@@ -14,9 +14,13 @@ from filelock import FileLock, Timeout
 from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.reading import json_value
 
+WAITS = "PERSUASION_WAITS"     # set where a log of another process is to be waited for
+
 
 def locked(path: Path) -> FileLock:
     """The lock of the one writer of a file, taken.
+
+    The cells of a study share logs, so their processes wait for each other instead.
 
     Raises:
         PersuasionError: another process has it, or the folder cannot be written to.
@@ -24,7 +28,7 @@ def locked(path: Path) -> FileLock:
     lock = FileLock(f"{path}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if os.environ.get(WAITS) else 0, poll_interval=0.2)
     except Timeout:
         raise PersuasionError(f"{path} is in use by another process. Stop that one first; "
                               "its work is saved.") from None

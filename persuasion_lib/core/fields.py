@@ -1,6 +1,8 @@
 """What a field of somebody's row may hold: what absent means, ids, flags and roles."""
 
 import math
+import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +37,27 @@ def identity(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"an id is text or a number, got {value!r:.60}")
     return str(value)
+
+
+_NAME = re.compile(r"\w[\w .@'+-]{0,59}")
+
+
+def annotator_name(value: Any) -> str | None:
+    """Who gave a label, with single spaces and no odd signs; None where that is absent.
+
+    Two spellings are one person where they differ by case alone: compare them by `casefold`.
+
+    Raises:
+        DataError: it is no name: markup, a path, pictures, more than 60 characters.
+    """
+    text = identity(value)
+    if text is None:
+        return None
+    name = " ".join(unicodedata.normalize("NFKC", text).split())
+    if not _NAME.fullmatch(name):
+        raise DataError("the name of an annotator is 1 to 60 letters, digits, spaces and . @ ' + - "
+                        f"_, and begins with one of the first two, got {text!r:.60}")
+    return name
 
 
 def yes_or_no(name: str, value: Any) -> bool | None:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,9 +21,13 @@ GENTLE_S = 10.0     # from one interrupt to the next (paid calls may end), and f
 
 
 class Kernel:
-    """This very Python as the kernel of one notebook, whatever is registered on the machine."""
+    """This very Python as the kernel of one notebook, whatever is registered on the machine.
 
-    def __init__(self) -> None:
+    `preload` names modules that one process imports for all such kernels (see `warm`).
+    """
+
+    def __init__(self, preload: Sequence[str] = ()) -> None:
+        self._preload = preload
         self._managers: list[Any] = []
         self._is_running = False        # a cell, so that an interrupt ends it and not the kernel
 
@@ -33,15 +37,16 @@ class Kernel:
         from jupyter_client.kernelspec import KernelSpec
 
         made = self._managers
+        environment = {"PERSUASION_BATCH": "1", "PYTHONUNBUFFERED": "1", **KEEPS_MEMORY
+                       } | {k: v for k, v in os.environ.items() if k in KEEPS_MEMORY}
+        metadata = self._warm(environment) if self._preload else {}
 
         class Manager(AsyncKernelManager):
             # Not a file: a kill would leave it behind.
             kernel_spec = KernelSpec(
                 argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
                       "--log-level=CRITICAL"],
-                display_name=KERNEL, language="python",
-                env={"PERSUASION_BATCH": "1", "PYTHONUNBUFFERED": "1", **KEEPS_MEMORY
-                     } | {k: v for k, v in os.environ.items() if k in KEEPS_MEMORY})
+                display_name=KERNEL, language="python", env=environment, metadata=metadata)
 
             def __init__(self, **options: Any) -> None:
                 super().__init__(**options)
@@ -49,6 +54,11 @@ class Kernel:
 
         return {"kernel_name": KERNEL, "kernel_manager_class": Manager,
                 "on_cell_start": self._note_cell}
+
+    def _warm(self, environment: dict[str, str]) -> dict[str, Any]:
+        from persuasion_lib.core import warm
+        warm.begin(self._preload, environment)
+        return warm.register()
 
     def _note_cell(self, **_: Any) -> None:
         self._is_running = True

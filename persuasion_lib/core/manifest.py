@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -142,13 +143,20 @@ def _follow(module: str, seen: dict[str, str]) -> None:
         return
     for data in (p for p in path.parent.iterdir() if p.suffix in (".yaml", ".j2")):
         seen[f"persuasion_lib/{path.parent.name}/{data.name}"] = file_hash(data)
+    seen[module], imported = _source(path, path.stat().st_mtime_ns)
+    for name in imported:
+        _follow(name, seen)
+
+
+@cache
+def _source(path: Path, changed_ns: int) -> tuple[str, tuple[str, ...]]:
+    """Hash of a module, and what of this library it imports; `changed_ns` tells versions apart."""
     tree = _without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
-    seen[module] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("persuasion_lib"):
-            _follow(node.module, seen)
-            for alias in node.names:
-                _follow(f"{node.module}.{alias.name}", seen)
+    digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    ours = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+            and (node.module or "").startswith("persuasion_lib")]
+    return digest, tuple(name for node in ours for name in (
+        node.module, *(f"{node.module}.{alias.name}" for alias in node.names)))
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

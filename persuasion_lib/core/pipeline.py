@@ -76,6 +76,7 @@ FILES = {
     "human_pool_judgments": File("{data}/preferences/human_pool_judgments.jsonl"),
     "human_pool_labeled": File("{human_labels}/human_pool_labeled.jsonl", parse_labeled),
     "human_events": File("{data}/preferences/human_events.{annotator}.jsonl"),
+    "adjudications": File("{data}/preferences/human_adjudications.jsonl"),
     "rlaif_train": File("{labels}/rlaif_train.jsonl", parse_labeled),
     "rlaif_val": File("{labels}/rlaif_val.jsonl", parse_labeled),
     "rlhf_train": File("{labels}/rlhf_train.jsonl", parse_labeled),
@@ -90,6 +91,7 @@ FILES = {
     "oracle_judgments": File("{records}/oracle_judgments.jsonl"),
     "embeddings": File("{records}/embeddings.jsonl"),
     "rank_judgments": File("{records}/rank_judgments.jsonl"),
+    "anchor_judgments": File("{records}/anchor_judgments.jsonl"),     # of studies
     "control_judgments": File("{records}/control_judgments.jsonl"),
     "tactics_judgments": File("{records}/tactics_judgments.jsonl"),
     "human_comparisons": File("{people}/human_comparisons.jsonl", parse_labeled),

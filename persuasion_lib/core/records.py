@@ -11,7 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.core.fields import form_of, identity, is_absent, role_of, yes_or_no
+from persuasion_lib.core.fields import (
+    annotator_name,
+    form_of,
+    identity,
+    is_absent,
+    role_of,
+    yes_or_no,
+)
 
 Label = Literal["a", "b", "tie"]
 Message = dict[str, str]
@@ -231,6 +238,7 @@ def parse_labeled(row: Mapping[str, Any]) -> LabeledPair:
             neither true nor false.
     """
     metadata = _metadata(row)
+    _check_votes(metadata.get("given"))
     code, again = (identity(metadata.get(name)) for name in ("preference", "relabelled"))
     for name, given in (("preference", code), ("relabelled", again or "EQUAL")):
         if given not in LABEL_OF_CODE:
@@ -245,6 +253,15 @@ def parse_labeled(row: Mapping[str, Any]) -> LabeledPair:
     return LabeledPair(_pair(prompt, first, second, metadata), label, _grader(row, metadata),
                        "" if is_absent(reasoning) else str(reasoning),
                        LABEL_OF_CODE[again] if again else None)
+
+
+def _check_votes(votes: Any) -> None:
+    """What several people said of one pair: a list with a name and a label each."""
+    for vote in [] if is_absent(votes) else votes if isinstance(votes, list) else [votes]:
+        is_vote = isinstance(vote, dict) and str(vote.get("preference")) in LABEL_OF_CODE
+        if not is_vote or annotator_name(vote.get("annotator")) is None:
+            raise DataError('metadata.given lists votes such as {"annotator": "ann", "preference": '
+                            f'"1"}}, got {vote!r:.80}')
 
 
 def _grader(row: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The headless run: eight notebooks, one process, each executed only if its result would change."""
 
 import re
+import sys
 import textwrap
 import time
 from collections.abc import Sequence
@@ -27,13 +28,16 @@ class NotebookError(PersuasionError):
     """A cell of a notebook failed; the message holds its error and where to look."""
 
 
-class _Terminal:
+class Terminal:
     """Shows a notebook's progress lines live; papermill writes all that it prints to here."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stdout
 
     def write(self, text: str) -> None:
         for line in text.splitlines():
             if line.startswith(LINE_MARK):
-                print(f"    {line.removeprefix(LINE_MARK)}", flush=True)
+                print(f"    {line.removeprefix(LINE_MARK)}", file=self._stream, flush=True)
 
     def flush(self) -> None:
         pass
@@ -84,8 +88,12 @@ def _source(config: Config, stage: Stage) -> Path:
 
 
 def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None,
-        last: str | None = None, only: str | None = None, force: bool = False) -> list[str]:
+        last: str | None = None, only: str | None = None, force: bool = False,
+        preload: Sequence[str] = (), notes: bool = True) -> list[str]:
     """Execute the notebooks whose results are missing or stale; returns the names executed.
+
+    `preload` names modules that are imported once for the kernels of all calls. Without `notes`
+    what stages warn of is in their manifests alone.
 
     Raises:
         ConfigError: bad settings, stages or notebooks; nothing was executed.
@@ -103,7 +111,8 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
             continue
         if condition == "done" and not force:
             print(f"{stage.notebook:15s} unchanged, not run", flush=True)
-            show_notes(config, stage)
+            if notes:
+                show_notes(config, stage)
             continue
         if not executed:
             _refuse_few_open_files()
@@ -114,10 +123,11 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
         why = "forced" if condition == "done" else "; ".join(map(str, reasons[:2]))
         print(f"{stage.notebook:15s} running ({why})", flush=True)
         began = time.monotonic()
-        _execute(config, stage)
+        _execute(config, stage, preload)
         executed.append(stage.name)
         print(f"{stage.notebook:15s} done in {duration(time.monotonic() - began)}", flush=True)
-        show_notes(config, stage)
+        if notes:
+            show_notes(config, stage)
     return executed
 
 
@@ -130,18 +140,18 @@ def show_notes(config: Config, stage: Stage) -> None:
                             break_long_words=False, break_on_hyphens=False), flush=True)
 
 
-def _execute(config: Config, stage: Stage) -> None:
+def _execute(config: Config, stage: Stage, preload: Sequence[str]) -> None:
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     output = path_of(config, "notebooks") / f"{stage.notebook}.ipynb"
     _make_writable(output)
-    kernel = Kernel()
+    kernel = Kernel(preload)
     try:
         kernel.drive(lambda: papermill.execute_notebook(
             str(_source(config, stage)), str(output), progress_bar=False,
             parameters={"profile": config.profile, "overrides": list(config.overrides)},
             cwd=str(config.root / "notebooks"), execution_timeout=CELL_TIMEOUT_S,
-            stdout_file=_Terminal(), coalesce_streams=True, **kernel.arguments()))
+            stdout_file=Terminal(), coalesce_streams=True, **kernel.arguments()))
     except papermill.PapermillExecutionError as error:
         raise NotebookError(f"{stage.notebook}, cell {error.exec_count}: {_in_words(error)}\n"
                             f"The executed notebook: {output}") from None

@@ -127,14 +127,38 @@ class Judging(Section):
     prices: Annotated[dict[str, tuple[Price, Price]], ASIDE]
 
 
+# A name that a file of its own is named by: no folder, no sign that a shell or a page would read.
+Handle = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,39}$")]
+# (noise, bias) of a stand-in for a person, in units of the demo's utility.
+Habits = tuple[Annotated[float, Field(ge=0)], float]
+
+
 class LabelHuman(Section):
     source: Literal["widget", "simulated", "file"]
     path: str | None
-    annotator: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
+    annotator: Handle
+    annotators: list[Handle]
+    left: list[Handle]
+    overlap: float = Fraction
+    labels_from: Literal["annotator", "majority", "adjudicated"]
+    stand_ins: dict[Handle, Habits]
+    both_bad: bool
+    strength: bool
+    reasons: list[Annotated[str, Field(min_length=1, max_length=60)]] = Field(max_length=9)
     max_missing: int = Field(ge=0)
     repeat_fraction: float = Field(ge=0, le=0.5)
     checks: int = Field(ge=0)
     break_every: Annotated[int, ASIDE] = Positive
+
+    @field_validator("annotators", "left")
+    @classmethod
+    def _one_spelling(cls, names: list[str]) -> list[str]:
+        """Spellings that differ by case alone are one person, and on many disks one log."""
+        twice = [name for at, name in enumerate(names)
+                 if name.casefold() in map(str.casefold, names[:at])]
+        if twice:
+            raise ValueError(f"{twice[0]!r} is there twice, perhaps in another spelling")
+        return names
 
 
 class Gates(Section):
@@ -169,6 +193,10 @@ class Lora(Section):
 
 class Training(Section):
     seed: int | None = Field(ge=0, lt=2**32)
+    human_labels: int | None = Positive
+    ai_labels: int | None = Positive
+    label_noise: float = Field(ge=0, lt=0.5)
+    best_from: int = Field(ge=0)
     evals_per_run: int = Positive
     gradient_checkpointing: Annotated[bool, ASIDE]
     threads: Annotated[int | None, ASIDE] = Positive
@@ -184,6 +212,7 @@ class DPO(Section):
                        "sppo_hard", "aot", "aot_unpaired", "apo_zero", "apo_down", "discopop",
                        "sigmoid_norm"]
     label_smoothing: float = Field(ge=0, lt=0.5)
+    reference: Literal["sft", "base", "start"]
     ties: Literal["drop", "refuse"]
     max_length: int = Positive
     per_device_train_batch_size: int = Positive

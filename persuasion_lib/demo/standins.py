@@ -197,12 +197,15 @@ class SimulatedAnnotator:
 
     Args:
         noise: standard deviation of the noise on the difference of two utilities.
+        bias: utility that the longer reply gets on top.
         tie_margin: a smaller difference is a tie.
     """
 
-    def __init__(self, seed: int, *, noise: float = 0.3, tie_margin: float = 0.15) -> None:
+    def __init__(self, seed: int, *, noise: float = 0.3, bias: float = 0.0,
+                 tie_margin: float = 0.15) -> None:
         self.seed = seed
         self.noise = noise
+        self.bias = bias
         self.tie_margin = tie_margin
 
     def _utility(self, prompt: Sequence[Message], response: str) -> float:
@@ -225,9 +228,18 @@ class SimulatedAnnotator:
         noise = self.noise * hashed_noise(user_text(prompt), low, high, *drawn, seed=self.seed)
         difference = self._utility(prompt, response_a) - self._utility(prompt, response_b)
         difference += noise if response_a == low else -noise
+        difference += self.bias * np.sign(len(response_a) - len(response_b))
         if abs(difference) < self.tie_margin:
             return "tie"
         return "a" if difference > 0 else "b"
+
+    def expected(self, prompt: Sequence[Message], response_a: str, response_b: str) -> float:
+        """What `label` is worth to the first response over all noise: 1 a win, .5 a tie."""
+        if response_a == response_b:
+            return 0.5
+        difference = self._utility(prompt, response_a) - self._utility(prompt, response_b)
+        edges = (difference - self.tie_margin, difference + self.tie_margin)
+        return sum(NormalDist().cdf(edge / self.noise) for edge in edges) / 2
 
 
 def embed(texts: list[str]) -> np.ndarray:

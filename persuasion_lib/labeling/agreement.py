@@ -13,7 +13,9 @@ import pandas as pd
 
 from persuasion_lib.core.records import LABEL_OF_CODE, Label, LabeledPair, unswap
 from persuasion_lib.core.show import TextTable
+from persuasion_lib.labeling import people
 from persuasion_lib.labeling.alarms import FEW, MIN_REPEATS, alarms, like_chance, share_text
+from persuasion_lib.labeling.votes import by_person
 from persuasion_lib.stats.agreement import agreement, right_in_both_orders
 from persuasion_lib.stats.plain import plain
 from persuasion_lib.stats.position import pair_position_bias
@@ -31,7 +33,8 @@ def judge_against_annotator(judged: Sequence[LabeledPair], human: Sequence[Label
         `stats.agreement` says, the annotator first; a flip counts as a tie), both_orders (how often
         both orders gave the annotator's label); self (the same of the repeats, or None);
         acceptable (does the judge reach the annotator's agreement with themselves? None without
-        `MIN_REPEATS`), flips, slot, smoothing, alarms.
+        `MIN_REPEATS`), flips, slot, smoothing, alarms; where several people labelled `people`
+        (see `people.of_people`, and under `judge` this result for each of them).
     """
     judged = [p for p in judged if not p.pair.metadata.get("identical")]    # nobody was asked
     judge = labels_on(human, judged)
@@ -49,6 +52,11 @@ def judge_against_annotator(judged: Sequence[LabeledPair], human: Sequence[Label
     result["acceptable"] = acceptable(result["with_ties"], (result["self"] or {}).get("with_ties"))
     result["smoothing"] = implied_smoothing(result)
     result["alarms"] = alarms(result)
+    if several := by_person(human):
+        rule = str(human[0].pair.metadata.get("labels_from"))
+        result["people"] = plain(people.of_people(several, rule, seed=seed)) | {
+            "judge": {name: judge_against_annotator(judged, own, seed=seed)
+                      for name, own in several.items()}}
     return result
 
 
@@ -147,10 +155,13 @@ def implied_smoothing(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def sentences(result: Mapping[str, Any] | None) -> list[str]:
     """What the figures say, for reports and notebooks; what is unknown is said as well."""
+    several = (result or {}).get("people")
+    lines = people.sentences(several) if several else []
     if result is None or result["status"] == "none":
-        return ["How far the judge agrees with the annotator is not known: no pair of the human "
+        return lines + [
+                "How far the judge agrees with the annotator is not known: no pair of the human "
                 "pool was labelled by both. Run the notebooks again, from 01, to measure it."]
-    lines = [f"{result['judge']} and the annotator ({result['annotator']}) both labelled "
+    lines += [f"{result['judge']} and the annotator ({result['annotator']}) both labelled "
              f"{result['both']} of {result['pairs']} pairs of the human pool, blind to each other.",
              f"The same label, ties as a label of their own: {share_text(result['with_ties'])}; "
              "always the annotator's commonest label would reach "

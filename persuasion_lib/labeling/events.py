@@ -1,4 +1,5 @@
-"""The event log of one annotator: append-only, fsync per event, the newest opener owns it."""
+"""The event log of one annotator: append-only, fsync per event, owned by who answered last."""
+
 
 import os
 import secrets
@@ -18,23 +19,25 @@ _WAIT_S = 5.0
 
 
 class EventLog:
-    """Events of one annotator, written by whoever opened the log last.
+    """Events of one annotator, written by whoever opened the log last and answered.
 
     A lock held for a kernel's life would lock people out of their own work (a cell run again, a
-    page reloaded). So each opener leaves a token in `<name>.owner`, and every append checks it
-    under a lock of some milliseconds; an older window cannot write any more and is told so.
+    page reloaded). So a window leaves a token in `<name>.owner` with its first answer, and every
+    append checks it under a lock of some milliseconds; an older window cannot write any more and
+    is told so. Opening alone takes nothing from anybody, be it a runner without a screen.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.rows: list[Event] = []
         self._token = secrets.token_hex(8)
         self._owner = path.with_name(path.name + ".owner")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _turn(path):
-            with AppendLog(path) as log:
-                write_text(self._owner, self._token)
-                self.rows = log.rows
-            self._left = _state(path)
+        self._answers_here = False
+        self._left = None
+        if path.exists():
+            with _turn(path):
+                self.rows = read_rows(path)
+                self._left = _state(path)
 
     def append(self, event: Event) -> None:
         """Write one event and wait until it is on disk; the file is read again only if it changed.
@@ -43,20 +46,27 @@ class EventLog:
             PersuasionError: not written, because a newer window owns the log, the file was
                 changed from outside, or the disk is full.
         """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with _turn(self.path):
-            if not self._is_mine():
+            if self._answers_here and not self._is_mine():
                 raise PersuasionError("labelling moved to a newer window. Go on there, or run "
                                       "the cell here again to take it back.")
-            if _state(self.path) != self._left and read_rows(self.path) != self.rows:
-                raise PersuasionError(f"{self.path} was changed by something else. Run the "
-                                      "cell again to read it afresh.")
+            if _state(self.path) != self._left and self._on_disk() != self.rows:
+                raise PersuasionError(f"{self.path} was changed by something else, such as a newer "
+                                      "window. Run the cell again to read it afresh.")
+            if not self._answers_here:
+                write_text(self._owner, self._token)
+                self._answers_here = True
             self._write(event)
             self._left = _state(self.path)
         self.rows.append(event)
 
+    def _on_disk(self) -> list[Event]:
+        return read_rows(self.path) if self.path.exists() else []
+
     def _write(self, event: Event) -> None:
         try:
-            fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+            fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 append_bytes(fd, as_line(event))
             finally:

@@ -7,11 +7,24 @@ from typing import Literal, Self
 
 from persuasion_lib.core.records import Label, Pair, content_id, unswap
 
-Choice = Literal["first", "second", "tie", "skip"]
+Choice = Literal["first", "second", "tie", "both_bad", "skip"]
 Kind = Literal["pair", "repeat", "check"]
 # What a choice says of the two responses in the order of the screen; a skip says nothing.
-ON_SCREEN: dict[Choice, Label] = {"first": "a", "second": "b", "tie": "tie"}
+ON_SCREEN: dict[Choice, Label] = {"first": "a", "second": "b", "tie": "tie", "both_bad": "tie"}
 FAST_S = 2.0    # nobody reads two responses in less
+# Words a minute. People read 238 silently (Brysbaert 2019, a meta-analysis of 190 studies), and
+# nobody understands what they read above some 500 (Rayner et al. 2016); twice that is no reading.
+TOO_FAST = 1000
+
+
+def words_of(pair: Pair) -> int:
+    """Words of both responses together."""
+    return len(f"{pair.response_a} {pair.response_b}".split())
+
+
+def too_fast(pair: Pair, seconds: float) -> bool:
+    """Whether nobody can have read both responses in that time."""
+    return words_of(pair) > TOO_FAST / 60 * seconds
 
 
 @dataclass(frozen=True)

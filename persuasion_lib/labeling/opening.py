@@ -4,20 +4,20 @@ All three become events of one `Session`, and labels are derived from those.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, PersuasionError
-from persuasion_lib.core.fields import foreign_roles
+from persuasion_lib.core.fields import annotator_name, foreign_roles, is_amount
 from persuasion_lib.core.progress import in_batch
 from persuasion_lib.core.reading import read_text
-from persuasion_lib.core.records import LabeledPair, Pair, content_id, parse_labeled
+from persuasion_lib.core.records import LabeledPair, Pair, content_id, parse_labeled, unswap
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling.events import Event, EventLog, read_events
-from persuasion_lib.labeling.items import Item, showings
+from persuasion_lib.labeling.items import ON_SCREEN, Item, showings
 from persuasion_lib.labeling.session import Session
 
 
@@ -62,9 +62,9 @@ class Asked:
         owned = EventLog(log)
         return self.session(annotator, owned.rows, owned.append)
 
-    def by_stand_in(self, person: SimulatedAnnotator) -> Session:
+    def by_stand_in(self, person: SimulatedAnnotator, name: str = "simulated") -> Session:
         """A session that a stand-in has answered to its end."""
-        session = self.session("simulated", save=lambda event: None)
+        session = self.session(name, save=lambda event: None)
         while (item := session.current) is not None:
             pair = item.pair
             # With the noise of the first look every repeat would agree, and nobody ever err.
@@ -78,29 +78,41 @@ class Asked:
         asked = self.session(annotator)
         # A file brings its own second labels; what we would have shown twice is not its concern.
         items = {item.key: item for item in asked.pool}
-        events = [_as_event(label, items[label.pair.pair_id]) for label in given]
+        events = [event for label in given
+                  for event in _as_events(label, items[label.pair.pair_id])]
         return Session(list(items.values()), events, refuse, annotator=annotator,
                        guidelines=self.guidelines)
 
 
-def _as_event(given: LabeledPair, item: Item) -> Event:
-    """A label as a choice; `swapped` is None because nobody knows what its annotator saw first."""
-    return {"event": "choice", "key": item.key, "text": item.text_id, "swapped": None,
-            "choice": item.choice_for(given.label), "preferred": given.label,
-            "labeled_by": given.labeled_by, "reasoning": given.reasoning, "again": given.again}
+def _as_events(given: LabeledPair, item: Item) -> list[Event]:
+    """A label as a choice, and its flag; `swapped` is None where its file says no side."""
+    how = given.pair.metadata
+    swapped = how.get("shown_swapped")
+    choice = next(choice for choice in ON_SCREEN if unswap(
+        ON_SCREEN[choice], swapped=item.swapped if swapped is None else swapped) == given.label)
+    event = {"event": "choice", "key": item.key, "text": item.text_id, "swapped": swapped,
+             "choice": "both_bad" if how.get("both_bad") and choice == "tie" else choice,
+             "preferred": given.label, "labeled_by": given.labeled_by,
+             "reasoning": given.reasoning, "again": given.again, "seconds": how.get("seconds")}
+    flag = {"event": "flag", "key": item.key, "text": item.text_id,
+            "flagged": bool(how.get("flagged")), "note": how.get("note", "")}
+    return [event, flag] if flag["flagged"] or flag["note"] else [event]
 
 
 class Fitting:
     """A parser of labelled rows that refuses what does not belong to the pairs, or comes twice.
 
+    Who gave a label is the row's `annotator`, else its grader: a pair may come once from each.
     With `others_too` a row of another pair is None instead, and counted in `others`. It counts in
-    `roles` those that have another project's name.
+    `roles` those that have another project's name, and keeps in `people` the labels by annotator.
     """
 
     def __init__(self, pairs: Sequence[Pair], *, others_too: bool = False) -> None:
         self.pairs = {content_id(p.prompt, p.response_a, p.response_b): p for p in pairs}
         self.pairs |= {pair.pair_id: pair for pair in pairs}
-        self.seen: set[str] = set()
+        self.people: dict[str, list[LabeledPair]] = {}      # by the first spelling of a name
+        self.spellings: dict[str, str] = {}
+        self.seen: set[tuple[str, str]] = set()
         self.roles: Counter[str] = Counter()
         self.others: list[str] = []
         self._others_too = others_too
@@ -114,10 +126,19 @@ class Fitting:
             return None
         if pair is None:
             raise DataError(f"pair {given.pair.pair_id} is not in the pool")
-        if pair.pair_id in self.seen:
-            raise DataError(f"pair {pair.pair_id} is labelled a second time; keep one label")
-        self.seen.add(pair.pair_id)
-        return _on_pair(given, pair)
+        person = self._person(row, given)
+        if (person, pair.pair_id) in self.seen:
+            raise DataError(f"pair {pair.pair_id} is labelled a second time by {person!r:.60}; "
+                            "keep one label, or name who gave the other one (annotator)")
+        self.seen.add((person, pair.pair_id))
+        label = _on_pair(given, pair)
+        self.people.setdefault(person, []).append(label)
+        return label
+
+    def _person(self, row: dict[str, Any], given: LabeledPair) -> str:
+        names = (row.get("annotator"), given.pair.metadata.get("annotator"))
+        name = next((name for name in map(annotator_name, names) if name), given.labeled_by)
+        return self.spellings.setdefault(name.strip().casefold(), name)
 
 
 def _on_pair(given: LabeledPair, pair: Pair) -> LabeledPair:
@@ -129,8 +150,20 @@ def _on_pair(given: LabeledPair, pair: Pair) -> LabeledPair:
     texts = (pair.prompt, pair.response_a, pair.response_b)
     for label in (given, given.swapped()):
         if (label.pair.prompt, label.pair.response_a, label.pair.response_b) == texts:
-            return replace(label, pair=pair)
+            how = _brought(given.pair.metadata, exchanged=label is not given)
+            return replace(label, pair=replace(pair, metadata={**pair.metadata, **how}))
     raise DataError(f"pair {pair.pair_id} has other texts than in the pool")
+
+
+def _brought(metadata: Mapping[str, Any], *, exchanged: bool) -> dict[str, Any]:
+    """How a label came about by its file, of what can be checked; `exchanged` are its sides."""
+    seconds, side = (metadata.get(name) for name in ("seconds", "shown_swapped"))
+    note = metadata.get("note")
+    return {"seconds": seconds if is_amount(seconds) and seconds is not True else None,
+            "shown_swapped": side != exchanged if isinstance(side, bool) else None,
+            "both_bad": metadata.get("both_bad") is True,
+            "flagged": metadata.get("flagged") is True,
+            "note": note if isinstance(note, str) else ""}
 
 
 def labels_of(session: Session, labelled_by: str) -> list[LabeledPair]:
@@ -138,10 +171,7 @@ def labels_of(session: Session, labelled_by: str) -> list[LabeledPair]:
     again = {item.pair.pair_id: event["preferred"] for item, event in session.chosen("repeat")}
     labels = []
     for item, event in session.chosen("pair"):
-        flagged, note = session.flag_of(item)
-        metadata = {**item.pair.metadata, "seconds": event.get("seconds"), "flagged": flagged,
-                    "note": note, "shown_swapped": event["swapped"],
-                    "guidelines": event.get("guidelines")}
+        metadata = {**item.pair.metadata, **_how(session, item, event)}
         labels.append(LabeledPair(
             replace(item.pair, metadata=metadata), event["preferred"],
             labeled_by=event.get("labeled_by", labelled_by), reasoning=event.get("reasoning", ""),
@@ -149,14 +179,28 @@ def labels_of(session: Session, labelled_by: str) -> list[LabeledPair]:
     return labels
 
 
-def screen(session: Session, source: str, *, break_every: int) -> Any:
-    """The widget; where no person is to label now, a sentence on the labels instead."""
+def _how(session: Session, item: Item, event: Event) -> dict[str, Any]:
+    """How a label came about."""
+    flagged, note = session.flag_of(item)
+    both_bad = {"both_bad": True} if event["choice"] == "both_bad" else {}
+    more = event.get("more", {})
+    return {"seconds": event.get("seconds"), "flagged": flagged, "note": note,
+            "shown_swapped": event["swapped"], "guidelines": event.get("guidelines"),
+            **both_bad, **{key: more[key] for key in ("strength", "reasons") if key in more}}
+
+
+def screen(session: Session, source: str, **widget: Any) -> Any:
+    """The widget; where no person is to label now, a sentence on the labels instead.
+
+    Args:
+        widget: what `LabelWidget` is told besides.
+    """
     from IPython.display import Markdown
 
     if source == "widget" and not in_batch():
         from persuasion_lib.labeling.widget import LabelWidget
 
-        return LabelWidget(session, break_every=break_every)
+        return LabelWidget(session, **widget)
     origin = {"widget": "the event log", "file": "a file", "simulated": f"the {ANNOTATOR_NAME}",
               "none": "nobody"}
     return Markdown(f"No widget: {len(session.chosen())} labels come from {origin[source]}, "

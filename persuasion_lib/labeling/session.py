@@ -1,16 +1,17 @@
 """A labelling session without a screen: what to show next, what was answered, what it says."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from statistics import median
+from typing import Any
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.fields import is_amount
 from persuasion_lib.core.records import content_id, unswap
 from persuasion_lib.labeling.events import Event
-from persuasion_lib.labeling.items import ON_SCREEN, Choice, Item, Kind
+from persuasion_lib.labeling.items import ON_SCREEN, Choice, Item, Kind, too_fast
 
 
 def _is_choice(event: Event, item: Item | None) -> bool:
@@ -18,7 +19,7 @@ def _is_choice(event: Event, item: Item | None) -> bool:
     choice, swapped, seconds = (event.get(name) for name in ("choice", "swapped", "seconds"))
     is_known = isinstance(choice, str) and (choice in ON_SCREEN or choice == "skip")
     is_time = seconds is None or is_amount(seconds)
-    is_whole = {"preferred", "swapped"} <= event.keys()
+    is_whole = {"preferred", "swapped"} <= event.keys() and isinstance(event.get("more", {}), dict)
     if not (is_known and is_time and is_whole and isinstance(swapped, bool | None)):
         return False
     if item is None or swapped is None:     # a file's label has no side
@@ -139,10 +140,12 @@ class Session:
         keys = list(dict.fromkeys(event["key"] for event in last))[:count]
         return [(self._items[key], self._choices[key][-1]["choice"]) for key in keys]
 
-    def choose(self, token: str, choice: Choice, seconds: float | None = None) -> bool:
+    def choose(self, token: str, choice: Choice, seconds: float | None = None, *,
+               more: Mapping[str, Any] | None = None) -> bool:
         """Record a choice for the item on screen; False if that item is no longer on screen.
 
-        The token makes a second press, or a second window, unable to label an unseen pair.
+        The token makes a second press, or a second window, unable to label an unseen pair. `more`
+        is kept beside the choice (how much better, which reasons).
         """
         item = self.current
         if item is None or token != self.token(item):
@@ -151,7 +154,7 @@ class Session:
             raise DataError(f"a choice is one of {', '.join(ON_SCREEN)}, skip, got {choice!r}")
         self._record("choice", item, choice=choice, preferred=item.preferred(choice),
                      swapped=item.swapped, seconds=None if seconds is None else round(seconds, 2),
-                     guidelines=content_id(self.guidelines))
+                     guidelines=content_id(self.guidelines), **({"more": more} if more else {}))
         return True
 
     def undo(self) -> bool:
@@ -181,6 +184,18 @@ class Session:
         """(flagged, note) of an item."""
         event = self._flags.get(item.key, {})
         return bool(event.get("flagged")), str(event.get("note", ""))
+
+    @property
+    def flagged(self) -> list[Item]:
+        """The answered items that are flagged, in the order shown: a list to work through."""
+        return [item for item in self.items if self.flag_of(item)[0] and self._choices[item.key]]
+
+    def in_a_hurry(self, *, window: int = 10) -> bool:
+        """Whether most of the last `window` answers came faster than anybody reads."""
+        last = self._stack[-window:]
+        fast = [event for event in last if event.get("seconds") is not None
+                and too_fast(self._items[event["key"]].pair, event["seconds"])]
+        return len(last) == window and 2 * len(fast) > window
 
     def choice_of(self, item: Item) -> Event | None:
         """The choice that counts for an item: the latest that was not undone."""

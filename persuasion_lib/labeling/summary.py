@@ -1,7 +1,6 @@
 """What a labelling session says about its labels, as a table and in words."""
 
 from collections.abc import Sequence
-from itertools import combinations
 from statistics import median
 
 import numpy as np
@@ -9,12 +8,11 @@ import pandas as pd
 
 from persuasion_lib.labeling.events import Event
 from persuasion_lib.labeling.items import FAST_S, ON_SCREEN
+from persuasion_lib.labeling.people import two_by_two
 from persuasion_lib.labeling.session import Session
-from persuasion_lib.stats.agreement import agreement
 from persuasion_lib.stats.position import consistency_pairs, pair_position_bias
 
 Figure = tuple[float, float, float, int]    # value, ci_low, ci_high, out of how many
-_COMPARED = ("n", "raw", "ci_low", "ci_high", "kappa", "kappa_low", "kappa_high", "status")
 
 
 def session_figures(session: Session) -> pd.DataFrame:
@@ -24,12 +22,14 @@ def session_figures(session: Session) -> pd.DataFrame:
     """
     pool = session.pool
     labels = [event["preferred"] for _, event in session.chosen("pair")]
+    both_bad = sum(event["choice"] == "both_bad" for _, event in session.chosen("pair"))
     checks = [event["preferred"] for _, event in session.chosen("check")]
     answers = [event for event in map(session.choice_of, session.items) if event]
     times = [event["seconds"] for event in answers if event.get("seconds") is not None]
     figures = {
         "pairs with a label": _count(len(labels), len(pool)),
         "of these ties": _count(labels.count("tie"), len(labels)),
+        **({"ties because both are bad": _count(both_bad, len(labels))} if both_bad else {}),
         "left out (skipped twice)": _count(session.left_out, len(pool)),
         "flagged": _count(sum(session.flag_of(item)[0] for item in pool), len(pool)),
         "first position preferred": _first_share(answers),
@@ -80,17 +80,9 @@ def _in_words(name: str, row: pd.Series) -> str:
 
 def annotators_compared(sessions: Sequence[Session], *, seed: int) -> pd.DataFrame:
     """Every two annotators on the pairs that both labelled, ties as a class and left out."""
-    rows = []
-    for one, two in combinations(sessions, 2):
-        first, second = _labels(one), _labels(two)
-        both = sorted(first.keys() & second.keys())
-        for ties in ("class", "drop"):
-            result = agreement([first[key] for key in both], [second[key] for key in both],
-                               ties=ties, seed=seed)
-            rows.append({"annotators": f"{one.annotator}, {two.annotator}", "ties": ties,
-                         **{key: result[key] for key in _COMPARED}})
-    return pd.DataFrame(rows, columns=["annotators", "ties", *_COMPARED])
+    return two_by_two({session.annotator: labels_by_id(session) for session in sessions}, seed=seed)
 
 
-def _labels(session: Session) -> dict[str, str]:
+def labels_by_id(session: Session) -> dict[str, str]:
+    """The labels of a session by pair."""
     return {item.key: event["preferred"] for item, event in session.chosen("pair")}

@@ -1,88 +1,14 @@
-// The screen of a labelling session. Python owns all state; this file shows it and sends keys.
+// What the screen of a labelling session shows and what its keys do. Python owns all state.
 // Texts of pairs are untrusted: they enter by textContent, or by innerHTML as the output of a
 // Markdown renderer that lets no HTML, image or link through (widget.py).
 
-const CHOICES = { 1: "first", 2: "second", 3: "tie", s: "skip" };
-const BUTTONS = [
-  ["1", "First better"], ["2", "Second better"], ["3", "Tie"], ["s", "Skip"], ["u", "Undo"],
-  ["f", "Flag"], ["n", "Note"], ["r", "Review"], ["m", "Raw text"], ["?", "Guidelines"], ["q", "Quit"],
-];
 const SETTLE_MS = 150;      // a second press so soon is meant for the pair before
 const CONFIRM_MS = 3000;    // no answer from Python by then: say so
-const IDLE_MS = 120000;     // time without a sign of life is not reading time
-
-function h(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false) node.setAttribute(name, value === true ? "" : value);
-  }
-  node.append(...children);
-  return node;
-}
-
-// Seconds that a person spent on the pair: not while the page is hidden or nobody moves.
-function stopwatch(root) {
-  let active = 0, last = performance.now(), alive = last;
-  const tick = () => {
-    const now = performance.now();
-    if (!document.hidden && last - alive < IDLE_MS) active += now - last;
-    last = now;
-  };
-  const sign = () => { tick(); alive = performance.now(); };
-  for (const name of ["keydown", "pointermove", "wheel", "pointerdown"]) {
-    root.addEventListener(name, sign, { passive: true });
-  }
-  document.addEventListener("visibilitychange", tick);
-  const timer = setInterval(tick, 1000);
-  return {
-    restart() { tick(); active = 0; alive = last; },
-    seconds() { tick(); return active / 1000; },
-    stop() { clearInterval(timer); document.removeEventListener("visibilitychange", tick); },
-  };
-}
-
-function build() {
-  const pane = (name, title, kind) => {
-    const text = h("div", { class: "plab-text", tabindex: "0", dir: "auto", role: "group", "aria-label": `${title}, text` });
-    return { text, box: h("article", { class: `plab-pane plab-${name}`, "aria-label": title }, h("h3", {}, title), text) };
-  };
-  const ui = {
-    status: h("div", { class: "plab-status", role: "status", "aria-live": "polite" }),
-    focus: h("button", { class: "plab-focus", type: "button", tabindex: "-1" }),
-    bar: h("progress", { class: "plab-bar", "aria-label": "Answered" }),
-    count: h("span", { class: "plab-count" }),
-    guide: h("div", { class: "plab-guide", hidden: true, role: "region", "aria-label": "Guidelines" }),
-    pause: h("div", { class: "plab-card plab-pause", hidden: true }),
-    prompt: pane("prompt", "Conversation"),
-    before: h("div", { class: "plab-before" }),
-    first: pane("first", "First response"),
-    second: pane("second", "Second response"),
-    note: h("input", { type: "text", maxlength: "2000", "aria-label": "Note on this pair" }),
-    review: h("div", { class: "plab-card plab-review", hidden: true, role: "region", "aria-label": "Last ten answers" }),
-    end: h("div", { class: "plab-card plab-end", hidden: true }),
-    buttons: {},
-  };
-  for (const [key, name] of BUTTONS) {
-    ui.buttons[key] = h("button", { type: "button", "data-key": key, "aria-keyshortcuts": key },
-      h("kbd", { "aria-hidden": "true" }, key.toUpperCase()), name);
-  }
-  const keys = (text) => [...text].map((key) => ui.buttons[key]);
-  ui.noteRow = h("div", { class: "plab-note", hidden: true }, ui.note, h("span", {}, "Enter saves, Escape drops"));
-  ui.work = h("div", { class: "plab-work" }, ui.prompt.box, ui.before,
-    h("div", { class: "plab-pair" }, ui.first.box, ui.second.box),
-    h("div", { class: "plab-row plab-main", role: "group", "aria-label": "Answer" }, ...keys("123s")),
-    h("div", { class: "plab-row", role: "group", "aria-label": "More" }, ...keys("ufnrm?q")), ui.noteRow);
-  ui.root = h("div", { class: "plab", role: "region", tabindex: "0", "aria-label": "Pair labelling" },
-    h("div", { class: "plab-top" }, ui.status, ui.focus),
-    h("div", { class: "plab-progress" }, ui.bar, ui.count),
-    ui.guide, ui.pause, ui.review, ui.work, ui.end);
-  return ui;
-}
 
 function render({ model, el }) {
-  const ui = build(), watch = stopwatch(ui.root), view = Math.random().toString(36).slice(2);
-  let raw = false, sent = 0, pending = null, timer = 0, token, shownAt = 0, connected = true, dismissed = 0;
+  const form = model.get("form"), ui = build(form), watch = stopwatch(ui.root), view = Math.random().toString(36).slice(2);
+  const ticked = { strength: null, reasons: new Set() };
+  let raw = false, differ = false, listed = null, sent = 0, pending = null, timer = 0, token, shownAt = 0, connected = true, dismissed = 0, who;
   const state = () => model.get("state");
   const say = (kind, text) => {
     ui.status.dataset.kind = kind;
@@ -115,7 +41,7 @@ function render({ model, el }) {
     if (!ui.noteRow.hidden && ui.note.value !== state().item.note) {
       return say("warn", "The note is not saved yet: Enter saves it, Escape drops it. Then answer.");
     }
-    send({ do: "choose", choice: CHOICES[key], seconds: watch.seconds() });
+    send({ do: "choose", choice: CHOICES[key], seconds: watch.seconds(), strength: ticked.strength, reasons: [...ticked.reasons] });
   }
 
   const toggle = (node, show = node.hidden) => { node.hidden = !show; return show; };
@@ -130,49 +56,101 @@ function render({ model, el }) {
   const dropNote = () => { ui.note.value = state().item?.note ?? ""; toggle(ui.noteRow, false); home(); };
   const actions = {
     1: choose, 2: choose, 3: choose, s: choose,
+    ...(form.both_bad ? { 4: choose } : {}),
     u: () => send({ do: "undo" }),
     f: () => send({ do: "flag", flagged: !state().item.flagged, note: state().item.note }),
     n: () => { if (toggle(ui.noteRow)) ui.note.focus(); else dropNote(); },
-    r: () => { toggle(ui.review); },
+    r: () => list(listed === "recent" ? null : "recent"),
+    w: () => list(listed === "flagged" ? null : "flagged"),
+    d: () => {
+      if (!state().item.difference) return say("warn", "These two replies are not nearly the same (or too long), so a difference would mark nearly every word.");
+      differ = !differ;
+      texts(state().item);
+    },
     m: () => { raw = !raw; texts(state().item); },
+    escape: () => { list(null); guide(false); home(); },
     "?": () => guide(ui.guide.hidden),
     q: () => send({ do: "quit" }),
   };
 
   function act(key) {
-    const working = state().view === "label";
-    if (working || "u?".includes(key)) actions[key](key);
+    const view = state().view;
+    if (view === "people") enter(state().people[key - 1]);
+    else if (ui.ticks[key]) tick(ui.ticks[key]);
+    else if (view === "label" || "u?".includes(key)) actions[key](key);
     marks();
   }
 
-  function marks() {
-    const on = { f: state().item?.flagged, m: raw, "?": !ui.guide.hidden, r: !ui.review.hidden, n: !ui.noteRow.hidden };
-    for (const [key, value] of Object.entries(on)) ui.buttons[key].setAttribute("aria-pressed", String(Boolean(value)));
-    ui.buttons.n.classList.toggle("plab-has", Boolean(state().item?.note));
+  function enter(person) {
+    if (person?.open) send({ do: "person", name: person.name });
+    home();
   }
 
-  function texts(item) {
-    for (const name of ["prompt", "first", "second"]) {
-      const node = ui[name].text;
-      node.classList.toggle("plab-raw", raw);
-      if (raw) node.textContent = item[name].raw;
-      else node.innerHTML = item[name].html;
+  function tick({ kind, value }) {
+    if (kind === "strength") ticked.strength = ticked.strength === value ? null : value;
+    else if (!ticked.reasons.delete(value)) ticked.reasons.add(value);
+  }
+
+  function marks() {
+    const on = { f: state().item?.flagged, m: raw, "?": !ui.guide.hidden, r: listed === "recent", w: listed === "flagged", d: differ, n: !ui.noteRow.hidden };
+    for (const [key, value] of Object.entries(on)) ui.buttons[key].setAttribute("aria-pressed", String(Boolean(value)));
+    ui.buttons.n.classList.toggle("plab-has", Boolean(state().item?.note));
+    ui.buttons.d.classList.toggle("plab-dim", !state().item?.difference);
+    ui.buttons.w.lastChild.data = state().flagged.length ? `Flagged (${state().flagged.length})` : "Flagged";
+    for (const { kind, value, node } of Object.values(ui.ticks)) {
+      node.setAttribute("aria-pressed", String(kind === "strength" ? ticked.strength === value : ticked.reasons.has(value)));
     }
   }
 
-  function end({ view: how, summary, done, total }) {
+  function fill(node, pane) {
+    node.classList.remove("plab-differ");
+    node.classList.toggle("plab-raw", raw);
+    if (raw) node.textContent = pane.raw;
+    else node.innerHTML = pane.html;
+  }
+
+  // The message being answered is the last one: it stands apart from what was said before.
+  function texts(item) {
+    const answered = h("section", { class: "plab-answered", "aria-label": "The message being answered" });
+    const earlier = h("section", { class: "plab-earlier" });
+    fill(answered, item.prompt);
+    if (item.earlier.raw) fill(earlier, item.earlier);
+    ui.prompt.text.replaceChildren(...(item.earlier.raw ? [earlier, answered] : [answered]));
+    ["first", "second"].forEach((name, at) => {
+      const parts = differ && item.difference?.[at];
+      if (!parts) return fill(ui[name].text, item[name]);
+      ui[name].text.classList.add("plab-differ");
+      ui[name].text.replaceChildren(...parts.flatMap(([own, text]) => own ? [text.match(/^\s*/)[0], h("mark", {}, text.trimStart())] : [text]));
+    });
+  }
+
+  function end({ view: how, summary, done, total, who }) {
     const title = how === "done" ? "All answered. Thank you." : `Stopped at ${done} of ${total}. Everything is saved.`;
     const next = how === "done" ? "The labels are on disk. In the notebook, run the cells below: they show the figures and write the file."
       : "To go on later, run the cell or load the page again: it opens at the same pair.";
     const back = how === "done" ? ["Undo the last answer", "undo"] : ["Go on now", "resume"];
     ui.end.replaceChildren(h("h3", {}, title), h("ul", {}, ...summary.map((line) => h("li", {}, line))), h("p", {}, next),
-      h("button", { type: "button", onclick: () => { send({ do: back[1] }); home(); } }, back[0]));
+      h("button", { type: "button", onclick: () => { send({ do: back[1] }); home(); } }, back[0]),
+      ...(who ? [h("button", { type: "button", onclick: () => { send({ do: "people" }); home(); } }, "Another annotator")] : []));
   }
 
-  function review({ recent }) {
-    ui.review.replaceChildren(h("h3", {}, recent.length ? "Your last answers. Choose one to answer it again." : "No answer yet."),
-      ...recent.map((past) => h("button", { type: "button", onclick: () => { toggle(ui.review, false); send({ do: "open", token: past.token }); home(); } },
-        h("b", {}, past.choice), ` ${past.text}`)));
+  function list(kind) {
+    listed = kind;
+    const lines = kind ? state()[kind] : [];
+    const title = { recent: lines.length ? "Your last answers. Choose one to answer it again." : "No answer yet.",
+      flagged: lines.length ? "Flagged. Choose one to look at it again; F takes the flag away." : "Nothing is flagged." }[kind];
+    toggle(ui.list, Boolean(kind));
+    ui.list.replaceChildren(h("h3", {}, title ?? ""), ...lines.map((past) => h("button", { type: "button", onclick: () => {
+      if (kind === "recent") list(null);
+      send({ do: "open", token: past.token });
+      home();
+    } }, h("b", {}, past.choice), ` ${past.text}`, past.note ? h("i", {}, ` ${past.note}`) : "")));
+  }
+
+  function people({ people: found = [] }) {
+    ui.people.replaceChildren(h("h3", {}, "Who is labelling now? You will see your own pairs and nobody else's labels."),
+      ...found.map((person, at) => h("button", { type: "button", disabled: !person.open, onclick: () => enter(person) },
+        h("kbd", { "aria-hidden": "true" }, String(at + 1)), h("b", {}, person.title), ` ${person.text}`)));
   }
 
   function refresh() {
@@ -184,26 +162,41 @@ function render({ model, el }) {
     }
     ui.bar.max = now.total;
     ui.bar.value = now.done;
-    ui.count.textContent = `${now.done} of ${now.total}` + (now.pace ? ` · ${now.pace}` : "");
-    toggle(ui.work, now.view === "label");
-    toggle(ui.end, now.view !== "label");
+    ui.count.textContent = (now.who ? `${now.who}: ` : "") + `${now.done} of ${now.total}` + (now.pace ? ` · ${now.pace}` : "");
+    const working = now.view === "label";
+    ui.root.classList.toggle("plab-working", working);
+    for (const node of [ui.work, ui.foot, ui.question]) toggle(node, working);
+    toggle(ui.progress, now.view !== "people");
+    toggle(ui.end, !working && now.view !== "people");
+    toggle(ui.people, now.view === "people");
+    people(now);
     if (now.made === 1) guide(false);        // read; the ? key brings them back
-    toggle(ui.pause, now.pause && now.view === "label" && dismissed !== now.made);
+    if (now.who !== who) guide(now.done === 0 && now.view !== "people");
+    who = now.who;
+    toggle(ui.pause, now.pause && working && dismissed !== now.made);
+    toggle(ui.hurry, Boolean(now.hurry) && dismissed !== now.made);
+    ui.hurry.firstChild.textContent = now.hurry;
     ui.pause.firstChild.textContent = `${now.made} answers in this sitting. A short break keeps judgement fresh; the keys go on working.`;
-    review(now);
+    list(listed);
     if (item) {
+      toggle(ui.given, item.given.length > 0);
+      ui.given.replaceChildren(h("h3", {}, "The annotators differ; who said what is not shown. What should the label be?"), h("ul", {}, ...item.given.map((text) => h("li", {}, text))));
       ui.before.textContent = item.before ? `Your answer so far: ${item.before}` : "";
       if (item.token !== token) {
+        ticked.strength = null;
+        ticked.reasons.clear();
         texts(item);
-        for (const name of ["prompt", "first", "second"]) ui[name].text.scrollTop = 0;
+        for (const name of ["first", "second"]) ui[name].text.scrollTop = 0;
+        ui.body.scrollTop = ui.guide.hidden ? 0 : ui.body.scrollTop;
+        ui.prompt.text.scrollTop = Math.max(0, ui.prompt.text.lastChild.offsetTop - ui.prompt.text.offsetTop - 4);
         ui.note.value = item.note;
         toggle(ui.noteRow, false);
         watch.restart();
         shownAt = performance.now();
       }
     } else {
-      toggle(ui.review, false);
-      end(now);
+      list(null);
+      if (now.view !== "people") end(now);
     }
     if (inside() && (item?.token !== token || now.status.kind === "error")) ui.root.scrollIntoView({ block: "nearest" });
     token = item?.token;
@@ -219,7 +212,8 @@ function render({ model, el }) {
       return;
     }
     const key = event.key === "Backspace" ? "u" : event.key.toLowerCase();
-    if (event.repeat || !(key in actions)) return;
+    const known = key in actions || key in ui.ticks || state().view === "people" && /^[1-9]$/.test(key);
+    if (event.repeat || !known) return;
     event.preventDefault();
     act(key);
   }
@@ -229,10 +223,13 @@ function render({ model, el }) {
     ui.focus.textContent = inside() ? "Keyboard is on" : "Keyboard is off: click here";
   }
 
-  ui.pause.append(h("span"), h("button", { type: "button", onclick: () => { dismissed = state().made; toggle(ui.pause, false); home(); } }, "Go on"));
+  for (const card of [ui.pause, ui.hurry]) {
+    card.append(h("span"), h("button", { type: "button", onclick: () => { dismissed = state().made; toggle(card, false); home(); } }, "Go on"));
+  }
+  ui.question.textContent = model.get("question");
   ui.guide.innerHTML = model.get("guidelines");
   ui.guide.append(h("p", {}, h("kbd", {}, "?"), "folds this panel and brings it back. The other keys are on the buttons."));
-  guide(state().done === 0);
+  guide(state().done === 0 && state().view !== "people");
   ui.root.addEventListener("keydown", keydown);
   ui.root.addEventListener("focusin", focusState);
   ui.root.addEventListener("focusout", () => setTimeout(focusState));
@@ -255,34 +252,6 @@ function render({ model, el }) {
     model.off("change:state", refresh);
     model.off("comm_live_update", lost);
   };
-}
-
-// The widget is as high as the notebook's window, so that status and buttons are in view together.
-// Straight after Run All the notebook still moves the focus about: take it when that is over, but
-// never from somebody who is typing or has clicked elsewhere.
-function arrive(root) {
-  let rounds = 0, sizes;
-  const fit = () => {
-    const outer = root.closest(".jp-WindowedPanel-outer");
-    root.style.setProperty("--plab-room", `${outer ? outer.clientHeight : innerHeight}px`);
-  };
-  const timer = setInterval(() => {
-    if (!root.isConnected) return;
-    if (!sizes) {
-      sizes = new ResizeObserver(fit);
-      sizes.observe(root.closest(".jp-WindowedPanel-outer") ?? document.documentElement);
-    }
-    const active = document.activeElement;
-    const typing = active?.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(active?.tagName);
-    if (!typing && !root.contains(active)) {
-      root.focus({ preventScroll: true });
-      root.scrollIntoView({ block: "start" });
-    }
-    if ((rounds += 1) > 15) stop();
-  }, 100);
-  const stop = () => { clearInterval(timer); document.removeEventListener("pointerdown", stop, true); };
-  document.addEventListener("pointerdown", stop, true);
-  return () => { stop(); sizes?.disconnect(); };
 }
 
 export default { render };

@@ -1,5 +1,7 @@
 """The screen of a `Session`: what is sent to the browser, and what its keys do."""
 
+import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ from markdown_it import MarkdownIt
 from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.progress import duration
 from persuasion_lib.core.records import render_text
+from persuasion_lib.labeling.difference import difference
 from persuasion_lib.labeling.items import Item
 from persuasion_lib.labeling.session import Session
 from persuasion_lib.labeling.summary import session_in_words
+from persuasion_lib.labeling.votes import PLAIN, Form
 
 _HERE = Path(__file__).parent
 # Texts are untrusted: no HTML passes through, and nothing is left that could load or be followed.
@@ -20,7 +24,12 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(
     ["image", "autolink", "link", "reference", "html_block", "html_inline"])
 _NOTE_CHARACTERS = 2000
 Status = tuple[str, str]    # its kind ("saved", "ready", "error") and its text
-WORDS = {"first": "first better", "second": "second better", "tie": "tie", "skip": "skipped"}
+WORDS = {"first": "first better", "second": "second better", "tie": "tie",
+         "both_bad": "both bad", "skip": "skipped"}
+STRENGTHS = ("slightly", "clearly", "much")
+_HURRY = ("The last answers came faster than both replies can be read. There is no hurry; every "
+          "key goes on working.")
+_HURRY_EVERY = 10       # answers
 
 
 class LabelWidget(anywidget.AnyWidget):
@@ -30,18 +39,26 @@ class LabelWidget(anywidget.AnyWidget):
     that is true at that moment: "Saved" is sent after the event is on disk, never before.
     """
 
-    _esm = _HERE / "widget.js"
+    _esm = "\n".join((_HERE / name).read_text("utf-8") for name in ("screen.js", "widget.js"))
     _css = _HERE / "widget.css"
     state = traitlets.Dict().tag(sync=True)
+    form = traitlets.Dict().tag(sync=True)
     guidelines = traitlets.Unicode().tag(sync=True)
+    question = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, session: Session, *, break_every: int) -> None:
-        super().__init__(guidelines=_MARKDOWN.render(session.guidelines))
+    def __init__(self, session: Session, *, break_every: int, form: Form = PLAIN) -> None:
+        super().__init__(guidelines=_MARKDOWN.render(session.guidelines),
+                         question=_first_sentence(session.guidelines), form=asdict(form))
         self._session = session
+        self._form = form
         self._break_every = break_every
         self._view = "label"
-        self._show("ready", f"Ready. {session.done} of {len(session.items)} answered so far.")
+        self._begin()
         self.on_msg(self._receive)
+
+    def _begin(self) -> None:
+        session = self._session
+        self._show("ready", f"Ready. {session.done} of {len(session.items)} answered so far.")
 
     def _receive(self, _: Any, message: dict[str, Any], buffers: Any = None) -> None:
         try:
@@ -67,9 +84,23 @@ class LabelWidget(anywidget.AnyWidget):
 
     def _choose(self, message: dict[str, Any], token: str) -> Status | None:
         choice = message.get("choice")
-        if not self._session.choose(token, choice, float(message.get("seconds", 0.0))):
+        if choice == "both_bad" and not self._form.both_bad:
+            return None
+        if not self._session.choose(token, choice, float(message.get("seconds", 0.0)),
+                                    more=self._more(choice, message)):
             return None
         return "saved", self._after(choice)
+
+    def _more(self, choice: str, message: dict[str, Any]) -> dict[str, Any]:
+        """How much better, and the reasons that were ticked, as far as the form asks for them."""
+        more: dict[str, Any] = {}
+        strength = message.get("strength")
+        if self._form.strength and strength in STRENGTHS and choice in ("first", "second"):
+            more["strength"] = strength
+        ticked = message.get("reasons") or []
+        if reasons := [text for text in self._form.reasons if text in ticked]:
+            more["reasons"] = reasons
+        return more
 
     def _flag(self, message: dict[str, Any], token: str) -> Status | None:
         flagged = bool(message.get("flagged"))
@@ -98,24 +129,35 @@ class LabelWidget(anywidget.AnyWidget):
         if view == "label" and session.current is None:
             view = "done"
         labelling = view == "label"
-        recent = [{"token": session.token(item), "choice": WORDS[choice],
-                   "text": _opening(item.pair.prompt)} for item, choice in session.recent()]
+        recent = [self._line(item, choice) for item, choice in session.recent()]
+        flagged = [self._line(item, session.choice_of(item)["choice"]) for item in session.flagged]
+        hurry = session.made and session.made % _HURRY_EVERY == 0 and session.in_a_hurry()
         self.state = {
             "ack": ack, "status": {"kind": kind, "text": text}, "view": view,
             "done": session.done, "total": len(session.items), "pace": self._pace(),
             "pause": session.break_due(self._break_every), "made": session.made,
-            "recent": recent, "summary": [] if labelling else session_in_words(session),
+            "hurry": _HURRY if hurry and labelling else "",
+            "recent": recent, "flagged": flagged,
+            "summary": [] if labelling else session_in_words(session),
             "item": self._item(session.current) if labelling else None,
         }
+
+    def _line(self, item: Item, choice: str) -> dict[str, str]:
+        """An answered item in a list."""
+        _, note = self._session.flag_of(item)
+        return {"token": self._session.token(item), "choice": WORDS[choice],
+                "text": _opening(item.pair.prompt), "note": note}
 
     def _item(self, item: Item) -> dict[str, Any]:
         first, second = item.shown
         flagged, note = self._session.flag_of(item)
         before = self._session.choice_of(item)
+        *earlier, answered = item.pair.prompt
         return {"token": self._session.token(item), "flagged": flagged, "note": note,
-                "before": WORDS[before["choice"]] if before else "",
-                "prompt": _pane(render_text(item.pair.prompt)), "first": _pane(first),
-                "second": _pane(second)}
+                "before": WORDS[before["choice"]] if before else "", "given": [],
+                "earlier": _pane(render_text(earlier)), "prompt": _pane(render_text([answered])),
+                "first": _pane(first), "second": _pane(second),
+                "difference": difference(first, second)}
 
     def _pace(self) -> str:
         seconds = self._session.median_seconds
@@ -128,6 +170,13 @@ class LabelWidget(anywidget.AnyWidget):
 
 def _pane(text: str) -> dict[str, str]:
     return {"raw": text, "html": _MARKDOWN.render(text)}
+
+
+def _first_sentence(guidelines: str) -> str:
+    """What is asked, to stay on the screen: the first sentence of the guidelines, unformatted."""
+    text = " ".join(guidelines.replace("*", "").replace("#", "").split())
+    found = re.match(r".{1,200}?[.?!](?=\s|$)", text)
+    return found.group() if found else text[:200]
 
 
 def _opening(prompt: list[dict[str, str]]) -> str:

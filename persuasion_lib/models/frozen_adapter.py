@@ -5,6 +5,8 @@ each layer adds its adapter to its own product, so that the base with SFT is a p
 trl puts a new adapter on it and takes the model without that one as the reference.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -65,6 +67,19 @@ def _add(layer: torch.nn.Module, given: tuple[torch.Tensor, ...],
          product: torch.Tensor) -> torch.Tensor:
     a, b = frozen_of(layer)
     return product + (given[0].to(a.dtype) @ a.T @ b.T).to(product.dtype)
+
+
+@contextmanager
+def without_frozen(model: torch.nn.Module) -> Iterator[None]:
+    """The model as it is without the adapter under its layers, for the time of a `with` block."""
+    kept = [(layer, layer.frozen_b.clone()) for layer in model.modules() if frozen_of(layer)]
+    for layer, _ in kept:
+        layer.frozen_b.zero_()
+    try:
+        yield
+    finally:
+        for layer, b in kept:
+            layer.frozen_b.copy_(b)
 
 
 def frozen_of(layer: torch.nn.Module) -> tuple[torch.Tensor, ...]:

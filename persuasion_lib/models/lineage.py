@@ -48,6 +48,11 @@ class Lineage:
     dtype: str | None = None        # earlier versions did not note it, and merged SFT into the base
 
 
+def reference_of(config: Config, name: str) -> str:
+    """The model that DPO compares `name` with: `dpo.reference`, as a model of the family."""
+    return {"sft": REFERENCE, "base": "base", "start": FAMILY[name].starts_as}[config.dpo.reference]
+
+
 def base_hash(config: Config) -> str:
     """sha256 over the files of the base model that decide what it answers.
 
@@ -81,8 +86,9 @@ def write_lineage(config: Config, name: str, folder: Path, fingerprint: str) -> 
     lineage = Lineage(
         name=name, base=base, revision=config.peek("model.revision"),
         parents={parent: weights_hash(config, parent) for parent in FAMILY[name].parents},
-        reference=None if name == REFERENCE else REFERENCE, weights=adapter_hash(folder),
-        fingerprint=fingerprint, dtype=str(dtype_of(config)).removeprefix("torch."))
+        reference=None if name == REFERENCE else reference_of(config, name),
+        weights=adapter_hash(folder), fingerprint=fingerprint,
+        dtype=str(dtype_of(config)).removeprefix("torch."))
     write_json(folder / "lineage.json", asdict(lineage))
     return lineage
 

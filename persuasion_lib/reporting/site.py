@@ -1,14 +1,18 @@
-"""A folder of pages to publish: the executed notebooks of a run, its report, and an index."""
+"""A folder of pages to publish: the executed notebooks of a run, its report, and an index.
+
+`python -m persuasion_lib.reporting.site FOLDER [PROFILE [OVERRIDE …]]`
+"""
 
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from persuasion_lib.core.config import Config
+from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.drawing import pipeline
 from persuasion_lib.core.errors import ConfigError, MissingInput
 from persuasion_lib.core.pipeline import path_of
@@ -76,3 +80,8 @@ def _index(config: Config, executed: Sequence[Path]) -> str:
 
 def _page(title: str, body: str, banner: str = "") -> str:
     return rendered("site.html.j2", title=title, body=Markup(_with_links(body)), banner=banner)
+
+
+if __name__ == "__main__":
+    folder, *settings = sys.argv[1:]
+    print(make_site(load_config((settings or ["demo"])[0], settings[1:]), Path(folder).resolve())[0])

@@ -75,6 +75,56 @@ def right_in_both_orders(
             "ci_low": low, "ci_high": high}
 
 
+def krippendorff(ratings: pd.DataFrame, **options: Any) -> dict[str, Any]:
+    """Krippendorff's alpha of any number of raters who need not all rate every item (2011).
+
+    It is 1 where all agree and 0 where they agree as often as labels drawn from one urn would.
+
+    Args:
+        ratings: a row an item, a column a rater; a label (nominal), or missing.
+        options: fields of `Resampling`.
+
+    Returns:
+        n (items with two labels or more), n_labels, alpha, alpha_low, alpha_high (percentile over
+        items), status ("ok", "n<2", "constant": one label only, so alpha is undefined).
+    """
+    how = Resampling(**options)
+    long = ratings.melt(ignore_index=False).dropna(subset="value")
+    counts = pd.crosstab(long.index, long["value"])
+    counts = counts[counts.sum(axis=1) >= 2].to_numpy(float)
+    n = len(counts)
+    result = {"n": n, "n_labels": int(counts.sum()), "alpha": np.nan, "alpha_low": np.nan,
+              "alpha_high": np.nan, "status": "n<2"}
+    if n < 2:
+        return result
+    result["alpha"] = float(_alphas(np.ones((1, n)), counts)[0])
+    result["status"] = "ok" if np.isfinite(result["alpha"]) else "constant"
+    rng = np.random.default_rng(how.seed)
+    alphas = _alphas(rng.multinomial(n, np.full(n, 1 / n), how.n_resamples), counts)
+    defined = alphas[np.isfinite(alphas)]
+    if len(defined) >= (1 - _MAX_LOST) * how.n_resamples:
+        low, high = percentiles(defined, how.confidence)
+        result |= {"alpha_low": float(low), "alpha_high": float(high)}
+    return result
+
+
+def _alphas(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Alpha of each weighting of the items, shape (n_weightings,).
+
+    Args:
+        weights: shape (n_weightings, n_items).
+        counts: how often an item got a label, shape (n_items, n_labels), two or more an item.
+    """
+    raters = counts.sum(axis=1)
+    differing = (raters**2 - (counts**2).sum(axis=1)) / (raters - 1)
+    labels = weights @ counts
+    total = labels.sum(axis=1)
+    by_chance = total**2 - (labels**2).sum(axis=1)
+    certain = by_chance < 1e-9
+    return np.where(certain, np.nan,
+                    1 - (total - 1) * (weights @ differing) / np.where(certain, 1, by_chance))
+
+
 def _scored(
     first: Iterable, second: Iterable, ties: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:

@@ -1,6 +1,8 @@
 """Training: SFT and DPO by trl, checked before the first step, fast, resumable.
 
     sft, dpo         the two trainings
+    labels           which labels DPO learns from; step_zero: what it must begin as
+    once             no training is done twice
     loop             what they share: arguments, resuming, saving
     shared_prefix    DPO's fast engine; reference_cache: the reference, computed once
     packed           SFT's fast engine; completion_head: the head of both

@@ -1,15 +1,14 @@
 """DPO by trl's DPOTrainer, fast by shared prompts, checked before the first step.
 
-The reference of DPO is SFT in every stage. SFT lies frozen under the new adapter, so the model with
-that one switched off *is* the reference and no second model is held.
+The reference is SFT in every stage, unless `dpo.reference` names another. SFT lies frozen under the
+new adapter, so the model with that one switched off *is* the reference and no second model is held.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
-import torch
 from datasets import Dataset
 from peft import load_peft_weights, set_peft_model_state_dict
 from torch.utils.data import DataLoader
@@ -17,37 +16,53 @@ from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import DataError, SelfTestError
+from persuasion_lib.core.errors import ConfigError, DataError
 from persuasion_lib.core.family import FAMILY, REFERENCE
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.records import LabeledPair, Message, labeled_row
 from persuasion_lib.models.chat import changed_rows, closing_ids
-from persuasion_lib.models.compose import ModelFamily, load_sft
-from persuasion_lib.models.lineage import check_lineage, fingerprint_of, is_current
-from persuasion_lib.models.loading import Tokenizer, dtype_of, load_tokenizer, prompt_ids
+from persuasion_lib.models.compose import load_sft
+from persuasion_lib.models.frozen_adapter import without_frozen
+from persuasion_lib.models.lineage import (
+    check_lineage,
+    fingerprint_of,
+    is_current,
+    reference_of,
+)
+from persuasion_lib.models.loading import Tokenizer, load_tokenizer, prompt_ids
 from persuasion_lib.models.sampling import free_bytes
 from persuasion_lib.training import loop
 from persuasion_lib.training.drift import Drift, alarms, drift
 from persuasion_lib.training.history import training_curve
+from persuasion_lib.training.labels import preference_rows, used_labels
 from persuasion_lib.training.launch import launch_if_asked, processes
 from persuasion_lib.training.memory import advice, estimate, step_of
+from persuasion_lib.training.once import alone, copied
 from persuasion_lib.training.reference_cache import ReferenceCache
 from persuasion_lib.training.shared_prefix import share_prefixes
-from persuasion_lib.training.worked import sequence_logps
+from persuasion_lib.training.step_zero import check_step_zero
 
 
 class PreferenceTrainer(DPOTrainer):
-    """trl's DPOTrainer with shared prompts, a reference computed once, and drift at each point."""
+    """trl's DPOTrainer with shared prompts, a reference computed once, and drift at each point.
 
-    def __init__(self, config: Config, watched: Sequence[list[Message]], **arguments: Any) -> None:
+    `start` is the model whose adapter training goes on from, SFT for a fresh one.
+    """
+
+    def __init__(self, config: Config, watched: Sequence[list[Message]], *,
+                 start: str = REFERENCE, reference: str = REFERENCE, **arguments: Any) -> None:
         self.config = config
         self.watched = watched
         self.before: Drift | None = None
+        self.reference_is = reference
         super().__init__(**arguments)
+        if start != REFERENCE:
+            # Into the fresh adapter: a PeftModel handed to trl would become its own reference.
+            set_peft_model_state_dict(self.model, load_peft_weights(path_of(config, start)))
         if config.dpo.engine == "shared_prefix":
             share_prefixes(self.model.get_base_model(), config.dpo.max_length)
-            self.reference = ReferenceCache(config)
+            self.reference = ReferenceCache(config, reference)
             # After trl's start: its own cache is keyed on the random start of the adapter as well.
             self.precompute_ref_logps = True
             self.train_dataset = self._precompute_ref_logps(self.train_dataset)
@@ -61,11 +76,27 @@ class PreferenceTrainer(DPOTrainer):
         loader = self.accelerator.prepare(DataLoader(
             rows, batch_size=self.args.per_device_eval_batch_size, collate_fn=self.data_collator))
         found: list[tuple[float, float]] = []
-        for batch in loader:
-            pair = self.accelerator.gather_for_metrics(self.compute_ref_log_probs(
-                self.model, batch))
-            found += zip(*(values.tolist() for values in pair), strict=True)
+        with self._as_reference():
+            for batch in loader:
+                pair = self.accelerator.gather_for_metrics(self.compute_ref_log_probs(
+                    self.model, batch))
+                found += zip(*(values.tolist() for values in pair), strict=True)
         return found
+
+    @contextmanager
+    def _as_reference(self) -> Iterator[None]:
+        """The policy's own model as the reference; trl switches its adapter off by itself."""
+        if self.reference_is == REFERENCE:
+            yield
+        elif self.reference_is == "base":
+            with without_frozen(self.model):
+                yield
+        else:       # before the first step the policy is where it starts
+            was_training, self.ref_model = self.model.training, self.model
+            self.model.eval()       # trl leaves the adapter of a reference model on
+            yield
+            self.ref_model = None
+            self.model.train(was_training)
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *arguments: Any,
                         **options: Any) -> Any:
@@ -100,32 +131,54 @@ def train_preferences(config: Config, name: str, train: Sequence[LabeledPair],
         SelfTestError: the state before the first step is not what the method assumes.
         DataError: a pair is longer than `dpo.max_length`, or there is nothing to train on.
     """
-    train = without_ties(config, train)
-    val = without_ties(config, val)
-    settings = own_settings(config, name)
-    fingerprint = fingerprint_of({
+    train, val = used_labels(config, name, without_ties(config, train), without_ties(config, val))
+    fingerprint = _fingerprint(config, name, train, val)
+    if not is_current(config, name, fingerprint):
+        with alone(config, name, fingerprint):
+            known = copied(config, name, fingerprint) or launch_if_asked(config, name)
+            if not known:
+                _train(config, name, train, val, fingerprint)
+    return training_curve(config, name)
+
+
+def _fingerprint(config: Config, name: str, train: Sequence[LabeledPair],
+                 val: Sequence[LabeledPair]) -> str:
+    """What is trained, as a hash; what a newer setting leaves as it was is not in it."""
+    settings = loop.outcome_settings(config, "dpo") | own_settings(config, name).values()
+    reference = reference_of(config, name)
+    settings.pop("dpo.reference")
+    settings |= {} if reference == REFERENCE else {"reference": reference}
+    settings |= {} if _keeps_best(config, train, val) else {"keeps": "last"}
+    return fingerprint_of({
         "train": [labeled_row(p) for p in train], "val": [labeled_row(p) for p in val],
         # What was watched is kept beside the weights and must be of these settings as well.
-        "watched_reply_tokens": config.generation.max_new_tokens,
-        **loop.outcome_settings(config, "dpo"), **settings.values()})
-    if not is_current(config, name, fingerprint) and not launch_if_asked(config, name):
-        if not train or not val:
-            raise DataError(f"{name} has {len(train)} training and {len(val)} validation pairs; "
-                            "it needs some of both. Label more pairs.")
-        trainer = preference_trainer(config, name, train, val, fingerprint)
-        say(f"{name}: comparing its start with models loaded on their own, and validating it")
-        with loop.before_training(trainer):
-            self_test = check_step_zero(config, name, trainer,
-                                        train[:config.dpo.per_device_train_batch_size])
-            trainer.state.log_history.clear()
-            trainer.evaluate()
-            before = list(trainer.state.log_history)
-        announce_memory(config, trainer)
-        loop.fit(trainer, name)
-        history = [*before, *trainer.state.log_history]
-        trainer.state.log_history = history
-        loop.save(config, name, trainer, fingerprint, self_test=self_test, alarms=alarms(history))
-    return training_curve(config, name)
+        "watched_reply_tokens": config.generation.max_new_tokens, **settings})
+
+
+def _keeps_best(config: Config, train: Sequence[LabeledPair],
+                val: Sequence[LabeledPair]) -> bool:
+    """Whether the held-out pairs are enough to choose a checkpoint by."""
+    return len(train) + len(val) >= config.training.best_from
+
+
+def _train(config: Config, name: str, train: Sequence[LabeledPair], val: Sequence[LabeledPair],
+           fingerprint: str) -> None:
+    if not train or not val:
+        raise DataError(f"{name} has {len(train)} training and {len(val)} validation pairs; "
+                        "it needs some of both. Label more pairs.")
+    trainer = preference_trainer(config, name, train, val, fingerprint)
+    say(f"{name}: comparing its start with models loaded on their own, and validating it")
+    with loop.before_training(trainer):
+        self_test = check_step_zero(config, name, trainer,
+                                    train[:config.dpo.per_device_train_batch_size])
+        trainer.state.log_history.clear()
+        trainer.evaluate()
+        before = list(trainer.state.log_history)
+    announce_memory(config, trainer)
+    loop.fit(trainer, name)
+    history = [*before, *trainer.state.log_history]
+    trainer.state.log_history = history
+    loop.save(config, name, trainer, fingerprint, self_test=self_test, alarms=alarms(history))
 
 
 def announce_memory(config: Config, trainer: DPOTrainer) -> None:
@@ -164,13 +217,6 @@ def without_ties(config: Config, pairs: Sequence[LabeledPair]) -> list[LabeledPa
     return [p for p in pairs if p.label != "tie"]
 
 
-def preference_rows(pairs: Sequence[LabeledPair]) -> Dataset:
-    """The rows that DPOTrainer gets: chat messages, so that it renders the model's template."""
-    return Dataset.from_list([
-        {"prompt": p.pair.prompt, "chosen": [{"role": "assistant", "content": p.chosen}],
-         "rejected": [{"role": "assistant", "content": p.rejected}]} for p in pairs])
-
-
 def preference_trainer(config: Config, name: str, train: Sequence[LabeledPair],
                        val: Sequence[LabeledPair], fingerprint: str = "trial") -> PreferenceTrainer:
     """The trainer of a model with its adapter at the start: fresh, or that of the model before.
@@ -181,22 +227,26 @@ def preference_trainer(config: Config, name: str, train: Sequence[LabeledPair],
     """
     tokenizer = load_tokenizer(config)
     settings = own_settings(config, name)
+    reference = reference_of(config, name)
+    if reference != REFERENCE and config.dpo.engine != "shared_prefix":
+        raise ConfigError(f"dpo.reference={config.dpo.reference} makes {reference} the reference "
+                          f"of {name}, which only dpo.engine=shared_prefix computes; trl itself "
+                          "takes the model without its adapter, which is sft.")
+    before = FAMILY[name].starts_as
+    if before != REFERENCE:
+        check_lineage(config, before)
     check_pairs(tokenizer, [*train, *val], config.dpo.max_length)
     scratch = loop.scratch_folder(config, name, fingerprint)
     trainer = PreferenceTrainer(
         config, [p.pair.prompt for p in val[:config.dpo.watched_prompts]],
-        model=load_sft(config), train_dataset=preference_rows(train),
-        eval_dataset=preference_rows(val), processing_class=tokenizer,
-        peft_config=loop.lora(config),
+        start=before, reference=reference, model=load_sft(config),
+        train_dataset=preference_rows(train), eval_dataset=preference_rows(val),
+        processing_class=tokenizer, peft_config=loop.lora(config),
         args=DPOConfig(beta=config.dpo.beta, max_length=config.dpo.max_length,
                        loss_type=config.dpo.loss_type, label_smoothing=config.dpo.label_smoothing,
-                       **loop.common_arguments(config, config.dpo, settings, len(train), scratch)))
+                       **loop.common_arguments(config, config.dpo, settings, len(train), scratch,
+                                               keep_best=_keeps_best(config, train, val))))
     trainer.remove_callback(PrinterCallback)
-    before = FAMILY[name].starts_as
-    if before != REFERENCE:
-        # Into the fresh adapter: a PeftModel handed to trl would become its own reference.
-        check_lineage(config, before)
-        set_peft_model_state_dict(trainer.model, load_peft_weights(path_of(config, before)))
     return trainer
 
 
@@ -220,57 +270,3 @@ def check_pairs(tokenizer: Tokenizer, pairs: Sequence[LabeledPair], limit: int) 
         if pair.chosen.strip() == pair.rejected.strip():
             raise DataError(f"pair {pair.pair.pair_id} has the same reply as chosen and rejected, "
                             "so nothing can be learned from it. Label it as a tie.")
-
-
-def check_step_zero(config: Config, name: str, trainer: DPOTrainer,
-                    probe: Sequence[LabeledPair]) -> dict[str, float]:
-    """What the trainer sees before its first step, checked against models loaded on their own.
-
-    The policy must be the model that the training starts from, the reference sft. Where they are
-    one (rlhf and rlaif), the loss is ln 2 and every margin 0.
-
-    Raises:
-        SelfTestError: it is otherwise; training would learn relative to the wrong model.
-    """
-    trainer.evaluate(preference_rows(probe), metric_key_prefix="eval")
-    seen = next(log for log in reversed(trainer.state.log_history) if "eval_loss" in log)
-    seen_policy = seen["eval_logps/chosen"]
-    seen_reference = seen_policy - seen["eval_rewards/chosen"] / config.dpo.beta
-    policy = FAMILY[name].starts_as
-    family = ModelFamily(config, [policy])
-    expected = {model: float(sum(sequence_logps(family, model, probe)) / len(probe))
-                for model in {policy, REFERENCE}}
-    result = {"loss": seen["eval_loss"], "margin": seen["eval_rewards/margins"],
-              "policy_logp": seen_policy, "policy_expected": expected[policy],
-              "reference_logp": seen_reference, "reference_expected": expected[REFERENCE]}
-    _judge_step_zero(config, name, policy, result)
-    return result
-
-
-def _judge_step_zero(config: Config, name: str, policy_is: str, seen: dict[str, float]) -> None:
-    # Seen between one padded batch and one pair at a time: 1e-6 in float32, 1e-2 in bfloat16.
-    low_precision = dtype_of(config) == torch.bfloat16 or config.model.load_in_4bit
-    tolerance, relative = (0.02, 0.02) if low_precision else (1e-3, 2e-5)
-
-    def differs(what: str) -> bool:
-        value = seen[f"{what}_logp"]
-        wanted = seen[f"{what}_expected"]
-        return not abs(value - wanted) <= relative * max(1.0, abs(wanted))
-
-    faults = [f"the {what} is not {model} (mean log-probability of the chosen replies "
-              f"{seen[f'{what}_logp']:.3f}, of {model} it is {seen[f'{what}_expected']:.3f})"
-              for what, model in (("policy", policy_is), ("reference", REFERENCE))
-              if differs(what)]
-    if policy_is == REFERENCE:
-        # `not … <=` and never `>`: a NaN must count as a fault.
-        margin_is_zero = abs(seen["margin"]) <= tolerance
-        loss_is_ln2 = abs(seen["loss"] - math.log(2)) <= tolerance
-        # Only of the plain loss is the value known: others start elsewhere than at ln 2.
-        if config.dpo.loss_type == "sigmoid" and not loss_is_ln2:
-            faults.append(f"the loss is {seen['loss']:.4f}, not ln 2 = 0.6931")
-        if not margin_is_zero:
-            faults.append(f"the mean margin is {seen['margin']:.4f}, not 0")
-    if faults:
-        raise SelfTestError(f"{name} would not start where it must: {'; '.join(faults)}. Training "
-                            "was not started. Run notebooks/04_train_dpo.ipynb from the top; if "
-                            "it stays, delete this model's checkpoint folder and run it again.")

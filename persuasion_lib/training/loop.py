@@ -75,12 +75,13 @@ def seed_of(config: Config, *sections: str) -> int:
     return config.seed if own is None else own
 
 
-def common_arguments(config: Config, method: Any, model: Any, rows: int,
-                     scratch: Path) -> dict[str, Any]:
+def common_arguments(config: Config, method: Any, model: Any, rows: int, scratch: Path, *,
+                     keep_best: bool = True) -> dict[str, Any]:
     """Arguments that SFT and DPO share.
 
     `method` are the settings with the batch sizes (`sft` or `dpo`), `model` those with learning
-    rate and epochs; `rows` is the number of training rows.
+    rate and epochs; `rows` is the number of training rows. Without `keep_best` the last step is
+    kept.
     """
     batch = (method.per_device_train_batch_size * method.gradient_accumulation_steps
              * processes().num_processes)
@@ -99,7 +100,7 @@ def common_arguments(config: Config, method: Any, model: Any, rows: int,
         "gradient_accumulation_steps": method.gradient_accumulation_steps,
         "eval_strategy": "steps", "eval_steps": interval, "logging_steps": max(1, steps // 20),
         "save_strategy": "steps", "save_steps": interval, "save_total_limit": 2,
-        "load_best_model_at_end": True, "metric_for_best_model": "eval_loss",
+        "load_best_model_at_end": keep_best, "metric_for_best_model": "eval_loss",
         "report_to": _tracker(config, scratch),
         "logging_nan_inf_filter": False,    # by default a NaN is logged as the mean before it
         "disable_tqdm": True, "activation_checkpointing": config.training.gradient_checkpointing,
@@ -146,7 +147,7 @@ def last_checkpoint(scratch: Path) -> Path | None:
 
 
 def fit(trainer: Trainer, desc: str) -> None:
-    """Train from the last checkpoint, or from the start; the best checkpoint is in the model then.
+    """Train from the last checkpoint, or from the start; what is to be kept is in the model then.
 
     Raises:
         ConfigError: the model was to be sharded over the processes, and is not.
@@ -206,9 +207,11 @@ def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
         shutil.rmtree(partial, ignore_errors=True)
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(
             partial, state_dict=weights)
-        best = trainer.state.best_global_step
-        write_json(partial / LOG, {"history": _finite(trainer.state.log_history),
-                                   "best_step": best, "rows": len(trainer.train_dataset),
+        state = trainer.state
+        keeps_best = trainer.args.load_best_model_at_end
+        best = state.best_global_step if keeps_best else state.global_step
+        write_json(partial / LOG, {"history": _finite(state.log_history), "best_step": best,
+                                   "rows": len(trainer.train_dataset),
                                    **extra})
         write_lineage(config, name, partial, fingerprint)
         write_text(partial / "README.md", adapter_card(config, name))   # peft's holds a path

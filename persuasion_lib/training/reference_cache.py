@@ -1,8 +1,8 @@
-"""Log-probabilities of the reference (SFT), computed once for each pair and kept on disk.
+"""Log-probabilities of the reference, computed once for each pair and kept on disk.
 
-A value is found again by what it depends on: the weights of base and SFT, the number format, the
-token ids, and in bfloat16 the device and the number of threads. So `rlhf` and `rlaif_rlhf`, which
-learn from the same pairs, share them.
+A value is found again by what it depends on: the weights of base and SFT (and of another
+reference), the number format, the token ids, and in bfloat16 the device and the number of threads.
+So `rlhf` and `rlaif_rlhf`, which learn from the same pairs, share them.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 
 from persuasion_lib.core.config import Config
+from persuasion_lib.core.family import REFERENCE
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.records import content_id
@@ -29,12 +30,14 @@ Compute = Callable[[Dataset], list[tuple[float, float]]]
 
 
 class ReferenceCache:
-    """The reference log-probabilities of one SFT model."""
+    """The log-probabilities of one reference, a model of the family."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, reference: str = REFERENCE) -> None:
         self._identity = [weights_hash(config, "base"), weights_hash(config, "sft"),
                           str(dtype_of(config)), config.model.load_in_4bit,
                           "SFT not merged"]     # as it was in caches of earlier versions
+        if reference != REFERENCE:
+            self._identity += [reference, weights_hash(config, reference)]
         if dtype_of(config) == torch.bfloat16:
             # Sums in another order differ there, by up to .4 nats a reply between 1 and 2 threads.
             self._identity += [torch.cuda.is_available(), torch.get_num_threads()]

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.family import REFERENCE
+from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.records import LabeledPair, Message
 from persuasion_lib.core.show import NEUTRAL
 from persuasion_lib.models.compose import ModelFamily
+from persuasion_lib.models.lineage import reference_of
 from persuasion_lib.models.loading import Tokenizer, load_tokenizer, prompt_ids
 
 SHOWN_PROMPT = 60       # tokens of a long prompt that are shown at either end
@@ -49,9 +50,12 @@ def row_ids(tokenizer: Tokenizer, prompt: list[Message], reply: str) -> tuple[in
 
 @dataclass(frozen=True)
 class WorkedPair:
-    """One pair under one policy; `policy` and `reference` are (chosen, rejected), in nats."""
+    """One pair under one policy; `policy` and `reference` are (chosen, rejected), in nats.
 
-    name: str
+    `names` are those of the two models.
+    """
+
+    names: tuple[str, str]
     policy: tuple[float, float]
     reference: tuple[float, float]
     beta: float
@@ -85,8 +89,8 @@ class WorkedPair:
                 else f"the loss of `dpo.loss_type={self.loss_type}` has another formula")
         return "\n".join([
             "| log-probability (nats) | chosen $y_w$ | rejected $y_l$ |", "|---|--:|--:|",
-            f"| policy: `{self.name}` | {a:.3f} | {b:.3f} |",
-            f"| reference: `{REFERENCE}` | {c:.3f} | {d:.3f} |",
+            f"| policy: `{self.names[0]}` | {a:.3f} | {b:.3f} |",
+            f"| reference: `{self.names[1]}` | {c:.3f} | {d:.3f} |",
             f"| reward = {self.beta:g} × (policy − reference) | {r:+.4f} | {s:+.4f} |", "",
             f"margin = {r:+.4f} − ({s:+.4f}) = **{self.margin:+.4f}**, {lost}"])
 
@@ -102,15 +106,17 @@ def _minus_log_sigmoid(x: float) -> float:
     return max(-x, 0) + math.log1p(math.exp(-abs(x)))
 
 
-def work_out(config: Config, pair: LabeledPair, policy: str) -> WorkedPair:
-    """The pair by hand with the model `policy` against sft, which every training compares with."""
+def work_out(config: Config, pair: LabeledPair, name: str, *, trained: bool) -> WorkedPair:
+    """The pair by hand in the training of the model `name`, before its first step or after."""
+    policy = name if trained else FAMILY[name].starts_as
+    reference = reference_of(config, name)
     family = ModelFamily(config, [policy])
     found = {}
-    for name in {policy, REFERENCE}:
-        with family.use(name) as model:
-            found[name] = tuple(reply_logp(model, family.tokenizer, pair.pair.prompt, reply)
+    for each in {policy, reference}:
+        with family.use(each) as model:
+            found[each] = tuple(reply_logp(model, family.tokenizer, pair.pair.prompt, reply)
                                 for reply in (pair.chosen, pair.rejected))
-    return WorkedPair(policy, found[policy], found[REFERENCE], config.dpo.beta,
+    return WorkedPair((policy, reference), found[policy], found[reference], config.dpo.beta,
                       config.dpo.label_smoothing, config.dpo.loss_type)
 
 

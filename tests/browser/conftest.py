@@ -124,9 +124,9 @@ class Desk:
         page.wait_for_selector("text=| Idle", timeout=60_000)
         return page
 
-    def run_all(self) -> None:
+    def run_all(self, last: str = "LABELS MISSING") -> None:
         """Run → Run All Cells in the menu, then wait for the last cell and the widget's focus."""
-        self._run("LABELS MISSING")
+        self._run(last)
         self.page.wait_for_selector(".plab.plab-on", timeout=5_000)
 
     def run_all_again(self) -> None:
@@ -161,9 +161,9 @@ class Desk:
     def wait_status(self, text: str, page: Page | None = None, timeout: float = 10_000) -> None:
         (page or self.page).locator(".plab-status", has_text=text).wait_for(timeout=timeout)
 
-    def events(self) -> list[dict[str, Any]]:
-        """What the event log of this project holds on disk."""
-        path = self.project / "data/demo/preferences/human_events.me.jsonl"
+    def events(self, log: str = "human_events.me.jsonl") -> list[dict[str, Any]]:
+        """What an event log of this project holds on disk."""
+        path = self.project / "data/demo/preferences" / log
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def choices(self) -> list[str]:

@@ -76,11 +76,21 @@ def test_status_before_any_run_says_missing(project):
     (["--profile", "dmo"], "There are: demo, full, small, smoke"),
     (["--only", "train"], "There are: prepare"),
     (["--from", "evaluate", "--to", "prepare"], "comes after"),
-    (["--only", "validate"], "Run notebooks/01_label_ai.ipynb first")])
+    (["--only", "validate"], "Run notebooks/01_label_ai.ipynb first"),
+    (["--profile", "smoke", "--set", "paths.results=/proc/results"], "cannot be written")])
 def test_bad_input_is_one_message_with_the_next_step_and_status_1(project, arguments, message):
     result = persuasion(project, "run", *arguments)
     assert result.returncode == 1 and message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_shell_that_allows_too_few_open_files_is_told_before_a_kernel_dies(project):
+    few = ("import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); "
+           "from persuasion_lib.cli import main; sys.exit(main(['run', '--profile', 'smoke']))")
+    result = subprocess.run([sys.executable, "-c", few], cwd=project, capture_output=True,
+                            text=True, env=clean_environment())
+    assert result.returncode == 1 and "allows only 64 open files" in result.stderr
+    assert "ulimit -n 4096" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_a_notebook_without_our_parameters_is_refused_before_anything_runs(project):

@@ -22,17 +22,37 @@ def test_events_are_there_on_the_next_opening(tmp_path):
     assert EventLog(tmp_path / "log.jsonl").rows == [{"event": "undo"}]
 
 
-def test_the_newest_opener_writes_and_the_older_one_is_told(tmp_path):
+def test_the_newest_window_that_answers_writes_and_the_older_one_is_told(tmp_path):
     old = EventLog(tmp_path / "log.jsonl")
+    old.append({"n": 1})
     new = EventLog(tmp_path / "log.jsonl")
-    with pytest.raises(PersuasionError, match="newer window"):
-        old.append({"n": 1})
     new.append({"n": 2})
-    assert read_events(tmp_path / "log.jsonl") == [{"n": 2}]
+    with pytest.raises(PersuasionError, match="newer window"):
+        old.append({"n": 3})
+    assert read_events(tmp_path / "log.jsonl") == [{"n": 1}, {"n": 2}]
+
+
+def test_opening_takes_the_log_from_nobody_and_leaves_no_file(tmp_path):
+    assert EventLog(tmp_path / "new/log.jsonl").rows == []
+    assert not (tmp_path / "new").exists()
+    at_work = EventLog(tmp_path / "log.jsonl")
+    at_work.append({"n": 1})
+    for _ in range(3):          # nbconvert, a second tab, a cell that ran again
+        EventLog(tmp_path / "log.jsonl")
+    at_work.append({"n": 2})
+    assert len(read_events(tmp_path / "log.jsonl")) == 2
+
+
+def test_a_window_that_was_opened_before_others_answered_does_not_write_on_its_old_screen(tmp_path):
+    idle = EventLog(tmp_path / "log.jsonl")
+    at_work = EventLog(tmp_path / "log.jsonl")
+    at_work.append({"n": 1})
+    with pytest.raises(PersuasionError, match="such as a newer window. Run the cell again"):
+        idle.append({"n": 2})
+    at_work.append({"n": 3})    # and it keeps the log
 
 
 def test_opening_again_takes_the_log_back_with_what_the_other_wrote(tmp_path):
-    EventLog(tmp_path / "log.jsonl")
     EventLog(tmp_path / "log.jsonl").append({"n": 1})
     again = EventLog(tmp_path / "log.jsonl")
     again.append({"n": 2})
@@ -87,7 +107,7 @@ def test_a_key_costs_the_same_after_20_and_after_20000_events(tmp_path):
             session.open(session.token(items[0]))
             session.choose(session.token(session.current), "first", 2.0)
         log.path.write_bytes(b"".join(map(as_line, log.rows)))
-        log = EventLog(log.path)
+        log = EventLog(log.path)        # with what stands there
         widget = LabelWidget(Session(items, log.rows, log.append, annotator="me", guidelines=""),
                              break_every=50)
         began = time.process_time()

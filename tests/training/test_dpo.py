@@ -1,5 +1,6 @@
 """What DPO really receives, and what stops a training that would go wrong."""
 
+import contextlib
 import math
 
 import pytest
@@ -59,6 +60,54 @@ def test_the_earlier_runs_wrong_stack_is_stopped_before_training(config, monkeyp
 def test_a_third_stage_that_forgot_its_warm_up_is_stopped(config, trainer):
     with pytest.raises(SelfTestError, match="the policy is not rlaif"):
         preferences.check_step_zero(config, "rlaif_rlhf", trainer, pairs(config, "rlhf_train")[:16])
+
+
+def test_step_zero_against_the_base_is_sft_against_the_base(config):
+    asked = load_config("smoke", ["dpo.reference=base"])
+    train, val = pairs(asked, "rlhf_train"), pairs(asked, "rlhf_val")
+    begun = preferences.preference_trainer(asked, "rlhf", train, val)
+    seen = preferences.check_step_zero(asked, "rlhf", begun, train[:8])
+    own = read_json(path_of(asked, "rlhf") / history.LOG, made_by="04")["self_test"]
+    assert seen["reference_logp"] == pytest.approx(seen["reference_expected"], rel=1e-4)
+    assert abs(seen["reference_logp"] - seen["policy_logp"]) > 0.01
+    assert abs(seen["loss"] - math.log(2)) > 1e-4
+    assert own["policy_logp"] == pytest.approx(own["reference_logp"], rel=1e-5)
+
+
+def test_step_zero_against_its_start_is_ln_2_in_the_third_stage_too(config):
+    asked = load_config("smoke", ["dpo.reference=start"])
+    train, val = pairs(asked, "rlhf_train"), pairs(asked, "rlhf_val")
+    begun = preferences.preference_trainer(asked, "rlaif_rlhf", train, val)
+    seen = preferences.check_step_zero(asked, "rlaif_rlhf", begun, train[:8])
+    assert (seen["loss"], seen["margin"]) == pytest.approx((math.log(2), 0), abs=1e-5)
+    assert seen["reference_expected"] == seen["policy_expected"]
+
+
+@pytest.mark.parametrize("reference, name", [("base", "rlhf"), ("start", "rlaif_rlhf")])
+def test_another_reference_that_is_sft_after_all_is_stopped(config, monkeypatch, reference, name):
+    asked = load_config("smoke", [f"dpo.reference={reference}"])
+    monkeypatch.setattr(preferences.PreferenceTrainer, "_as_reference",
+                        lambda self: contextlib.nullcontext())
+    train, val = pairs(asked, "rlhf_train"), pairs(asked, "rlhf_val")
+    begun = preferences.preference_trainer(asked, name, train, val)
+    with pytest.raises(SelfTestError, match="the reference is not (base|rlaif)"):
+        preferences.check_step_zero(asked, name, begun, train[:8])
+
+
+def test_trls_own_engine_has_no_other_reference_than_sft(config):
+    asked = load_config("smoke", ["dpo.reference=base", "dpo.engine=trl"])
+    with pytest.raises(ConfigError, match="dpo.reference=base makes base the reference of rlhf"):
+        preferences.preference_trainer(asked, "rlhf", pairs(asked, "rlhf_train"),
+                                       pairs(asked, "rlhf_val"))
+
+
+def test_of_few_labels_the_last_step_is_kept_and_not_the_best(config):
+    few = load_config("smoke", ["training.best_from=1000", "rlhf.learning_rate=0.01",
+                                "rlhf.num_epochs=4"])
+    preferences.train_preferences(few, "rlhf", pairs(few, "rlhf_train"), pairs(few, "rlhf_val"))
+    log = history.training_log(few, "rlhf")
+    points = {row["step"]: row["eval_loss"] for row in log["history"] if "eval_loss" in row}
+    assert log["best_step"] == max(points) and points[max(points)] > min(points.values())
 
 
 def test_a_policy_that_already_moved_is_stopped(config, trainer):

@@ -22,7 +22,7 @@ NAN_FREE = 1e-6
 
 def test_margin_and_loss_are_the_formula_of_the_paper():
     """Rewards .1 × (−9 + 10) and .1 × (−17 + 15): margin .1 + .2, loss ln(1 + e^−.3)."""
-    pair = WorkedPair("rlhf", (-9, -17), (-10, -15), beta=0.1)
+    pair = WorkedPair(("rlhf", "sft"), (-9, -17), (-10, -15), beta=0.1)
     assert pair.rewards == pytest.approx((0.1, -0.2))
     assert pair.margin == pytest.approx(0.3)
     assert pair.loss == pytest.approx(math.log(1 + math.exp(-0.3)))
@@ -30,21 +30,21 @@ def test_margin_and_loss_are_the_formula_of_the_paper():
 
 def test_a_policy_that_is_its_reference_loses_ln_2_whatever_the_noise():
     for noise in (0.0, 0.1):
-        pair = WorkedPair("sft", (-9, -17), (-9, -17), beta=0.1, label_smoothing=noise)
+        pair = WorkedPair(("sft", "sft"), (-9, -17), (-9, -17), beta=0.1, label_smoothing=noise)
         assert pair.loss == pytest.approx(math.log(2))
         assert "**0.6931**" in pair._repr_markdown_()
 
 
 def test_with_label_smoothing_a_wrong_label_is_expected_so_often():
-    pair = WorkedPair("rlhf", (-9, -17), (-10, -15), beta=0.1, label_smoothing=0.1)
+    pair = WorkedPair(("rlhf", "sft"), (-9, -17), (-10, -15), beta=0.1, label_smoothing=0.1)
     wanted = 0.9 * math.log(1 + math.exp(-0.3)) + 0.1 * math.log(1 + math.exp(0.3))
     assert pair.loss == pytest.approx(wanted)
 
 
 def test_a_margin_of_thousands_has_a_loss_and_another_loss_is_not_made_up():
-    assert WorkedPair("a", (0, -9e4), (0, 0), beta=1.0).loss == 0
-    assert WorkedPair("a", (-9e4, 0), (0, 0), beta=1.0).loss == 9e4
-    ipo = WorkedPair("a", (-1, -2), (0, 0), beta=1.0, loss_type="ipo")
+    assert WorkedPair(("a", "b"), (0, -9e4), (0, 0), beta=1.0).loss == 0
+    assert WorkedPair(("a", "b"), (-9e4, 0), (0, 0), beta=1.0).loss == 9e4
+    ipo = WorkedPair(("a", "b"), (-1, -2), (0, 0), beta=1.0, loss_type="ipo")
     assert ipo.loss is None and "loss_type=ipo" in ipo._repr_markdown_()
 
 
@@ -57,14 +57,14 @@ def pairs_of(config, name):
     return read_jsonl(path_of(config, name), parse_labeled, made_by="03")
 
 
-@pytest.mark.parametrize("policy", ["sft", "rlaif"])
-def test_the_numbers_are_the_trainers_before_and_after_a_training(config, policy):
+@pytest.mark.parametrize(("name", "policy"), [("rlhf", "sft"), ("rlaif_rlhf", "rlaif")])
+def test_the_numbers_are_the_trainers_before_and_after_a_training(config, name, policy):
     """rlhf starts as sft, rlaif_rlhf as the trained rlaif; one pair is the whole validation set."""
     pair, *others = pairs_of(config, "rlhf_train")
-    name = {"sft": "rlhf", "rlaif": "rlaif_rlhf"}[policy]
     trainer = dpo.preference_trainer(config, name, others, [pair])
     seen = trainer.evaluate()
-    found = work_out(config, pair, policy)
+    found = work_out(config, pair, name, trained=False)
+    assert found.names == (policy, "sft")
     assert seen["eval_logps/chosen"] == pytest.approx(found.policy[0], abs=5e-4)
     assert seen["eval_logps/rejected"] == pytest.approx(found.policy[1], abs=5e-4)
     assert seen["eval_rewards/margins"] == pytest.approx(found.margin, abs=5e-5)

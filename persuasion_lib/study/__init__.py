@@ -1,0 +1,12 @@
+"""One question asked over many trainings: levels of one setting, several seeds, one anchor.
+
+    design    what a study file says, and the cells that it expands to
+    plan      what it would take, and what it could show, before anything runs
+    run       runs the cells that are missing, each an ordinary named run
+    anchored  every reply against the anchor's reply to the same prompt, by the judge
+    people    the same comparison by people, at the primary level
+    scores    the table of all these comparisons
+    compare   runs beside each other: what differs, and what may be compared
+
+Nothing here imports torch: notebooks train and answer, in processes of their own.
+"""

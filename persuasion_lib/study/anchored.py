@@ -1,0 +1,96 @@
+"""Every reply of a cell against the anchor's reply to the same prompt, by the evaluation's judge.
+
+Judgments are found again by their texts, so no comparison is paid twice, in whichever cell. What
+follows from them is kept in one file a cell, with the hash of the evaluation that it was made of.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from persuasion_lib.core.manifest import content_hash
+from persuasion_lib.core.pipeline import made_by, path_of
+from persuasion_lib.core.records import Label, Message, Pair, content_id, to_messages
+from persuasion_lib.core.store import write_json
+from persuasion_lib.demo.standins import SimulatedAnnotator
+from persuasion_lib.judging.ask import kinds_of
+from persuasion_lib.judging.roles import make_judge
+from persuasion_lib.judging.tasks.compare import label_pairs
+from persuasion_lib.reporting import evaluation_file
+from persuasion_lib.reporting.evaluation_file import EvaluationFile, ExampleRow
+from persuasion_lib.study.design import Cell, Study
+
+WORTH: dict[Label, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}     # of the arm's reply, which is a
+
+
+class Meeting(NamedTuple):
+    """A reply of an arm beside the anchor's to the same prompt, as the pair that is judged."""
+
+    arm: str
+    anchor: str
+    example_id: str
+    pair: Pair
+
+
+def record_of(study: Study, cell: Cell) -> Path:
+    """Where the scores of a cell are kept."""
+    return study.folder / "cells" / f"{cell.name}.json"
+
+
+def read_evaluation(cell: Cell) -> EvaluationFile:
+    """What notebook 05 found in a cell."""
+    return evaluation_file.read(path_of(cell.config(), "evaluation"), made_by=made_by("evaluation"))
+
+
+def meetings(study: Study, cell: Cell, data: EvaluationFile) -> Iterator[Meeting]:
+    """All comparisons of a cell; a prompt that an arm or the anchor did not answer has none."""
+    for anchor in study.anchors:
+        for arm in cell.arms:
+            for row in data.per_example:
+                texts = reply_of(row, arm), reply_of(row, anchor)
+                if None not in texts:
+                    key = content_id("anchored", row.example_id, *texts)
+                    yield Meeting(arm, anchor, str(row.example_id),
+                                  Pair(key, prompt_of(row), *map(str, texts), {}))
+
+
+def reply_of(row: ExampleRow, model: str) -> str | None:
+    """What a model, or the oracle, replied."""
+    return row.oracle if model == "oracle" else row.responses.get(model)
+
+
+def prompt_of(row: ExampleRow) -> list[Message]:
+    """The prompt as chat messages, in files from elsewhere too."""
+    return to_messages(row.messages or [{"role": "user", "content": str(row.prompt)}])
+
+
+def judge_cell(study: Study, cell: Cell) -> dict[str, Any]:
+    """Ask what is not judged yet, and write the scores of a cell.
+
+    Raises:
+        JudgingStopped: no further call can succeed or be paid; what was answered is saved.
+    """
+    config = cell.config()
+    found = list(meetings(study, cell, read_evaluation(cell)))
+    pairs = {each.pair.pair_id: each.pair for each in found}    # two arms may reply in one text
+    judge = make_judge(config, "evaluate")
+    outcome = label_pairs(list(pairs.values()), judge, seed=config.seed,
+                          log=path_of(config, "anchor_judgments"))
+    labels = {item.pair.pair_id: item.label for item in outcome.labeled}
+    record = {
+        "cell": cell.name, "judge": judge.name, "anchors": list(study.anchors),
+        "arms": list(cell.arms), "evaluation": content_hash(path_of(config, "evaluation")),
+        "compared": len(pairs), "flips": outcome.flips, "open": kinds_of(outcome.errors.values()),
+        "scores": list(_rows(found, labels, is_demo=config.data.source == "demo"))}
+    write_json(record_of(study, cell), record)
+    return record
+
+
+def _rows(found: list[Meeting], labels: Mapping[str, Label], *,
+          is_demo: bool) -> Iterator[dict[str, Any]]:
+    person = SimulatedAnnotator(0)
+    for arm, anchor, example_id, pair in found:
+        label = labels.get(pair.pair_id)
+        gold = person.expected(pair.prompt, pair.response_a, pair.response_b) if is_demo else None
+        yield {"arm": arm, "anchor": anchor, "example_id": example_id,
+               "judge": WORTH[label] if label else None, "gold": gold}

@@ -1,0 +1,122 @@
+"""A run as its result folder shows it, whoever made it; what differs between several of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import MissingInput
+from persuasion_lib.core.manifest import content_hash
+from persuasion_lib.core.named import of_run
+from persuasion_lib.core.runs import shown
+from persuasion_lib.core.store import read_json
+from persuasion_lib.reporting import evaluation_file
+from persuasion_lib.reporting.evaluation_file import EvaluationFile, ExampleRow
+
+FILE = "final_evaluation.json"
+_ABSENT = "–"
+_SAYS_WHICH = ("name", "replace", "paths.data", "paths.models", "paths.results")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluation with what its folder says of where it comes from.
+
+    `settings`, `data` and `code` are by name; of a folder without manifests they hold what the
+    evaluation itself says.
+    """
+
+    name: str
+    path: Path
+    data: EvaluationFile
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> dict[str, ExampleRow]:
+        """The test prompts by id."""
+        return {str(row.example_id): row for row in self.data.per_example}
+
+
+def read_run(config: Config, text: str) -> Run:
+    """A run by its name, or by the path of its result folder or of its evaluation.
+
+    Raises:
+        MissingInput: there is no such run, or it was not evaluated.
+        DataError: its evaluation is malformed.
+    """
+    given = Path(text).expanduser()
+    folder = given if given.exists() else of_run(config.folder("results"), text)
+    path = folder if folder.is_file() else folder / FILE
+    if not path.exists():
+        raise MissingInput(f"{path} is missing: {text!r} is neither a folder with {FILE} nor a run "
+                           "of this profile that was evaluated. `persuasion runs` lists all runs; "
+                           "--profile says whose.")
+    data = evaluation_file.read(path, made_by="the run that you compare")
+    said = data.config.model_dump().get("run") or {}
+    manifests = [read_json(file, made_by="the run") for file in sorted(
+        (path.parent / "manifests").glob("0[45]_*.json"))]
+    merged = {key: {name: value for manifest in manifests
+                    for name, value in (manifest.get(key) or {}).items()}
+              for key in ("settings", "inputs", "prompts")}
+    own = {"profile": data.config.profile, "base model": data.config.base_model,
+           "judge": judge_of(data), **(data.config.generation or {})}
+    versions = {"revision": said.get("revision"), **(said.get("versions") or {})}
+    name = said.get("name") or path.parent.name
+    return Run(name, path, data, own | (said.get("settings") or {}) | merged["settings"],
+               merged["inputs"], {key: str(value) for key, value in versions.items()},
+               merged["prompts"])
+
+
+def judge_of(data: EvaluationFile) -> str:
+    """Service and model of who judged."""
+    return (data.config.asked_models or {}).get("judge") or data.config.judge or "unknown"
+
+
+def named_apart(runs: Sequence[Run]) -> dict[str, Run]:
+    """The runs by name; equal names of different folders are numbered."""
+    named: dict[str, Run] = {}
+    for run in runs:
+        name, number = run.name, 2
+        while name in named:
+            name, number = f"{run.name} ({number})", number + 1
+        named[name] = run
+    return named
+
+
+def differences(runs: Mapping[str, Run]) -> list[dict[str, str]]:
+    """What is not the same everywhere, a row each: kind, what, and each run's value by its name."""
+    rows = []
+    for kind, values in (("setting", {name: run.settings for name, run in runs.items()}),
+                         ("data", {name: run.inputs for name, run in runs.items()}),
+                         ("code", {name: run.code for name, run in runs.items()}),
+                         ("prompt", {name: run.prompts for name, run in runs.items()}),
+                         ("weights", {name: run.data.config.weights or {}
+                                      for name, run in runs.items()})):
+        keys = {key for found in values.values() for key in found} - set(_SAYS_WHICH)
+        for key in sorted(keys):
+            texts = {name: _brief(kind, found.get(key)) for name, found in values.items()}
+            if len(set(texts.values())) > 1:
+                rows.append({"kind": kind, "what": key, **texts})
+    return rows
+
+
+def _brief(kind: str, value: Any) -> str:
+    if value is None:
+        return _ABSENT
+    return str(value)[:8] if kind in ("data", "prompt", "weights") else shown(value)
+
+
+def scores_of_cell(run: Run) -> list[dict[str, Any]]:
+    """What a study found of just this evaluation against an anchor; nothing where none did."""
+    if run.path.parent.parent.name != "runs":
+        return []
+    results = run.path.parent.parent.parent
+    for file in sorted(results.glob(f"studies/*/cells/{run.path.parent.name}.json")):
+        record = read_json(file, made_by="persuasion study")
+        if record["evaluation"] == content_hash(run.path):
+            return record["scores"]
+    return []

@@ -1,0 +1,232 @@
+"""Runs the cells of a study that are missing, in this process or in many.
+
+A cell is locked while it runs, by whichever process took it; nothing else says who does what. So
+several processes, or machines with one folder, may be given the same study, or parts of it.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from persuasion_lib.core import runner
+from persuasion_lib.core.appending import WAITS
+from persuasion_lib.core.config import Config, load_config
+from persuasion_lib.core.errors import ConfigError, PersuasionError
+from persuasion_lib.core.manifest import State, conditions, hash_if_there, will_change
+from persuasion_lib.core.pipeline import STAGES, path_of
+from persuasion_lib.core.store import read_json, write_text
+from persuasion_lib.study import anchored
+from persuasion_lib.study.design import Cell, Study, read_study
+
+LAST = "evaluate"       # the stage that a cell ends with; 06 may be run on it like on any run
+POLL_S = 5.0            # between two looks at a cell that another process has
+
+
+def states(study: Study) -> pd.DataFrame:
+    """One row a cell: cell, arms (a tuple), level, seed, state, folder, sentence.
+
+    `state` is done, missing, stale, failed or running; `folder` is a Path of its results;
+    `sentence` says why it is not done, or what is open.
+    """
+    return pd.DataFrame([_row(study, cell) for cell in study.cells])
+
+
+def _row(study: Study, cell: Cell) -> dict[str, Any]:
+    state, sentence = state_of(study, cell)
+    return {"cell": cell.name, "arms": cell.arms, "level": cell.level, "seed": cell.seed,
+            "state": state, "folder": path_of(cell.config(), "evaluation").parent,
+            "sentence": sentence}
+
+
+def state_of(study: Study, cell: Cell) -> tuple[str, str]:
+    """(state, sentence) of one cell; see `states`."""
+    if _is_taken(study, cell.name):
+        return "running", "a process is at it"
+    found = _of_stages(cell)
+    changed = [f"{STAGES[name].notebook}: {state[1][0]}" for name, state in found.items()
+               if will_change(state)]
+    record = scores_of(study, cell)
+    if not changed and record:
+        left = ", ".join(f"{count} comparisons {why}" for why, count in record["open"].items())
+        return "done", left and f"{left}; the same command asks once more"
+    failed = _failure(study, cell)
+    if failed.exists():
+        return "failed", failed.read_text(encoding="utf-8").strip()
+    if not changed:
+        return "missing", "its replies are not compared with the anchor's yet"
+    never_ran = any(state[0] == "missing" for state in found.values())
+    return ("missing", changed[-1]) if never_ran else ("stale", changed[0])
+
+
+def done_cells(study: Study) -> list[Cell]:
+    """The cells with scores, for who reads them or compares by hand."""
+    return [cell for cell in study.cells if scores_of(study, cell)]
+
+
+def scores_of(study: Study, cell: Cell) -> dict[str, Any] | None:
+    """The record of a cell's comparisons; None where there is none of this evaluation."""
+    path = anchored.record_of(study, cell)
+    if not path.exists():
+        return None
+    record = read_json(path, made_by="persuasion study")
+    evaluation = hash_if_there(path_of(cell.config(), "evaluation"))
+    is_whole = set(study.anchors) <= set(record["anchors"]) and set(cell.arms) <= set(
+        record["arms"])
+    return record if evaluation == record["evaluation"] and is_whole else None
+
+
+def part_of(study: Study, part: str | None) -> tuple[Cell, ...]:
+    """The cells of a part such as "3/8", a run of neighbours, so that seeds stay together.
+
+    Raises:
+        ConfigError: it is no such part.
+    """
+    if part is None:
+        return study.cells
+    number, slash, parts = part.partition("/")
+    numbers = number.isdigit() and parts.isdigit()
+    if not (slash and numbers and 1 <= int(number) <= int(parts)):
+        raise ConfigError(f"--cells {part} is no part: 3/8 is the third of eight, from 1/8 to 8/8.")
+    begin, end = ((int(number) - 1 + more) * len(study.cells) // int(parts) for more in (0, 1))
+    return study.cells[begin:end]
+
+
+def run_study(study: Study, part: str | None = None) -> Study:
+    """Run the cells that are not done; one that fails leaves the others running.
+
+    Returns:
+        The study as it is now: labels that were missing before may have cut its levels.
+
+    Raises:
+        PersuasionError: what all cells share could not be made.
+    """
+    began = time.time()
+    with _as_batch():
+        (study.folder / "locks").mkdir(parents=True, exist_ok=True)
+        _share(study)
+        study = read_study(_read_anew(study), study.file, name=study.name)
+        waiting = list(part_of(study, part))
+        while waiting:
+            others = [cell for cell in waiting if not _run_if_free(study, cell, began)]
+            if others and len(others) == len(waiting):
+                _wait_for(study, others[0])
+            waiting = others
+    return study
+
+
+@contextmanager
+def _as_batch() -> Iterator[None]:
+    """Lines instead of bars, and logs of other processes are waited for; in kernels as well."""
+    before = dict(os.environ)
+    os.environ.update({"PERSUASION_BATCH": "1", WAITS: "1"})
+    try:
+        yield
+    finally:
+        for name in ("PERSUASION_BATCH", WAITS):
+            os.environ.pop(name)
+            os.environ.update({name: before[name]} if name in before else {})
+
+
+def _share(study: Study) -> None:
+    """Corpus, SFT, pools and labels: once for all cells."""
+    lock = _lock(study, "shared")
+    if _is_taken(study, "shared"):
+        print("another process makes what all cells share; waiting for it", flush=True)
+    with lock:
+        found = conditions(_read_anew(study))
+        before = list(STAGES)[:list(STAGES).index("train_dpo")]
+        if any(found[name][0] in ("stale", "missing") for name in before):
+            runner.run(study.profile, study.config.overrides, last=before[-1])
+
+
+def _read_anew(study: Study) -> Config:
+    return load_config(study.profile, study.config.overrides, root=study.config.root)
+
+
+def _run_if_free(study: Study, cell: Cell, began: float) -> bool:
+    """Run a cell, unless another process is at it: then False; not one that failed meanwhile."""
+    lock = _lock(study, cell.name)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    try:
+        failed = _failure(study, cell)
+        if not (failed.exists() and failed.stat().st_mtime >= began):
+            _run_cell(study, cell)
+    finally:
+        lock.release()
+    return True
+
+
+def _run_cell(study: Study, cell: Cell) -> None:
+    failed = _failure(study, cell)
+    try:
+        found = _of_stages(cell)
+        first = next((name for name, state in found.items()
+                      if state[0] in ("stale", "missing")), None)
+        record = scores_of(study, cell)
+        if first or record is None or record["open"]:
+            print(f"\n{cell.name}, {study.cells.index(cell) + 1} of {len(study.cells)}", flush=True)
+        if first:
+            runner.run(cell.profile, cell.overrides, first=first, last=LAST,
+                       preload=_preload(study), notes=False)
+        if first or record is None or record["open"]:
+            with redirect_stdout(runner.Terminal()):
+                anchored.judge_cell(study, cell)
+        failed.unlink(missing_ok=True)
+    except (PersuasionError, OSError) as error:
+        sentence = " ".join(str(error).split())
+        print(f"    ! {cell.name} failed: {sentence}", flush=True)
+        write_text(failed, f"{sentence}\n")
+
+
+def _preload(study: Study) -> tuple[str, ...]:
+    """What the notebooks of cells import, where they take longer to import than to train.
+
+    After a fork a GPU cannot be used; and beside hours of training an import is nothing.
+    """
+    is_short = study.config.model.base == "demo" and sys.platform == "linux"
+    return ("persuasion_lib.train_dpo", "persuasion_lib.training.curves",
+            "persuasion_lib.evaluate", "persuasion_lib.reporting.evaluation_rows",
+            ) if is_short else ()
+
+
+def _of_stages(cell: Cell) -> dict[str, State]:
+    """The conditions of the stages that a cell goes through."""
+    names = list(STAGES)
+    found = conditions(cell.config())
+    return {name: found[name] for name in names[:names.index(LAST) + 1]}
+
+
+def _wait_for(study: Study, cell: Cell) -> None:
+    print(f"{cell.name} is another process's; waiting for it", flush=True)
+    with _lock(study, cell.name).acquire(poll_interval=POLL_S):
+        pass
+
+
+def _is_taken(study: Study, name: str) -> bool:
+    lock = _lock(study, name)
+    if not Path(lock.lock_file).exists():
+        return False
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _lock(study: Study, name: str) -> FileLock:
+    return FileLock(study.folder / "locks" / f"{name}.lock")
+
+
+def _failure(study: Study, cell: Cell) -> Path:
+    return study.folder / "cells" / f"{cell.name}.failed.txt"

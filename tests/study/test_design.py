@@ -1,0 +1,117 @@
+"""What a study file says, and the runs that it becomes."""
+
+import pytest
+
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.study.design import profile_of, read_study, studies
+from worlds.study_world import study_of, write_labels
+
+
+def test_a_cell_is_a_named_run_of_one_level_and_one_training_seed(project):
+    study = study_of(project, levels=[25, 50], seeds=[3, 7])
+    assert [cell.name for cell in study.cells] == [
+        "small.25.s3", "small.50.s3", "small.25.s7", "small.50.s7"]
+    settings = study.cells[1].config()
+    assert (settings.name, settings.training.human_labels, settings.training.seed) == (
+        "small.50.s3", 50, 3)
+
+
+def test_a_model_without_human_labels_stands_at_0_of_their_curve(project):
+    study = study_of(project)
+    assert study.unlabelled == ("rlaif",)
+    assert [study.level_of(arm, study.cells[1]) for arm in study.arms] == [50, 50, 0]
+    assert study_of(project, axis="dpo.beta", levels=[0.1], primary=0.1).unlabelled == ()
+
+
+def test_levels_beyond_the_labels_are_cut_to_them_and_said(project):
+    write_labels(40)
+    study = study_of(project, levels=[25, 50, 100], primary=100)
+    assert study.levels == (25, 40) and study.primary == 40
+    assert study.cells[1].config().training.human_labels == 40
+    assert "Only 40 human labels are decided" in study.notes[0]
+    assert "level 50 and 100 is 40" in study.notes[0]
+
+
+def test_before_there_are_labels_nobody_knows_how_many(project):
+    study = study_of(project)
+    assert study.levels == (25, 50) and "is not known before 03" in study.notes[0]
+
+
+def test_levels_may_be_factors_on_the_values_of_the_profile(project):
+    study = study_of(project, axis=["rlhf.learning_rate", "rlaif.learning_rate"], times=True,
+                     levels=[0.5, 1], primary=1)
+    settings = study.cells[0].config()      # the demo's own are 5e-4 and 3e-4
+    assert (settings.rlhf.learning_rate, settings.rlaif.learning_rate) == (2.5e-4, 1.5e-4)
+
+
+def test_overrides_and_settings_of_the_file_hold_for_every_cell(project):
+    study = study_of(project, "dpo.beta=0.3", settings={"evaluation.orders": 1}, name="other")
+    assert {cell.config().dpo.beta for cell in study.cells} == {0.3}
+    assert {cell.config().evaluation.orders for cell in study.cells} == {1}
+    assert study.cells[0].name == "other.25.s1" and study.config.name is None
+
+
+@pytest.mark.parametrize("changes, said", [
+    ({"question": None}, "the field question is missing"),
+    ({"sedes": 3}, "unknown field sedes. Did you mean seeds?"),
+    ({"axis": "dpo.betta"}, "there is no setting dpo.betta. Did you mean dpo.beta?"),
+    ({"settings": {"dpo.betta": 1}}, "Did you mean dpo.beta?"),
+    ({"axis": "training.seed"}, "training.seed is the study's own"),
+    ({"primary": 60}, r"primary is 60, which is none of the levels \[25, 50\]"),
+    ({"levels": [25, 25, 50]}, "levels names one of them twice"),
+    ({"levels": []}, "levels: List should have at least 1 item"),
+    ({"levels": [0, 50]}, "whole numbers from 2"),
+    ({"levels": ["few", 50]}, "whole numbers from 2"),
+    ({"axis": "training.ai_labels", "levels": [True, 50]}, "whole numbers from 2"),
+    ({"axis": "dpo.beta", "settings": {"dpo.beta": 1}}, "dpo.beta differs between the cells"),
+    ({"arms": ["rlaif"]}, "no arm learns from human labels"),
+    ({"arms": ["sft"]}, "arms.0: Input should be 'rlhf', 'rlaif' or 'rlaif_rlhf'"),
+    ({"seeds": 0}, "seeds must be a number from 1"),
+    ({"seeds": [1, 1]}, "seeds must be a number from 1"),
+    ({"anchor": "rlaif"}, "anchor: Input should be"),
+    ({"second_anchor": "sft"}, "second_anchor must be another"),
+    ({"axis": "dpo.beta", "times": True, "levels": [0, 50]}, "a factor above 0")])
+def test_a_mistake_in_a_study_file_is_named_with_its_file(project, changes, said):
+    with pytest.raises(ConfigError, match=rf"own.yaml: .*{said}"):
+        study_of(project, **changes)
+
+
+def test_what_differs_between_cells_is_not_set_for_all_of_them(project):
+    with pytest.raises(ConfigError, match="training.human_labels differs between the cells"):
+        study_of(project, "training.human_labels=7")
+    with pytest.raises(ConfigError, match="training.seed differs between the cells"):
+        study_of(project, "training.seed=7")
+
+
+def test_a_name_that_would_lead_elsewhere_is_refused(project):
+    with pytest.raises(ConfigError, match="a study cannot be called '../x'"):
+        study_of(project, name="../x")
+
+
+def test_levels_of_any_form_give_runs_of_different_names(project):
+    study = study_of(project, axis="rlhf.learning_rate", levels=[1e30, 1e-30, 0.5, 1],
+                     primary=1, seeds=1)
+    names = [cell.name for cell in study.cells]
+    assert len(set(names)) == 4 and all(cell.config().name == cell.name for cell in study.cells)
+
+
+def test_a_trial_of_a_study_is_kept_apart(project):
+    assert study_of(project, "evaluation.max_examples=5").folder == (
+        study_of(project).folder / "trial")
+
+
+def test_an_unknown_study_is_answered_with_those_that_there_are(project):
+    with pytest.raises(ConfigError, match=r"no study 'betta'. Did you mean beta\?"):
+        read_study(load_config("demo"), "betta")
+    with pytest.raises(ConfigError, match="there is no study file nowhere/x.yaml"):
+        read_study(load_config("demo"), "nowhere/x.yaml")
+
+
+def test_every_study_that_ships_can_be_read_and_its_settings_be_loaded(project):
+    names = studies(project)
+    assert {"human_labels", "beta", "learning_rate", "warmup_size", "reference",
+            "label_noise"} <= set(names)
+    for name in names:
+        study = read_study(load_config(profile_of(project, name)), name)
+        assert all(cell.config().name == cell.name for cell in study.cells)

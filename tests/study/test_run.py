@@ -1,0 +1,156 @@
+"""Cells run once, in whatever processes, and one that fails stops no other."""
+
+import json
+import multiprocessing
+import shutil
+import time
+
+import pytest
+
+from persuasion_lib.cli import main
+from persuasion_lib.core.errors import ConfigError, PersuasionError
+from persuasion_lib.core.pipeline import path_of
+from persuasion_lib.core.store import read_json, write_json
+from persuasion_lib.judging.tasks.compare import Compare
+from persuasion_lib.study import run
+from persuasion_lib.study.anchored import record_of
+from persuasion_lib.study.design import Study
+from persuasion_lib.study.run import part_of, run_study, states
+from persuasion_lib.study.scores import read_scores
+from worlds.study_world import Notebooks, study_of, write_study
+
+
+@pytest.fixture
+def notebooks(project, monkeypatch):
+    return Notebooks(monkeypatch)
+
+
+def condition(study: Study) -> list[str]:
+    return list(states(study)["state"])
+
+
+def test_a_study_runs_every_cell_once_and_a_second_time_nothing(project, notebooks):
+    study = study_of(project)
+    assert condition(study) == ["missing"] * 4
+    run_study(study)
+    assert notebooks.ran == [cell.name for cell in study.cells]
+    assert condition(study) == ["done"] * 4
+    run_study(study)
+    assert len(notebooks.ran) == 4
+
+
+def test_a_cell_that_fails_is_named_and_the_others_run(project, notebooks):
+    study = study_of(project)
+    notebooks.broken = {"small.50.s1": PersuasionError("the loss of rlhf\nbecame NaN.")}
+    run_study(study)
+    table = states(study).set_index("cell")
+    assert list(table["state"]) == ["done", "failed", "done", "done"]
+    assert table.loc["small.50.s1", "sentence"] == "the loss of rlhf became NaN."
+    notebooks.broken = {}
+    run_study(study)
+    assert condition(study) == ["done"] * 4 and notebooks.ran.count("small.25.s1") == 1
+
+
+def test_the_command_ends_with_1_and_the_sentence_of_a_failed_cell(project, notebooks, capsys):
+    notebooks.broken = {"small.50.s1": PersuasionError("the loss of rlhf became NaN.")}
+    assert main(["study", str(write_study(project))]) == 1
+    said = capsys.readouterr()
+    assert "small.50.s1: the loss of rlhf became NaN." in said.err
+    assert "3 cells done, 1 cells failed" in said.out
+    notebooks.broken = {}
+    assert main(["study", str(write_study(project))]) == 0
+
+
+def test_a_plan_runs_nothing_and_writes_nothing(project, notebooks, capsys):
+    file = write_study(project)
+    before = set(project.rglob("*"))
+    assert main(["study", str(file), "--plan"]) == 0
+    assert notebooks.ran == [] and "4 of 4 still to run" in capsys.readouterr().out
+    assert set(project.rglob("*")) == before
+
+
+def test_parts_are_neighbours_and_together_the_whole(project):
+    study = study_of(project, seeds=5)
+    parts = [part_of(study, f"{number}/3") for number in (1, 2, 3)]
+    assert sum(parts, ()) == study.cells and [len(part) for part in parts] == [3, 3, 4]
+    assert {cell.seed for cell in part_of(study, "2/5")} == {2}
+
+
+@pytest.mark.parametrize("part", ["0/3", "4/3", "3", "a/b", "-1/3", "1/0"])
+def test_what_is_no_part_is_refused(project, part):
+    with pytest.raises(ConfigError, match="3/8 is the third of eight"):
+        part_of(study_of(project), part)
+
+
+def test_two_processes_share_the_cells_and_do_none_twice(project, notebooks, monkeypatch):
+    monkeypatch.setattr(run, "POLL_S", 0.05)
+    study = study_of(project)
+    fork = multiprocessing.get_context("fork")      # they take the world of this test with them
+    both = [fork.Process(target=run_study, args=[study]) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert [one.exitcode for one in both] == [0, 0]
+    assert sorted(notebooks.ran) == sorted(cell.name for cell in study.cells)
+    assert condition(study) == ["done"] * 4
+
+
+def test_killed_again_and_again_a_study_ends_as_one_that_was_not(project, notebooks, monkeypatch):
+    """Six kills, each a few judgments after the one before it; then the same undisturbed."""
+    study = study_of(project)
+    fork = multiprocessing.get_context("fork")
+    compare = Compare.stand_in
+    with monkeypatch.context() as slow:
+        slow.setattr(Compare, "stand_in", lambda self, judge: (
+            time.sleep(0.005) or compare(self, judge)))
+        for kill in range(6):
+            process = fork.Process(target=run_study, args=[study])
+            process.start()
+            while process.is_alive() and judged(study) < 40 * kill + 5:
+                time.sleep(0.01)
+            process.kill()
+            process.join()
+    assert 40 * 5 < judged(study) < 288
+    run_study(study)
+    killed = outcome(study)
+    shutil.rmtree(project / "results")
+    run_study(study)
+    assert killed == outcome(study)
+
+
+def judged(study: Study) -> int:
+    log = path_of(study.config, "anchor_judgments")
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+def outcome(study: Study) -> tuple[str, dict[str, object]]:
+    """The table as text, and what the log holds by the key of the question, each asked once."""
+    rows = [json.loads(line) for line in path_of(study.config, "anchor_judgments").open()]
+    assert len({row["key"] for row in rows}) == len(rows)
+    return read_scores(study).to_csv(), {row["key"]: row["verdict"] for row in rows}
+
+
+def test_a_cell_at_which_a_process_is_counts_as_running(project, notebooks):
+    study = study_of(project)
+    with run._lock(study, study.cells[0].name):
+        assert condition(study) == ["running", "missing", "missing", "missing"]
+
+
+def test_scores_of_another_evaluation_are_made_anew(project, notebooks):
+    study = study_of(project)
+    run_study(study)
+    record = record_of(study, study.cells[0])
+    before = read_json(record, made_by="study")
+    write_json(record, before | {"evaluation": "of yesterday"})
+    assert states(study)["sentence"][0] == "its replies are not compared with the anchor's yet"
+    run_study(study)
+    assert read_json(record, made_by="study") == before
+
+
+def test_a_stronger_anchor_that_is_named_later_is_asked_about(project, notebooks):
+    run_study(study_of(project))
+    later = study_of(project, second_anchor="base")
+    assert condition(later) == ["missing"] * 4
+    run_study(later)
+    assert condition(later) == ["done"] * 4 and len(notebooks.ran) == 4
