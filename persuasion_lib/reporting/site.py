@@ -84,4 +84,5 @@ def _page(title: str, body: str, banner: str = "") -> str:
 
 if __name__ == "__main__":
     folder, *settings = sys.argv[1:]
-    print(make_site(load_config((settings or ["demo"])[0], settings[1:]), Path(folder).resolve())[0])
+    profile = settings[0] if settings else "demo"
+    print(make_site(load_config(profile, settings[1:]), Path(folder).resolve())[0])
