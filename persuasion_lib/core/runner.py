@@ -117,18 +117,22 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
         if not executed:
             _refuse_few_open_files()
             check_parameters(config, stages)
-        lock = StageLock(config, stage)
-        lock.take()             # or refuse here, before the other's notebook is overwritten
-        lock.give_back()        # the notebook's kernel holds it
         why = "forced" if condition == "done" else "; ".join(map(str, reasons[:2]))
-        print(f"{stage.notebook:15s} running ({why})", flush=True)
-        began = time.monotonic()
-        _execute(config, stage, preload)
+        _run_one(config, stage, why, preload)
         executed.append(stage.name)
-        print(f"{stage.notebook:15s} done in {duration(time.monotonic() - began)}", flush=True)
         if notes:
             show_notes(config, stage)
     return executed
+
+
+def _run_one(config: Config, stage: Stage, why: str, preload: Sequence[str]) -> None:
+    lock = StageLock(config, stage)
+    lock.take()             # or refuse here, before the other's notebook is overwritten
+    lock.give_back()        # the notebook's kernel holds it
+    print(f"{stage.notebook:15s} running ({why})", flush=True)
+    began = time.monotonic()
+    _execute(config, stage, preload)
+    print(f"{stage.notebook:15s} done in {duration(time.monotonic() - began)}", flush=True)
 
 
 def show_notes(config: Config, stage: Stage) -> None:
