@@ -98,9 +98,11 @@ def lines_of_plain_trl():
     return code
 
 
-def test_plain_trl_has_the_losses_of_the_library_in_the_first_steps(config, capsys):
+@pytest.mark.filterwarnings("ignore")        # plain trl's own, of memory that is not pinned
+def test_plain_trl_has_the_losses_of_the_library_in_the_first_steps(config, tmp_path, monkeypatch):
     run = StageRun(STAGES["train_dpo"], config, {})
     pairs = pairs_of(config, "rlhf_train")
+    monkeypatch.chdir(tmp_path)      # where it leaves its checkpoints
     plain = {"run": run, "pairs": pairs}
     exec(lines_of_plain_trl(), plain)
     ours = dpo.preference_trainer(config, "rlhf", pairs, pairs_of(config, "rlhf_val"))
