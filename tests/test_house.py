@@ -37,7 +37,7 @@ MAY_IMPORT = {
                   "labeling.agreement"],
 }
 WITHOUT_TORCH = ["cli", "core", "stats", "judging", "labeling", "checks", "reporting", "study",
-                 "label_ai", "label_human", "validate", "analysis"]
+                 "label_ai", "label_human", "validate", "analysis", "study_analysis"]
 
 FILE_LINES = 300
 CODE = {".py", ".js", ".css", ".j2"}       # not the phrases of the demo world, which are data

@@ -15,14 +15,16 @@ from worlds.scratch import ROOT, clean_environment
 
 INDEX = ROOT / "notebooks" / "index.ipynb"      # links the others and is no stage
 NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if path != INDEX)
+STUDY = "07_study"      # of many runs: no stage of one
+OF_STAGES = [path for path in NOTEBOOKS if path.stem != STUDY]
 
 
 def cells(path, kind):
     return [c for c in nbformat.read(path, 4).cells if c.cell_type == kind]
 
 
-def test_there_is_one_notebook_per_stage():
-    assert [p.stem for p in NOTEBOOKS] == [stage.notebook for stage in STAGES.values()]
+def test_there_is_one_notebook_per_stage_and_one_for_studies():
+    assert [p.stem for p in NOTEBOOKS] == [*(stage.notebook for stage in STAGES.values()), STUDY]
 
 
 def test_the_index_and_every_notebook_link_all_notebooks():
@@ -65,14 +67,15 @@ class TestSource:
         prose = "\n".join(cell.source for cell in cells(path, "markdown"))
         assert len(re.findall("^# ", prose, re.M)) == 1 and len(re.findall("^## ", prose, re.M)) > 2
 
-    def test_one_cell_has_the_two_parameters(self, path):
+    def test_one_cell_has_the_parameters(self, path):
         tagged = [c for c in cells(path, "code") if "parameters" in c.metadata.get("tags", [])]
         assert len(tagged) == 1
-        assert set(papermill.inspect_notebook(str(path))) == {"profile", "overrides"}
+        more = {"study"} if path.stem == STUDY else set()
+        assert set(papermill.inspect_notebook(str(path))) == {"profile", "overrides"} | more
 
     def test_the_last_code_cell_checks_something_and_leaves_the_manifest(self, path):
         last = cells(path, "code")[-1].source
-        assert "run.finish(" in last
+        assert ("assert " if path.stem == STUDY else "run.finish(") in last
 
     def test_links_between_notebooks_lead_somewhere(self, path):
         for cell in cells(path, "markdown"):
@@ -83,14 +86,14 @@ class TestSource:
 def test_every_notebook_runs_cell_by_cell_on_finished_inputs(smoke_copy):
     """nbval (lax): each cell runs; the asserts are in the cells."""
     before = recorded_settings(smoke_copy)
-    for path in NOTEBOOKS:
+    for path in OF_STAGES:
         papermill.execute_notebook(str(path), str(smoke_copy / "notebooks" / path.name),
                                    parameters={"profile": "smoke"}, prepare_only=True,
                                    progress_bar=False)
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q", "-p",
          "no:cacheprovider", "-o", "addopts=", "-W", "ignore", *sorted(
-             str(p) for p in (smoke_copy / "notebooks").glob("*.ipynb"))],
+             str(smoke_copy / "notebooks" / path.name) for path in OF_STAGES)],
         cwd=smoke_copy / "notebooks", env=clean_environment() | {"PERSUASION_BATCH": "1"},
         capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout[-3000:]

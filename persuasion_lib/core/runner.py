@@ -4,7 +4,7 @@ import re
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,27 +145,39 @@ def show_notes(config: Config, stage: Stage) -> None:
 
 
 def _execute(config: Config, stage: Stage, preload: Sequence[str]) -> None:
+    execute_notebook(_source(config, stage), path_of(config, "notebooks"),
+                     {"profile": config.profile, "overrides": list(config.overrides)},
+                     preload=preload)
+
+
+def execute_notebook(source: Path, folder: Path, parameters: Mapping[str, Any], *,
+                     preload: Sequence[str] = ()) -> Path:
+    """Execute a notebook headless, in its own folder; the executed copy goes to `folder`.
+
+    Raises:
+        NotebookError: a cell failed, or the kernel died.
+    """
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    output = path_of(config, "notebooks") / f"{stage.notebook}.ipynb"
+    output = folder / source.name
     _make_writable(output)
     kernel = Kernel(preload)
     try:
         kernel.drive(lambda: papermill.execute_notebook(
-            str(_source(config, stage)), str(output), progress_bar=False,
-            parameters={"profile": config.profile, "overrides": list(config.overrides)},
-            cwd=str(config.root / "notebooks"), execution_timeout=CELL_TIMEOUT_S,
+            str(source), str(output), progress_bar=False, parameters=dict(parameters),
+            cwd=str(source.parent), execution_timeout=CELL_TIMEOUT_S,
             stdout_file=Terminal(), coalesce_streams=True, **kernel.arguments()))
     except papermill.PapermillExecutionError as error:
-        raise NotebookError(f"{stage.notebook}, cell {error.exec_count}: {_in_words(error)}\n"
+        raise NotebookError(f"{source.stem}, cell {error.exec_count}: {_in_words(error)}\n"
                             f"The executed notebook: {output}") from None
     except DeadKernelError:
-        raise NotebookError(f"{stage.notebook}: the kernel died, most often because memory ran "
+        raise NotebookError(f"{source.stem}: the kernel died, most often because memory ran "
                             "out. Lower the batch sizes and run again; what was finished stays.\n"
                             f"The executed notebook: {output}") from None
     except CellTimeoutError:
-        raise NotebookError(f"{stage.notebook}: a cell ran longer than {duration(CELL_TIMEOUT_S)} "
+        raise NotebookError(f"{source.stem}: a cell ran longer than {duration(CELL_TIMEOUT_S)} "
                             f"and was stopped. The executed notebook: {output}") from None
+    return output
 
 
 def _make_writable(output: Path) -> None:

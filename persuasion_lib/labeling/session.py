@@ -151,7 +151,8 @@ class Session:
         if item is None or token != self.token(item):
             return False
         if choice not in (*ON_SCREEN, "skip"):
-            raise DataError(f"a choice is one of {', '.join(ON_SCREEN)}, skip, got {choice!r}")
+            raise DataError("a choice is one of first, second, tie, skip, both_bad, got "
+                            f"{choice!r}")
         self._record("choice", item, choice=choice, preferred=item.preferred(choice),
                      swapped=item.swapped, seconds=None if seconds is None else round(seconds, 2),
                      guidelines=content_id(self.guidelines), **({"more": more} if more else {}))

@@ -20,7 +20,7 @@ def grader_scores(result: Mapping[str, Any]) -> Plot:
     """The mean normalised score of every model with its interval over prompts."""
     rows = {row["model"]: row for row in result["scores"] if row["mean"] is not None}
     models = in_order(rows)
-    figure, axes = _canvas(6.4, 0.45 * len(models) + 1.2)
+    figure, axes = canvas(6.4, 0.45 * len(models) + 1.2)
     for y, model in enumerate(models):
         row = rows[model]
         _interval(axes, y, row, **_marked(model, result))
@@ -51,7 +51,7 @@ def similarity_distributions(result: Mapping[str, Any]) -> Plot:
     """One histogram per model of the similarity to the oracle's reply, with mean and interval."""
     found = result["similarity"]
     if found is None:
-        return _nothing("no similarity in the evaluation")
+        return nothing("no similarity in the evaluation")
     table = {row["model"]: row for row in found["table"]}
     rows = [table[model] for model in in_order(table)]
     figure = Plot(figsize=(6.4, 1.2 * len(rows) + 1), layout="constrained")
@@ -88,7 +88,7 @@ def pairwise_win_rates(result: Mapping[str, Any]) -> Plot:
     wins = result["wins"]
     rate, low, high = (pd.DataFrame(wins[k]).T.astype(float)
                        for k in ("win_rate", "ci_low", "ci_high"))
-    figure, axes = _canvas(1.25 * len(rate) + 2, 0.85 * len(rate) + 1.4)
+    figure, axes = canvas(1.25 * len(rate) + 2, 0.85 * len(rate) + 1.4)
     sns.heatmap(rate, cmap="cividis", vmin=0, vmax=1, ax=axes, linewidths=1,
                 cbar_kws={"label": "win rate of the row"})
     for (y, x), value in np.ndenumerate(rate.to_numpy()):
@@ -109,9 +109,9 @@ def _cell(rate: float, low: float, high: float) -> str:
 def position_outcome(result: Mapping[str, Any]) -> Plot:
     """Mean score by the slot in which a reply was shown, whatever model wrote it."""
     if result["position"] is None:
-        return _nothing("the evaluation does not store positions")
+        return nothing("the evaluation does not store positions")
     table = pd.DataFrame(result["position"]["table"])
-    figure, axes = _canvas(5, 3.2)
+    figure, axes = canvas(5, 3.2)
     axes.plot(table["position"], table["mean_score"].astype(float), "o", color="black")
     _intervals(axes, table["position"], table, mean="mean_score")
     axes.axhline(0.5, color=NEUTRAL, linewidth=0.8, linestyle=":")
@@ -124,8 +124,8 @@ def length_vs_score(result: Mapping[str, Any]) -> Plot:
     """Mean score in each fifth of a model's reply lengths."""
     profile = pd.DataFrame(result["length"]["profile"])
     if profile.empty:
-        return _nothing("too few scored prompts for fifths")
-    figure, axes = _canvas(6.4, 3.6)
+        return nothing("too few scored prompts for fifths")
+    figure, axes = canvas(6.4, 3.6)
     by_model = dict(list(profile.groupby("model")))
     for model in in_order(by_model):
         rows = by_model[model]
@@ -147,7 +147,7 @@ def training_curves(result: Mapping[str, Any]) -> Plot:
     """SFT's loss, and by model of DPO what was watched on held-out pairs and prompts."""
     logs = result["training"]
     if not logs:
-        return _nothing("the evaluation does not say how the models were trained")
+        return nothing("the evaluation does not say how the models were trained")
     figure = Plot(figsize=(8.6, 4.8), layout="constrained")
     sft_panel, *panels = figure.subplots(2, 3).ravel()
     if "sft" in logs:
@@ -199,26 +199,30 @@ KINDS = ("png", "svg", "pdf")
 
 def write_figures(run: StageRun, result: Mapping[str, Any]) -> list[Path]:
     """Draw all figures into `figures/`, each as KINDS; the same result gives the same bytes."""
-    folder = run.path("figures")
+    return written(run.path("figures"), {name: draw(result) for name, draw in FIGURES.items()})
+
+
+def written(folder: Path, figures: Mapping[str, Plot]) -> list[Path]:
+    """Write each figure as KINDS into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, draw in FIGURES.items():
-        figure = draw(result)
-        for kind in KINDS:
-            paths.append(folder / f"{name}.{kind}")
-            paths[-1].write_bytes(figure.written(kind))
-    return paths
+    files = {folder / f"{name}.{kind}": figure.written(kind)
+             for name, figure in figures.items() for kind in KINDS}
+    for path, content in files.items():
+        path.write_bytes(content)
+    return list(files)
 
 
-def _canvas(width: float, height: float) -> tuple[Plot, Axes]:
+def canvas(width: float, height: float) -> tuple[Plot, Axes]:
+    """A figure of so many inches, and its axes."""
     figure = Plot(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _nothing(why: str) -> Plot:
-    figure, axes = _canvas(5, 1.2)
+def nothing(why: str) -> Plot:
+    """A figure that says why there is none."""
+    figure, axes = canvas(5, 1.2)
     axes.axis("off")
     axes.text(0.5, 0.5, f"Not drawn: {why}.", ha="center", va="center")
     return figure

@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from persuasion_lib.core.show import INK_AND_PAPER, in_page_colours
 
@@ -19,20 +20,26 @@ _LONG = 40                # characters of a cell from which a table may wrap its
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the report: sentences, at most one table and one figure."""
+    """A part of the report: sentences, at most one table and one figure.
+
+    A cell of the table that is `Markup`, such as a link, is shown as that. `caption` is for a
+    figure that the template has none for.
+    """
 
     title: str
     lines: Sequence[str] = ()
     table: pd.DataFrame | None = None
     figure: str | None = None
     notes: Sequence[str] = ()
+    caption: str | None = None
 
     def _repr_html_(self) -> str:
         """For a notebook: the words and the table, without the figure."""
         return rendered("part.html.j2", part=self)
 
 
-def as_page(parts: Mapping[str, Part], folder: Path, **words: str | int) -> str:
+def as_page(parts: Mapping[str, Part], folder: Path, *, title: str = "Evaluation summary",
+            **words: str | int) -> str:
     """One HTML page that loads nothing; figures that are missing in `folder` are left out.
 
     `words` are what the template says besides: the `examples`, and for captions the `level` of
@@ -41,7 +48,7 @@ def as_page(parts: Mapping[str, Part], folder: Path, **words: str | int) -> str:
     files = {part.figure: folder / f"{part.figure}.svg" for part in parts.values() if part.figure}
     figures = {name: _inline(path.read_text(encoding="utf-8"))
                for name, path in files.items() if path.exists()}
-    return rendered("report.html.j2", parts=parts, figures=figures,
+    return rendered("report.html.j2", parts=parts, figures=figures, title=title,
                     ink_and_paper=Markup(INK_AND_PAPER), **words)
 
 
@@ -58,9 +65,15 @@ def _inline(svg: str) -> Markup:
 
 def _html_table(table: pd.DataFrame) -> Markup:
     wordy = any(len(str(value)) > _LONG for value in table.to_numpy().ravel())
-    return Markup(table.rename_axis(None).to_html(
-        escape=True, float_format="{:.3f}".format, na_rep="-", border=0,
+    safe = table.rename_axis(None).map(_escaped).rename(index=escape, columns=escape)
+    return Markup(safe.to_html(
+        escape=False, float_format="{:.3f}".format, na_rep="-", border=0,
         classes="wordy" if wordy else "numbers"))
+
+
+def _escaped(value: Any) -> Any:
+    """A cell of a table: numbers as they are, Markup as it is, all else escaped."""
+    return value if isinstance(value, int | float | None) else escape(value)
 
 
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True,

@@ -19,10 +19,10 @@ from persuasion_lib.stats.blocks import check_ranks, normalised_scores
 from persuasion_lib.stats.resample import snapped
 
 ENOUGH = 30             # comparisons by people below which no verdict is given
+LEAST_RESIDUAL = 0.25   # sum of squares: m agreements do not prove a judge without fault
 
 _DRAWS = 20_000         # of the largest of several differences, for its critical value
 _SPARE = 8              # comparisons beyond the slopes from which the judge is used at all
-_LEAST_RESIDUAL = 0.25  # sum of squares: m agreements do not prove a judge without fault
 _MOST_WORTH = 10        # an interval is never worth more than ten times its comparisons
 
 
@@ -111,7 +111,7 @@ def _regressed(y: np.ndarray, x: np.ndarray, every: np.ndarray) -> _Estimate:
         return _Estimate(y.mean(), y.var(ddof=1) / m, m - 1, slopes)
     slopes[used] = slope
     left = ((y - y.mean() - centred @ slope) ** 2).sum()
-    unexplained = max(left, _LEAST_RESIDUAL) / (m - p - 1)
+    unexplained = max(left, LEAST_RESIDUAL) / (m - p - 1)
     spread = np.atleast_2d(np.cov(every[:, used].T))
     # the slope is estimated too: Cochran's factor for a regression estimator
     variance = unexplained / m * (1 + p / (m - p - 2)) + slope @ spread @ slope / len(every)

@@ -6,6 +6,11 @@
     anchored  every reply against the anchor's reply to the same prompt, by the judge
     people    the same comparison by people, at the primary level
     scores    the table of all these comparisons
+    grid      the table as seeds x prompts, with the prompts that all cells share
+    estimates win rates, what the warm-up adds, its slope, what it is worth in human labels
+    analysis  study.json: all of that, computed once
+    answer, limits, words   what it says, why it may say nothing, and what it cannot say
+    figures, page   what is drawn and shown of it; notebook: runs notebook 07
     compare   runs beside each other: what differs, and what may be compared
 
 Nothing here imports torch: notebooks train and answer, in processes of their own.

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from persuasion_lib.core.config import find_root, load_config
 from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.rehearsal import banner_of
-from persuasion_lib.study.design import profile_of, read_study
+from persuasion_lib.study.design import Study, profile_of, read_study
+from persuasion_lib.study.notebook import conclude
 from persuasion_lib.study.plan import plan_of
 from persuasion_lib.study.run import part_of, run_study, state_of
 
@@ -34,7 +35,15 @@ def study(options: Namespace) -> int:
     left = {cell.name: sentence for cell, (_, sentence) in cells.items() if sentence}
     for name, sentence in left.items():
         print(f"{name}: {sentence}", file=sys.stderr)
+    if _may_conclude(ended, options.cells):
+        print(f"\n{conclude(ended)}")
     return 1 if left else 0
+
+
+def _may_conclude(study: Study, part: str | None) -> bool:
+    """Whether there are scores to tell of; of a part only by the process that ends last."""
+    states = [state_of(study, cell)[0] for cell in study.cells]
+    return "done" in states and (part is None or "missing" not in states)
 
 
 def show(lines: Mapping[str, str]) -> None:

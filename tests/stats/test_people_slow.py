@@ -1,10 +1,9 @@
-"""That these intervals hold people's preference and the worth of labels: `pytest -m slow`."""
+"""That these intervals hold people's preference: `pytest -m slow`."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from persuasion_lib.stats.crossed import crossed_mean, crossed_preference, exchange_rate
 from persuasion_lib.stats.people import preference, several
 from persuasion_lib.stats.resample import Resampling, mean_interval
 
@@ -114,58 +113,3 @@ def test_all_differences_of_several_models_hold_together():
         return bool(((found.ci_low <= true) & (true <= found.ci_high)).all())
 
     assert 0.93 <= share_of(300, holds) <= 0.98
-
-
-def table(rng, seeds, n, sd_seed, mean=0.1):
-    return (mean + rng.normal(0, sd_seed, (seeds, 1)) + rng.normal(0, 0.08, (1, n))
-            + rng.normal(0, 0.34, (seeds, n)))
-
-
-@pytest.mark.parametrize("sd_seed", [0.02, 0.05])
-@pytest.mark.parametrize("seeds", [3, 5, 10])
-def test_a_mean_over_seeds_and_prompts_holds_the_truth(seeds, sd_seed):
-    def holds(rng):
-        found = crossed_mean(table(rng, seeds, 115, sd_seed))
-        return found["ci_low"] <= 0.1 <= found["ci_high"]
-
-    assert 0.915 <= share_of(RUNS, holds) <= 0.97
-
-
-def test_one_seed_over_prompts_does_not():
-    def holds(rng):
-        values = table(rng, 1, 300, 0.05)[0]
-        half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
-        return abs(values.mean() - 0.1) <= half
-
-    assert share_of(RUNS, holds) < 0.7
-
-
-def test_the_exchange_rate_holds_the_labels_that_the_arm_is_worth():
-    sizes, true = np.array([25, 50, 100, 200]), 120
-
-    def holds(rng):
-        prompt = rng.normal(0, 0.08, 115)
-        line = 0.5 + 0.06 * np.log2(sizes / 25)
-        plain = (line[None, :, None] + rng.normal(0, 0.02, (5, 4, 1)) + prompt
-                 + rng.normal(0, 0.34, (5, 4, 115)))
-        warm = (0.5 + 0.06 * np.log2(true / 25) + rng.normal(0, 0.02, (5, 1)) + prompt
-                + rng.normal(0, 0.34, (5, 115)))
-        found = exchange_rate(plain, warm, sizes, 50)
-        return found["ci_low"] <= true <= found["ci_high"]
-
-    assert 0.91 <= share_of(100, holds) <= 0.99
-
-
-@pytest.mark.parametrize("seeds", [3, 5, 10])
-def test_peoples_correction_holds_over_seeds_although_the_judge_is_biased(seeds):
-    each = 120 // seeds
-
-    def holds(rng):
-        people = table(rng, seeds, 115, 0.02)
-        judge = people + 0.05 + rng.normal(0, 0.25, people.shape)
-        seed_of = np.repeat(np.arange(seeds), each)
-        prompt_of = np.concatenate([rng.permutation(115)[:each] for _ in range(seeds)])
-        found = crossed_preference(judge, people[seed_of, prompt_of], seed_of, prompt_of)
-        return found["ci_low"] <= 0.1 <= found["ci_high"]
-
-    assert 0.93 <= share_of(RUNS, holds) <= 0.985
