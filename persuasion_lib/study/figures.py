@@ -43,7 +43,8 @@ def design(result: Result) -> Plot:
 def _seeds(axes: Axes, x: float, y: float, gone: Sequence[bool]) -> None:
     places = x + (np.arange(len(gone)) - (len(gone) - 1) / 2) * min(0.15, 0.8 / len(gone))
     for place, is_gone in zip(places, gone, strict=True):
-        axes.plot(place, y, "x" if is_gone else "s", color=NEUTRAL, markersize=min(8, 60 / len(gone)))
+        axes.plot(place, y, "x" if is_gone else "s", color=NEUTRAL,
+                  markersize=min(8, 60 / len(gone)))
 
 
 def curves(result: Result) -> Plot:
