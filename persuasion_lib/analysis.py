@@ -16,6 +16,7 @@ from persuasion_lib.checks.registry import checks_of
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import inputs_of, made_by
+from persuasion_lib.core.prose import Prose, nearby, prose
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.core.rehearsal import is_stand_in
 from persuasion_lib.core.runs import identity, so_far
@@ -27,8 +28,10 @@ from persuasion_lib.reporting import (
     criteria,
     evaluation_file,
     figures,
+    human_reply,
     judge_health,
     measures,
+    panel,
     people,
     report,
     suspicions,
@@ -37,11 +40,8 @@ from persuasion_lib.reporting import (
 )
 from persuasion_lib.reporting.evaluated import Evaluated, tabulated
 from persuasion_lib.reporting.evaluation_file import Setup
-from persuasion_lib.reporting.wording import p_value
 from persuasion_lib.stats.plain import plain
 
-PAIR_COLUMNS = ["a", "b", "family", "n", "mean_diff", "ci_low", "ci_high", "win_rate", "p_perm",
-                "p_holm", "d_z", "mde80"]
 EVALUATION = "the evaluation"
 AUDIT_RESAMPLES = 199       # an audit asks whether a judge judges, not for digits of intervals
 
@@ -80,7 +80,8 @@ def _learned_from(run: StageRun, evaluation: Evaluated) -> list[str]:
     training = {name: read_jsonl(path, suspicions.training_row,
                                  made_by="the program that wrote it")
                 for name, path in run.config.named_files("analysis.training_files").items()}
-    return suspicions.learned_from(evaluation.rows, training, run.config.data.max_shared_passages)
+    return suspicions.learned_from(evaluation.file.per_example, training,
+                                   run.config.data.max_shared_passages)
 
 
 def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int = 0,
@@ -100,6 +101,7 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
     ranks = tables.scored(data.ranks)
     compared = people.of_people(data, comparisons, primary, options)
     setup = _with_people(data.setup, compared)
+    status = verdict.status_of(setup, len(ranks))
     logs = {model: log for model, log in data.file.training.items() if log and log.kept()}
     result = plain({
         "banner": " ".join(verdict.banner_of(setup)),
@@ -107,13 +109,13 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
         "confidence": settings.confidence, "alpha": alpha, "primary": primary,
         "setup": setup.model_dump(exclude_unset=True), "models": data.models,
         "warnings": suspicions.seen_in(data), "counts": tables.counts(data, ranks, planned),
-        "status": verdict.status_of(setup, len(ranks)),
-        **tables.of_rankings(data, ranks, primary, alpha, options),
+        "status": status, **tables.of_rankings(data, ranks, primary, alpha, options),
         "similarity": measures.similarity(data, options),
         "length": measures.length(data, ranks, options),
         "tactics": measures.tactics(data, ranks, options), "quality": measures.quality(data),
         "training": {model: log.model_dump() for model, log in logs.items()} or None,
-        "people": compared,
+        "people": compared, "against_people": human_reply.against_people(data, options),
+        "panel": panel.of_panel(data, primary, alpha, options, may_decide=status == "ok"),
         "agreement": data.file.agreement(), "gold": measures.gold(data, primary, alpha, options)})
     result["judge"] = judge_health.judge_health(result)
     result["cautions"] = judge_health.cautions(result)
@@ -138,7 +140,8 @@ def _checked(data: Evaluated, result: Mapping[str, Any],
     agreed = data.file.agreement()
     things = of_evaluation(EVALUATION, data, result["primary"])
     things |= {"rankings": {EVALUATION: result},
-               "agreement": {"the judge that ranked": agreed} if agreed else {}}
+               "agreement": {"the judge that ranked": agreed} if agreed else {},
+               "panel": {EVALUATION: result["panel"]} if result["panel"] else {}}
     findings = look(checks_of(*things), things, allow=allow)
     return [found.row() for found in findings]
 
@@ -176,19 +179,23 @@ def scores_table(result: Mapping[str, Any]) -> pd.DataFrame:
                          ("gold utility", "gold")):
         if result[name]:
             out[column] = pd.DataFrame(result[name]["table"]).set_index("model")["mean"]
-    return out.astype(float)
+    out = out.astype(float).round(3)
+    if "length" in out:
+        out["length"] = out["length"].round().convert_dtypes()
+    return out
+
+
+def written(run: StageRun, paths: Sequence[Path]) -> Prose:
+    """Where results lie, seen from the project folder: a line for each folder."""
+    names: dict[str, list[str]] = {}
+    for path in paths:
+        names.setdefault(nearby(path.parent, run.config.root), []).append(path.name)
+    return prose(f"{folder}: {', '.join(sorted(files))}" for folder, files in names.items())
 
 
 def criteria_table(result: Mapping[str, Any]) -> TextTable:
     """The success criteria with verdict and figure."""
     return TextTable(pd.DataFrame(result["criteria"]).set_index("criterion"))
-
-
-def comparisons_table(result: Mapping[str, Any]) -> pd.DataFrame:
-    """Every pair of models with difference, interval and p; no p is ever printed as 0."""
-    exact = pd.DataFrame(result["pairs"])[PAIR_COLUMNS]
-    tests = {name: exact[name].map(p_value) for name in ("p_perm", "p_holm")}
-    return exact.round(3).assign(**tests)
 
 
 def manifest_counts(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -284,7 +284,7 @@ def print_summary(config: Config) -> None:
     from persuasion_lib.core.store import read_json
     result = read_json(path_of(config, "analysis"), made_by="notebooks/06_analysis.ipynb")
     print(f"\nEVALUATION SUMMARY (score with {config.analysis.confidence:.0%} interval)")
-    print(scores_table(result).round(3).to_string())
+    print(scores_table(result).to_string())
     if config.analysis.input_file:
         print("\n".join(result["answer"]["sentences"]))
     elif config.data.source == "demo":

@@ -8,19 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.errors import DataError, JudgingStopped
 from persuasion_lib.core.pipeline import is_trial, made_by
-from persuasion_lib.core.records import Example, LabeledPair, Message, content_id, parse_labeled
+from persuasion_lib.core.records import Example, LabeledPair, content_id, parse_labeled
 from persuasion_lib.core.rehearsal import asks_oracle, labelled_by, oracle_note
 from persuasion_lib.core.runs import identity
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import KeyedLog
+from persuasion_lib.data import contest
+from persuasion_lib.data.splits import too_few_for_judge
 from persuasion_lib.data.untouched import check_untouched
 from persuasion_lib.demo.corpus import gold_utility
-from persuasion_lib.judging import roles
-from persuasion_lib.judging.ask import ask_for, check_unique, note_open
-from persuasion_lib.judging.calibrate import calibrate
+from persuasion_lib.judging import panel, roles
+from persuasion_lib.judging.ask import ask_for, note_open
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.embed import embedding_plan
 from persuasion_lib.judging.plan import Plans, plan
@@ -31,7 +32,7 @@ from persuasion_lib.judging.tasks import tactics
 from persuasion_lib.judging.tasks.compare import label_pairs, pair_questions
 from persuasion_lib.judging.tasks.controls import Control, control_pairs, control_rows
 from persuasion_lib.judging.tasks.oracle import oracle_questions
-from persuasion_lib.judging.tasks.rank import RankVerdict, rank, rank_questions
+from persuasion_lib.judging.tasks.rank import rank_questions
 from persuasion_lib.labeling import agreement
 from persuasion_lib.models.compose import ModelFamily
 from persuasion_lib.models.lineage import check_lineage, weights_hash
@@ -45,7 +46,7 @@ Responses = dict[str, dict[str, Generation]]        # example id -> model -> rep
 
 
 def read_test_set(run: StageRun) -> list[Example]:
-    """The held-out prompts, at most `evaluation.max_examples`.
+    """The held-out prompts, at most `evaluation.max_examples`, and then those for the judge alone.
 
     Raises:
         DataError: a test prompt, a large part of it or its conversation also occurs in data that
@@ -56,9 +57,12 @@ def read_test_set(run: StageRun) -> list[Example]:
         raise DataError(f"{run.path('test')} holds no test prompt. Run {made_by('test')} again.")
     check_untouched(run, examples)
     limit = run.config.evaluation.max_examples
+    shown = contest.ordinary(examples)
     if limit:
-        run.warnings.append(f"Trial: {min(limit, len(examples))} of {len(examples)} test prompts.")
-    return examples[:limit]
+        run.warnings.append(f"Trial: {min(limit, len(shown))} of {len(shown)} test prompts.")
+    alone = [e for e in examples if e.judge_only][:run.config.evaluation.judge_only_examples]
+    run.warnings += too_few_for_judge(alone, run.config)
+    return shown[:limit] + alone[:limit]
 
 
 def present_models(run: StageRun) -> list[str]:
@@ -112,40 +116,32 @@ def oracle_replies(run: StageRun, examples: Sequence[Example]) -> dict[str, str]
     """
     if not asks_oracle(run.config):
         run.warnings += oracle_note(run.config)
-        return {e.example_id: e.response for e in examples}
+        return {e.example_id: e.response for e in contest.ordinary(examples)}
     judge = make_judge(run.config, "oracle")
-    return ask_for(run, oracle_questions(_prompts(examples), judge), judge, log="oracle_judgments",
+    asked = oracle_questions(contest.prompts_of(examples), judge)
+    return ask_for(run, asked, judge, log="oracle_judgments",
                    lacking="test prompts have no oracle reply yet").verdicts("text")
 
 
 def rank_responses(run: StageRun, examples: Sequence[Example],
-                   responses: Responses) -> dict[str, list[RankVerdict]]:
-    """The judge's rankings, `evaluation.orders` per example; an unreadable reply is no ranking."""
-    judge = make_judge(run.config, "evaluate")
-    log = run.path("rank_judgments")
-    asked: Any = (_prompts(examples), _reply_texts(responses), judge)
-    calibrate(run, judge, rank_questions(*asked, **_rank_how(run)), log=log)
-    verdicts = rank(*asked, log=log, **_rank_how(run))
-    shown = sum(verdicts.values(), [])
-    note_open(run, "rankings are missing", [v.error for v in shown if v.error], asked=len(shown),
-              log="rank_judgments")
-    return verdicts
+                   responses: Responses) -> panel.Verdicts:
+    """The judge's rankings, `evaluation.orders` per example; an unreadable reply is no ranking.
+
+    Raises:
+        JudgingStopped: it cannot be asked any more; the rest of a panel was asked all the same.
+    """
+    asked = contest.contest(run, examples, responses)
+    try:
+        return panel.ranked(run, make_judge(run.config, "evaluate"), *asked)
+    except JudgingStopped:
+        panel.ranked_by_others(run, *asked)
+        raise
 
 
-def _prompts(examples: Sequence[Example]) -> dict[str, list[Message]]:
-    check_unique(e.example_id for e in examples)
-    return {e.example_id: e.prompt for e in examples}
-
-
-def _reply_texts(responses: Responses) -> dict[str, dict[str, str]]:
-    return {example_id: {name: reply.text for name, reply in replies.items()}
-            for example_id, replies in responses.items()}
-
-
-def _rank_how(run: StageRun) -> dict[str, Any]:
-    settings = run.config.evaluation
-    return {"orders": settings.orders, "randomize": settings.randomize_positions,
-            "seed": run.config.seed}
+def panel_rankings(run: StageRun, examples: Sequence[Example],
+                   responses: Responses) -> dict[str, panel.Verdicts]:
+    """The same by every further judge of `evaluation.judges`, by its name."""
+    return panel.ranked_by_others(run, *contest.contest(run, examples, responses))
 
 
 @dataclass(frozen=True)
@@ -178,7 +174,8 @@ def judge_agreement(run: StageRun, labels: Labels) -> dict[str, Any]:
 
 def _controls(run: StageRun, examples: Sequence[Example],
               responses: Responses) -> dict[str, Control]:
-    return control_pairs(_prompts(examples), _reply_texts(responses), run.config.analysis.primary,
+    replies = contest.texts_of_replies(responses)
+    return control_pairs(contest.prompts_of(examples), replies, run.config.analysis.primary,
                          seed=run.config.seed, count=run.config.evaluation.controls)
 
 
@@ -204,13 +201,13 @@ def find_tactics(run: StageRun, examples: Sequence[Example], responses: Response
 
 def _tactics_questions(examples: Sequence[Example], responses: Responses, labels: Labels,
                        judge: Judge) -> dict[str, tactics.Tactics]:
-    return tactics.tactics_questions(_prompts(examples), _reply_texts(responses), labels.sample,
-                                     judge)
+    replies = contest.of_ordinary(examples, contest.texts_of_replies(responses))
+    return tactics.tactics_questions(contest.prompts_of(examples), replies, labels.sample, judge)
 
 
 def show_tactics(responses: Responses, found: tactics.TacticsFound) -> TextTable:
     """The first test replies in which a tactic was found, with the judge's reasons and no model."""
-    return tactics.tactics_table(_reply_texts(responses), found)
+    return tactics.tactics_table(contest.texts_of_replies(responses), found)
 
 
 def plan_of(run: StageRun, examples: Sequence[Example], responses: Responses,
@@ -219,15 +216,17 @@ def plan_of(run: StageRun, examples: Sequence[Example], responses: Responses,
     plans = Plans()
 
     def add(what: str, role: Role, log: str,
-            ask: Callable[[Judge], Mapping[Any, Question]]) -> None:
-        judge = make_judge(run.config, role)
+            ask: Callable[[Judge], Mapping[Any, Question]], who: str | None = None) -> None:
+        judge = make_judge(run.config, role, who)
         plans[what] = plan(ask(judge), judge, log=run.path(log))
 
     if asks_oracle(run.config):
         add("oracle replies", "oracle", "oracle_judgments",
-            lambda judge: oracle_questions(_prompts(examples), judge))
-    add("rankings", "evaluate", "rank_judgments", lambda judge: rank_questions(
-        _prompts(examples), _reply_texts(responses), judge, **_rank_how(run)))
+            lambda judge: oracle_questions(contest.prompts_of(examples), judge))
+    prompts, replies, how = contest.contest(run, examples, responses)
+    for name in (None, *run.config.evaluation.judges[1:]):
+        add(f"rankings by {name}" if name else "rankings", "evaluate", panel.LOG,
+            lambda judge: rank_questions(prompts, replies, judge, **how), name)
     add("labels of the human pool", "evaluate", "human_pool_judgments",
         lambda judge: pair_questions([h.pair for h in labels.human], judge, both_orders=True,
                                      seed=run.config.seed))
@@ -237,16 +236,18 @@ def plan_of(run: StageRun, examples: Sequence[Example], responses: Responses,
     add("manipulation tactics", "safety", "tactics_judgments",
         lambda judge: _tactics_questions(examples, responses, labels, judge))
     unknown = plans["oracle replies"].calls if "oracle replies" in plans else 0
-    plans["embeddings"] = embedding_plan(list(texts_of(examples, responses, {}).values()),
-                                         run.config, cache=run.path("embeddings"), unknown=unknown)
+    texts = texts_of(contest.ordinary(examples), contest.of_ordinary(examples, responses), {})
+    plans["embeddings"] = embedding_plan(list(texts.values()), run.config,
+                                         cache=run.path("embeddings"), unknown=unknown)
     return plans
 
 
 def similarity_to_oracle(run: StageRun, examples: Sequence[Example], responses: Responses,
                          oracle: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Per example the similarity of every reply to the oracle's, and baselines for it."""
-    texts = texts_of(examples, responses, oracle)
-    return to_oracle(texts, responses, run.config, cache=run.path("embeddings"))
+    """Per ordinary prompt the similarity of every reply to the oracle's, and baselines for it."""
+    replies = contest.of_ordinary(examples, responses)
+    texts = texts_of(contest.ordinary(examples), replies, oracle)
+    return to_oracle(texts, replies, run.config, cache=run.path("embeddings"))
 
 
 def write_evaluation(run: StageRun, examples: Sequence[Example], labels: Labels,
@@ -255,7 +256,7 @@ def write_evaluation(run: StageRun, examples: Sequence[Example], labels: Labels,
     models = found.models()
     evaluation = document(
         [row_of(example, found, **_extras(run, example, found)) for example in examples], models,
-        config=_setup(run, models), training=compact_logs(run.config, models),
+        config=_setup(run, models, examples), training=compact_logs(run.config, models),
         label_tactics=tactics.tactics_of_labels(found.tactics, labels.sample),
         judge_agreement=dict(found.agreed), controls=found.controls)
     evaluation_file.write(run.path("evaluation"), evaluation)
@@ -265,7 +266,8 @@ def write_evaluation(run: StageRun, examples: Sequence[Example], labels: Labels,
 def _extras(run: StageRun, example: Example, found: Found) -> dict[str, Any]:
     """The tactics in an example's replies, and in the demo world the truth about them."""
     key = example.example_id
-    extras = {"tactics": tactics.tactics_of_example(found.tactics, key, found.models())}
+    extras: dict[str, Any] = {"judge_only": True} if example.judge_only else {
+        "tactics": tactics.tactics_of_example(found.tactics, key, found.models())}
     if run.config.data.source == "demo":
         # By text alone: what the statistics should find.
         extras["gold_utility"] = {model: gold_utility(example.prompt, reply.text)
@@ -273,7 +275,7 @@ def _extras(run: StageRun, example: Example, found: Found) -> dict[str, Any]:
     return extras
 
 
-def _setup(run: StageRun, models: Sequence[str]) -> Setup:
+def _setup(run: StageRun, models: Sequence[str], examples: Sequence[Example]) -> Setup:
     config = run.config
     return Setup(
         banner=run.banner or None, run=identity(config), profile=config.profile, seed=config.seed,
@@ -284,7 +286,8 @@ def _setup(run: StageRun, models: Sequence[str]) -> Setup:
         safety=config.safety.judge, embedder=config.similarity.embedder,
         asked_models=_models_asked(run), generation=config.generation.values(),
         orders=config.evaluation.orders, planned_examples=config.data.test_examples,
-        weights={model: weights_hash(config, model) for model in models})
+        weights={model: weights_hash(config, model) for model in models},
+        **contest.who_took_part(examples, config), **roles.names_of_panel(config))
 
 
 def _models_asked(run: StageRun) -> dict[str, str | None]:

@@ -74,7 +74,7 @@ def plan(run: StageRun, data: Evaluated) -> pd.DataFrame:
     most = len(comparable(run, data))
     sizes = sorted({size for size in (*_SIZES, run.config.human_eval.comparisons, most)
                     if 2 <= size <= most})
-    judged = len(known_of(data, declared(run)))
+    judged = len(known_of(tabulated(data.file, judge_only=True), declared(run)))
     table = pd.DataFrame({
         "half width": [half_width(size, n_judged=judged) for size in sizes],
         "smallest win rate": [smallest_win_rate(size, n_judged=judged) for size in sizes],

@@ -3,12 +3,12 @@
 What it says of the human pool trains nothing: 03 compares it with what the annotator says.
 """
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
@@ -16,7 +16,9 @@ from scipy.stats import binomtest
 from persuasion_lib.core.brought import brought_labels
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.pipeline import POOLS
-from persuasion_lib.core.records import Pair, parse_labeled
+from persuasion_lib.core.prose import Prose, Verbatim
+from persuasion_lib.core.records import LabeledPair, Pair, parse_labeled
+from persuasion_lib.core.show import Plot, TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.judging.ask import kinds_of, note_open
@@ -53,11 +55,12 @@ def judge_of(run: StageRun) -> Judge | None:
         return None
 
 
-def describe(run: StageRun, pairs: Sequence[Pair], judge: Judge | None) -> str:
+def describe(run: StageRun, pairs: Sequence[Pair], judge: Judge | None) -> Prose:
     """Who labels the AI pool."""
     if files := brought_labels(run.config, "ai_pool"):
-        return f"{len(pairs)} pairs, labelled in {', '.join(path.name for path in files)}"
-    return f"{len(pairs)} pairs for {judge.name} at {judge.endpoint}"
+        return Prose(f"{len(pairs):,} pairs, labelled in "
+                     f"{', '.join(path.name for path in files)}.")
+    return Prose(f"{len(pairs):,} pairs for {judge.name} at {judge.endpoint}.")
 
 
 def _how(run: StageRun, pool: str) -> dict[str, Any]:
@@ -67,13 +70,13 @@ def _how(run: StageRun, pool: str) -> dict[str, Any]:
             "repeat_fraction": settings.repeat_fraction if pool == "ai_pool" else 0.0}
 
 
-def question_of(run: StageRun, pairs: Sequence[Pair], judge: Judge | None) -> str:
+def question_of(run: StageRun, pairs: Sequence[Pair], judge: Judge | None) -> Verbatim:
     """The first question exactly as it is sent."""
     asked = pair_questions(pairs, judge, **_how(run, "ai_pool")) if judge else {}
     question = next(iter(asked.values()), None)
     if question is None:
-        return "There is nothing to ask."
-    return f"[system]\n{question.system}\n\n[user]\n{question.text}"
+        return Verbatim("There is nothing to ask.")
+    return Verbatim(f"[system]\n{question.system}\n\n[user]\n{question.text}")
 
 
 def plan_of(run: StageRun, pairs: Sequence[Pair], judge: Judge | None,
@@ -141,13 +144,16 @@ def summary(outcome: LabelOutcome) -> pd.DataFrame:
             ("ties", outcome.ties, _share(outcome.ties, done)),
             ("of these: the same reply twice, not asked", outcome.identical,
              _share(outcome.identical, done)),
-            ("of these: the two orders disagreed", outcome.flips, _share(outcome.flips, done)),
-            ("asked twice, same verdict", same, _share(same, again)),
-            ("calls in the log", ledger.calls, f"{ledger.run_calls} in this run; "
-             f"{ledger.input_tokens:,} tokens in, {ledger.output_tokens:,} out"),
-            ("dollars in the log", round(ledger.usd, 2), f"{ledger.run_usd:.2f} in this run; at "
-             f"most {ledger.unknown_usd:.2f} more for calls whose reply was lost")]
-    return pd.DataFrame(rows, columns=["", "number", "share or detail"], dtype=object).set_index("")
+            ("of these: the two orders disagreed", outcome.flips, _share(outcome.flips, done))]
+    if again:
+        rows.append(("asked twice, same verdict", same, _share(same, again)))
+    rows += [("calls in the log", ledger.calls, f"{ledger.run_calls} in this run; "
+              f"{ledger.input_tokens:,} tokens in, {ledger.output_tokens:,} out"),
+             ("dollars in the log", round(ledger.usd, 2), f"{ledger.run_usd:.2f} in this run"
+              + (f"; at most {ledger.unknown_usd:.2f} more for calls whose reply was lost"
+                 if ledger.unknown_usd else ""))]
+    return pd.DataFrame(rows, columns=["pairs", "number", "share or detail"],
+                        dtype=object).set_index("pairs")
 
 
 def _reasons(outcome: LabelOutcome) -> str:
@@ -159,49 +165,86 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "–"
 
 
+def flipped_pair(outcome: LabelOutcome) -> TextTable | Prose:
+    """A pair whose two orders got contradicting verdicts, with both texts and reasons.
+
+    The first of which one slot won in both orders, else the first with a tie in one of them.
+    """
+    flips = [item for item in outcome.labeled if outcome.extras[item.pair.pair_id]["flip"]]
+    if not flips:
+        return Prose("No pair got contradicting verdicts in its two orders.")
+    item = min(flips, key=lambda item: len(set(_verdicts(outcome, item).values())))
+    verdicts = _verdicts(outcome, item)
+    _, *parts = re.split(r"\[shown (12|21)\] ", item.reasoning)
+    reasons = dict(zip(parts[::2], parts[1::2], strict=True))
+    said = {f"asked with response {shown[0]} first": _choice(
+        verdict, shown, reasons.get(shown, "").removesuffix(" | "))
+        for shown, verdict in verdicts.items()}
+    return TextTable(pd.DataFrame({"text": {
+        "message answered": item.pair.prompt[-1]["content"], "response 1": item.pair.response_a,
+        "response 2": item.pair.response_b, **said, "label": "tie: the two orders disagree"}}))
+
+
+def _verdicts(outcome: LabelOutcome, item: LabeledPair) -> Mapping[str, str]:
+    return outcome.extras[item.pair.pair_id]["verdicts"]
+
+
+def _choice(verdict: str, shown: str, reason: str) -> str:
+    """A verdict by response, not by slot, with the judge's words."""
+    named = "neither" if verdict == "EQUAL" else f"response {shown[int(verdict) - 1]}"
+    return f"the judge chose {named}. In its words, by slot: “{reason}”"
+
+
 def verdict_table(outcome: LabelOutcome) -> pd.DataFrame:
     """How often each verdict was given in presented order: position bias at a glance."""
-    names = {"1": "the first reply", "2": "the second reply", "EQUAL": "equal"}
+    names = {"1": "the slot shown first", "2": "the slot shown second", "EQUAL": "equal"}
     counts = np.array([outcome.first_choices[code] for code in names])
-    return pd.DataFrame({"verdicts": counts, "share": counts / max(1, counts.sum())},
+    return pd.DataFrame({"verdicts": counts, "share": (counts / max(1, counts.sum())).round(3)},
                         index=list(names.values()))
 
 
 def self_consistency(outcome: LabelOutcome) -> pd.DataFrame:
     """Share of equal verdicts when asked twice, and of equal labels in both orders.
 
-    The intervals are Wilson's, 95 %, and take the questions as independent.
+    The intervals are Wilson's, 95 %, and take the questions as independent; a case that was not
+    asked has no row.
     """
     both = sum(len(extra["verdicts"]) == 2 for extra in outcome.extras.values())
     cases = {"the same question twice": outcome.repeats,
              "the two orders": (both - outcome.flips, both)}
     rows = {}
     for name, (same, n) in cases.items():
-        low, high = binomtest(same, n).proportion_ci(method="wilson") if n else (np.nan, np.nan)
-        rows[name] = {"same": same, "of": n, "share": same / n if n else np.nan,
-                      "low": low, "high": high}
+        if n:
+            low, high = binomtest(same, n).proportion_ci(method="wilson")
+            rows[name] = {"same": same, "of": n, "share": same / n, "low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index").round(3)
 
 
-def plot(outcome: LabelOutcome) -> np.ndarray:
+def plot(outcome: LabelOutcome) -> Plot:
     """Bars: what became of the pairs, and the verdicts in presented order."""
-    figure, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout="constrained")
+    figure = Plot(figsize=(8, 2.6), layout="constrained")
     labels = Counter(item.label for item in outcome.labeled)
     pairs = {"response 1": labels["a"], "response 2": labels["b"],
              "tie, judged equal": labels["tie"] - outcome.flips - outcome.identical,
              "tie, flipped": outcome.flips, "tie, the same reply twice": outcome.identical,
              "unscored": len(outcome.errors)}
-    verdicts = verdict_table(outcome)["verdicts"]
-    for axis, bars, title in ((axes[0], pairs, "labels"), (axes[1], dict(verdicts), "verdicts")):
-        axis.barh(list(bars), list(bars.values()))
-        axis.invert_yaxis()
-        axis.set_title(title)
-    return axes
+    verdicts = dict(verdict_table(outcome)["verdicts"])
+    for axes, bars, title, unit in zip(
+            figure.subplots(1, 2), (pairs, verdicts), ("Labels", "Verdicts in presented order"),
+            ("pairs", "answers of the judge"), strict=True):
+        axes.bar_label(axes.barh(list(bars), list(bars.values()), color="0.6"), padding=3)
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        axes.set(title=title, xlabel=unit)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 def example_table(outcome: LabelOutcome) -> pd.DataFrame:
-    """One line a pair: label, flip, and the judge's reasoning."""
-    rows = [{"pair": item.pair.pair_id, "label": item.label,
-             "flip": outcome.extras[item.pair.pair_id]["flip"], "reasoning": item.reasoning[:160]}
-            for item in outcome.labeled]
-    return pd.DataFrame(rows, columns=["pair", "label", "flip", "reasoning"]).set_index("pair")
+    """One line a pair: label, whether its orders disagreed, and what the judge wrote."""
+    names = {"a": "response 1", "b": "response 2", "tie": "tie"}
+    rows = [{"pair": item.pair.pair_id, "label": names[item.label],
+             "orders disagreed": "yes" if outcome.extras[item.pair.pair_id]["flip"] else "no",
+             "the judge's words": item.reasoning} for item in outcome.labeled]
+    return pd.DataFrame(rows, columns=["pair", "label", "orders disagreed",
+                                       "the judge's words"]).set_index("pair")

@@ -13,18 +13,23 @@ import pandas as pd
 from persuasion_lib.core.brought import brought_labels
 from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.pipeline import made_by, read_file
+from persuasion_lib.core.prose import Prose, prose
 from persuasion_lib.core.records import LabeledPair, Pair, labeled_row, parse_pair
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME
 from persuasion_lib.labeling import people
+from persuasion_lib.labeling.alarms import share_text
 from persuasion_lib.labeling.events import read_events
 from persuasion_lib.labeling.opening import labels_of, screen
 from persuasion_lib.labeling.panel import Panel, panel_screen
 from persuasion_lib.labeling.session import Session
 from persuasion_lib.labeling.sources import asked_of, of_files, of_logs, of_stand_ins
-from persuasion_lib.labeling.summary import annotators_compared, labels_by_id, session_figures
+from persuasion_lib.labeling.summary import annotators_compared, labels_by_id, session_table
 from persuasion_lib.labeling.votes import Form
+from persuasion_lib.stats.plain import plain
+
+_TIES = {"class": "a label of their own", "drop": "left out"}
 
 
 class LabelsMissing(MissingInput):
@@ -84,10 +89,10 @@ def view(run: StageRun, session: Session | Panel) -> Any:
 def figures(run: StageRun, session: Session | Panel) -> pd.DataFrame:
     """What labels say about themselves; of several people a column for each."""
     if isinstance(session, Session):
-        return session_figures(session)
+        return session_table(session)
     session.read_again()
-    return pd.DataFrame({name: session_figures(each)["value"]
-                         for name, each in session.sessions.items()})
+    return pd.DataFrame({name: session_table(each)["value"]
+                         for name, each in session.sessions.items()}).fillna("")
 
 
 def judge_labels(run: StageRun, session: Session | Panel) -> list[LabeledPair]:
@@ -197,10 +202,10 @@ def _how_to_go_on(run: StageRun, session: Session | Panel) -> str:
             f"label_human.max_missing.{more}")
 
 
-def who_labelled(run: StageRun, session: Session | Panel) -> str:
+def who_labelled(run: StageRun, session: Session | Panel) -> Prose:
     """How far everybody is, and of several people how far all of them agree."""
     if isinstance(session, Session):
-        return f"{session.annotator}: {session.done} of {len(session.items)} answered."
+        return Prose(f"{session.annotator}: {session.done} of {len(session.items)} answered.")
     session.read_again()
     final = {label.pair.pair_id: label.label for label in session.labels()}
     lines = []
@@ -213,7 +218,7 @@ def who_labelled(run: StageRun, session: Session | Panel) -> str:
     labels = {name: labels_by_id(each) for name, each in session.sessions.items()}
     lines.append(f"{len(session.disputed)} pairs have different labels; training takes its labels "
                  f"from: {session.rule} (label_human.labels_from).")
-    return "\n".join([*lines, people.in_words(people.together(labels, seed=run.config.seed))])
+    return prose([*lines, people.in_words(people.together(labels, seed=run.config.seed))])
 
 
 def compared(run: StageRun, session: Session | Panel) -> pd.DataFrame:
@@ -222,6 +227,16 @@ def compared(run: StageRun, session: Session | Panel) -> pd.DataFrame:
         session.read_again()
         return annotators_compared(list(session.sessions.values()), seed=run.config.seed)
     return other_annotators(run, [item.pair for item in session.pool])
+
+
+def compared_in_words(table: pd.DataFrame) -> pd.DataFrame | Prose:
+    """`compared` to be read; a sentence where nobody else labelled."""
+    if table.empty:
+        return Prose("Nobody else labelled this pool, so there is nobody to compare with.")
+    rows = [{"annotators": row["annotators"], "ties": _TIES[row["ties"]], "pairs": row["n"],
+             "the same label": share_text(row) if row["n"] else "no pair of both"}
+            for row in plain(table)]
+    return pd.DataFrame(rows).set_index("annotators")
 
 
 def other_annotators(run: StageRun, pairs: Sequence[Pair]) -> pd.DataFrame:

@@ -91,6 +91,7 @@ def make_examples(run: StageRun, corpus: Corpus) -> None:
             write_jsonl(run.path(file), map(example_row, corpus.examples[name]))
         else:
             _leave_out(run, file)
+    run.warnings += splits.too_few_for_judge(corpus.examples.get("test", []), run.config)
 
 
 def _leave_out(run: StageRun, name: str) -> None:
@@ -240,13 +241,12 @@ def _template_faults(name: str, rows: Sequence[Example | Pair],
 def write_report(run: StageRun, corpus: Corpus, pools: tables.Pools) -> Path:
     """What was read, dropped, split and sampled, as text beside the data."""
     dropped = [f"{count:6d}  {reason}" for reason, count in sorted(corpus.dropped.items())]
-    sampled = [f"{pool}: {facts}" for pool, facts in tables.sampled_replies(corpus, pools).items()]
     parts = [f"PREPARED DATA\ncorpus: {run.config.data.source}",
              tables.set_sizes(run, corpus).to_string(),
              tables.token_lengths(run, corpus).to_string(),
              overlaps(run, corpus).to_string(index=False),
              f"messages changed by cleaning\n{tables.cleaning_table(corpus).to_string()}",
-             "\n".join(dropped), "\n".join(sampled)]
+             "\n".join(dropped), tables.sampling_table(corpus, pools).to_string()]
     return write_text(run.path("prepare_report"), "\n\n".join(parts) + "\n")
 
 
@@ -263,7 +263,7 @@ def check_pools(run: StageRun, pools: tables.Pools) -> pd.DataFrame:
     if faults:
         faults += [gates.to_allow(figures, run.config), BY_NAME]
         raise DataError("the pairs are not worth labelling:\n" + "\n".join(filter(None, faults)))
-    return pd.DataFrame(figures).T
+    return pd.DataFrame(figures).map("{:.3f}".format)
 
 
 def row_counts(run: StageRun, corpus: Corpus) -> dict[str, Any]:

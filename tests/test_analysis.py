@@ -130,7 +130,8 @@ def test_our_own_evaluation_is_analysed_with_the_number_of_prompts_that_was_plan
     analysis.write_outputs(run, result, evaluation)
     assert all(path_of(config, name).exists() for name in STAGES["analysis"].writes)
     assert result["counts"]["examples"] == 8 and run.warnings == result["warnings"]
-    assert list(analysis.scores_table(result)["score"]) == [r["mean"] for r in result["scores"]]
+    assert list(analysis.scores_table(result)["score"]) == [
+        round(row["mean"], 3) for row in result["scores"]]
 
 
 def test_115_wins_of_115_have_an_interval_with_a_width():

@@ -8,7 +8,8 @@ from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import DataError, LineageError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.stage import start
-from persuasion_lib.core.store import read_jsonl
+from persuasion_lib.core.store import read_jsonl, write_jsonl
+from persuasion_lib.reporting.evaluation_rows import Found
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import judge_at
 
@@ -136,6 +137,59 @@ def test_the_plan_names_every_paid_step_before_it_is_paid_for(smoke_copy):
     assert "| **in all** | | 0 |" in done._repr_markdown_()
 
 
+def evaluated(run):
+    """What the notebook does, without tactics and controls: the file, and the plan before it."""
+    examples, models = evaluate.read_test_set(run), evaluate.present_models(run)
+    replies = evaluate.generate_responses(run, examples, models)
+    labels = evaluate.read_labels(run)
+    plan = evaluate.plan_of(run, examples, replies, labels)
+    oracle = evaluate.oracle_replies(run, examples)
+    found = Found(
+        responses=replies, oracle=oracle, tactics={}, agreed={},
+        verdicts=evaluate.rank_responses(run, examples, replies),
+        panel=evaluate.panel_rankings(run, examples, replies),
+        similarity=evaluate.similarity_to_oracle(run, examples, replies, oracle))
+    return evaluate.write_evaluation(run, examples, labels, found), plan
+
+
+def test_a_panel_and_a_person_take_part_and_the_models_scores_are_of_models_alone(
+        smoke_copy, monkeypatch):
+    monkeypatch.setenv("LOCAL_KEY", "a-key-of-the-local-server")
+    with FakeServer() as server:
+        run = start("evaluate", "smoke", [
+            f'servers.second={{base_url: "{server.url}/v1", model: m, price: [0, 0], '
+            'api_key_env: LOCAL_KEY}', "evaluation.judges=[offline, second]",
+            "evaluation.human_reply=true", "replace=true"])
+        file, plan = evaluated(run)
+    assert plan["rankings"].calls == plan["rankings by second"].calls == 24
+    people = file.config.human_reply
+    assert people["ranked"] + sum(people["left_out"].values()) == 12
+    ranked = [row for row in file.per_example if "human" in row.judgments[0].ranking]
+    assert len(ranked) == people["ranked"] > 0
+    for row in ranked:
+        assert set(row.grader_scores) == set(row.similarity_scores) == set(MODELS)
+        assert sum(row.grader_scores.values()) == pytest.approx(2.5)
+        assert all("human" in call.ranking for call in row.panel["second"])
+    assert file.config.panel == {"offline": "offline/stand-in", "second": "second/m"}
+    assert file.models() == MODELS
+
+
+def test_prompts_for_the_judge_alone_are_answered_and_ranked_and_in_no_mean(smoke_copy):
+    path = path_of(load_config("smoke"), "test")
+    rows = read_jsonl(path, dict, made_by="00")
+    for row in rows[8:]:
+        row["metadata"]["judge_only"] = True
+    write_jsonl(path, rows)
+    run = _run_without_origin_check("evaluation.judge_only_examples=4")
+    file, plan = evaluated(run)
+    assert plan["rankings"].known == 24 and plan["oracle replies"].known == 8
+    assert file.summary.num_examples == len(file.grader_scores["base"]) == 8
+    alone = [row for row in file.per_example if row.judge_only]
+    assert len(alone) == 4 and file.per_example[8:] == alone
+    assert all(row.grader_scores and not row.similarity_scores and not row.tactics
+               for row in alone)
+
+
 def test_a_missing_checkpoint_is_left_out_with_a_warning(smoke_copy):
     shutil.rmtree(path_of(load_config("smoke"), "rlaif_rlhf"))
     run = start("evaluate", "smoke")
@@ -151,10 +205,10 @@ def test_a_foreign_checkpoint_is_refused_not_left_out(smoke_copy):
         evaluate.present_models(run)
 
 
-def _run_without_origin_check():
+def _run_without_origin_check(*overrides):
     from persuasion_lib.core.pipeline import STAGES
     from persuasion_lib.core.stage import StageRun
-    return StageRun(STAGES["evaluate"], load_config("smoke"), {})
+    return StageRun(STAGES["evaluate"], load_config("smoke", overrides), {})
 
 
 def test_one_model_alone_cannot_be_compared(smoke_copy):

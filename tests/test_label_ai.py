@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,7 +140,23 @@ def test_plan_and_tables_agree_with_the_outcome(run):
     consistency = label_ai.self_consistency(outcome)
     assert consistency.loc["the two orders", "same"] == 40 - outcome.flips
     assert len(label_ai.example_table(outcome)) == 40
-    assert len(label_ai.plot(outcome)) == 2
+    assert [axes.get_xlabel() for axes in label_ai.plot(outcome).axes] == [
+        "pairs", "answers of the judge"]
+
+
+def test_a_flipped_pair_is_shown_with_both_texts_and_what_was_said_in_each_order(run):
+    outcome = finish(run)
+    shown = label_ai.flipped_pair(outcome).table["text"]
+    first, second = (shown[f"asked with response {n} first"] for n in "12")
+    chosen = [re.search("chose response ([12])", said).group(1) for said in (first, second)]
+    assert sorted(chosen) == ["1", "2"] and "shown" not in first
+    assert shown["response 1"] != shown["response 2"]
+
+
+def test_a_judge_that_never_flips_has_no_such_pair(run):
+    outcome = finish(run)
+    steady = [item for item in outcome.labeled if not outcome.extras[item.pair.pair_id]["flip"]]
+    assert "No pair" in label_ai.flipped_pair(replace(outcome, labeled=steady))
 
 
 def test_the_notebook_tells_and_the_library_does():

@@ -156,7 +156,7 @@ def test_a_file_of_labels_comes_through_unchanged(project):
     run, session = opened(*write_file(project, labeled("b", by="Ann")))
     label_human.write_labels(run, session)
     assert {(pair.label, pair.labeled_by) for pair in written(run)} == {("b", "Ann")}
-    assert session_figures(session).loc["first position preferred", "n"] == 0
+    assert session_figures(session).loc["first slot preferred", "n"] == 0
 
 
 def test_a_file_without_pair_ids_is_matched_by_its_texts(project):

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shlex
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import nbformat
 import papermill
 import pytest
 
+from persuasion_lib.core.config import load_config
 from persuasion_lib.core.pipeline import STAGES
 from worlds.scratch import ROOT, clean_environment
 
@@ -81,6 +83,50 @@ class TestSource:
         for cell in cells(path, "markdown"):
             for name in re.findall(r"\]\(([\w./]+\.(?:ipynb|md))[#)]", cell.source):
                 assert (path.parent / name).exists()
+
+
+    def test_the_commands_in_its_prose_name_settings_and_stages_that_there_are(self, path):
+        for cell in cells(path, "markdown"):
+            for line in re.findall(r"^ *(persuasion (?:run|label) .+)$", cell.source, re.M):
+                words = shlex.split(line)
+                given = {flag: [words[i + 1] for i, word in enumerate(words) if word == flag]
+                         for flag in ("--set", "--to", "--name")}
+                load_config("demo", given["--set"])
+                assert set(given["--to"]) <= set(STAGES) and given["--name"]
+
+
+RAW = {"a repr": r"PosixPath|object at 0x|\bStageRun\(|\bPlan\(|\barray\(|dtype=",
+       "a missing value": r">\s*(?:NaN|nan|None|NaT|<NA>)\s*<",
+       "nothing": r"\A(?:\[\]|\{\}|None|'')\Z",
+       "an empty table": r"<tbody>\s*</tbody>|Empty DataFrame",
+       "a text cut in the middle": r"\.\.\.</t[dh]>|…</t[dh]>"}
+
+
+def shown(path):
+    """What a reader sees of an executed notebook: (cell, kind, text), the richest form of each."""
+    for cell in nbformat.read(path, 4).cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                yield cell.id, "stream", output.text
+            elif not any(kind.startswith("image/") for kind in output.data):
+                kind = next(kind for kind in ("text/html", "text/markdown", "text/plain")
+                            if kind in output.data)
+                yield cell.id, kind, output.data[kind]
+
+
+@pytest.mark.parametrize("name", [stage.notebook for stage in STAGES.values()])
+def test_an_executed_notebook_shows_nothing_raw_empty_or_cut(smoke_run, name):
+    folder, _ = smoke_run
+    found = list(shown(folder / "results" / "smoke" / "notebooks" / f"{name}.ipynb"))
+    assert len(found) > 2
+    for cell, kind, text in found:
+        faults = [what for what, pattern in RAW.items() if re.search(pattern, text)]
+        assert not faults, (cell, faults, text[:500])
+        assert str(folder) not in text, (cell, text[:500])
+        if kind == "stream":    # printed words would break anywhere: only the lines of progress
+            assert all(line.startswith("» ") for line in text.splitlines() if line), (cell, text)
+        else:                   # numbers, words and tables, not Python
+            assert kind != "text/plain", (cell, text)
 
 
 def test_every_notebook_runs_cell_by_cell_on_finished_inputs(smoke_copy):

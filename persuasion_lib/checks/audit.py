@@ -237,7 +237,8 @@ def audit(given: Given, config: Config,
     Args:
         rankings: the analyses of the evaluations, by file.
     """
-    things = material(given, config) | {"rankings": dict(rankings)}
+    things = material(given, config) | {"rankings": dict(rankings), "panel": {
+        name: result["panel"] for name, result in rankings.items() if result["panel"]}}
     return look(REGISTRY, things, config), given.notes + missing(things)
 
 

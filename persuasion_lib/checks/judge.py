@@ -12,8 +12,8 @@ from persuasion_lib.stats.blocks import TOO_FEW
 from persuasion_lib.stats.resample import wilson
 
 Log = Sequence[Mapping[str, Any]]
+LETTERS = "ABCDEF"
 _SHOWN = {"12": False, "21": True}      # order shown: is the second response shown first?
-LETTERS = "ABCDE"
 
 
 def verdicts_of(label: LabeledPair) -> dict[str, str]:
@@ -180,6 +180,13 @@ def twins_told_apart(data: Evaluated) -> Result:
         return NotMeasured(f"the judge was shown {len(twins)} pairs of the same reply")
     apart = [row.example_id for row in twins if row.label != "EQUAL"]
     return Measured(len(apart) / len(twins), len(twins), f"first: {apart[0]}" if apart else "")
+
+
+def panel_differs(panel: Mapping[str, Any]) -> Result:
+    """How many verdicts on the declared comparison the judges of a panel have beyond one."""
+    said = {judge["judge"]: judge["verdict"] for judge in panel["judges"]}
+    return Measured(len(set(said.values())) - 1, len(said),
+                    "; ".join(f"{name}: {verdict}" for name, verdict in said.items()))
 
 
 def against_its_pairs(data: Evaluated) -> Result:

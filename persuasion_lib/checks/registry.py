@@ -32,6 +32,7 @@ KINDS = {
     "evaluated replies": "an evaluation (final_evaluation.json)",
     "declared comparison": "an evaluation (final_evaluation.json)",
     "rankings": "an evaluation (final_evaluation.json)",
+    "panel": "an evaluation by several judges (final_evaluation.json)",
     "DPO log": "the log of a DPO training (training_log.json beside a checkpoint)",
 }
 
@@ -44,8 +45,8 @@ def _replies(data: Evaluated) -> dict[str, list[str | None]]:
 def _unlike_sft(data: Evaluated) -> Result:
     """In an order of the prompts that does not depend on the file's."""
     rows = sorted(data.rows, key=lambda row: row.example_id)
-    return models.unlike_sft({model: [row.responses.get(model) for row in rows]
-                              for model in data.models})
+    return models.unlike_sft({name: [row.responses.get(name) for row in rows]
+                              for name in data.models})
 
 
 def _columns(data: Evaluated) -> dict[str, list[str | None]]:
@@ -216,6 +217,10 @@ _JUDGE = (
           "{value:.0f} of {n} verdicts are not what the reply beside them says ({example}): they "
           "are read wrongly, perhaps upside down.", "Delete the log's verdicts and ask again.",
           stops=True),
+    Check("the panel disagrees", "panel", judge.panel_differs, 0,
+          "a verdict that depends on who judges is the judge's",
+          "the {n} judges do not say the same of the declared comparison ({example}).",
+          "Let people compare (05b)."),
     Check("one order on nearly all prompts", "evaluation", judge.one_order, 0.9,
           "models far apart reach it; with four or more no judge of texts does",
           "{value:.0%} of {n} rankings are {example}.", "Read some rankings beside their replies."),
@@ -224,10 +229,9 @@ _JUDGE = (
           "the judge told {value:.0%} of {n} pairs apart that are one reply twice ({example}).",
           "Ask another judge.", stops=True),
     Check("rankings against pairs", "evaluation", judge.against_its_pairs, 0.5,
-          "half is what two unrelated verdicts have",
-          "the judge's own pairwise verdicts on the same replies contradict its rankings: {example}"
-          " of {n}. The rankings may be read upside down.", "Read some beside their replies.",
-          stops=True),
+          "half is what two unrelated verdicts have", "the judge's own pairwise verdicts on the "
+          "same replies contradict its rankings: {example} of {n}. The rankings may be read "
+          "upside down.", "Read some beside their replies.", stops=True),
 )
 
 _TRAINING = (
@@ -251,8 +255,7 @@ _MODELS = (
           "Was one loaded twice, or did the second training learn nothing?", stops=True),
     Check("scores that are no numbers", "evaluation", lambda data: yardsticks.not_numbers(
           {row.example_id: row.no_numbers() for row in data.rows}), 0, "a score is a number",
-          "{value:.0%} of {n} examples have scores that are no numbers, which were left out "
-          "({example})."),
+          "{value:.0%} of {n} examples have scores that are no numbers, left out ({example})."),
     Check("models that do not descend from SFT", "evaluation",
           _unlike_sft, 0.8,
           "the earlier run's misloaded adapters have .91 to .93, our demo .03 to .12",
@@ -276,8 +279,8 @@ _MODELS = (
           "a yardstick is somebody else's", "{value:.0%} of {n} oracle replies are the reply of "
           "{example}: the similarities measure nothing.", "Look at oracle.source."),
     Check("test prompts twice", "evaluation", lambda data: yardsticks.asked_twice(
-          {row.example_id: text for row, text in zip(data.rows, _columns(data)["prompt"],
-                                                     strict=True)}), 0,
+          {row.example_id: str(row.prompt or row.messages or "")
+           for row in data.file.per_example}), 0,
           "a prompt that counts twice narrows every interval",
           "{value:.0%} of {n} test prompts stand there before under another id ({example}).",
           "Keep one of each.", stops=True),

@@ -17,5 +17,6 @@
     stage      a stage in progress: `run.read(name)`, `run.finish(...)`
     runner     the headless run; kernel, warm: of its notebooks; locks: who is at a stage
     progress   progress with time left
-    show       tables of texts, pages to turn, the look of every figure; drawing: of the pipeline
+    show       tables of texts, pages to turn, the look of every figure; prose: words that wrap
+    drawing    the pipeline with this run's counts
 """

@@ -45,4 +45,5 @@ FAMILY = {member.name: member for member in (
 )}
 MODELS = tuple(FAMILY)
 REFERENCE = "sft"       # what every DPO training is compared with
+HUMAN = "human"         # no model: whoever wrote the reply that the corpus holds
 PREFERENCE_TRAINED = tuple(name for name in MODELS if REFERENCE in FAMILY[name].parents)

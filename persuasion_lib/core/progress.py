@@ -29,7 +29,8 @@ class Progress:
         self.done = 0
         self.note = ""
         self._began = self._last = time.monotonic()
-        self._bar = None if in_batch() else tqdm(
+        # Nothing left to do is no bar of 0/0.
+        self._bar = None if in_batch() or not total else tqdm(
             total=total, desc=desc, file=sys.stdout, dynamic_ncols=True)
 
     def update(self, n: int = 1, note: str = "") -> None:

@@ -115,6 +115,11 @@ class Example:
         """What no two sets may share; None where nobody knows it."""
         return identity(self.metadata.get("conversation_id"))
 
+    @property
+    def judge_only(self) -> bool:
+        """Whether no person is ever shown a model's reply to this prompt."""
+        return bool(yes_or_no("metadata.judge_only", self.metadata.get("judge_only")))
+
 
 def unswap(label: Label, *, swapped: bool) -> Label:
     """The label in stored order, given a label in the order that was presented."""
@@ -287,6 +292,7 @@ def parse_example(row: Mapping[str, Any]) -> Example:
     prompt = _prompt(row, "input_text")
     response = _text(row, "response")
     metadata = _metadata(row)
+    yes_or_no("metadata.judge_only", metadata.get("judge_only"))
     example_id = metadata.get("example_id", content_id(prompt, response))
     return Example(example_id, prompt, response, metadata)
 

@@ -40,6 +40,8 @@ def is_stand_in(labeled_by: str) -> bool:
 def stand_ins(config: Config) -> list[str]:
     """The roles that a stand-in without a real model, person or corpus plays; reads nothing."""
     roles = {role for key, (value, role) in STAND_IN.items() if config.peek(key) == value}
+    if STAND_IN["evaluation.judge"][0] in (config.peek("evaluation.judges") or []):
+        roles.add(STAND_IN["evaluation.judge"][1])      # one of a panel is enough
     if not config.peek("oracle.generate") or _would_be_a_template(config):
         roles.discard("oracle")
     files = {key: brought_labels(config, pool) for pool, key in LABELLER.items()}

@@ -13,6 +13,7 @@ from pydantic import (
     PrivateAttr,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from persuasion_lib.core.family import MODELS
@@ -251,10 +252,27 @@ class Evaluation(Section):
     test_file: str
     models: list[Literal[MODELS]] = Field(min_length=2)
     judge: Provider
+    judges: list[Provider]
+    human_reply: bool
+    judge_only_examples: int = Field(ge=0)
     randomize_positions: bool
     orders: int = Field(ge=1, le=4)
     controls: int = Field(ge=0)
     max_examples: int | None = Field(gt=0)
+
+    @field_validator("judges")
+    @classmethod
+    def _each_once(cls, names: list[str]) -> list[str]:
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]} is named twice; a judge is told from another by its name "
+                             "(more servers: `servers:` in configs/api_config.yaml)")
+        return names
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_first_is_the_judge(cls, values: Any) -> Any:
+        panel = values.get("judges") if isinstance(values, dict) else None
+        return values | {"judge": panel[0]} if isinstance(panel, list) and panel else values
 
 
 class HumanEval(Section):

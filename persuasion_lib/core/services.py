@@ -69,8 +69,8 @@ def check_roles(value_of: Callable[[str], Any], servers: Collection[str]) -> Non
     if taken:
         raise ConfigError(f"setting servers.{taken[0]}: this name has a meaning of its own. Call "
                           "the server otherwise.")
-    for key in ROLES:
-        who = value_of(key)
+    panel = [("evaluation.judges", name) for name in value_of("evaluation.judges") or []]
+    for key, who in [(key, value_of(key)) for key in ROLES] + panel:
         local = ["local"] if key == "similarity.embedder" else []
         known = [*BUILT_IN, *local, *servers]
         if who not in known:

@@ -91,6 +91,7 @@ class TextTable:
             html = self.table.map(_breakable).to_html(escape=True, border=0, justify="left")
         # pandas writes a line break inside a text as the two characters \n.
         html = html.replace("\\n", "<br>")
+        html = html.replace("<th>", '<th style="text-align:left;vertical-align:top">')
         return html.replace(
             "<td>", '<td style="text-align:left;vertical-align:top;white-space:normal">')
 
@@ -100,7 +101,12 @@ class TextTable:
 
 
 def _breakable(value: Any) -> Any:
-    """Long words (links) may break after 40 characters, else one column pushes out the others."""
+    """Long words (links) may break after 40 characters, else one column pushes out the others.
+
+    A whole number stays one, which pandas would show as 2150.0 beside 0.5.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     return re.sub(r"(\S{40})(?=\S)", "\\1\u200b", value) if isinstance(value, str) else value
 
 

@@ -37,9 +37,29 @@ from persuasion_lib.core.pipeline import (
     path_of,
     read_file,
 )
+from persuasion_lib.core.progress import duration
+from persuasion_lib.core.prose import nearby, prose
 from persuasion_lib.core.rehearsal import banner_of, rehearsed
 from persuasion_lib.core.runs import described, identity
 from persuasion_lib.core.store import write_json
+
+
+class Manifest(dict[str, Any]):
+    """What a finished stage leaves; a notebook shows what was done, and what is left open."""
+
+    def __repr__(self) -> str:
+        counts = self["counts"]
+        took = (datetime.fromisoformat(self["finished"])
+                - datetime.fromisoformat(self["started"])).total_seconds()
+        lines = [f"Done: {counts.get('done', 0):,} of {counts.get('planned', 0):,} planned, in "
+                 f"{duration(took)}. The manifest has the hashes of {len(self['inputs'])} files "
+                 f"read and {len(self['outputs'])} written."]
+        lines += [f"{left['count']:,} of {left['of']:,} {what}." for what, left
+                  in self["open"].items()]
+        return "\n".join([*lines, *(f"Note: {warning}" for warning in self["warnings"])])
+
+    def _repr_html_(self) -> str:
+        return prose(repr(self).splitlines())._repr_html_()
 
 
 @dataclass
@@ -98,7 +118,7 @@ class StageRun:
             self.open[what] = {"count": sum(why.values()), "of": of, "why": dict(why),
                                "see": str(see)}
 
-    def finish(self, **counts: Any) -> dict[str, Any]:
+    def finish(self, **counts: Any) -> Manifest:
         """Write the manifest; `counts` are what the stage did, with `planned` and `done`.
 
         Raises:
@@ -109,7 +129,7 @@ class StageRun:
         if absent:
             raise MissingInput(f"{self.stage.notebook} did not write {', '.join(absent)}. "
                                "Run its cells from the top.")
-        manifest = {
+        manifest = Manifest({
             "format": FORMAT, "stage": self.stage.name, "profile": self.config.profile,
             "rehearsed": rehearsed(self.config, self.stage.name), "run": identity(self.config),
             "started": self.started.isoformat(timespec="seconds"),
@@ -119,11 +139,14 @@ class StageRun:
             "outputs": hashes(self.config, self.stage.writes), **what_was_read(self.config),
             "code": code_of(self.config, self.stage),
             "revision": revision(self.config.root), "versions": versions(),
-        }
+        })
         write_json(manifest_path(self.config, self.stage), manifest)
         if self.lock:
             self.lock.give_back()
         return manifest
+
+    def __repr__(self) -> str:
+        return self._repr_markdown_()
 
     def _ipython_display_(self) -> None:
         from IPython.display import Markdown, display
@@ -132,14 +155,18 @@ class StageRun:
         display(pipeline(self.config, self.stage.name), Markdown(self._repr_markdown_()))
 
     def _repr_markdown_(self) -> str:
-        rows = [f"| {verb} | `{self.path(name)}` | {'yes' if self.path(name).exists() else 'no'} |"
+        rows = [_file_row(verb, self.path(name), self.config.root)
                 for verb, names in (("reads", inputs_of(self.config, self.stage)),
                                     ("writes", self.stage.writes)) for name in names]
-        notes = "".join(f"\n\n**Note:** {warning}" for warning in self.warnings)
+        notes = "".join(f"\n\n**Note:** {warning}" for warning in dict.fromkeys(self.warnings))
         above = [f"**{self.banner}**", ""] if self.banner else []
         return "\n".join([*above, f"**{self.stage.notebook}**, profile `{self.config.profile}`", "",
                           described(identity(self.config)), "",
                           "| | file | there |", "|---|---|---|", *rows]) + notes
+
+
+def _file_row(verb: str, path: Path, root: Path) -> str:
+    return f"| {verb} | `{nearby(path, root)}` | {'yes' if path.exists() else 'no'} |"
 
 
 def refuse_to_replace(config: Config, stage: Stage) -> None:
@@ -163,8 +190,8 @@ def refuse_to_replace(config: Config, stage: Stage) -> None:
 
 
 def _is_another_experiment(config: Config, reason: Reason) -> bool:
-    """Not the size of a trial, what is allowed, who compares what was made, a key of an earlier
-    version, nor a file of labels that grows.
+    """Not the size of a trial, what is allowed, who compares what was made, who judges beside the
+    judge, a key of an earlier version, nor a file of labels that grows.
 
     People's comparisons are derived from logs that stay, and train nothing.
     """
@@ -172,7 +199,7 @@ def _is_another_experiment(config: Config, reason: Reason) -> bool:
         return str(reason).endswith("data.path")
     key = str(reason).partition(" ")[0]
     changes_no_result = (key.endswith(".max_examples") or key == "checks.allow"
-                         or key.startswith("human_eval."))
+                         or key.startswith("human_eval.") or key == "evaluation.judges")
     return reason.kind == "setting" and key in config.flat() and not changes_no_result
 
 

@@ -7,6 +7,7 @@
     overlap      do two sets share conversations, prompts or passages?
     pairs        two replies per prompt, sampled here
     server       the same, sampled by a server that has the model
+    contest      who is ranked, on which prompts
     gates        what counts as a defect of a reply or a pair, and how many are too many
     untouched    is the test set independent of what models learned from?
     tables       what notebook 00 shows

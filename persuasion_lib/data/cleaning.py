@@ -45,6 +45,20 @@ RULES: dict[str, Callable[[str], str]] = {
 }
 
 
+# A message for each rule, to show what it does where the corpus is clean.
+EXAMPLES = {
+    "HTML entities": "Taxes &amp; fees cost &gt;50% of us dearly.",
+    "escaped quotes": "It\\'s not the buses, it\\'s the timetable.",
+    "deleted text": "[deleted]\nStill, a bus carries sixty people.",
+    "moderator footnote": "Cars mean freedom.\n\n_____\n\n> *Hello, users of CMV! This is a "
+                          "footnote from your moderators.*",
+    "edit after the replies": "Zoos are cruel.\n\nEDIT: you changed my view about rare animals.",
+    "delta that tells the outcome": "The parks are a good point.\n∆ to you for that.",
+    "quotation of the other side": "> Zoos are cruel\nMany rare animals live in parks alone.",
+    "link": "There is [a study of parks](https://example.org/parks) about that.",
+}
+
+
 @lru_cache(maxsize=1024)    # a post comes back with every argument about it
 def clean(text: str) -> str:
     """The text without what the rules remove and without odd white space; line breaks stay.

@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from persuasion_lib.core.records import Conversation, Turn, content_id
 from persuasion_lib.core.store import read_json, read_jsonl
 from persuasion_lib.data.cleaning import clean, rules_that_fire
 from persuasion_lib.demo.corpus import make_conversations
+from persuasion_lib.demo.forum import as_posted
 
 CONVOKIT = {"cmv": "winning-args-corpus/winning-args-corpus.zip",
             "persuasionforgood": "persuasionforgood-corpus/persuasionforgood.zip"}
@@ -50,7 +51,9 @@ def read_corpus(config: Config) -> list[Conversation]:
         DataError: a file is not what it should be (file:line), or holds no conversation.
     """
     if config.data.source == "demo":
-        return make_conversations(n=config.data.conversations, seed=config.seed)
+        made = make_conversations(n=config.data.conversations, seed=config.seed)
+        return [replace(one, turns=merged_turns(dirty)) if (dirty := as_posted(one)) else one
+                for one in made]
     if not config.data.path:
         raise ConfigError(f"data.source={config.data.source} needs data.path=<its folder or file>.")
     path = config.named_file("data.path")

@@ -61,6 +61,11 @@ GATES = {
 }
 
 
+def is_cut(text: str) -> bool:
+    """Whether a text says itself that its end was left out."""
+    return bool(_CUT.search(text))
+
+
 def ends_with_mark(text: str) -> bool:
     """Whether a text ends as a sentence does; quotes, brackets and emphasis may close behind it."""
     return bool(_END_MARK.search(text.rstrip()))
@@ -207,8 +212,7 @@ def _alike(a: str, b: str) -> bool:
 
 def _lacks_its_message(pair: Pair) -> bool:
     last = pair.prompt[-1]
-    cut = bool(_CUT.search(last["content"]))
-    return last["role"] != "user" or cut or not last["content"].strip()
+    return last["role"] != "user" or is_cut(last["content"]) or not last["content"].strip()
 
 
 def _share(values: Iterable[bool]) -> float:

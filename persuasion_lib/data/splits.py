@@ -1,8 +1,10 @@
 """From conversations to prompts with replies: who is in which set, and what fits the limits."""
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
@@ -13,6 +15,7 @@ from persuasion_lib.data.overlap import shared_passages
 from persuasion_lib.models.loading import Tokenizer, prompt_ids
 
 SETS = ("test", "human_pool", "ai_pool", "sft_val", "sft_train")
+JUDGE_ONLY = "judge_only"       # drawn apart, so that the other sets stay as they are
 OMISSION = "[…]"
 RESERVE = 1.03      # conversations beyond need, for prompts that turn out to be in use already
 
@@ -36,13 +39,21 @@ class Corpus:
         found = {**self.examples, **self.pairs}
         return {name: found[name] for name in SETS if name in found}
 
+    def planned_rows(self, name: str) -> list[Example] | list[Pair]:
+        """The rows of a set of `planned`: of the test prompts either kind is one."""
+        if name not in ("test", JUDGE_ONLY):
+            return self.rows.get(name, [])
+        return [row for row in self.examples.get("test", [])
+                if row.judge_only == (name == JUDGE_ONLY)]
+
 
 def planned(config: Config) -> dict[str, int]:
     """Rows that the settings ask for, by set."""
     data = config.data
+    judge_only = config.evaluation.judge_only_examples
     return {"test": data.test_examples, "human_pool": data.human_pairs, "ai_pool": data.ai_pairs,
             "sft_val": max(1, round(data.sft_examples * data.sft_val_fraction)),
-            "sft_train": data.sft_examples}
+            "sft_train": data.sft_examples, **({JUDGE_ONLY: judge_only} if judge_only else {})}
 
 
 def split_by_conversation(conversations: Sequence[Conversation], config: Config) -> Corpus:
@@ -62,6 +73,8 @@ def split_by_conversation(conversations: Sequence[Conversation], config: Config)
             found += min(prompts_in(group), _cap(config, name))
             sets[name] += group
     n_val = max(1, round(len(left) * config.data.sft_val_fraction))
+    spare = _judge_only(left, groups, planned(config).get(JUDGE_ONLY, 0))
+    left = [name for name in left if name not in spare]
     for at, name in enumerate(left):
         sets["sft_val" if at < n_val else "sft_train"] += groups[name]
     if not sets["sft_train"]:
@@ -69,11 +82,20 @@ def split_by_conversation(conversations: Sequence[Conversation], config: Config)
             f"the corpus has {len(groups)} conversations; test, human and AI pool leave "
             f"{len(left)} of them, and SFT needs two. Lower data.ai_pairs, data.human_pairs or "
             "data.test_examples.")
+    if spare:
+        sets[JUDGE_ONLY] = [one for name in spare for one in groups[name]]
     return Corpus(sets)
 
 
+def _judge_only(left: Sequence[str], groups: Mapping[str, list[Conversation]],
+                wanted: int) -> dict[str, None]:
+    """Conversations from the end of those that are left, never more than half: SFT needs some."""
+    able = (name for name in reversed(left) if prompts_in(groups[name]))
+    return dict.fromkeys(islice(able, min(math.ceil(wanted * RESERVE), len(left) // 2)))
+
+
 def _cap(config: Config, name: str) -> int:
-    return 1 if name == "test" else config.data.prompts_per_conversation
+    return 1 if name in ("test", JUDGE_ONLY) else config.data.prompts_per_conversation
 
 
 def prompts_in(conversations: Iterable[Conversation]) -> int:
@@ -100,7 +122,22 @@ def draw_examples(corpus: Corpus, config: Config, tokenizer: Tokenizer, *,
         if not corpus.examples[name]:
             raise DataError(f"no usable row is left for {name}: {dict(corpus.dropped)}. Raise "
                             "data.max_prompt_tokens or data.max_response_tokens.")
+    if JUDGE_ONLY in corpus.conversations:
+        more = _draw(corpus, JUDGE_ONLY, config, tokenizer, special)
+        corpus.examples["test"] += [
+            replace(row, metadata=row.metadata | {JUDGE_ONLY: True}) for row in more]
     _drop_copies(corpus, config.data.max_shared_passages)
+
+
+def too_few_for_judge(rows: Sequence[Example], config: Config) -> list[str]:
+    """A sentence where there are fewer prompts for the judge alone than the settings ask for."""
+    wanted = planned(config).get(JUDGE_ONLY, 0)
+    there = sum(row.judge_only for row in rows)
+    if there >= wanted:
+        return []
+    return [f"evaluation.judge_only_examples asks for {wanted} prompts for the judge alone; there "
+            f"are {there}, and they are used. More need a larger corpus (data.conversations), or "
+            "smaller pools."]
 
 
 def _draw(corpus: Corpus, name: str, config: Config, tokenizer: Tokenizer,

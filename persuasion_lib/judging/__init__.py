@@ -11,6 +11,7 @@
     calibrate   questions with known answers, before a judge is used
     rows        what a log holds, and what it cost
     run         the loop: paced, within the budget, saved, interruptible
+    panel       everybody who ranks: the judge, and further ones
     ask         what the stages call: everything that the log does not hold is asked
     batch       the same questions through Message Batches, at half the price
     embed       embeddings, checked and cached; local_embedder: computed here

@@ -16,6 +16,7 @@ from persuasion_lib.judging.roles import (
     check_model,
     embedder_of,
     make_judge,
+    panel_of,
     place_of,
     price_of,
 )
@@ -35,6 +36,9 @@ def unable(config: Config, stage: str) -> dict[str, str]:
             continue
         try:
             make_judge(config, role)
+            if role == "evaluate":
+                key = "evaluation.judges"
+                panel_of(config)
         except PersuasionError as error:
             found[key] = str(error)
     if stage == "evaluate" and (problem := _embedder_problem(config)):
@@ -54,6 +58,8 @@ def check(config: Config, *, ping: bool = False) -> dict[str, str]:
         for role in get_args(Role):
             is_asked = role != "oracle" or config.oracle.generate
             found[role] = _problem_of(config, role, log) if is_asked else ""
+        for name in config.evaluation.judges[1:]:
+            found[f"evaluate ({name})"] = _problem_of(config, "evaluate", log, name)
     found["embedder"] = _embedder_problem(config)
     return found
 
@@ -65,9 +71,9 @@ def _is_asked(config: Config, role: Role) -> bool:
     return role != "oracle" or asks_oracle(config)
 
 
-def _problem_of(config: Config, role: Role, log: Path | None) -> str:
+def _problem_of(config: Config, role: Role, log: Path | None, provider: str | None = None) -> str:
     try:
-        judge = make_judge(config, role)
+        judge = make_judge(config, role, provider)
         warning = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""
         if log and judge.provider != "offline":
             problem, note = known_answers(judge, log=log)

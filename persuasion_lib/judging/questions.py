@@ -19,7 +19,7 @@ from persuasion_lib.core.reading import read_text
 from persuasion_lib.core.records import Message, content_id, render_text
 from persuasion_lib.demo.standins import OfflineJudge
 
-LETTERS = "ABCDE"
+LETTERS = "ABCDEF"
 # What a model thinks aloud before it answers; where it does not end there is no answer. Its begin
 # may be missing, because the template put it into the prompt (DeepSeek R1, Qwen 3).
 _BEGUN = re.compile(r"\A\s*(?:<(think(?:ing)?|thought|reasoning)>.*?(?:</\1>|\Z)|"

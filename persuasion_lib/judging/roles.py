@@ -43,14 +43,17 @@ class Place:
         return Line(self.api, self.endpoint, self.key(), self.timeout_s)
 
 
-def make_judge(config: Config, role: Role) -> Judge:
+def make_judge(config: Config, role: Role, provider: str | None = None) -> Judge:
     """The judge that the settings name for a role; checks its key, price and status, calls nothing.
+
+    Args:
+        provider: another service than theirs, in this role.
 
     Raises:
         ConfigError: no usable key, no price for the model, or a model that is not served any more.
     """
-    provider = provider_of(config, role)
-    model = model_of(config, role)
+    provider = provider or provider_of(config, role)
+    model = model_of(config, role, provider)
     common: dict[str, Any] = {
         "provider": provider, "model": model, "prompts": config.prompt_file,
         "budget_usd": config.judging.budget_usd, "prices_date": config.judging.prices_date}
@@ -86,17 +89,32 @@ def provider_of(config: Config, role: Role) -> str:
     return getattr(getattr(config, section), name)
 
 
+def panel_of(config: Config) -> dict[str, Judge]:
+    """The judges that rank beside the first one, by the names of their services."""
+    return {name: make_judge(config, "evaluate", name) for name in config.evaluation.judges[1:]}
+
+
 def names_of_models(config: Config) -> dict[str, str]:
     """Service and model of every role, by what an evaluation calls the role."""
     roles: dict[str, Role] = {"judge": "evaluate", "oracle": "oracle", "labeller": "label_ai",
                               "safety": "safety"}
-    return {key: f"{provider_of(config, role)}/{model_of(config, role)}"
-            for key, role in roles.items()}
+    return {key: named(config, role, provider_of(config, role)) for key, role in roles.items()}
 
 
-def model_of(config: Config, role: Role) -> str:
+def names_of_panel(config: Config) -> dict[str, dict[str, str]]:
+    """The same of every judge that ranks, as an evaluation has it; nothing where it is one."""
+    names = config.evaluation.judges
+    return {"panel": {name: named(config, "evaluate", name) for name in names}} if names else {}
+
+
+def named(config: Config, role: Role, provider: str) -> str:
+    """Service and model, as every label and judgment names them."""
+    return f"{provider}/{model_of(config, role, provider)}"
+
+
+def model_of(config: Config, role: Role, provider: str | None = None) -> str:
     """The model that plays a role; the judge of manipulation is the evaluation's."""
-    provider = provider_of(config, role)
+    provider = provider or provider_of(config, role)
     if provider == "offline":
         return "stand-in"
     settings = settings_of(config, provider)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.core.prose import Prose
 from persuasion_lib.core.records import LABEL_OF_CODE, Label, LabeledPair, unswap
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.labeling import people
@@ -221,6 +222,37 @@ def smoothing_note(result: Mapping[str, Any] | None) -> str:
                  "themselves; if both err independently, the judge's own share of wrong labels is "
                  f"nearer to {found['judge_error']:.0%}.")
     return text
+
+
+def kappa_in_numbers(result: Mapping[str, Any]) -> Prose:
+    """Kappa's formula with the figures of this run, ties as a label of their own."""
+    found = result["with_ties"] if result["status"] != "none" else {"kappa": None}
+    if found["kappa"] is None:
+        return Prose("Kappa is not defined here: no pair has both labels, or only one label is "
+                     "ever given.")
+    return Prose(f"kappa = (observed − by chance) / (1 − by chance) = ({found['raw']:.3f} − "
+                 f"{found['pe']:.3f}) / (1 − {found['pe']:.3f}) = {found['kappa']:.2f}")
+
+
+def noise_table(result: Mapping[str, Any]) -> TextTable:
+    """What the disagreement says of wrong labels, with what each figure takes for granted."""
+    found = result["smoothing"]
+
+    def share(value: float | None) -> str:
+        return "unknown" if value is None else f"{value:.0%}"
+
+    interval = "" if found["rate"] is None else f" [{share(found['low'])}, {share(found['high'])}]"
+    suggested = "none" if found["suggestion"] is None else f"{found['suggestion']:g}"
+    rows = {
+        "pairs on which they disagree": (share(found["rate"]) + interval,
+                                         f"{found['n']} pairs that both decided"),
+        "wrong labels of the annotator": (share(found["annotator_error"]),
+                                          "errors on the repeats are independent"),
+        "wrong labels of the judge": (share(found["judge_error"]),
+                                      "judge and annotator err independently"),
+        "dpo.label_smoothing to match": (suggested, "the annotator is always right")}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["share", "taken for granted"])
+    return TextTable(table)
 
 
 def confusion(result: Mapping[str, Any]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from persuasion_lib.core.progress import in_batch
+from persuasion_lib.core.prose import Prose
 from persuasion_lib.core.records import LabeledPair, Pair, render_text
 from persuasion_lib.core.show import browse
 from persuasion_lib.labeling.agreement import labels_on
@@ -19,7 +20,9 @@ _PANE = ("white-space:pre-wrap;overflow-wrap:anywhere;overflow:auto;max-height:2
          "margin:.2em 0;border:1px solid var(--jp-border-color2,#bbb);border-radius:4px")
 _COLUMNS = ["human", "judge", "longer_by", "flagged", "note", "seconds", "reason",
             "prompt", "response_a", "response_b"]
-_PARTS = {"prompt": "prompt", "response 1 (a)": "response_a", "response 2 (b)": "response_b",
+_LABELS = {"a": "response 1", "b": "response 2", "tie": "tie"}
+_WHO = {"human": "person", "judge": "judge"}
+_PARTS = {"prompt": "prompt", "response 1": "response_a", "response 2": "response_b",
           "the judge's reason": "reason", "note": "note"}
 
 
@@ -74,6 +77,30 @@ def longest(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("longer_by", key=abs, ascending=False, kind="stable")
 
 
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `labels_table` without the texts; columns that nobody filled are left out."""
+    shown = pd.DataFrame({
+        "person": table["human"].map(_LABELS), "judge": table["judge"].map(_LABELS),
+        "response 1 longer by (characters)": table["longer_by"],
+        "flagged": table["flagged"].map({True: "yes", False: None}),
+        "seconds": table["seconds"].astype(float).round(1)})
+    return shown.dropna(axis=1, how="all").fillna("")
+
+
+def compared(table: pd.DataFrame) -> Prose:
+    """How the judge's labels compare with the person's; nothing of it before the judge's are there.
+    """
+    both = table[table["judge"].notna()]
+    if both.empty:
+        return Prose("What the judge says of these pairs is shown when every pair has an answer "
+                     "and 01 has asked the judge about this pool.")
+    same = (both["human"] == both["judge"]).sum()
+    tied = (both["human"].eq("tie") ^ both["judge"].eq("tie")).sum()
+    return Prose(f"Of {len(both):,} pairs that both labelled, the judge said the same on {same:,}, "
+                 f"only one of the two called {tied:,} a tie, and on "
+                 f"{len(both) - same - tied:,} they chose different responses.")
+
+
 FILTERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "all pairs": lambda table: table, "person and AI judge disagree": differing,
     "flagged": flagged, "ties": tied, "by difference in length": longest}
@@ -82,7 +109,7 @@ FILTERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 def pair_view(pair: Pair | Mapping[str, Any]) -> HTML:
     """A pair, or a row of `labels_table`, as escaped text."""
     row = _facts(pair) if isinstance(pair, Pair) else pair
-    labels = " · ".join(f"{who}: {row[who]}" for who in ("human", "judge")
+    labels = " · ".join(f"{name}: {_LABELS[row[who]]}" for who, name in _WHO.items()
                         if isinstance(row[who], str))
     blocks = "".join(f"<b>{title}</b><div style='{_PANE}'>{escape(str(row[key]))}</div>"
                      for title, key in _PARTS.items() if row[key])

@@ -32,7 +32,7 @@ def session_figures(session: Session) -> pd.DataFrame:
         **({"ties because both are bad": _count(both_bad, len(labels))} if both_bad else {}),
         "left out (skipped twice)": _count(session.left_out, len(pool)),
         "flagged": _count(sum(session.flag_of(item)[0] for item in pool), len(pool)),
-        "first position preferred": _first_share(answers),
+        "first slot preferred": _first_share(answers),
         "same answer on the repeat": _same_on_repeat(session),
         "obvious checks answered right": _count(checks.count("a"), len(checks)),
         "median seconds": _count(median(times) if times else np.nan, len(times)),
@@ -63,19 +63,39 @@ def _same_on_repeat(session: Session) -> Figure:
     return same["rate"], same["ci_low"], same["ci_high"], same["n"]
 
 
+def session_table(session: Session) -> pd.DataFrame:
+    """The same to be read: value, its 95 % interval, and out of how many; what rests on nothing
+    is left out."""
+    figures = session_figures(session).dropna(subset="value")
+    rows = {name: {"value": _value(name, row), "95 % interval": _interval(row),
+                   "out of": f"{row['n']:,.0f}"}
+            for name, row in figures.iterrows() if row["n"]}
+    return pd.DataFrame.from_dict(rows, orient="index",
+                                  columns=["value", "95 % interval", "out of"])
+
+
+def _value(name: str, row: pd.Series) -> str:
+    if name == "median seconds":
+        return f"{row['value']:.1f}"
+    return f"{row['value']:,.0f}" if np.isnan(row["ci_low"]) else f"{row['value']:.0%}"
+
+
+def _interval(row: pd.Series) -> str:
+    return "" if np.isnan(row["ci_low"]) else f"{row['ci_low']:.0%} to {row['ci_high']:.0%}"
+
+
 def session_in_words(session: Session) -> list[str]:
     """The same for the end of a session on screen, without figures that rest on nothing."""
-    figures = session_figures(session).dropna(subset="value")
-    return [f"{name}: {_in_words(name, row)}" for name, row in figures.iterrows() if row["n"]]
+    return [f"{name}: {_in_words(name, row)}" for name, row in session_table(session).iterrows()]
 
 
 def _in_words(name: str, row: pd.Series) -> str:
     if name == "median seconds":
-        return f"{row['value']:.1f}"
-    if np.isnan(row["ci_low"]):
-        return f"{row['value']:.0f} of {row['n']:.0f}"
-    return (f"{row['value']:.0%} ({row['ci_low']:.0%} to {row['ci_high']:.0%} with 95 % "
-            f"confidence, n = {row['n']:.0f})")
+        return row["value"]
+    if not row["95 % interval"]:
+        return f"{row['value']} of {row['out of']}"
+    return (f"{row['value']} ({row['95 % interval']} with 95 % confidence, n = "
+            f"{row['out of']})")
 
 
 def annotators_compared(sessions: Sequence[Session], *, seed: int) -> pd.DataFrame:

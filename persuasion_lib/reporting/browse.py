@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
+from persuasion_lib.core.family import HUMAN
 from persuasion_lib.core.progress import in_batch
 from persuasion_lib.core.show import browse
 from persuasion_lib.reporting.evaluated import Evaluated
@@ -19,6 +20,8 @@ from persuasion_lib.reporting.wording import number
 
 _PANE = ("white-space:pre-wrap;overflow-wrap:anywhere;padding:.5em;margin:.2em 0 .7em;"
          "border:1px solid var(--jp-border-color2,#bbb);border-radius:4px")
+
+_SIDE_BY_SIDE = "display:grid;grid-template-columns:repeat(auto-fit,minmax(15em,1fr));gap:0 .8em"
 
 
 def example_table(data: Evaluated) -> pd.DataFrame:
@@ -66,29 +69,33 @@ FILTERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 
 
 def example_view(data: Evaluated, example_id: str) -> HTML:
-    """An example: ranks, scores and similarities at a glance, then all replies, best first, and
-    the judge's reasons; every text escaped.
+    """An example: ranks, scores and similarities at a glance, then all replies side by side, best
+    first, and the judge's reasons; every text escaped.
     """
     row = next(row for row in data.rows if row.example_id == example_id)
     models = sorted(row.responses, key=lambda model: -(row.grader_scores.get(model) or 0.0))
     judgments = row.judgments or [Judgment(explanation=row.grader_explanation)]
     blocks = [_block(f"example {example_id}", row.prompt), _glance(row, models)]
-    blocks += [_block(model, row.responses[model] or "(empty)") for model in models]
-    blocks.append(_block("oracle", row.oracle))
+    texts = {model: row.responses[model] or "(empty)" for model in models}
+    if any(HUMAN in (judgment.ranking or []) for judgment in judgments):
+        texts[HUMAN] = row.human_response
+    beside = [_block(name, text) for name, text in {**texts, "oracle": row.oracle}.items()]
+    blocks.append(f"<div style='{_SIDE_BY_SIDE}'>"
+                  + "".join(f"<div>{block}</div>" for block in beside) + "</div>")
     for judgment in judgments:
         order = " > ".join(judgment.ranking or []) or judgment.error or ""
         slots = ", ".join(f"{slot} = {model}" for slot, model in judgment.position_map.items())
-        blocks.append(_block(f"judge: {order} (shown as {slots or 'unknown'})",
+        blocks.append(_block(f"judge: {order} (slots: {slots or 'unknown'})",
                              judgment.explanation))
     return HTML("".join(blocks))
 
 
 def _glance(row: ExampleRow, models: Sequence[str]) -> str:
-    """One line per model: its place in every ranking, score, similarity and length."""
+    """One line per model: its rank in every order, score, similarity and length."""
     columns: dict[str, list[Any]] = {}
     for turn, judgment in enumerate(row.judgments or [], start=1):
         ranking = judgment.ranking or []
-        columns[f"place, order {turn}"] = [
+        columns[f"rank, order {turn}"] = [
             ranking.index(model) + 1 if model in ranking else "unread" for model in models]
     for name, values in (("score", row.grader_scores),
                          ("similarity to oracle", row.similarity_scores)):

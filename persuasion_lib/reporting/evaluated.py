@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from persuasion_lib.core.family import HUMAN
 from persuasion_lib.judging.word_lists import tactics_in
 from persuasion_lib.reporting.evaluation_file import (
     EvaluationFile,
@@ -25,7 +26,8 @@ class Evaluated:
     `read` has a row per readable ranking (rank 1 best), `ranks` its means over the orders, NaN
     where unscored, which `reasons` explains. `calls` and `slots` leave out the `tied` rankings
     where models shared a reply and a rank, which say nothing of slots (slot 1 shown first; None
-    where the file does not say). `asked` counts the rankings, unreadable ones as well.
+    where the file does not say). `asked` counts the rankings, unreadable ones as well. With
+    `judge_only` the prompts for the judge alone are among the rows.
     """
 
     file: EvaluationFile
@@ -37,11 +39,13 @@ class Evaluated:
     reasons: dict[str, str]
     asked: int
     tied: int = 0
+    judge_only: bool = False
 
     @property
     def rows(self) -> list[ExampleRow]:
-        """The examples in the order of the file."""
-        return self.file.per_example
+        """The examples of the tables, in the order of the file: those for the judge alone are in
+        none."""
+        return _rows(self.file, self.judge_only)
 
     @property
     def setup(self) -> Setup:
@@ -87,10 +91,21 @@ class Evaluated:
         return pd.DataFrame(values, index=self.ranks.index, columns=self.models, dtype=float)
 
 
-def tabulated(file: EvaluationFile) -> Evaluated:
-    """The rankings of a file as tables."""
+def _rows(file: EvaluationFile, judge_only: bool) -> list[ExampleRow]:
+    return [row for row in file.per_example if judge_only or not row.judge_only]
+
+
+def tabulated(file: EvaluationFile, *, judge: str | None = None,
+              judge_only: bool = False) -> Evaluated:
+    """The rankings of a file as tables.
+
+    Args:
+        judge: whose, of the panel's further judges; None is the first.
+        judge_only: with the prompts that only the judge read, which are in no ordinary table.
+    """
     models = file.models()
-    calls = [(row.example_id, call) for row in file.per_example for call in _calls(row, models)]
+    rows = _rows(file, judge_only)
+    calls = [(row.example_id, call) for row in rows for call in _calls(row, models, judge)]
     readable = [(key, call) for key, call in calls if call.ranks]
     reasons: dict[str, str] = {}
     for key, call in calls:
@@ -104,11 +119,29 @@ def tabulated(file: EvaluationFile) -> Evaluated:
     slots = None
     if places and None not in places:
         slots = pd.DataFrame(places, index=index[different], columns=models, dtype=float)
-    prompts = pd.Index([row.example_id for row in file.per_example], name="prompt_id")
+    prompts = pd.Index([row.example_id for row in rows], name="prompt_id")
     means = ranks.groupby(level=0, sort=False).mean().reindex(prompts)
     return Evaluated(file=file, models=models, read=ranks, ranks=means,
                      calls=ranks[different], slots=slots,
-                     reasons=reasons, asked=len(calls), tied=int((~different).sum()))
+                     reasons=reasons, asked=len(calls), tied=int((~different).sum()),
+                     judge_only=judge_only)
+
+
+def ranks_with(data: Evaluated, other: str) -> pd.DataFrame:
+    """Mean ranks of the models and of one `other` who was ranked with them, where that was so."""
+    names = list(dict.fromkeys([*data.models, other]))
+    rows = {row.example_id: ranks for row in data.rows if (
+        other not in data.models and (ranks := _ranks_of_all(row, names)))}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=names, dtype=float)
+    return table.rename_axis("prompt_id")
+
+
+def _ranks_of_all(row: ExampleRow, names: list[str]) -> list[float] | None:
+    if row.judgments is None:
+        return _outside_ranks(row, names)[0]
+    calls = [judgment.ranks(names) for judgment in row.judgments
+             if sorted(judgment.ranking or []) == sorted(names)]
+    return np.mean(calls, axis=0).tolist() if calls else None
 
 
 class _Call(NamedTuple):
@@ -120,19 +153,21 @@ class _Call(NamedTuple):
     is_tied: bool = False
 
 
-def _calls(row: ExampleRow, models: Sequence[str]) -> list[_Call]:
+def _calls(row: ExampleRow, models: Sequence[str], judge: str | None) -> list[_Call]:
     absent = [model for model in models if row.responses.get(model) is None]
     if absent:
         # A place in a ranking that no text has earned.
         asked = len(row.judgments) if row.judgments is not None else 1
         return [_Call(None, None, f"no reply of {', '.join(absent)}")] * asked
-    if row.judgments is None:
+    given = row.judgments if judge is None else row.panel.get(judge, [])
+    if given is None:
         ranks, problem = _outside_ranks(row, models)
         return [_Call(ranks, _places(row.position_map, models), problem)]
-    return [_call(judgment, models) for judgment in row.judgments]
+    return [_call(judgment, models) for judgment in given]
 
 
 def _call(judgment: Judgment, models: Sequence[str]) -> _Call:
+    judgment = judgment.among(models)
     slots = _places(judgment.position_map, models)
     if not judgment.ranking:
         return _Call(None, slots, f"unread: {judgment.error or 'no ranking'}"[:120])
@@ -153,7 +188,7 @@ def _outside_ranks(row: ExampleRow,
         if not any(scores):
             return None, "every model has the score 0: probably a reply that was not parsed"
         return rankdata(-np.array(scores)).tolist(), None
-    ranking = named_ranking(row)
+    ranking = [name for name in named_ranking(row) if name in models or name != HUMAN]
     if sorted(ranking) == sorted(models):
         return _order(ranking, models), None
     return None, "no scores for every model"
@@ -166,7 +201,8 @@ def named_ranking(row: ExampleRow) -> list[str]:
 
 def _places(position_map: Slots, models: Sequence[str]) -> list[int] | None:
     """Slot 1..K of each model from `{slot: model}`, or from `{model: slot}` of other files."""
-    pairs = {str(slot): str(model) for slot, model in position_map.items()}
+    pairs = {str(slot): str(model) for slot, model in position_map.items()
+             if HUMAN in models or HUMAN not in (slot, model)}
     if set(pairs) == set(models):
         pairs = {slot: model for model, slot in pairs.items()}
     if set(pairs.values()) != set(models) or len(pairs) != len(models):

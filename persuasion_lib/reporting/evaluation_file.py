@@ -12,31 +12,21 @@ from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
-    WrapValidator,
     model_validator,
 )
 
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.core.family import MODELS
+from persuasion_lib.core.family import HUMAN, MODELS
 from persuasion_lib.core.store import read_json, write_json
+from persuasion_lib.reporting.setup import Lenient, Open, Setup
 
 T = TypeVar("T")
 
 
-def _or_none(value: Any, read: Callable[[Any], Any]) -> Any:
-    try:
-        return read(value)
-    except ValidationError:
-        return None
-
-
-Lenient = Annotated[T | None, WrapValidator(_or_none)]
 Number = Lenient[Annotated[float, Field(strict=True, allow_inf_nan=False)]]
 Shown = Annotated[str | None, BeforeValidator(lambda value: value if value is None else str(value))]
 OrEmpty = Annotated[T, BeforeValidator(lambda value: {} if value is None else value)]
@@ -45,56 +35,7 @@ Slots = OrEmpty[dict[str, Any]]             # {slot: model}; elsewhere also {mod
 Tactics = dict[str, Any]                    # the judge's reason by tactic; {} is none
 
 
-class _Open(BaseModel):
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
-
-
-# role: (the value that stands for no real model, person or data; how a report calls it)
-_STAND_INS = {"judge": ("offline", "the judge"), "oracle": ("offline", "the oracle"),
-              "labeller": ("offline", "the AI labeller"), "embedder": ("offline", "the embedder"),
-              "safety": ("offline", "the judge of manipulation"),
-              "annotator": ("simulated", "the annotator"),
-              "people": ("simulated", "the people who compare"), "source": ("demo", "the corpus"),
-              "base_model": ("demo", "the model (about 1 M parameters)")}
-
-
-class Setup(_Open):
-    """`config`: who played which role, and how; services, and models where `asked_models` says."""
-
-    banner: Lenient[str] = None
-    profile: Lenient[str] = None
-    seed: Lenient[int] = None
-    trial: Lenient[bool] = None
-    source: Lenient[str] = None
-    base_model: Lenient[str] = None
-    judge: Lenient[str] = None
-    oracle: Lenient[str] = None
-    labeller: Lenient[str] = None
-    annotator: Lenient[str] = None
-    safety: Lenient[str] = None
-    people: Lenient[str] = None
-    embedder: Lenient[str] = None
-    asked_models: Lenient[dict[str, str | None]] = None
-    generation: Lenient[dict[str, Any]] = None
-    orders: Lenient[int] = None
-    planned_examples: Lenient[int] = None
-    weights: Lenient[dict[str, str]] = None
-
-    def stand_ins(self) -> dict[str, str]:
-        """The roles that a stand-in played, and what a report calls each."""
-        return {role: name for role, (value, name) in _STAND_INS.items()
-                if getattr(self, role) == value}
-
-    def is_demo(self) -> bool:
-        """Whether the model is the demo's, so that stand-ins are at home."""
-        return self.base_model == _STAND_INS["base_model"][0]
-
-    def name_of(self, role: str) -> str:
-        """What a report calls a role."""
-        return _STAND_INS[role][1]
-
-
-class Judgment(_Open):
+class Judgment(Open):
     """One presentation of an example: who stood where, and the ranking, best first."""
 
     ranking: list[str] | None = None        # None where the reply could not be read
@@ -102,6 +43,17 @@ class Judgment(_Open):
     explanation: Shown = None
     error: Shown = None
     tied: list[list[str]] | None = None     # models with the same reply, shown once
+
+    def among(self, models: Sequence[str]) -> Self:
+        """The same without the place and the slot of the person who was ranked with the models."""
+        if HUMAN in models or HUMAN not in [*(self.ranking or []), *self.position_map.values()]:
+            return self
+        tied = [[name for name in group if name != HUMAN] for group in self.tied or []]
+        return self.model_copy(update={
+            "ranking": [name for name in self.ranking or [] if name != HUMAN] or None,
+            "position_map": {slot: name for slot, name in self.position_map.items()
+                             if HUMAN not in (slot, name)},
+            "tied": [group for group in tied if len(group) > 1]})
 
     def ranks(self, models: Sequence[str]) -> list[float]:
         """The rank of each model, 1 best; models with the same reply share the mean of theirs."""
@@ -112,7 +64,7 @@ class Judgment(_Open):
         return [float(places[model]) for model in models]
 
 
-class Baselines(_Open):
+class Baselines(Open):
     """Similarities of the oracle's reply to texts that share no prompt with it, or only that."""
 
     other_example: Shown = None
@@ -121,7 +73,7 @@ class Baselines(_Open):
     responses: Numbers = {}
 
 
-class ExampleRow(_Open):
+class ExampleRow(Open):
     """One test prompt with every model's reply and what was found about them, by model."""
 
     example_id: Shown = None
@@ -139,6 +91,8 @@ class ExampleRow(_Open):
     grader_explanation: Shown = None
     position_map: Slots = {}
     judgments: list[Judgment] | None = None
+    panel: OrEmpty[dict[str, list[Judgment]]] = {}      # of the further judges, by name
+    judge_only: Lenient[bool] = None        # in no table, never shown to people
     similarity_scores: Numbers = {}
     similarity_baselines: OrEmpty[Baselines] = Baselines()
     gold_utility: Numbers = {}
@@ -156,6 +110,11 @@ class ExampleRow(_Open):
                                 if value is not None and getattr(row, name).get(model) is None]
         return row
 
+    def is_mixed(self) -> bool:
+        """Whether one judge ranked the person in one order of the replies and not in another."""
+        return any(len({HUMAN in call.ranking for call in calls if call.ranking}) > 1
+                   for calls in (self.judgments or [], *self.panel.values()))
+
     def no_numbers(self) -> list[str]:
         """The scores and similarities that are there and are no numbers, so were not read."""
         return self._no_numbers
@@ -164,7 +123,7 @@ class ExampleRow(_Open):
 _NUMBERS = ("grader_scores", "similarity_scores", "gold_utility")
 
 
-class LabelTactics(_Open):
+class LabelTactics(Open):
     """The tactics in both replies of a pair that somebody labelled; None is unscored."""
 
     pool: str
@@ -173,7 +132,7 @@ class LabelTactics(_Open):
     rejected: Tactics | None = None
 
 
-class Control(_Open):
+class Control(Open):
     """A pair of evaluated replies that the judge compared in both orders, models `a` and `b`.
 
     The same model twice is the same reply twice. `label` is "1" (a), "2" or "EQUAL"; null unscored.
@@ -189,7 +148,7 @@ class Control(_Open):
         return self.a == self.b
 
 
-class TrainingLog(_Open):
+class TrainingLog(Open):
     """How a model was trained: a curve by step, and the step that was kept."""
 
     best_step: int
@@ -202,7 +161,7 @@ class TrainingLog(_Open):
                      and isinstance(point.get("held_out_loss"), int | float)), None)
 
 
-class Summary(_Open):
+class Summary(Open):
     """Means per model, without intervals."""
 
     num_examples: Lenient[int] = None
@@ -216,7 +175,7 @@ class Summary(_Open):
 _AGREEMENT = {"status", "slot", "with_ties", "decided", "self", "alarms", "smoothing"}
 
 
-class EvaluationFile(_Open):
+class EvaluationFile(Open):
     """The whole document."""
 
     config: OrEmpty[Setup] = Setup()
@@ -246,15 +205,22 @@ class EvaluationFile(_Open):
         answered = {model for row in rows for model in row.responses}
         scored = {model for row in rows for model in row.grader_scores} or answered
         named = self.summary.models_evaluated or [*MODELS, *sorted(answered & scored)]
-        return list(dict.fromkeys(model for model in named if model in answered))
+        models = list(dict.fromkeys(model for model in named if model in answered))
+        with_person = HUMAN in models and len(models) > 2
+        return [model for model in models if model != HUMAN] if with_person else models
+
+    def panel(self) -> list[str]:
+        """The judges beside the first one whose rankings are here."""
+        return list(dict.fromkeys(name for row in self.per_example for name in row.panel))
 
 
 def parse(content: Any) -> EvaluationFile:
     """The specified format, with or without our additions.
 
     Raises:
-        DataError: a value is not what its name says, an id occurs twice, or fewer than two models
-            answered; the message says where.
+        DataError: a value is not what its name says, an id occurs twice, fewer than two models
+            answered, or a person was ranked in one order of a prompt and not in another; the
+            message says where.
     """
     try:
         file = EvaluationFile.model_validate(content)
@@ -265,9 +231,17 @@ def parse(content: Any) -> EvaluationFile:
     if twice:
         raise DataError(f"example {twice[0]!r} occurs twice ({len(twice)} such ids). A test prompt "
                         "counts once; remove the copies.")
+    if all(row.judge_only for row in file.per_example):
+        raise DataError("every example of the evaluation is judge_only, so no table has a row. "
+                        "Those are further prompts beside the ordinary ones.")
     if len(file.models()) < 2:
         raise DataError(f"the evaluation has responses of {file.models()}; a comparison needs two "
                         "models.")
+    mixed = [row.example_id for row in file.per_example if row.is_mixed()]
+    if mixed and HUMAN not in file.models():
+        raise DataError(f"example {mixed[0]!r} ({len(mixed)} such): the person's reply was ranked "
+                        "in one order and not in another. A place among six is none among five: "
+                        "rank the example again.")
     return file
 
 

@@ -1,7 +1,7 @@
 """From what notebook 05 found to the document that it writes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from persuasion_lib.core.records import Example, render_text
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.reporting.evaluation_file import EvaluationFile, ExampleRow, Judgment, Summary
 
+_CHOSEN = {"1": "chose {a}", "2": "chose {b}", "EQUAL": "a tie"}
+
 
 @dataclass(frozen=True)
 class Found:
@@ -19,7 +21,7 @@ class Found:
 
     `responses` are replies by model (text, finish, tokens), `verdicts` the judge's rankings in the
     orders that were asked; `agreed` is how far that judge agrees with the annotator, `controls`
-    what it says of pairs of the same replies.
+    what it says of pairs of the same replies, `panel` the rankings of further judges by name.
     """
 
     responses: Mapping[str, Mapping[str, Any]]
@@ -29,6 +31,7 @@ class Found:
     tactics: Mapping[str, Any]
     agreed: Mapping[str, Any]
     controls: Sequence[Mapping[str, Any]] = ()
+    panel: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
 
     def models(self) -> list[str]:
         """The models that answered, in their order."""
@@ -40,6 +43,12 @@ def row_of(example: Example, found: Found, **more: Any) -> ExampleRow:
     key = example.example_id
     replies = found.responses[key]
     judgments = [_judgment(verdict) for verdict in found.verdicts[key]]
+    if key in found.similarity:
+        more |= {"similarity_scores": found.similarity[key]["scores"],
+                 "similarity_baselines": found.similarity[key]["baselines"]}
+    if found.panel:
+        more["panel"] = {name: [_judgment(verdict) for verdict in verdicts[key]]
+                         for name, verdicts in found.panel.items()}
     return ExampleRow(
         example_id=key, conversation_id=example.conversation_id,
         prompt=render_text(example.prompt), messages=example.prompt,
@@ -47,8 +56,6 @@ def row_of(example: Example, found: Found, **more: Any) -> ExampleRow:
         finish={model: reply.finish for model, reply in replies.items()},
         tokens={model: reply.tokens for model, reply in replies.items()},
         oracle=found.oracle.get(key), human_response=example.response,
-        similarity_scores=found.similarity[key]["scores"],
-        similarity_baselines=found.similarity[key]["baselines"],
         **graded(judgments, found.models()), **more)
 
 
@@ -60,12 +67,13 @@ def _judgment(verdict: Any) -> Judgment:
 
 def graded(judgments: Sequence[Judgment], models: Sequence[str]) -> dict[str, Any]:
     """The fields of a row that follow from its judgments."""
-    scores = mean_scores(judgments, models)
+    among = [judgment.among(models) for judgment in judgments]      # without the person's place
+    scores = mean_scores(among, models)
     ranks = rankdata([-score for score in scores.values()]).tolist()
     return {"grader_ranking": sorted(scores, key=lambda model: -scores[model]),
             "grader_ranks": dict(zip(scores, ranks, strict=True)), "grader_scores": scores,
             "grader_explanation": judgments[0].explanation if judgments else "",
-            "position_map": judgments[0].position_map if judgments else {},
+            "position_map": among[0].position_map if judgments else {},
             "judgments": list(judgments)}
 
 
@@ -83,7 +91,11 @@ def mean_scores(judgments: Sequence[Judgment], models: Sequence[str]) -> dict[st
 
 
 def document(rows: Sequence[ExampleRow], models: Sequence[str], **rest: Any) -> EvaluationFile:
-    """The document of these rows, with the lists and means that the format repeats from them."""
+    """The document of these rows, with the lists and means that the format repeats from them.
+
+    Prompts for the judge alone are in none of those.
+    """
+    every, rows = rows, [row for row in rows if not row.judge_only]
     scores = {model: [row.grader_scores.get(model) for row in rows] for model in models}
     similar = {model: [row.similarity_scores[model] for row in rows] for model in models}
     summary = Summary(
@@ -93,7 +105,7 @@ def document(rows: Sequence[ExampleRow], models: Sequence[str], **rest: Any) -> 
         average_similarity_scores={model: _mean(values) for model, values in similar.items()},
         truncated_share={model: _mean([row.finish[model] == "length" for row in rows])
                          for model in models})
-    return EvaluationFile(grader_scores=scores, similarity_scores=similar, per_example=list(rows),
+    return EvaluationFile(grader_scores=scores, similarity_scores=similar, per_example=list(every),
                           summary=summary, **rest)
 
 
@@ -105,15 +117,15 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def means_table(evaluation: EvaluationFile) -> pd.DataFrame:
     """Means per model: judge's score, similarity, length, truncation, and gold in the demo."""
     summary = evaluation.summary
-    rows = evaluation.per_example
+    rows = [row for row in evaluation.per_example if not row.judge_only]
     table = pd.DataFrame({
         "score": summary.grader_normalized_scores,
         "similarity": summary.average_similarity_scores,
         "tokens": pd.DataFrame([row.tokens for row in rows]).mean(),
-        "truncated": summary.truncated_share})
+        "share cut off": summary.truncated_share}).astype(float)
     if rows[0].gold_utility:
         table["gold utility"] = pd.DataFrame([row.gold_utility for row in rows]).mean()
-    return table.loc[summary.models_evaluated]
+    return table.loc[summary.models_evaluated].round(3).round({"tokens": 1})
 
 
 def replies_table(example: Example, responses: Mapping[str, Mapping[str, Any]]) -> TextTable:
@@ -125,10 +137,39 @@ def replies_table(example: Example, responses: Mapping[str, Mapping[str, Any]]) 
 
 def verdict_table(example: Example, verdicts: Mapping[str, Sequence[Any]]) -> TextTable:
     """The rankings of one example, each with its order of presentation and reason."""
-    return TextTable(pd.DataFrame([
-        {"best first": ", ".join(v.ranking), "reason": v.explanation or v.error,
-         "slots": ", ".join(f"{slot} = {name}" for slot, name in v.position_map.items())}
-        for v in verdicts[example.example_id]]))
+    rows = [{"slots": ", ".join(f"{slot} = {name}" for slot, name in v.position_map.items()),
+             "best first": ", ".join(v.ranking) or "unread", "reason": v.explanation or v.error}
+            for v in verdicts[example.example_id]]
+    return TextTable(pd.DataFrame(rows, index=_orders(len(rows))))
+
+
+def _orders(count: int) -> list[str]:
+    return [f"order {turn}" for turn in range(1, count + 1)]
+
+
+def score_steps(example: Example, verdicts: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """How the rankings of one example become scores: rank and score by order, and their mean.
+
+    Best model first; no row where no ranking could be read.
+    """
+    read = [_judgment(verdict) for verdict in verdicts[example.example_id] if verdict.ranking]
+    models = read[0].ranking or [] if read else []
+    table = pd.DataFrame(index=models)
+    for name, judgment in zip(_orders(len(read)), read, strict=True):
+        table[f"rank, {name}"] = judgment.ranks(models)
+        table[f"score, {name}"] = list(mean_scores([judgment], models).values())
+    table["score"] = pd.Series(mean_scores(read, models), dtype=float)
+    best_first = table.sort_values("score", ascending=False, kind="stable")
+    return best_first.round(3).convert_dtypes()     # whole ranks without decimals
+
+
+def controls_table(controls: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What the judge says of the controls, counted by kind."""
+    rows = [{"control": "a reply beside itself" if row["a"] == row["b"] else
+             f"{row['a']} beside {row['b']}",
+             "the judge": _CHOSEN.get(row["label"], "unread").format(**row)} for row in controls]
+    table = pd.DataFrame(rows, columns=["control", "the judge"])
+    return table.value_counts().rename("examples").to_frame().sort_index()
 
 
 def manifest_counts(evaluation: EvaluationFile) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 
 from persuasion_lib.core.show import NEUTRAL, Plot, in_order, look
 from persuasion_lib.core.stage import StageRun
+from persuasion_lib.reporting.wording import p_text, told
 
 
 def grader_scores(result: Mapping[str, Any]) -> Plot:
@@ -83,6 +84,25 @@ def _baselines(axes: Axes, baselines: Mapping[str, Any] | None) -> None:
                          label=f"oracle's reply against {row['model']}")
 
 
+def pair_differences(result: Mapping[str, Any]) -> Plot:
+    """A forest plot: every pair's difference within prompts, the declared one filled."""
+    rows = sorted(result["pairs"], key=lambda row: row["mean_diff"] or 0.0)
+    figure, axes = canvas(7.6, 0.34 * len(rows) + 1.3)
+    for y, row in enumerate(rows):
+        declared = row["family"] == "primary"
+        if row["ci_low"] is not None:
+            axes.hlines(y, row["ci_low"], row["ci_high"], color="black", linewidth=1.3)
+        axes.plot(row["mean_diff"], y, "D" if declared else "o", color="black",
+                  markerfacecolor="black" if declared else "white", markersize=7)
+        axes.text(1.02, y, f"{told(row['mean_diff'])}  {p_text(row['p_holm'])}", va="center",
+                  fontsize=8.5, transform=axes.get_yaxis_transform())
+    axes.axvline(0, color=NEUTRAL, linewidth=0.8, linestyle=":")
+    axes.set(yticks=range(len(rows)), yticklabels=[f"{row['a']} − {row['b']}" for row in rows],
+             xlabel="difference of mean scores within prompts (filled: declared beforehand)",
+             title="Every pair of models")
+    return figure
+
+
 def pairwise_win_rates(result: Mapping[str, Any]) -> Plot:
     """Heatmap of how often the row's model beats the column's, with intervals in the cells."""
     wins = result["wins"]
@@ -116,7 +136,7 @@ def position_outcome(result: Mapping[str, Any]) -> Plot:
     _intervals(axes, table["position"], table, mean="mean_score")
     axes.axhline(0.5, color=NEUTRAL, linewidth=0.8, linestyle=":")
     axes.set(ylim=(0, 1), xticks=list(table["position"]), xlabel="slot (1 is shown first)",
-             ylabel="mean score (0 to 1)", title="Does the place decide?")
+             ylabel="mean score (0 to 1)", title="Does the slot decide?")
     return figure
 
 
@@ -190,8 +210,8 @@ def _line(axes: Axes, log: Mapping[str, Any], column: str, *, color: str, **opti
 
 
 FIGURES: dict[str, Callable[[Mapping[str, Any]], Plot]] = {draw.__name__: draw for draw in (
-    grader_scores, similarity_distributions, pairwise_win_rates, position_outcome,
-    length_vs_score, training_curves)}
+    grader_scores, similarity_distributions, pair_differences, pairwise_win_rates,
+    position_outcome, length_vs_score, training_curves)}
 
 
 KINDS = ("png", "svg", "pdf")

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from persuasion_lib.labeling.agreement import confusion, sentences
+from persuasion_lib.reporting import human_reply, panel
 from persuasion_lib.reporting.checked import first_lines, withheld
 from persuasion_lib.reporting.evaluation_file import Setup
 from persuasion_lib.reporting.judge_health import Result
@@ -25,6 +26,10 @@ def answer(result: Result) -> Part:
                      f"{counts['scored']} scored prompts.")
     # The banner stands above the whole report.
     lines += [text for text in result["answer"]["sentences"] if text != result["banner"]]
+    if result.get("panel"):
+        lines += panel.sentences(result)
+    if result.get("against_people"):
+        lines.append(human_reply.sentence(result))
     if tied := counts["rankings_tied"]:
         lines.append(f"In {tied} rankings models gave the same reply; it was shown once, and they "
                      "share its rank.")
@@ -32,6 +37,9 @@ def answer(result: Result) -> Part:
     lines.append(f"Planned {counts['planned'] or 'unknown'} prompts, evaluated "
                  f"{counts['examples']}, scored {counts['scored']}; {counts['rankings']} rankings "
                  f"({counts['orders']:g} per prompt), {counts['rankings_unread']} unread.")
+    if alone := counts["judge_only"]:
+        lines.append(f"{alone} further prompts were ranked for the judge alone: they are in no "
+                     "table, and narrow what people's comparisons say.")
     return Part("Did the warm-up on AI labels help?", lines)
 
 
@@ -97,7 +105,7 @@ def comparisons(result: Result) -> Part:
             "needed": number(row["prompts_needed"], ",.0f")})
     return Part("Every pair of models, compared within prompts", (
         "* the one comparison declared beforehand, tested once; the others are one Holm family.",),
-        pd.DataFrame(rows).set_index("pair"), None, (
+        pd.DataFrame(rows).set_index("pair"), "pair_differences", (
         "p: sign-flip permutation test. detectable: smallest difference found with 80 % "
         "probability at the strictest Holm step. needed: prompts for the observed difference, "
         "unadjusted. Paired t and Wilcoxon tests are in analysis.json, as a check of sensitivity"

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from persuasion_lib.core.records import LabeledPair
-from persuasion_lib.reporting.evaluated import Evaluated
+from persuasion_lib.reporting.evaluated import Evaluated, tabulated
 from persuasion_lib.reporting.tables import Options
 from persuasion_lib.stats.agreement import agreement
 from persuasion_lib.stats.people import ENOUGH, preference
@@ -43,6 +43,13 @@ def known_of(data: Evaluated, pair: tuple[str, str]) -> pd.DataFrame:
         "length": np.tanh(np.log(lengths[one] / lengths[two]))}).dropna()
 
 
+def _panel_of(data: Evaluated, pair: tuple[str, str], prompts: pd.Index) -> pd.DataFrame:
+    """`judge` of every further judge, a column each; its silence on a prompt is for neither."""
+    found = {f"judge {name}": known_of(tabulated(data.file, judge=name, judge_only=True), pair)
+             ["judge"].reindex(prompts, fill_value=0.5) for name in data.file.panel()}
+    return pd.DataFrame(found, index=prompts)
+
+
 def same_texts(data: Evaluated, pair: tuple[str, str]) -> pd.Index:
     """The prompts on which both models gave the same text, which nobody needs to compare."""
     same = [row.example_id for row in data.rows
@@ -65,16 +72,19 @@ def of_people(data: Evaluated, comparisons: Sequence[LabeledPair], primary: tupl
     if not comparisons or not set(primary) <= set(data.models):
         return None
     scores, not_used = _scores(data, comparisons, primary)
-    known = known_of(data, primary)
+    every = tabulated(data.file, judge_only=True)       # the more prompts, the narrower
+    known = known_of(every, primary)
+    panel = _panel_of(every, primary, known.index)
+    known = known[["judge"]].join(panel).join(known[["ranks", "length"]])
     unread = scores.index.difference(known.index)
     if len(unread):
         not_used["the judge's ranking of the prompt is missing"] = len(unread)
-    alike = same_texts(data, primary).intersection(known.index)
+    alike = same_texts(every, primary).intersection(known.index)
     different = known.drop(index=alike)
     used = scores[scores.index.isin(different.index)]
     if different.empty:
         return None
-    columns = list(different) if len(used) >= MANY else ["judge"]
+    columns = list(different) if len(used) >= MANY else ["judge", *panel]
     found = preference(used, different[columns], identical=len(alike),
                        confidence=options["confidence"])
     low, high, _ = mean_interval(known["judge"].to_numpy(),

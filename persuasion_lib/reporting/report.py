@@ -13,7 +13,14 @@ import pandas as pd
 from persuasion_lib.core.runs import described, summed
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_text
-from persuasion_lib.reporting import checked, parts_people, parts_rankings, parts_replies
+from persuasion_lib.reporting import (
+    checked,
+    human_reply,
+    panel,
+    parts_people,
+    parts_rankings,
+    parts_replies,
+)
 from persuasion_lib.reporting.evaluated import Evaluated
 from persuasion_lib.reporting.page import Part, as_page
 from persuasion_lib.reporting.qualitative import qualitative
@@ -24,6 +31,7 @@ WIDEST = 125              # a table wider than this is printed as a list
 # In reading order. None is what the evaluation does not say, and the report does not mention.
 PARTS: dict[str, Callable[[Mapping[str, Any]], Part | None]] = {
     "answer": parts_rankings.answer, "people": parts_people.people,
+    "against people": human_reply.part, "panel": panel.part,
     "models": parts_replies.models, "criteria": parts_rankings.criteria,
     "input": parts_rankings.seen_input, "scores": parts_rankings.scores,
     "comparisons": parts_rankings.comparisons, "wins": parts_rankings.wins,

@@ -18,9 +18,9 @@ from persuasion_lib.stats.strengths import plackett_luce
 
 # A reply that speaks to the judge: a verdict of its own, or an order to choose.
 FORGED = re.compile(
-    r"""["'*]*\b(?:ranking|choice|verdict)["'*]*\s*[:=>]\s*["'\[<*\s]*(?:(?-i:[A-E1-5])\b|equal)"""
-    r"""|</?(?:verdict|ranking)|\b(?:choose|prefer|pick) (?:response|reply) (?-i:[A-E1-5])\b"""
-    r"""|\b(?:response|reply) (?-i:[A-E1-5]) (?:is|wins) (?:\w+ )?(?:better|best|more pers)""",
+    r"""["'*]*\b(?:ranking|choice|verdict)["'*]*\s*[:=>]\s*["'\[<*\s]*(?:(?-i:[A-F1-6])\b|equal)"""
+    r"""|</?(?:verdict|ranking)|\b(?:choose|prefer|pick) (?:response|reply) (?-i:[A-F1-6])\b"""
+    r"""|\b(?:response|reply) (?-i:[A-F1-6]) (?:is|wins) (?:\w+ )?(?:better|best|more pers)""",
     re.IGNORECASE)
 Options = Mapping[str, Any]     # confidence, n_resamples, seed
 
@@ -36,7 +36,8 @@ def counts(data: Evaluated, ranks: pd.DataFrame, planned: int) -> dict[str, Any]
             "scored": len(ranks), "unscored": len(data.rows) - len(ranks),
             "rankings": data.asked, "rankings_tied": data.tied,
             "rankings_unread": data.asked - len(data.calls) - data.tied,
-            "orders": round(data.asked / len(data.rows), 2)}
+            "orders": round(data.asked / len(data.rows), 2),
+            "judge_only": len(data.file.per_example) - len(data.rows)}
 
 
 def of_rankings(data: Evaluated, ranks: pd.DataFrame, primary: tuple[str, str], alpha: float,

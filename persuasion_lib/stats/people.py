@@ -22,6 +22,7 @@ ENOUGH = 30             # comparisons by people below which no verdict is given
 LEAST_RESIDUAL = 0.25   # sum of squares: m agreements do not prove a judge without fault
 
 _DRAWS = 20_000         # of the largest of several differences, for its critical value
+_PER_COLUMN = 10        # comparisons for each thing that is known of a prompt; the last ones wait
 _SPARE = 8              # comparisons beyond the slopes from which the judge is used at all
 _MOST_WORTH = 10        # an interval is never worth more than ten times its comparisons
 
@@ -46,7 +47,8 @@ def preference(
             the mean where several did.
         known: what is known without a person, by prompt_id: one row for every prompt, those of
             `human` among them. The first column is the judge's score of the first model (0 to 1);
-            more may follow, such as a difference of ranks.
+            more may follow, such as further judges or a difference of ranks. Ten comparisons are
+            needed for each, or the last ones are not used.
         identical: further prompts on which both replies are the same text, a tie for everybody.
 
     Returns:
@@ -104,6 +106,7 @@ def _regressed(y: np.ndarray, x: np.ndarray, every: np.ndarray) -> _Estimate:
     """People's mean, moved by how far the judge's verdicts on their prompts are from typical."""
     m, width = x.shape
     used = np.ptp(snapped(x), axis=0) > 0
+    used &= np.cumsum(used) <= max(1, m // _PER_COLUMN)
     slopes = np.zeros(width)
     centred = x[:, used] - x[:, used].mean(axis=0)
     slope, _, p, _ = np.linalg.lstsq(centred, y - y.mean(), rcond=None)     # p: its rank

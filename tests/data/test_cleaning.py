@@ -5,7 +5,9 @@ import random
 
 import pytest
 
-from persuasion_lib.data.cleaning import RULES, clean, rules_that_fire
+from persuasion_lib.core.config import load_config
+from persuasion_lib.data.cleaning import EXAMPLES, RULES, clean, rules_that_fire
+from persuasion_lib.data.corpora import read_corpus
 from persuasion_lib.demo.corpus import make_conversations
 from worlds.scratch import SHARED_DATA
 
@@ -66,6 +68,20 @@ def test_no_rule_fires_on_the_demo_corpus():
     for conversation in make_conversations(n=300, seed=3):
         for turn in conversation.turns:
             assert rules_that_fire(turn.text) == () and clean(turn.text) == turn.text
+
+
+def test_every_rule_has_an_example_on_which_it_fires():
+    assert list(EXAMPLES) == list(RULES)
+    assert all(rule in rules_that_fire(message) for rule, message in EXAMPLES.items())
+
+
+def test_cleaning_takes_the_dirt_of_the_demos_forum_out_again_and_nothing_else():
+    config = load_config("demo", ["data.conversations=300"])
+    cleaned, made = read_corpus(config), make_conversations(n=300, seed=config.seed)
+    assert [[turn.text for turn in c.turns] for c in cleaned] == [
+        [turn.text for turn in c.turns] for c in made]
+    dirty = [turn.raw for c in cleaned for turn in c.turns if turn.raw]
+    assert 5 < len(dirty) < 50 and all(map(rules_that_fire, dirty))
 
 
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason="the real data are not here")

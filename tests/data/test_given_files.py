@@ -110,7 +110,7 @@ def test_cleaning_is_counted_and_not_done(mine):
         {"input_text": [{"role": "user", "content": dirty}], "response": "No.", "metadata": {}}])
     corpus = prepare.load_corpus(new_run())
     assert corpus.examples["test"][0].prompt[0]["content"] == dirty
-    assert cleaning_table(corpus).loc["test", ["HTML entities", "moderator footnote"]].sum() == 2
+    assert cleaning_table(corpus).loc[["HTML entities", "moderator footnote"], "test"].sum() == 2
 
 
 def test_validation_rows_are_held_out_of_sft_rows_by_conversation(mine):

@@ -183,7 +183,7 @@ def test_one_response_or_six_cannot_be_ranked(monkeypatch, tmp_path):
     with FakeServer() as server:
         judge = judge_at(server, monkeypatch, role="evaluate")
         for k in (1, 6):
-            with pytest.raises(DataError, match="2 to 5"):
+            with pytest.raises(DataError, match="2 to 6"):
                 rank({"e": CATS}, {"e": {str(i): "x" for i in range(k)}}, judge,
                      log=tmp_path / "log")
 

@@ -183,3 +183,20 @@ def test_somebody_who_gives_one_answer_twice_does_not_contradict_themselves():
     again = dict.fromkeys(range(40), "a")
     result = compared(["a"] * N, ["a"] * N, again=again)
     assert "like a coin" not in " ".join(result["alarms"]) and result["acceptable"] is None
+
+
+def test_kappa_in_numbers_is_the_formula_with_the_figures_of_the_run():
+    # 0.8 agree; each rater gives a and b half of the time, so by chance 0.5: (0.8-0.5)/(1-0.5).
+    judge = ["a"] * 80 + ["b"] * 20 + ["b"] * 80 + ["a"] * 20
+    said = agreement.kappa_in_numbers(compared(judge, ["a"] * 100 + ["b"] * 100))
+    assert said.endswith("(0.800 − 0.500) / (1 − 0.500) = 0.60")
+
+
+def test_kappa_of_no_pair_is_said_to_be_undefined():
+    assert "not defined" in agreement.kappa_in_numbers(judge_against_annotator([], labeled("ab")))
+
+
+def test_the_noise_table_says_what_is_unknown():
+    shares = agreement.noise_table(compared(coin(["a", "b"]))).table["share"]
+    assert shares["wrong labels of the annotator"] == "unknown"
+    assert shares["dpo.label_smoothing to match"] == "none"

@@ -75,3 +75,17 @@ def test_the_browser_turns_pages_and_filters(monkeypatch):
     assert caption.value == "1 of 1" and "Reply a0" in page.value
     choose.value = "flagged"
     assert caption.value == "no such pair" and page.value == ""
+
+
+def test_the_table_to_read_names_responses_and_leaves_out_what_nobody_filled():
+    table = browse.readable(browse.labels_table(human("a", "tie"), judge("b", "tie")))
+    assert table["person"].tolist() == ["response 1", "tie"]
+    assert "seconds" not in table and "flagged" not in table
+
+
+def test_what_the_judge_said_is_counted_and_nothing_of_it_before_it_is_there():
+    table = browse.labels_table(human("a", "tie", "b"), judge("a", "b", "a"))
+    assert browse.compared(table) == (
+        "Of 3 pairs that both labelled, the judge said the same on 1, only one of the two called 1 "
+        "a tie, and on 1 they chose different responses.")
+    assert "Of" not in browse.compared(browse.labels_table(human("a")))

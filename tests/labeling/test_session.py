@@ -238,8 +238,8 @@ def test_an_annotator_who_always_says_first_is_found_out():
     while session.current:
         answer(session, "first", seconds=1.0)
     table = session_figures(session)
-    assert table.loc["first position preferred", "value"] == 1.0
-    assert table.loc["first position preferred", "ci_low"] > 0.9
+    assert table.loc["first slot preferred", "value"] == 1.0
+    assert table.loc["first slot preferred", "ci_low"] > 0.9
     assert table.loc["same answer on the repeat", "value"] == 0.0
     assert table.loc["answers under 2 seconds", "value"] == 113
 

@@ -1,5 +1,12 @@
+from persuasion_lib.core.records import Example
+from persuasion_lib.judging.tasks.rank import RankVerdict
 from persuasion_lib.reporting.evaluation_file import Judgment
-from persuasion_lib.reporting.evaluation_rows import graded, mean_scores
+from persuasion_lib.reporting.evaluation_rows import (
+    controls_table,
+    graded,
+    mean_scores,
+    score_steps,
+)
 
 
 def judgment(*ranking):
@@ -24,3 +31,20 @@ def test_an_example_without_a_readable_verdict_is_unscored_not_zero():
 def test_models_with_the_same_score_share_a_rank():
     ranks = graded([judgment("a", "b", "c"), judgment("b", "a", "c")], "abc")["grader_ranks"]
     assert ranks == {"a": 1.5, "b": 1.5, "c": 3.0}
+
+
+def test_an_examples_score_is_worked_out_from_its_two_rankings():
+    example = Example("e", [{"role": "user", "content": "?"}], "")
+    given = [RankVerdict(("b", "c", "a"), {}), RankVerdict((), {}, error="unread"),
+             RankVerdict(("c", "b", "a"), {})]
+    table = score_steps(example, {"e": given})
+    assert table.loc["b"].to_dict() == {"rank, order 1": 1, "score, order 1": 1,
+                                        "rank, order 2": 2, "score, order 2": 0.5, "score": 0.75}
+    assert score_steps(example, {"e": given[1:2]}).empty
+
+
+def test_controls_are_counted_by_what_was_compared_and_said():
+    rows = [{"a": "x", "b": "x", "label": "EQUAL"}, {"a": "x", "b": "y", "label": "2"},
+            {"a": "x", "b": "y", "label": "2"}]
+    assert controls_table(rows)["examples"].to_dict() == {
+        ("a reply beside itself", "a tie"): 1, ("x beside y", "chose y"): 2}

@@ -14,7 +14,7 @@ def test_the_explorer_finds_disagreement_and_escapes_every_text():
     assert changed_mind["order_changed"].is_monotonic_decreasing and len(changed_mind) < 12
     page = browse.example_view(data, "e00000").data
     assert "&lt;img" in page and "<img" not in page
-    assert "place, order 2" in page and "similarity to oracle" in page
+    assert "rank, order 2" in page and "similarity to oracle" in page
     assert "unread" in browse.example_view(data, "e00011").data
     theirs = evaluated(from_elsewhere(make_evaluation(2)))
     assert "place" not in browse.example_view(theirs, "1").data

@@ -130,7 +130,7 @@ def test_the_page_holds_its_figures_loads_nothing_and_escapes_what_models_wrote(
 def test_the_contents_lead_to_every_part_and_examples_are_unfolded(tmp_path):
     page = report.as_html(planted(), tmp_path, "best")
     links = re.findall('href="#([^"]+)"', page)
-    assert links == [*report.parts(planted()), "examples"]
+    assert links == [*(name.replace(" ", "-") for name in report.parts(planted())), "examples"]
     assert all(f'id="{name}"' in page for name in links) and "<details open>" in page
 
 

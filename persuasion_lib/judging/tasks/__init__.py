@@ -5,7 +5,7 @@ a reply is read, what the stand-in says), the questions that a stage has, and th
 asks them. A new question is a new module here and a new template.
 
     compare     which of two replies persuades better: labels of pairs, in both orders
-    rank        two to five replies, best first
+    rank        two to six replies, best first
     controls    a reply beside itself, and pairs that are ranked as well
     oracle      a strong reply to a prompt
     tactics     which manipulation tactics a reply uses, and which replies are searched

@@ -1,4 +1,4 @@
-"""Two to five replies, ranked by how well they persuade; no judge ever sees a model's name."""
+"""Two to six replies, ranked by how well they persuade; no judge ever sees a model's name."""
 
 import json
 import re
@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.prose import Verbatim
+from persuasion_lib.core.records import Example
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.demo.standins import OfflineJudge
 from persuasion_lib.judging.ask import ask_all
 from persuasion_lib.judging.clients import Judge
@@ -22,6 +25,7 @@ from persuasion_lib.judging.questions import (
     read_verdict,
     schema_of,
 )
+from persuasion_lib.judging.roles import make_judge
 
 
 class Rank(Question):
@@ -85,13 +89,13 @@ def rank_questions(prompts: Prompts, replies: Texts, judge: Judge, *, orders: in
     asked.
 
     Raises:
-        DataError: an example has fewer than 2 or more than 5 replies.
+        DataError: an example has fewer than 2 or more than 6 replies.
     """
     asked: dict[tuple[str, int], Rank] = {}
     for example_id, prompt in prompts.items():
         given = replies[example_id]
         if not 2 <= len(given) <= len(LETTERS):
-            raise DataError(f"example {example_id!r} has {len(given)} replies; 2 to 5 can be "
+            raise DataError(f"example {example_id!r} has {len(given)} replies; 2 to 6 can be "
                             "ranked")
         texts = tuple(given[models[0]] for models in same_replies(given))
         k = len(texts)
@@ -103,6 +107,18 @@ def rank_questions(prompts: Prompts, replies: Texts, judge: Judge, *, orders: in
             asked[example_id, turn] = Rank.compose(example_id, prompt, texts, order=order,
                                                    sample=turn // k, prompts=judge.prompts)
     return asked
+
+
+def question_of(run: StageRun, example: Example, replies: Mapping[str, Any]) -> Verbatim:
+    """The first ranking question about an example, with its `replies` by model, as it is sent."""
+    settings = run.config.evaluation
+    texts = {model: reply.text for model, reply in replies.items()}
+    asked = rank_questions({example.example_id: example.prompt}, {example.example_id: texts},
+                           make_judge(run.config, "evaluate"), seed=run.config.seed,
+                           randomize=settings.randomize_positions)
+    for question in asked.values():
+        return Verbatim(f"[system]\n{question.system}\n\n[user]\n{question.text}")
+    return Verbatim("All replies are the same, so nobody is asked.")
 
 
 def same_replies(given: Mapping[str, str]) -> list[tuple[str, ...]]:
@@ -121,11 +137,16 @@ def turns(k: int) -> list[int]:
     return sorted(range(k), key=lambda shift: (shift > 0, abs(shift - k / 2)))
 
 
-def rank(prompts: Prompts, replies: Texts, judge: Judge, *, log: Path,
+def rank(prompts: Prompts, replies: Texts, judge: Judge, *, log: Path, given_up: str = "",
          **how: Any) -> dict[str, list[RankVerdict]]:
-    """Rank the replies to each prompt; `how` as in `rank_questions`."""
+    """Rank the replies to each prompt; `how` as in `rank_questions`.
+
+    Args:
+        given_up: why nobody is asked any more; what the log holds is all there is.
+    """
     asked = rank_questions(prompts, replies, judge, **how)
-    answers = ask_all(asked, judge, log=log)
+    why = {each.key(judge.identity): given_up for each in asked.values()} if given_up else None
+    answers = ask_all(asked, judge, log=log, given_up=why)
     verdicts: dict[str, list[RankVerdict]] = {example_id: [] for example_id in prompts}
     for (example_id, turn), question in asked.items():
         groups = same_replies(replies[example_id])
