@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: run report small study test slow browser lint bench gpu-bundle lab docs help clean
+.PHONY: run report small study test slow browser lint bench gpu-bundle lab site docs help clean
 .DEFAULT_GOAL := run
 
 .venv/installed: pyproject.toml constraints.txt
@@ -19,6 +19,9 @@ INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 
 run: .venv/installed            ## the whole experiment, offline, in minutes
 	$(BIN)/persuasion run $(ARGS)
+
+site: run                       ## the executed notebooks and the report as pages, in results/site
+	$(BIN)/python -m persuasion_lib.reporting.site results/site
 
 report:                         ## open the demo's report in the browser
 	$(PYTHON) -m webbrowser -t "file://$(CURDIR)/results/demo/report.html"

@@ -10,10 +10,12 @@ from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.labeling.agreement import smoothing_note as smoothing_note_of
+from persuasion_lib.models.compose import ModelFamily
 from persuasion_lib.models.lineage import read_lineage
-from persuasion_lib.models.loading import load_tokenizer
+from persuasion_lib.models.sampling import Request, sample_batch
 from persuasion_lib.training import history
 from persuasion_lib.training.dpo import train_preferences
+from persuasion_lib.training.worked import Tokens, WorkedPair, work_out
 
 
 def trainable(run: StageRun) -> list[str]:
@@ -47,6 +49,30 @@ def train(run: StageRun, name: str) -> pd.DataFrame:
     labels = FAMILY[name].labels
     return train_preferences(run.config, name, read_split(run, labels, "train"),
                              read_split(run, labels, "val"))
+
+
+def worked_pair(run: StageRun, pair: LabeledPair, name: str, *, trained: bool) -> WorkedPair:
+    """The pair by hand in a model's training: four log-probabilities, margin and loss."""
+    return work_out(run.config, pair, name, trained=trained)
+
+
+def tokens(run: StageRun, pair: LabeledPair) -> Tokens:
+    """The tokens of the pair's two rows, the masked ones grey."""
+    return Tokens(run.config, pair)
+
+
+def answers(run: StageRun, names: Sequence[str]) -> TextTable:
+    """A prompt that no model was trained on, with the reply of sft and of every new model."""
+    labels = "rlhf" if "rlhf" in names else "rlaif"
+    prompt = read_split(run, labels, "val")[0].pair.prompt
+    family = ModelFamily(run.config, names)
+    replies = {"answered message": prompt[-1]["content"]}
+    for name in (REFERENCE, *names):
+        with family.use(name) as model:
+            reply, = sample_batch(model, family.tokenizer, [Request("shown in 04", prompt)],
+                                  run.config.generation, seed=run.config.seed)
+        replies[name] = reply.text
+    return TextTable(pd.DataFrame({"text": replies}))
 
 
 def step_zero(run: StageRun, names: Sequence[str]) -> pd.DataFrame:
@@ -97,10 +123,3 @@ def show_pair(pairs: Sequence[LabeledPair]) -> TextTable:
     return TextTable(pd.DataFrame({"text": {
         "answered message": pair.pair.prompt[-1]["content"], "chosen": pair.chosen,
         "rejected": pair.rejected}}))
-
-
-def rendered(run: StageRun, pair: LabeledPair) -> str:
-    """Prompt and chosen reply in the model's chat format, as DPO trains on it."""
-    reply = {"role": "assistant", "content": pair.chosen}
-    return load_tokenizer(run.config).apply_chat_template([*pair.pair.prompt, reply],
-                                                          tokenize=False)

@@ -15,7 +15,8 @@ from persuasion_lib.core.config import load_config
 from persuasion_lib.core.pipeline import STAGES
 from worlds.scratch import ROOT, clean_environment
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+INDEX = ROOT / "notebooks" / "index.ipynb"      # links the others and is no stage
+NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if path != INDEX)
 STUDY = "07_study"      # of many runs: no stage of one
 OF_STAGES = [path for path in NOTEBOOKS if path.stem != STUDY]
 
@@ -26,6 +27,21 @@ def cells(path, kind):
 
 def test_there_is_one_notebook_per_stage_and_one_for_studies():
     assert [p.stem for p in NOTEBOOKS] == [*(stage.notebook for stage in STAGES.values()), STUDY]
+
+
+def test_the_index_and_every_notebook_link_all_notebooks():
+    for path in (INDEX, *NOTEBOOKS):
+        first = nbformat.read(path, 4).cells[0].source
+        others = {other.name for other in NOTEBOOKS if other != path}
+        assert others <= set(re.findall(r"\((\w+\.ipynb)\)", first)), path.name
+
+
+def test_the_index_shows_what_the_run_has_of_each(project):
+    cell = cells(INDEX, "code")[-1]
+    shown = {"profile": "demo", "overrides": []}
+    *_, last = cell.source.splitlines()
+    exec(cell.source.replace(last, f"drawing = {last}"), shown)
+    assert repr(shown["drawing"]).count("not run yet") == len(STAGES)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -49,6 +65,10 @@ class TestSource:
         first = nbformat.read(path, 4).cells[0].source
         assert all(word in first for word in ("Reads", "Writes", "Takes", "dollars"))
 
+    def test_headings_make_a_table_of_contents(self, path):
+        prose = "\n".join(cell.source for cell in cells(path, "markdown"))
+        assert len(re.findall("^# ", prose, re.M)) == 1 and len(re.findall("^## ", prose, re.M)) > 2
+
     def test_one_cell_has_the_parameters(self, path):
         tagged = [c for c in cells(path, "code") if "parameters" in c.metadata.get("tags", [])]
         assert len(tagged) == 1
@@ -61,7 +81,7 @@ class TestSource:
 
     def test_links_between_notebooks_lead_somewhere(self, path):
         for cell in cells(path, "markdown"):
-            for name in re.findall(r"\]\((\w+\.ipynb)\)", cell.source):
+            for name in re.findall(r"\]\(([\w./]+\.(?:ipynb|md))[#)]", cell.source):
                 assert (path.parent / name).exists()
 
 

@@ -19,4 +19,5 @@
     runner     the headless run; kernel, warm: of its notebooks; locks: who is at a stage
     progress   progress with time left
     show       tables of texts, pages to turn, the look of every figure; prose: words that wrap
+    drawing    the pipeline with this run's counts
 """

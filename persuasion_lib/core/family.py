@@ -27,7 +27,14 @@ class Member:
         """The model whose weights are the policy before the first step."""
         return self.parents[-1]
 
+    @property
+    def built_of(self) -> str:
+        """What it is made of, for a reader: "sft + human labels"."""
+        return f"{self.starts_as} + {TEACHERS[self.labels]}" if self.labels else "as it comes"
 
+
+# Who gave what a model learns from, by the name of its labels.
+TEACHERS = {"sft": "replies of people", "rlhf": "human labels", "rlaif": "AI labels"}
 # In the order of tables and figures; the specification names settings and folders.
 FAMILY = {member.name: member for member in (
     Member("base", ()),

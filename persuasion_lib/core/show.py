@@ -1,14 +1,16 @@
 """What notebooks show: tables of whole texts, pages to turn, and the look of every figure.
 
 Model text is untrusted, so it is always escaped. Models differ in figures by marker and dash as
-well as by colour, so that a grey print can be read too.
+well as by colour, so that a grey print can be read too. Drawings take ink and paper from the page
+around them, light or dark; on their own they follow the reader's system.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
+import matplotlib
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
@@ -22,15 +24,49 @@ MARKERS = ("o", "s", "^", "D", "v")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)))
 COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494",
            "#ece133", "#56b4e9")     # the palette "colorblind" of seaborn, which loads slowly
+NEUTRAL = "#808890"     # lines and bars of no model: seen on white and on black
+SVG_CLASS = "persuasion"
+# Inside a page the variables of JupyterLab decide; without them (GitHub, a file) the system does.
+INK_AND_PAPER = (
+    f".{SVG_CLASS}{{--ink:var(--jp-content-font-color1,#1f2328);"
+    "--paper:var(--jp-layout-color0,#fff)}"
+    f"@media (prefers-color-scheme:dark){{.{SVG_CLASS}{{"
+    "--ink:var(--jp-content-font-color1,#e6edf3);--paper:var(--jp-layout-color0,#16191d)}}"
+    f".{SVG_CLASS} text{{fill:var(--ink)}}")
+# The same figure gives the same bytes; letters stay letters, and a PDF has no date.
+_WRITTEN = {"svg.fonttype": "none", "svg.hashsalt": SVG_CLASS, "pdf.fonttype": 42}
+_WITHOUT_DATE: dict[str, dict[str, None]] = {
+    "png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 class Plot(Figure):
     """A figure that any notebook shows, without pyplot and its global state."""
 
-    def _repr_png_(self) -> bytes:
+    def written(self, kind: str) -> bytes:
+        """The figure as a file of `kind` (png, svg or pdf), black on white."""
         buffer = BytesIO()
-        self.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+        with matplotlib.rc_context(_WRITTEN):
+            self.savefig(buffer, format=kind, dpi=DPI, metadata=_WITHOUT_DATE[kind])
         return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.written("png")
+
+    def _repr_svg_(self) -> str:
+        return in_page_colours(self.written("svg").decode())
+
+
+def in_page_colours(svg: str) -> str:
+    """A figure of matplotlib that takes ink and paper from the page, and styles nothing else."""
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg"):], flags=re.S)
+    svg = svg.replace("#000000", "var(--ink)").replace("#ffffff", "var(--paper)")
+    svg = svg.replace('<style type="text/css">*{', f"<style>{INK_AND_PAPER}.{SVG_CLASS} *{{")
+    return svg.replace("<svg ", f'<svg class="{SVG_CLASS}" ', 1)
+
+
+def in_order(models: Iterable[str]) -> list[str]:
+    """Models as every figure has them: those of MODELS in its order, then others as they come."""
+    return sorted(models, key=lambda name: MODELS.index(name) if name in MODELS else len(MODELS))
 
 
 def look(model: str, models: Sequence[str] = ()) -> dict[str, Any]:

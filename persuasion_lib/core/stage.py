@@ -148,11 +148,17 @@ class StageRun:
     def __repr__(self) -> str:
         return self._repr_markdown_()
 
+    def _ipython_display_(self) -> None:
+        from IPython.display import Markdown, display
+
+        from persuasion_lib.core.drawing import pipeline  # matplotlib: only where it is shown
+        display(pipeline(self.config, self.stage.name), Markdown(self._repr_markdown_()))
+
     def _repr_markdown_(self) -> str:
         rows = [_file_row(verb, self.path(name), self.config.root)
                 for verb, names in (("reads", inputs_of(self.config, self.stage)),
                                     ("writes", self.stage.writes)) for name in names]
-        notes = "".join(f"\n\n**Note:** {warning}" for warning in self.warnings)
+        notes = "".join(f"\n\n**Note:** {warning}" for warning in dict.fromkeys(self.warnings))
         above = [f"**{self.banner}**", ""] if self.banner else []
         return "\n".join([*above, f"**{self.stage.notebook}**, profile `{self.config.profile}`", "",
                           described(identity(self.config)), "",

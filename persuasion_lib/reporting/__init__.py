@@ -17,5 +17,6 @@
     parts_people, parts_rankings, parts_replies   the parts of the report
     report, page, qualitative       the report as text, as HTML (report.html.j2), and its examples
     figures           the figures of the report
+    site              executed notebooks and report as pages
     browse            single examples in notebook 06
 """

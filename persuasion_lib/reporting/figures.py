@@ -12,22 +12,26 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from persuasion_lib.core.show import COLOURS, Plot, look
+from persuasion_lib.core.show import COLOURS, NEUTRAL, Plot, in_order, look
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.reporting.wording import p_text, told
 
 
 def grader_scores(result: Mapping[str, Any]) -> Plot:
-    """Bars of the mean normalised score with intervals over prompts."""
-    table = pd.DataFrame(result["scores"])
-    figure, axes = canvas(1.2 * len(table) + 2, 3.4)
-    axes.bar(table["model"], table["mean"].astype(float), color="0.82", edgecolor="0.3", width=0.6)
-    _intervals(axes, range(len(table)), table)
-    for x, row in enumerate(table.to_dict("records")):
-        if row["mean"] is not None:
-            axes.text(x + 0.08, row["mean"], f"{row['mean']:.2f}", va="bottom", fontsize=9)
-    axes.axhline(0.5, color="0.3", linewidth=0.8, linestyle=":")
-    axes.set(ylim=(0, 1), ylabel="normalised score (0 to 1)", title="Score by the judge")
+    """The mean normalised score of every model with its interval over prompts."""
+    rows = {row["model"]: row for row in result["scores"] if row["mean"] is not None}
+    models = in_order(rows)
+    figure, axes = canvas(6.4, 0.45 * len(models) + 1.2)
+    for y, model in enumerate(models):
+        row = rows[model]
+        _interval(axes, y, row, **_marked(model, result))
+        axes.annotate(f"{row['mean']:.2f}", (row["mean"], y), xytext=(0, 7),
+                      textcoords="offset points", ha="center", fontsize=9)
+    axes.axvline(0.5, color=NEUTRAL, linewidth=0.8, linestyle=":")
+    axes.set(xlim=(0, 1), yticks=range(len(models)), yticklabels=models, title="Score by the judge",
+             xlabel="normalised score (0: always last, 1: always best)")
+    axes.margins(y=0.15)
+    axes.invert_yaxis()
     return figure
 
 
@@ -43,7 +47,7 @@ def people_and_judge(result: Mapping[str, Any]) -> Plot:
         "people", "people and judge")
     figure, axes = canvas(6.4, 2.3)
     centre, low, high = table.astype(float).to_numpy().T
-    for y, colour in enumerate((COLOURS[7], COLOURS[1], COLOURS[0])):
+    for y, colour in enumerate((NEUTRAL, COLOURS[9], COLOURS[5])):
         axes.errorbar(centre[y], y, xerr=[[centre[y] - low[y]], [high[y] - centre[y]]], fmt="o",
                       color=colour, capsize=5, markersize=7, linewidth=1.6)
         axes.text(centre[y], y + 0.16, f"{centre[y]:.0%} [{low[y]:.0%}, {high[y]:.0%}]",
@@ -55,21 +59,36 @@ def people_and_judge(result: Mapping[str, Any]) -> Plot:
     return figure
 
 
+def _marked(model: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Colour and marker of a model, for a point without a line."""
+    return look(model, result["models"]) | {"linestyle": "none"}
+
+
+def _interval(axes: Axes, y: float, row: Mapping[str, Any], **options: Any) -> None:
+    """A point with its interval across, or the point alone where no interval is known."""
+    known = row["ci_low"] is not None
+    ends = [[row["mean"] - row["ci_low"]], [row["ci_high"] - row["mean"]]] if known else None
+    axes.errorbar([row["mean"]], [y], xerr=ends, capsize=4, markersize=7, linewidth=1.5,
+                  **options)
+
+
 def similarity_distributions(result: Mapping[str, Any]) -> Plot:
     """One histogram per model of the similarity to the oracle's reply, with mean and interval."""
     found = result["similarity"]
     if found is None:
         return nothing("no similarity in the evaluation")
-    rows = found["table"]
+    table = {row["model"]: row for row in found["table"]}
+    rows = [table[model] for model in in_order(table)]
     figure = Plot(figsize=(6.4, 1.2 * len(rows) + 1), layout="constrained")
     panels = figure.subplots(len(rows), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, row in zip(panels, rows, strict=True):
         counts = found["histogram"]["counts"][row["model"]]
-        axes.stairs(counts, np.array(found["histogram"]["edges"]), fill=True, color="0.8",
-                    edgecolor="0.3")
+        colour = look(row["model"], result["models"])["color"]
+        axes.stairs(counts, np.array(found["histogram"]["edges"]), fill=True, color=colour,
+                    alpha=0.45)
         axes.axvline(row["mean"], color="black", linewidth=1.5)
         if row["ci_low"] is not None:
-            axes.axvspan(row["ci_low"], row["ci_high"], color="C0", alpha=0.45, linewidth=0)
+            axes.axvspan(row["ci_low"], row["ci_high"], color=colour, alpha=0.6, linewidth=0)
         _baselines(axes, found["baselines"])
         axes.set_ylabel("prompts", fontsize=8)
         axes.set_title(f"{row['model']}: mean {row['mean']:.3f}", loc="left", fontsize=9, pad=2)
@@ -85,7 +104,7 @@ def _baselines(axes: Axes, baselines: Mapping[str, Any] | None) -> None:
     rows = baselines["oracle"] if baselines else []
     for row, style in zip(rows, (":", "--"), strict=False):
         if row["mean"] is not None:
-            axes.axvline(row["mean"], color="C3", linewidth=1.3, linestyle=style,
+            axes.axvline(row["mean"], color=NEUTRAL, linewidth=1.3, linestyle=style,
                          label=f"oracle's reply against {row['model']}")
 
 
@@ -101,7 +120,7 @@ def pair_differences(result: Mapping[str, Any]) -> Plot:
                   markerfacecolor="black" if declared else "white", markersize=7)
         axes.text(1.02, y, f"{told(row['mean_diff'])}  {p_text(row['p_holm'])}", va="center",
                   fontsize=8.5, transform=axes.get_yaxis_transform())
-    axes.axvline(0, color="0.3", linewidth=0.8, linestyle=":")
+    axes.axvline(0, color=NEUTRAL, linewidth=0.8, linestyle=":")
     axes.set(yticks=range(len(rows)), yticklabels=[f"{row['a']} − {row['b']}" for row in rows],
              xlabel="difference of mean scores within prompts (filled: declared beforehand)",
              title="Every pair of models")
@@ -117,9 +136,9 @@ def pairwise_win_rates(result: Mapping[str, Any]) -> Plot:
     sns.heatmap(rate, cmap="cividis", vmin=0, vmax=1, ax=axes, linewidths=1,
                 cbar_kws={"label": "win rate of the row"})
     for (y, x), value in np.ndenumerate(rate.to_numpy()):
-        on_dark = value < 0.55
+        on_dark = value < 0.55      # and not quite white or black, which follow the page
         axes.text(x + 0.5, y + 0.5, _cell(value, low.iloc[y, x], high.iloc[y, x]), fontsize=9,
-                  ha="center", va="center", color="white" if on_dark else "black")
+                  ha="center", va="center", color="#fffffe" if on_dark else "#000001")
     axes.set(title="How often the row beats the column", xlabel="", ylabel="")
     axes.tick_params(axis="y", rotation=0)
     return figure
@@ -139,7 +158,7 @@ def position_outcome(result: Mapping[str, Any]) -> Plot:
     figure, axes = canvas(5, 3.2)
     axes.plot(table["position"], table["mean_score"].astype(float), "o", color="black")
     _intervals(axes, table["position"], table, mean="mean_score")
-    axes.axhline(0.5, color="0.3", linewidth=0.8, linestyle=":")
+    axes.axhline(0.5, color=NEUTRAL, linewidth=0.8, linestyle=":")
     axes.set(ylim=(0, 1), xticks=list(table["position"]), xlabel="slot (1 is shown first)",
              ylabel="mean score (0 to 1)", title="Does the slot decide?")
     return figure
@@ -151,7 +170,9 @@ def length_vs_score(result: Mapping[str, Any]) -> Plot:
     if profile.empty:
         return nothing("too few scored prompts for fifths")
     figure, axes = canvas(6.4, 3.6)
-    for model, rows in profile.groupby("model", sort=False):
+    by_model = dict(list(profile.groupby("model")))
+    for model in in_order(by_model):
+        rows = by_model[model]
         axes.errorbar(rows["length"], rows["score"], yerr=2 * rows["se"].astype(float),
                       markersize=5, capsize=2, linewidth=1.2, label=model,
                       **look(model, result["models"]))
@@ -176,7 +197,7 @@ def training_curves(result: Mapping[str, Any]) -> Plot:
     if "sft" in logs:
         _sft_losses(sft_panel, logs["sft"])
     sft_panel.set(ylabel="loss of SFT\n(nats per token)")
-    tuned = [model for model in result["models"] if model in logs and model != "sft"]
+    tuned = in_order(model for model in logs if model != "sft")
     for axes, (column, label) in zip(panels, _PANELS.items(), strict=True):
         for model in tuned:
             _line(axes, logs[model], column, label=model, **look(model, result["models"]))
@@ -193,8 +214,9 @@ def training_curves(result: Mapping[str, Any]) -> Plot:
 
 
 def _sft_losses(axes: Axes, log: Mapping[str, Any]) -> None:
-    _line(axes, log, "loss", label="training", color="black", linestyle="--")
-    _line(axes, log, "held_out_loss", label="held out", color="black", marker="s")
+    style = look("sft")
+    _line(axes, log, "loss", label="training", color=NEUTRAL, linestyle="--")
+    _line(axes, log, "held_out_loss", label="held out", **style)
     axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 
 
@@ -216,13 +238,22 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], Plot]] = {draw.__name__: draw f
     pairwise_win_rates, position_outcome, length_vs_score, training_curves)}
 
 
+KINDS = ("png", "svg", "pdf")
+
+
 def write_figures(run: StageRun, result: Mapping[str, Any]) -> list[Path]:
-    """Draw all figures into `figures/`; the same result gives the same bytes."""
-    folder = run.path("figures")
+    """Draw all figures into `figures/`, each as KINDS; the same result gives the same bytes."""
+    return written(run.path("figures"), {name: draw(result) for name, draw in FIGURES.items()})
+
+
+def written(folder: Path, figures: Mapping[str, Plot]) -> list[Path]:
+    """Write each figure as KINDS into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, draw in FIGURES.items():
-        (folder / f"{name}.png").write_bytes(draw(result)._repr_png_())
-    return [folder / f"{name}.png" for name in FIGURES]
+    files = {folder / f"{name}.{kind}": figure.written(kind)
+             for name, figure in figures.items() for kind in KINDS}
+    for path, content in files.items():
+        path.write_bytes(content)
+    return list(files)
 
 
 def canvas(width: float, height: float) -> tuple[Plot, Axes]:

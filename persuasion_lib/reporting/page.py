@@ -3,7 +3,7 @@
 Texts of models and judges come from outside: the templates escape every one of them.
 """
 
-import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from persuasion_lib.core.show import DPI
+from persuasion_lib.core.show import INK_AND_PAPER, in_page_colours
 
-CSS_PIXELS = 96           # per inch
 _LONG = 40                # characters of a cell from which a table may wrap its texts
 
 
@@ -36,7 +35,7 @@ class Part:
 
     def _repr_html_(self) -> str:
         """For a notebook: the words and the table, without the figure."""
-        return _TEMPLATES.get_template("part.html.j2").render(part=self)
+        return rendered("part.html.j2", part=self)
 
 
 def as_page(parts: Mapping[str, Part], folder: Path, *, title: str = "Evaluation summary",
@@ -46,18 +45,22 @@ def as_page(parts: Mapping[str, Part], folder: Path, *, title: str = "Evaluation
     `words` are what the template says besides: the `examples`, and for captions the `level` of
     intervals and the number `n` of prompts.
     """
-    files = {part.figure: folder / f"{part.figure}.png" for part in parts.values() if part.figure}
-    figures = {name: _embedded(path) for name, path in files.items() if path.exists()}
-    return _TEMPLATES.get_template("report.html.j2").render(
-        parts=parts, figures=figures, title=title, **words)
+    files = {part.figure: folder / f"{part.figure}.svg" for part in parts.values() if part.figure}
+    figures = {name: _inline(path.read_text(encoding="utf-8"))
+               for name, path in files.items() if path.exists()}
+    return rendered("report.html.j2", parts=parts, figures=figures, title=title,
+                    ink_and_paper=Markup(INK_AND_PAPER), **words)
 
 
-def _embedded(path: Path) -> dict[str, str | int]:
-    """A figure inside a page, so wide that letters have one size in all figures."""
-    content = path.read_bytes()
-    pixels = int.from_bytes(content[16:20])     # PNG: the width stands in bytes 16 to 19
-    return {"data": base64.b64encode(content).decode(),
-            "width": round(pixels * CSS_PIXELS / DPI)}
+def rendered(template: str, **words: object) -> str:
+    """A template of this room, every text in it escaped but what is Markup."""
+    return _TEMPLATES.get_template(template).render(**words)
+
+
+def _inline(svg: str) -> Markup:
+    """A figure of ours as a part of the page, whose letters are those of all other figures."""
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", in_page_colours(svg))
+    return Markup(svg.replace("xlink:href", "href"))
 
 
 def _html_table(table: pd.DataFrame) -> Markup:

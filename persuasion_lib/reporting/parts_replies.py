@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
+from persuasion_lib.core.show import in_order
 from persuasion_lib.judging.word_lists import RUBRIC
 from persuasion_lib.reporting.evaluation_file import Setup
 from persuasion_lib.reporting.judge_health import Result
@@ -104,6 +106,30 @@ def _rewarded(row: Mapping[str, Any]) -> str:
 _WATCHED = {"held-out loss": ("held_out_loss", ".3f"), "accuracy": ("accuracy", ".2f"),
             "margin": ("margin", ".3f"), "KL to SFT": ("kl", ".2f"),
             "reply tokens": ("reply_tokens", ".0f")}
+
+
+def models(result: Result) -> Part | None:
+    """What the names of the models mean; None for somebody else's, which may mean anything."""
+    if result["given"]:
+        return None
+    logs = result["training"] or {}
+    base = result["setup"].get("base_model") or "unknown"
+    rows = {name: {"made of": FAMILY[name].built_of if FAMILY[name].labels else base,
+                   "learned from": _rows_of(name, logs.get(name))}
+            for name in in_order(result["models"]) if name in FAMILY}
+    return Part("What the models are", (
+        "Every row but the first adds one training to the model that it names first; the "
+        "reference of every preference training is sft.",),
+        pd.DataFrame(rows).T.rename_axis("model"))
+
+
+def _rows_of(name: str, log: Mapping[str, Any] | None) -> str:
+    """How many rows taught a model: "180 pairs"; a checkpoint from before did not say."""
+    if not FAMILY[name].labels:
+        return "–"
+    what = "pairs" if name in PREFERENCE_TRAINED else "replies"
+    count = (log or {}).get("rows")
+    return f"{count:,} {what}" if isinstance(count, int) else f"{what}, number not recorded"
 
 
 def training(result: Result) -> Part | None:

@@ -34,7 +34,7 @@ PARTS: dict[str, Callable[[Mapping[str, Any]], Part | None]] = {
     "answer": parts_rankings.answer, "people": parts_people.people,
     "ranked": parts_people.ranked,
     "against people": human_reply.part, "panel": panel.part,
-    "criteria": parts_rankings.criteria,
+    "models": parts_replies.models, "criteria": parts_rankings.criteria,
     "input": parts_rankings.seen_input, "scores": parts_rankings.scores,
     "comparisons": parts_rankings.comparisons, "wins": parts_rankings.wins,
     "position": parts_rankings.position, "agreement": parts_rankings.agreement, "minds": minds.part,

@@ -5,22 +5,19 @@ judge's are not, so that a grey print can be read too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
-from persuasion_lib.core.show import Plot, look
-from persuasion_lib.core.store import write_text
-from persuasion_lib.reporting.figures import canvas, nothing
+from persuasion_lib.core.show import NEUTRAL, Plot, look
+from persuasion_lib.reporting.figures import canvas, nothing, written
 from persuasion_lib.study.answer import SATURATED
 from persuasion_lib.study.design import HUMAN_LABELS
 
 Result = Mapping[str, Any]
-_TRUTH = {"marker": "+", "color": "0.2", "markersize": 8, "linestyle": "none",
+_TRUTH = {"marker": "+", "color": "black", "markersize": 8, "linestyle": "none",
           "label": "the demo's truth"}
 
 
@@ -46,7 +43,8 @@ def design(result: Result) -> Plot:
 def _seeds(axes: Axes, x: float, y: float, gone: Sequence[bool]) -> None:
     places = x + (np.arange(len(gone)) - (len(gone) - 1) / 2) * min(0.15, 0.8 / len(gone))
     for place, is_gone in zip(places, gone, strict=True):
-        axes.plot(place, y, "x" if is_gone else "s", color="0.3", markersize=min(8, 60 / len(gone)))
+        axes.plot(place, y, "x" if is_gone else "s", color=NEUTRAL,
+                  markersize=min(8, 60 / len(gone)))
 
 
 def curves(result: Result) -> Plot:
@@ -57,8 +55,8 @@ def curves(result: Result) -> Plot:
     for shift, arm in enumerate(study["arms"]):
         rows = [row for row in found["points"] if row["arm"] == arm]
         _curve(axes, rows, place, 0.06 * (shift - (len(study["arms"]) - 1) / 2), arm)
-    axes.axhline(0.5, color="0.3", linewidth=0.8, linestyle=":")
-    axes.axhline(SATURATED, color="0.6", linewidth=0.8, linestyle=(0, (1, 4)))
+    axes.axhline(0.5, color=NEUTRAL, linewidth=0.8, linestyle=":")
+    axes.axhline(SATURATED, color=NEUTRAL, linewidth=0.8, linestyle=(0, (1, 4)))
     axes.set_xticks(list(place.values()), [_short(level) for level in place])
     axes.set(xlabel=_axis(study), ylim=(min(0.4, axes.get_ylim()[0]), 1.01),
              ylabel=f"win rate against {result['leading']}",
@@ -105,9 +103,9 @@ def advantage(result: Result) -> Plot:
             axes.plot(at - 0.06, row["gold"]["mean"], **_TRUTH)
     if found["slope"]:
         mean = np.mean([row["mean"] for row in rows])
-        axes.plot(x, mean + found["slope"]["mean"] * (x - x.mean()), color="0.5", linestyle="--",
+        axes.plot(x, mean + found["slope"]["mean"] * (x - x.mean()), color=NEUTRAL, linestyle="--",
                   linewidth=1, label="slope")
-    axes.axhline(0, color="0.3", linewidth=0.8, linestyle=":")
+    axes.axhline(0, color=NEUTRAL, linewidth=0.8, linestyle=":")
     axes.set_xticks(x, [_short(row["level"]) for row in rows])
     first, second = study["pair"]
     axes.set(xlabel=_axis(study), ylabel=f"{first} − {second}\n(difference of win rates)",
@@ -125,8 +123,8 @@ def exchange(result: Result) -> Plot:
     figure, axes = canvas(7, 1.3 + 0.5 * len(rows))
     least, most = min(sizes), max(sizes)
     axes.set_xscale("log", base=2)
-    axes.axvspan(most, most * 2, color="0.9")
-    axes.axvspan(least / 2, least, color="0.9")
+    axes.axvspan(most, most * 2, color=NEUTRAL, alpha=0.15)
+    axes.axvspan(least / 2, least, color=NEUTRAL, alpha=0.15)
     for y, row in enumerate(rows):
         _amount(axes, y, row, (least, most))
     axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes], minor=False)
@@ -156,7 +154,7 @@ def _amount(axes: Axes, y: int, row: Result, trained: tuple[float, float]) -> No
     if row["beyond"] is None:
         axes.plot(row["labels"], y, "o", color="black", markersize=7)
     if float(row["level"]) >= least:
-        axes.plot(float(row["level"]), y, "|", color="0.3", markersize=14)
+        axes.plot(float(row["level"]), y, "|", color=NEUTRAL, markersize=14)
     gold = row["gold"]
     if gold and gold["beyond"] is None:
         axes.plot(gold["labels"], y - 0.18, **_TRUTH)
@@ -174,22 +172,8 @@ def drawn(result: Result) -> dict[str, Callable[[Result], Plot]]:
 
 
 def write_figures(folder: Path, result: Result) -> list[Path]:
-    """Each figure as PNG and SVG; the same result gives the same bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, draw in drawn(result).items():
-        figure = draw(result)
-        (folder / f"{name}.png").write_bytes(figure._repr_png_())
-        paths += [folder / f"{name}.png", write_text(folder / f"{name}.svg", as_svg(figure))]
-    return paths
-
-
-def as_svg(figure: Plot) -> str:
-    """The figure as SVG, without a date and with the same ids every time."""
-    buffer = BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "study", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue().decode()
+    """Each figure as PNG, SVG and PDF; the same result gives the same bytes."""
+    return written(folder, {name: draw(result) for name, draw in drawn(result).items()})
 
 
 def _leading(result: Result) -> Result:

@@ -8,6 +8,7 @@
     packed           SFT's fast engine; completion_head: the head of both
     callbacks        progress, validation at the end, live curves
     history          what was logged, and trl's names for it; curves: its figures
+    worked           one pair by hand, and which of its tokens teach
     drift            how far the policy moved, and alarms
     memory           an estimate of the peak
     launch, worker   training in several processes

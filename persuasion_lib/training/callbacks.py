@@ -6,7 +6,7 @@ from typing import Any
 
 from accelerate.utils import gather_object
 from IPython import get_ipython
-from IPython.display import DisplayHandle, display
+from IPython.display import HTML, DisplayHandle, display
 from transformers import Trainer, TrainerCallback
 
 from persuasion_lib.core.errors import SelfTestError
@@ -52,13 +52,16 @@ class EvaluateAtEnd(TrainerCallback):
 
 
 class LiveCurves(TrainerCallback):
-    """The loss curves in the notebook, drawn again at every validation point; not in batch."""
+    """The loss so far in the notebook, drawn again whenever something is logged; not in batch.
+
+    When training ends it goes, because the cell then shows the whole curve.
+    """
 
     def __init__(self, desc: str) -> None:
         self.desc = desc
         self.handle: DisplayHandle | None = None
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if in_batch() or get_ipython() is None or state.global_step == 0:
             return
         from persuasion_lib.training.curves import live_curve  # seaborn takes seconds to load
@@ -67,6 +70,10 @@ class LiveCurves(TrainerCallback):
             self.handle.update(figure)
         else:
             self.handle = display(figure, display_id=True)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if isinstance(self.handle, DisplayHandle):
+            self.handle.update(HTML(""))
 
 
 def tell_trackers(trainer: Trainer, prompts: Sequence[list[Message]],

@@ -1,5 +1,6 @@
 """Figures that notebooks 00, 03 and 04 show while they work; those of the report are in figures."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -7,14 +8,21 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from persuasion_lib.core.records import LabeledPair
-from persuasion_lib.core.show import Plot, look
+from persuasion_lib.core.show import COLOURS, NEUTRAL, Plot, in_order, look
 
-_LOSSES = {"loss": ("training", "o"), "eval_loss": ("held out", "s")}
+_LOSSES = {"loss": ("training", NEUTRAL, "--"), "eval_loss": ("held out", COLOURS[0], "-")}
 
 
 def sft_curve(curve: pd.DataFrame) -> Plot:
     """Training and held-out loss in nats per token against the training step."""
     return _losses(curve, "SFT", "loss (nats per token)")
+
+
+def dpo_loss(curve: pd.DataFrame, model: str) -> Plot:
+    """Training and held-out loss of one DPO model, from a training or from its checkpoint."""
+    figure = _losses(curve, model, "loss (nats per pair)")
+    figure.axes[0].axhline(math.log(2), color=NEUTRAL, linewidth=0.8, linestyle=":")
+    return figure
 
 
 def live_curve(history: Sequence[Mapping[str, float]], title: str) -> Plot:
@@ -26,9 +34,10 @@ def _losses(curve: pd.DataFrame, title: str, unit: str) -> Plot:
     curve = curve.reindex(columns=["step", *_LOSSES])      # none of them, if a model was given
     figure = Plot(figsize=(6, 3.2), layout="constrained")
     axes = figure.subplots()
-    for column, (label, marker) in _LOSSES.items():
+    for column, (label, colour, dash) in _LOSSES.items():
         rows = curve.dropna(subset=column)
-        axes.plot(rows["step"], rows[column], marker=marker, markersize=4, label=label)
+        axes.plot(rows["step"], rows[column], color=colour, linestyle=dash, marker="o",
+                  markersize=4, label=label)
     axes.set(xlabel="step", ylabel=unit, title=title)
     axes.legend(frameon=False)
     sns.despine(figure)
@@ -61,7 +70,9 @@ def _by_model(curves: pd.DataFrame, panels: Mapping[str, str]) -> Plot:
 
 
 def _lines(axes: Axes, curves: pd.DataFrame, column: str) -> None:
-    for model, rows in curves.groupby("model", sort=False):
+    by_model = dict(list(curves.groupby("model")))
+    for model in in_order(by_model):
+        rows = by_model[model]
         axes.plot(rows["step"], rows[column].astype(float), markersize=4, label=model,
                   **look(model))
 
@@ -72,7 +83,7 @@ def label_lengths(labels: Mapping[str, Sequence[LabeledPair]]) -> Plot:
     panels = figure.subplots(1, len(labels), squeeze=False)[0]
     for axes, (model, pairs) in zip(panels, labels.items(), strict=True):
         extra = [len(p.chosen) - len(p.rejected) for p in pairs if p.label != "tie"]
-        sns.histplot(extra, bins=25, color="0.6", ax=axes)
+        sns.histplot(extra, bins=25, color=look(model)["color"], ax=axes)
         axes.axvline(0, color="black", linewidth=1)
         axes.set(title=model, xlabel="chosen longer by (characters)", ylabel="pairs")
     sns.despine(figure)

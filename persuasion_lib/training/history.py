@@ -63,7 +63,8 @@ def compact_logs(config: Config, names: Sequence[str]) -> dict[str, Any]:
     logs = {name: training_log(config, name) for name in names
             if name != "base" and (path_of(config, name) / LOG).exists()}
     return {name: {"best_step": log["best_step"], "alarms": log.get("alarms", []),
-                   "points": _points(log["history"])} for name, log in logs.items()}
+                   "rows": log.get("rows"), "points": _points(log["history"])}
+            for name, log in logs.items()}
 
 
 def _points(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

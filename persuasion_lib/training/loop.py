@@ -225,6 +225,7 @@ def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
         keeps_best = trainer.args.load_best_model_at_end
         best = state.best_global_step if keeps_best else state.global_step
         write_json(partial / LOG, {"history": _finite(state.log_history), "best_step": best,
+                                   "rows": len(trainer.train_dataset),
                                    **extra})
         write_lineage(config, name, partial, fingerprint)
         write_text(partial / "README.md", adapter_card(config, name))   # peft's holds a path

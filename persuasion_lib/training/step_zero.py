@@ -12,9 +12,10 @@ from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.models.compose import ModelFamily
 from persuasion_lib.models.lineage import reference_of
-from persuasion_lib.models.loading import dtype_of, prompt_ids
+from persuasion_lib.models.loading import dtype_of
 from persuasion_lib.training.callbacks import untracked
 from persuasion_lib.training.labels import preference_rows
+from persuasion_lib.training.worked import sequence_logps
 
 
 def check_step_zero(config: Config, name: str, trainer: DPOTrainer,
@@ -73,23 +74,3 @@ def _judge_step_zero(config: Config, name: str, models: tuple[str, str],
         raise SelfTestError(f"{name} would not start where it must: {'; '.join(faults)}. Training "
                             "was not started. Run notebooks/04_train_dpo.ipynb from the top; if "
                             "it stays, delete this model's checkpoint folder and run it again.")
-
-
-@torch.no_grad()
-def sequence_logps(family: ModelFamily, name: str, pairs: Sequence[LabeledPair]) -> list[float]:
-    """Log-probability in nats of each chosen reply with its end of turn under a model.
-
-    Computed plainly from the logits, one pair at a time, to check the trainer independently.
-    """
-    result = []
-    with family.use(name) as model:
-        for pair in pairs:
-            prompt = prompt_ids(family.tokenizer, pair.pair.prompt)
-            whole = family.tokenizer.apply_chat_template(
-                [*pair.pair.prompt, {"role": "assistant", "content": pair.chosen}],
-                return_dict=False)
-            ids = torch.tensor([whole], device=model.device)
-            logps = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
-            picked = logps.gather(-1, ids[0, 1:, None])[:, 0]
-            result.append(float(picked[len(prompt) - 1:].sum()))
-    return result

@@ -17,6 +17,7 @@ from worlds.synthetic_evaluation import (
 )
 
 ATTACK = "<script>alert(1)</script>"
+SVG = '<svg xmlns="http://www.w3.org/2000/svg"></svg>'
 
 
 def opening(result):
@@ -109,7 +110,7 @@ def test_a_file_with_almost_nothing_in_it_still_gives_a_report_and_figures():
 
 def test_every_figure_has_one_caption_sentence(tmp_path):
     for name in figures.FIGURES:
-        (tmp_path / f"{name}.png").write_bytes(b"png")
+        (tmp_path / f"{name}.svg").write_text(SVG)
     page = report.as_html(planted(), tmp_path, "")
     captions = re.findall("<figcaption>(.*?)</figcaption>", page)
     assert len(set(captions)) == len(figures.FIGURES) and "95% interval over 40" in captions[0]
@@ -119,10 +120,48 @@ def test_every_figure_has_one_caption_sentence(tmp_path):
 def test_the_page_holds_its_figures_loads_nothing_and_escapes_what_models_wrote(tmp_path):
     result = copy.deepcopy(planted())
     result["warnings"] = [f"unread: {ATTACK}"]
-    (tmp_path / "grader_scores.png").write_bytes(b"png")
+    (tmp_path / "grader_scores.svg").write_bytes(
+        figures.FIGURES["grader_scores"](result).written("svg"))
     page = report.as_html(result, tmp_path, f"REPLY: {ATTACK}")
-    assert "data:image/png;base64," in page and page.count("&lt;script&gt;") == 2
+    assert "Score by the judge" in page and page.count("&lt;script&gt;") == 2
     assert "<script" not in page and "http" not in page
+
+
+def test_the_contents_lead_to_every_part_and_examples_are_unfolded(tmp_path):
+    page = report.as_html(planted(), tmp_path, "best")
+    links = re.findall('href="#([^"]+)"', page)
+    assert links == [*(name.replace(" ", "-") for name in report.parts(planted())), "examples"]
+    assert all(f'id="{name}"' in page for name in links) and "<details open>" in page
+
+
+def test_the_models_are_said_with_what_each_learned_from_and_those_of_strangers_are_not():
+    result = copy.deepcopy(planted())
+    result["training"]["rlaif"]["rows"] = 1548
+    table = report.parts(result)["models"].table
+    assert list(table.loc["rlaif"]) == ["sft + AI labels", "1,548 pairs"]
+    assert table.loc["rlaif_rlhf", "made of"] == "rlaif + human labels"
+    assert "models" not in report.parts(result | {"given": "theirs.json"})
+
+
+def test_figures_are_files_of_three_kinds_with_the_same_bytes_twice():
+    for kind in figures.KINDS:
+        first, second = (figures.FIGURES["grader_scores"](planted()).written(kind)
+                         for _ in range(2))
+        assert first == second
+
+
+def test_a_figure_in_a_page_takes_its_ink_from_there_and_styles_only_itself():
+    svg = figures.FIGURES["training_curves"](planted())._repr_svg_()
+    assert "#000000" not in svg and "var(--ink)" in svg and "<metadata" not in svg
+    assert not re.search(r"<style[^>]*>\s*\*", svg)
+
+
+def test_a_models_name_is_text_in_a_figure():
+    result = copy.deepcopy(planted())
+    for row in result["scores"]:
+        row["model"] = ATTACK if row["model"] == "rlhf" else row["model"]
+    result["models"] = [ATTACK if model == "rlhf" else model for model in result["models"]]
+    assert "<script" not in figures.FIGURES["grader_scores"](result)._repr_svg_()
 
 
 def test_examples_do_not_depend_on_the_order_of_the_file():
