@@ -80,11 +80,11 @@ def _signals() -> Iterator[list[int]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="persuasion", description=__doc__)
-    named = f"persuasion {version('persuasion')}"
-    parser.add_argument("--version", action="version", version=named)
+    ours = f"persuasion {version('persuasion')}"
+    parser.add_argument("--version", action="version", version=ours)
     commands = parser.add_subparsers(required=True, metavar="command")
-    stages = ", ".join(STAGES)
     run = _add(commands, "run", _run, "execute the notebooks whose results are missing or stale")
+    stages = ", ".join(STAGES)
     run.add_argument("--from", dest="first", metavar="STAGE", help=f"first stage: {stages}")
     run.add_argument("--to", dest="last", metavar="STAGE", help="last stage")
     run.add_argument("--only", metavar="STAGE", help="just this stage")
@@ -98,14 +98,14 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--ping", action="store_true", help="ask each real judge three questions")
     _add(commands, "label", _label, "open the labelling notebook as an app in the browser")
     audit = _add(commands, "audit", _audit, "run every check that files allow; status 1: it stops")
-    audit.add_argument("paths", type=Path, nargs="*", metavar="FOLDER|FILE",
-                       help="what to look at; else the data, models and results of the settings")
+    audit.add_argument("paths", type=Path, nargs="*", metavar="FOLDER|FILE", help="else the run's")
     study = _add(commands, "study", _study, "one question over many trainings: plan it, and run "
                  "the cells that are missing; --name keeps one of other settings apart")
     study.set_defaults(profile=None)
     study.add_argument("study", nargs="?", default="human_labels", metavar="NAME|FILE",
                        help="of configs/studies (human_labels), or a file of your own")
     study.add_argument("--plan", action="store_true", help="only say what it would take")
+    study.add_argument("--replace", action="store_true", help="replace cells of other settings")
     study.add_argument("--cells", metavar="K/M", help="only part K of M of the cells, say 3/8")
     beside = _add(commands, "compare", _compare, "runs beside each other, as far as they may be")
     beside.add_argument("runs", nargs="+", metavar="RUN", help="names of runs, or result folders")

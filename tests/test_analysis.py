@@ -58,7 +58,7 @@ def test_the_notebook_needs_nothing_but_a_file_from_elsewhere(theirs, project):
     folder = path_of(load_config("demo", GIVEN), "report").parent
     assert folder.parent == project / "results" / "demo" / "given"
     assert {path.name for path in folder.parent.parent.iterdir()} == {"given", "manifests"}
-    assert len(list((folder / "figures").iterdir())) == len(figures.FIGURES)
+    assert len(list((folder / "figures").iterdir())) == len(figures.FIGURES) * len(figures.KINDS)
 
 
 def test_a_given_file_has_every_table_that_it_allows_and_its_name_comes_first(theirs):

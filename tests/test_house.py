@@ -144,7 +144,9 @@ def prices_in_readme():
     text = (ROOT / "README.md").read_text()
     table = re.search(r"^\| added since \| lines \|\n.*\n((?:\|.*\n)*)", text, re.M).group(1)
     rows = [line.strip("|").split("|") for line in table.splitlines()]
-    return {name.strip(): int(lines) for name, lines in rows}
+    prices = {name.strip(): int(lines) for name, lines in rows}
+    assert len(prices) == len(rows), "README names a price twice"
+    return prices
 
 
 def test_the_library_has_no_more_lines_of_code_than_readme_says():

@@ -198,7 +198,10 @@ def twins_told_apart(data: Evaluated) -> Result:
 
 def panel_differs(panel: Mapping[str, Any]) -> Result:
     """How many verdicts on the declared comparison the judges of a panel have beyond one."""
-    said = {judge["judge"]: judge["verdict"] for judge in panel["judges"]}
+    said = {judge["judge"]: judge["verdict"] for judge in panel["judges"]
+            if judge["verdict"] != "none"}
+    if len(said) < 2:
+        return NotMeasured("fewer than two judges of the panel have a verdict")
     return Measured(len(set(said.values())) - 1, len(said),
                     "; ".join(f"{name}: {verdict}" for name, verdict in said.items()))
 

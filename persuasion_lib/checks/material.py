@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from persuasion_lib.checks.check import Slot
+from persuasion_lib.core.forms import PERSON
 from persuasion_lib.core.records import Example, LabeledPair, Message, Pair, render_text
 from persuasion_lib.labeling.votes import by_person
 from persuasion_lib.reporting.evaluated import Evaluated
@@ -44,7 +45,8 @@ def is_by_judge(rows: Sequence[LabeledPair]) -> bool:
     def by_model(label: LabeledPair) -> bool:
         found = label.pair.metadata
         return bool(found.get("judge_model") or found.get("verdicts")
-                    or (label.reasoning and "seconds" not in found))
+                    or (label.reasoning and "seconds" not in found
+                        and label.labeled_by != PERSON))
     return 2 * sum(map(by_model, rows)) > len(rows)
 
 

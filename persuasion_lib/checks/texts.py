@@ -36,7 +36,7 @@ _MARKER = re.compile(
 _ROLE = re.compile(
     r"(?:^|\n|[.!?…\"')\]]\s)[\s*_#>\"-]*"
     r"(?:human|(?:ai )?assistant|user|system|ai|bot|(?:chat)?gpt|model|them|persuade[re]"
-    r"|original post|op|comment \d+|response [a-e1-5])"
+    r"|original post|op|comment \d+|response [a-f1-6])"
     r"\s?(?:\*\*|__)?\s?:(?!/)", re.IGNORECASE)
 
 _CANNOT = (r"(?:can(?:no|')?t|can not|could(?:n't| not)|(?:am|'m) (?:unable|not able) to|won't"

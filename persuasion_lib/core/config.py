@@ -182,15 +182,19 @@ def find_root(start: Path | None = None) -> Path:
 
 
 def load_config(profile: str = "demo", overrides: Sequence[str] | str | None = (), *,
-                root: Path | None = None) -> Config:
+                root: Path | None = None, run_file: bool = True) -> Config:
     """The settings of a profile with overrides such as `"dpo.beta=0.2"`; one may come alone.
+
+    Without `run_file` what a named run was begun with counts for nothing.
 
     Raises:
         ConfigError: an unknown profile or key (the nearest one is suggested), a wrong type or a
             value out of range; the message names the key, its file and what it may be.
     """
     root = find_root(root)
-    given = with_those_of_its_run(root, profile, listed(overrides))
+    given = listed(overrides)
+    if run_file:
+        given = with_those_of_its_run(root, profile, given)
     files = layers_of_files(root, FILES, profile)
     layers = [*files, *(as_layer(text, _kind_of) for text in given)]
     values = merged(layers)

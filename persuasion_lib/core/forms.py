@@ -56,6 +56,8 @@ def as_ours(row: Row) -> Row:
     except DataError as error:
         raise DataError(f"{str(error).rstrip('.')}. This looks like {form.name} form; "
                         "data/README.md says what of it is read") from None
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
+        raise DataError(f"its fields are not those of {form.name} form ({error!r:.60})") from None
 
 
 def is_unanswered(row: Row) -> bool:
@@ -79,10 +81,9 @@ def _ours(prompt: list[Message], replies: Sequence[str], metadata: Row,
     if not answers:
         return {"prompt": prompt, "response_1": first, "response_2": second, "metadata": metadata}
     code, votes = _counted([code for _, code in answers])
-    grader = answers[0][0]
     chosen, rejected = (second, first) if code == "2" else (first, second)
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "metadata": {
-        **metadata, "preference": code, "is_equal": code == "EQUAL", "grader": grader,
+        **metadata, "preference": code, "is_equal": code == "EQUAL", "grader": answers[0][0],
         "reasoning": ": ".join(filter(None, (votes, reasoning)))}}
 
 
@@ -95,7 +96,7 @@ def _counted(codes: Sequence[str]) -> tuple[str, str]:
     counts = Counter(codes).most_common()
     if len(codes) == 1:
         return codes[0], ""
-    if len(counts) > 1 and counts[0][1] == counts[1][1]:
+    if 2 * counts[0][1] <= len(codes):
         return "EQUAL", f"no majority of {len(codes)} people"
     return counts[0][0], f"{counts[0][1]} of {len(codes)} people"
 
@@ -144,7 +145,7 @@ def _code_of_ranking(value: list[Any], first: str, second: str) -> str | None:
     ranks = {entry["value"]: entry.get("rank") for entry in value if isinstance(entry, dict)
              and "value" in entry} or {name: place for place, name in enumerate(value)
                                        if isinstance(name, str)}
-    if not {first, second} <= set(ranks):
+    if not all(isinstance(ranks.get(name), int | float) for name in (first, second)):
         return None
     if ranks[first] == ranks[second]:
         return "EQUAL"
@@ -270,7 +271,10 @@ def _reply(said: Any, has_prompt: bool) -> tuple[list[Message], str]:
             role_of(said[-1].get("role")) != "assistant"):
         raise DataError("a reply is text beside a prompt, a text of turns (Human: … Assistant: …), "
                         f"or messages that end with the assistant's; got {said!r:.60}")
-    return (to_messages(said[:-1]) if said[:-1] else []), str(said[-1].get("content"))
+    text = said[-1].get("content")
+    if not isinstance(text, str):
+        raise DataError(f"the content of a reply is text, got {text!r:.60}")
+    return (to_messages(said[:-1]) if said[:-1] else []), text
 
 
 def _from_completion(row: Row) -> Row:
@@ -292,5 +296,5 @@ FORMS = (
     Form("Argilla's", lambda row: isinstance(row.get("fields"), dict), _from_argilla),
     Form("Label Studio's", lambda row: isinstance(row.get("data"), dict), _from_label_studio),
     Form("a preference set's", _is_preference, _from_preference),
-    Form("trl's", lambda row: ("completion" in row or "messages" in row) and "fields" not in row
-         and "response_1" not in row, _from_completion))
+    Form("trl's", lambda row: ("completion" in row or "messages" in row)
+         and not {"fields", "response_1", "input_text", "chosen"} & set(row), _from_completion))

@@ -82,7 +82,9 @@ def with_those_of_its_run(root: Path, profile: str, given: tuple[str, ...]) -> t
     if known.get("profile") != profile:
         raise ConfigError(f"the run {names[-1]} has the profile {known.get('profile')!r} ({path}), "
                           f"and {profile!r} was asked for. Give that profile, or another name.")
-    return tuple(dict.fromkeys([*listed(known.get("overrides")), *given]))
+    changed = {key_of(text) for text in given}
+    kept = [text for text in listed(known.get("overrides")) if key_of(text) not in changed]
+    return (*kept, *given)
 
 
 def keep_for_run(root: Path, name: str, profile: str, given: Sequence[str]) -> None:

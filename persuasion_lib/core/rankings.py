@@ -11,6 +11,7 @@ from persuasion_lib.core.records import (
     Message,
     Pair,
     content_id,
+    grader_of,
     labeled_row,
     parse_labeled,
     to_messages,
@@ -80,7 +81,7 @@ def parse_ranking(row: Mapping[str, Any]) -> Ranking:
     if example_id is None:
         raise DataError("metadata.example_id, the test prompt, is missing")
     return Ranking(example_id, to_messages(row["prompt"]), replies, ranks,
-                   identity(metadata.get("grader")) or "unknown", again, metadata)
+                   grader_of(row, metadata), again, metadata)
 
 
 def _check(name: str, ranks: Any, replies: Mapping[str, str]) -> None:

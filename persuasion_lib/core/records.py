@@ -252,12 +252,12 @@ def parse_labeled(row: Mapping[str, Any]) -> LabeledPair:
     is_equal = yes_or_no("metadata.is_equal", metadata.get("is_equal"))
     label: Label = "tie" if is_equal else LABEL_OF_CODE[code]
     reasoning = metadata.get("reasoning")
-    return LabeledPair(_pair(prompt, first, second, metadata), label, _grader(row, metadata),
+    return LabeledPair(_pair(prompt, first, second, metadata), label, grader_of(row, metadata),
                        "" if is_absent(reasoning) else str(reasoning),
                        LABEL_OF_CODE[again] if again else None)
 
 
-def _grader(row: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+def grader_of(row: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     """Who labelled a row, under the names that projects have for it; a stand-in is called one."""
     names = (metadata.get("grader"), metadata.get("labeled_by"), row.get("labeled_by"))
     name = next((str(name) for name in names if not is_absent(name)), "unknown")

@@ -151,7 +151,7 @@ def argilla_record(pair: Pair, label: LabeledPair | None) -> Row:
     """A record for `records.from_json`: a person's label is a response, another's a suggestion."""
     responses: Row = {}
     suggestions: Row = {}
-    if label and label.labeled_by == PERSON:
+    if label and _by_person(label):
         user = str(uuid.uuid5(uuid.NAMESPACE_DNS, PERSON))
         responses = {question: [{"value": value, "user_id": user}]
                      for question, value in _said_of(label).items()}
@@ -187,9 +187,14 @@ def label_studio_task(pair: Pair, label: LabeledPair | None) -> Row:
     result = [_result("preference", "choices", choices=[said["preference"]])]
     if "reason" in said:
         result.append(_result("reason", "textarea", text=[said["reason"]]))
-    if label.labeled_by == PERSON:
+    if _by_person(label):
         return {**task, "annotations": [{"result": result}]}
     return {**task, "predictions": [{"model_version": label.labeled_by, "result": result}]}
+
+
+def _by_person(label: LabeledPair) -> bool:
+    """Whether a person labelled it, or several did."""
+    return label.labeled_by == PERSON or label.labeled_by.startswith(f"{PERSON} (")
 
 
 def _result(name: str, kind: str, **value: Any) -> Row:

@@ -61,9 +61,9 @@ def read_given_files(run: StageRun) -> Corpus:
             corpus.pairs[name] = _read(pairs, "pairs", run)
             _refuse_twins(pairs, corpus.pairs[name])
         elif labels:
-            corpus.pairs[name] = [_unlabeled(row) for path in labels
-                                  for row in _read(path, "labels", run)]
-            _refuse_twins(labels[0], corpus.pairs[name])
+            # Several people may have labelled one pair; 02 says where somebody did twice.
+            corpus.pairs[name] = list({pair.pair_id: pair for path in labels for pair in map(
+                _unlabeled, _read(path, "labels", run))}.values())
         elif examples:
             corpus.examples[name] = _read(examples, "examples", run)
     if not corpus.rows:

@@ -93,7 +93,10 @@ def _all_outcomes(run: StageRun) -> Outcomes:
         return []
     conversations = read_corpus(config)
     if config.data.source == "persuasionforgood":
-        return _of_gifts(config, conversations)
+        # Free dialogues alone: a pair with one that is used elsewhere would be left out whole.
+        used = {row.conversation_id for name in _SETS for row in run.read_if_there(name)}
+        return _of_gifts(config, [one for one in conversations
+                                  if one.conversation_id not in used])
     return of_arguments(conversations)
 
 

@@ -134,7 +134,7 @@ def draw_examples(corpus: Corpus, config: Config, tokenizer: Tokenizer, *,
 
 def too_few_for_judge(rows: Sequence[Example], config: Config) -> list[str]:
     """A sentence where there are fewer prompts for the judge alone than the settings ask for."""
-    wanted = planned(config).get(JUDGE_ONLY, 0)
+    wanted = config.evaluation.judge_only_examples
     there = sum(row.judge_only for row in rows)
     if there >= wanted:
         return []

@@ -29,7 +29,8 @@ class PanelWidget(LabelWidget):
 
     def _begin(self) -> None:
         panel = self._panel
-        if panel.work and panel.annotator in panel.sessions:
+        named = panel.annotator in panel.sessions and panel.annotator not in panel.left
+        if panel.work and named:
             self._show(*self._enter(panel.annotator))
         else:
             self._show("ready", "Choose who you are.")

@@ -108,7 +108,9 @@ class Fitting:
     """
 
     def __init__(self, pairs: Sequence[Pair], *, others_too: bool = False) -> None:
-        self.pairs = {content_id(p.prompt, p.response_a, p.response_b): p for p in pairs}
+        # Files of other tools know no id of ours, and their sides may be exchanged.
+        self.pairs = {content_id(p.prompt, *texts): p for p in pairs for texts in (
+            (p.response_b, p.response_a), (p.response_a, p.response_b))}
         self.pairs |= {pair.pair_id: pair for pair in pairs}
         self.people: dict[str, list[LabeledPair]] = {}      # by the first spelling of a name
         self.spellings: dict[str, str] = {}
@@ -127,10 +129,12 @@ class Fitting:
         if pair is None:
             raise DataError(f"pair {given.pair.pair_id} is not in the pool")
         person = self._person(row, given)
-        if (person, pair.pair_id) in self.seen:
+        # Final replies are compared once each; labels of several people have a session each.
+        mark = ("" if self._others_too else person, pair.pair_id)
+        if mark in self.seen:
             raise DataError(f"pair {pair.pair_id} is labelled a second time by {person!r:.60}; "
                             "keep one label, or name who gave the other one (annotator)")
-        self.seen.add((person, pair.pair_id))
+        self.seen.add(mark)
         label = _on_pair(given, pair)
         self.people.setdefault(person, []).append(label)
         return label

@@ -17,7 +17,7 @@ from persuasion_lib.labeling.session import Session
 from persuasion_lib.labeling.shares import assigned
 from persuasion_lib.labeling.votes import joined, majority
 
-ADJUDICATION = "adjudication"
+ADJUDICATION = " adjudication"      # nobody's name begins with a blank
 Rows = Callable[[str], Sequence[Event]]     # an annotator's events, as they are now
 
 

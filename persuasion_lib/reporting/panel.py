@@ -94,7 +94,7 @@ def _order(ranks: pd.DataFrame, primary: Pair) -> list[str]:
 
 def differ(found: Result) -> bool:
     """Whether the judges do not all say the same of the declared comparison."""
-    return len({judge["verdict"] for judge in found["judges"]}) > 1
+    return len({judge["verdict"] for judge in found["judges"]} - {"none"}) > 1
 
 
 def said(found: Result) -> str:
@@ -112,8 +112,11 @@ def sentences(result: Result) -> list[str]:
     """For the first lines: whether the panel agrees, and who judges what it taught."""
     found = result["panel"]
     opening = "THE PANEL DISAGREES" if differ(found) else "The panel agrees"
-    if all(judge["verdict"] == "none" for judge in found["judges"]):
+    silent = [judge["judge"] for judge in found["judges"] if judge["verdict"] == "none"]
+    if len(silent) == len(found["judges"]):
         opening = "The panel has no verdict"
+    elif silent and not differ(found):
+        opening = f"Of the panel, {', '.join(silent)} read too few rankings for a verdict"
     one, two = result["primary"]
     lines = [f"{opening} about {one} against {two}. {said(found)}. The first judge is that of "
              "everything else here."]

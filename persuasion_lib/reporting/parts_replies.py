@@ -118,8 +118,7 @@ def models(result: Result) -> Part | None:
                    "learned from": _rows_of(name, logs.get(name))}
             for name in in_order(result["models"]) if name in FAMILY}
     return Part("What the models are", (
-        "Every row but the first adds one training to the model that it names first; the "
-        "reference of every preference training is sft.",),
+        "Every row but the first adds one training to the model that it names first.",),
         pd.DataFrame(rows).T.rename_axis("model"))
 
 

@@ -146,6 +146,7 @@ def _is_graded(row: ExampleRow, models: int) -> bool:
     scores = [score for score in row.grader_scores.values() if score is not None]
     if row.judgments is not None or not any(scores):
         return False
+    models = max(models, len(row.grader_scores))    # a person may be ranked among them
     halves = [2 * score * scale for scale in (1, models - 1) for score in scores]
     whole = [abs(value - round(value)) < 1e-3 for value in halves]
     ranks = all(whole[:len(scores)]) and max(scores) <= models

@@ -146,7 +146,7 @@ def _circular(setup: Setup) -> list[str]:
         return []
     asked = setup.asked_models or {}
     twins = [role for role in roles if asked.get(role) == asked.get("judge")]
-    if "judge" in setup.stand_ins():
+    if setup.judge == "offline":
         who = "the same stand-in"
     elif asked and twins:
         who = f"the same model ({asked['judge']})"

@@ -96,7 +96,10 @@ def costs(config: Config) -> dict[str, dict[str, Any]]:
     """
     labelled = read_manifest(config, "label_ai") or {}
     usd = (labelled.get("counts", {}).get("ledger") or {}).get("usd")
-    seconds = [label.pair.metadata.get("seconds") for label in _rows(config, "human_pool_labeled")]
+    # Of several people each vote took its own time.
+    votes = [vote for label in _rows(config, "human_pool_labeled")
+             for vote in (label.pair.metadata.get("given") or [label.pair.metadata])]
+    seconds = [vote.get("seconds") for vote in votes]
     timed = [value for value in seconds if is_amount(value)]
     # The median holds against a break that was forgotten.
     hours = median(timed) * len(seconds) / 3600 if timed else None

@@ -47,6 +47,8 @@ def meetings(study: Study, cell: Cell, data: EvaluationFile) -> Iterator[Meeting
     for anchor in study.anchors:
         for arm in cell.arms:
             for row in data.per_example:
+                if row.judge_only:
+                    continue
                 texts = reply_of(row, arm), reply_of(row, anchor)
                 if None not in texts:
                     key = content_id("anchored", row.example_id, *texts)

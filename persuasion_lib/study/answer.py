@@ -39,6 +39,8 @@ def withheld(result: Result) -> list[str]:
                  for row in found["absent"]]
         more = f", and {len(names) - 3} more" if len(names) > 3 else ""
         reasons.append(f"{missing(found)} ({'; '.join(names[:3])}{more})")
+    if old := out_of_date(result):
+        reasons.append(f"scores of {len(old)} cells are from before something changed")
     if len(result["study"]["seeds"]) < 2:
         reasons.append("one seed cannot say what the next would; a study needs 2 or more")
     if found["prompts"] < TOO_FEW:
@@ -53,6 +55,17 @@ def withheld(result: Result) -> list[str]:
         reasons.append(f"against {result['leading']}, {' and '.join(points[:2])} won more than "
                        f"{SATURATED:.0%} of prompts, where differences shrink: {needed}")
     return reasons
+
+
+def out_of_date(result: Result) -> list[str]:
+    """Cells whose scores are from before something changed, with their states.
+
+    An arm without labels has its rate in every cell of a seed, so it does not count.
+    """
+    bare = result["study"]["unlabelled"]
+    return [f"{row['cell']} is {row['state']}" for row in result["cells"]
+            if row["state"] not in ("done", "missing")
+            and any(rate is not None for arm, rate in row["win_rate"].items() if arm not in bare)]
 
 
 def missing(found: Result) -> str:

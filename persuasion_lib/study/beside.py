@@ -38,7 +38,8 @@ class Run:
     @property
     def rows(self) -> dict[str, ExampleRow]:
         """The test prompts by id."""
-        return {str(row.example_id): row for row in self.data.per_example}
+        return {str(row.example_id): row for row in self.data.per_example
+                if not row.judge_only}
 
 
 def read_run(config: Config, text: str) -> Run:

@@ -43,7 +43,8 @@ def study(options: Namespace) -> int:
 def _may_conclude(study: Study, part: str | None) -> bool:
     """Whether there are scores to tell of; of a part only by the process that ends last."""
     states = [state_of(study, cell)[0] for cell in study.cells]
-    return "done" in states and (part is None or "missing" not in states)
+    unfinished = {"missing", "stale", "running"} & {*states}
+    return "done" in states and (part is None or not unfinished)
 
 
 def show(lines: Mapping[str, str]) -> None:

@@ -43,8 +43,11 @@ class Cell:
     overrides: tuple[str, ...]
 
     def config(self) -> Config:
-        """Its settings, read anew: what it shares with the project is looked up once for each."""
-        return load_config(self.profile, self.overrides, root=self.root)
+        """Its settings, read anew: what it shares with the project is looked up once for each.
+
+        They are those of the study now, whatever the cell was begun with earlier.
+        """
+        return load_config(self.profile, self.overrides, root=self.root, run_file=False)
 
 
 @dataclass(frozen=True)
@@ -146,8 +149,10 @@ def read_study(config: Config, name_or_file: str | Path, *, name: str | None = N
                           "most, from a letter or digit on.")
     keys = _keys(config, file, path)
     _check(file, keys, path)
-    shared = (*(f"{key}={_text(value)}" for key, value in file.settings.items()),
-              *(text for text in config.overrides if key_of(text) not in ("name", "replace")))
+    theirs = [text for text in config.overrides if key_of(text) != "name"]
+    given = {key_of(text) for text in theirs}
+    shared = (*(f"{key}={_text(value)}" for key, value in file.settings.items()
+                if key not in given), *theirs)
     config = load_config(config.profile, shared, root=config.root)
     levels, notes = _within_labels(config, keys, file.levels)
     seeds = list(range(1, file.seeds + 1)) if isinstance(file.seeds, int) else file.seeds

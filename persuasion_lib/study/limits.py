@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from persuasion_lib.study import words
-from persuasion_lib.study.answer import SATURATED, missing, saturated
+from persuasion_lib.study.answer import SATURATED, missing, out_of_date, saturated
 from persuasion_lib.study.design import HUMAN_LABELS
 
 Result = Mapping[str, Any]
@@ -68,8 +68,7 @@ def _absent(found: Result) -> str:
 
 
 def _out_of_date(result: Result) -> str:
-    names = [f"{row['cell']} is {row['state']}" for row in result["cells"]
-             if row["state"] != "done" and any(row["win_rate"].values())]
+    names = out_of_date(result)
     if not names:
         return ""
     more = f", and {len(names) - 3} more" if len(names) > 3 else ""

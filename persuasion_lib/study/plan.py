@@ -49,7 +49,8 @@ def _training(config: Config, name: str) -> Any:
     """What makes a training: two cells with the same have the same model."""
     member = FAMILY[name]
     own = [key for key, split in COUNTS.items() if split == member.labels]
-    own += ["training.seed", "training.label_noise", "seed", "model.base"]
+    own += ["training.seed", "training.label_noise", "training.best_from",
+            "training.evals_per_run", "generation.max_new_tokens", "seed", "model.base"]
     sections = ("dpo.", "lora.", f"{member.settings}.")
     values = {key: value for key, value in config.flat().items()
               if key in own or key.startswith(sections)}
@@ -62,8 +63,9 @@ def _training(config: Config, name: str) -> Any:
 
 def _prompts(config: Config) -> int:
     path = path_of(config, "test")
-    there = (sum(1 for line in path.open("rb") if line.strip()) if path.exists()
-             else config.data.test_examples)
+    there = config.data.test_examples
+    if path.exists():       # it holds prompts for the judge alone as well
+        there = min(there, sum(1 for line in path.open("rb") if line.strip()))
     return min(there, config.evaluation.max_examples or there)
 
 

@@ -20,6 +20,7 @@ from persuasion_lib.core.appending import WAITS
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError
 from persuasion_lib.core.manifest import State, conditions, hash_if_there, will_change
+from persuasion_lib.core.overrides import keep_for_run, key_of
 from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.store import read_json, write_text
 from persuasion_lib.study import anchored
@@ -143,7 +144,9 @@ def _share(study: Study) -> None:
         found = conditions(_read_anew(study))
         before = list(STAGES)[:list(STAGES).index("train_dpo")]
         if any(found[name][0] in ("stale", "missing") for name in before):
-            runner.run(study.profile, study.config.overrides, last=before[-1])
+            # `--replace` is for cells: what they share is another experiment's as well.
+            shared = [text for text in study.config.overrides if key_of(text) != "replace"]
+            runner.run(study.profile, shared, last=before[-1])
 
 
 def _read_anew(study: Study) -> Config:
@@ -170,12 +173,12 @@ def _run_cell(study: Study, cell: Cell) -> None:
     failed = _failure(study, cell)
     try:
         found = _of_stages(cell)
-        first = next((name for name, state in found.items()
-                      if state[0] in ("stale", "missing")), None)
+        first = next((name for name, state in found.items() if _must_run(name, state)), None)
         record = scores_of(study, cell)
         if first or record is None or record["open"]:
             print(f"\n{cell.name}, {study.cells.index(cell) + 1} of {len(study.cells)}", flush=True)
         if first:
+            keep_for_run(cell.root, cell.name, cell.profile, cell.overrides)
             runner.run(cell.profile, cell.overrides, first=first, last=LAST,
                        preload=_preload(study), notes=False)
         if first or record is None or record["open"]:
@@ -186,6 +189,12 @@ def _run_cell(study: Study, cell: Cell) -> None:
         sentence = " ".join(str(error).split())
         print(f"    ! {cell.name} failed: {sentence}", flush=True)
         write_text(failed, f"{sentence}\n")
+
+
+def _must_run(name: str, state: State) -> bool:
+    """Whether a stage is to run for a cell; what all share and is only open was asked again."""
+    is_own = name in ("train_dpo", LAST)
+    return will_change(state) or (is_own and state[0] in ("stale", "missing"))
 
 
 def _preload(study: Study) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ The reference is SFT in every stage, unless `dpo.reference` names another. SFT l
 new adapter, so the model with that one switched off *is* the reference and no second model is held.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -137,7 +138,9 @@ def train_preferences(config: Config, name: str, train: Sequence[LabeledPair],
     fingerprint = _fingerprint(config, name, train, val)
     if not is_current(config, name, fingerprint):
         with alone(config, name, fingerprint):
-            known = copied(config, name, fingerprint) or launch_if_asked(config, name)
+            is_one_of_several = "WORLD_SIZE" in os.environ      # they would all copy at once
+            known = (not is_one_of_several and copied(config, name, fingerprint)
+                     ) or launch_if_asked(config, name)
             if not known:
                 _train(config, name, train, val, fingerprint)
     return training_curve(config, name)
@@ -180,7 +183,8 @@ def _train(config: Config, name: str, train: Sequence[LabeledPair], val: Sequenc
     loop.fit(trainer, name)
     history = [*before, *trainer.state.log_history]
     trainer.state.log_history = history
-    loop.save(config, name, trainer, fingerprint, self_test=self_test, alarms=alarms(history))
+    loop.save(config, name, trainer, fingerprint, self_test=self_test,
+              alarms=alarms(history, keeps_best=trainer.args.load_best_model_at_end))
 
 
 def announce_memory(config: Config, trainer: DPOTrainer) -> None:

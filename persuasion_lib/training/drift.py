@@ -99,16 +99,18 @@ def _next_token_logps(model: PreTrainedModel, ids: torch.Tensor, start: int) -> 
     return model(input_ids=ids, logits_to_keep=keep).logits[0, :-1].float().log_softmax(-1)
 
 
-def alarms(history: Sequence[Mapping[str, Any]]) -> list[str]:
+def alarms(history: Sequence[Mapping[str, Any]], *, keeps_best: bool = True) -> list[str]:
     """What the validation points of a DPO run warn of, each with advice.
 
-    `history` is trl's log; its first validation point is the state before training.
+    `history` is trl's log; its first validation point is the state before training. They are of
+    the point that is kept: that of the least loss, or the last.
     """
     points = validation_points(history)
     if len(points) < 2:
         return []
     first = points[0]
-    best = min(points[1:], key=lambda point: _or_inf(point.get("eval_loss")))
+    best = (min(points[1:], key=lambda point: _or_inf(point.get("eval_loss"))) if keeps_best
+            else points[-1])
     found = []
     if (updates := points[-1]["step"]) < MIN_UPDATES:
         found.append(f"only {updates} updates, fewer than {MIN_UPDATES}: hardly anything can have "

@@ -59,8 +59,7 @@ def copied(config: Config, name: str, fingerprint: str) -> bool:
     for record in sorted(config.folder("models").glob(f"**/{FAMILY[name].folder}/final/"
                                                       "lineage.json")):
         if record.parent != final and _is(record, wanted):
-            _copy(config, name, record.parent, final)
-            return True
+            return _copy(config, name, record.parent, final, wanted)
     return False
 
 
@@ -75,11 +74,15 @@ def _is(record: Path, wanted: dict[str, object]) -> bool:
         return False
 
 
-def _copy(config: Config, name: str, source: Path, final: Path) -> None:
+def _copy(config: Config, name: str, source: Path, final: Path, wanted: dict[str, object]) -> bool:
     partial = final.with_name("final.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(source, partial)
+    if not _is(partial / "lineage.json", wanted):       # its run replaced it meanwhile
+        shutil.rmtree(partial)
+        return False
     write_text(partial / "README.md", adapter_card(config, name))   # it names the run's settings
     shutil.rmtree(final, ignore_errors=True)
     os.replace(partial, final)
     print(f"{LINE_MARK}{name}: the same training was done before, and is copied", flush=True)
+    return True

@@ -118,6 +118,7 @@ def test_with_one_pool_the_stages_go_on_and_nobody_is_sent_in_a_circle(project):
     given = validate.read_labels(run)
     sizes = validate.write_splits(run, given, validate.label_facts(run, given))
     validate.compare_with_judge(run, given, [])
+    validate.ask_about_minds(run, [])
     run.finish()
     assert list(sizes.index) == ["rlhf"]
     run = start("train_dpo", "demo", [*MINE, "gates.max_opening_gap=1"])

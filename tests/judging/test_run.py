@@ -179,10 +179,10 @@ def test_an_unreadable_ranking_is_unscored_with_its_reason(monkeypatch, tmp_path
     assert set(verdict.position_map.values()) == {"base", "sft"}
 
 
-def test_one_response_or_six_cannot_be_ranked(monkeypatch, tmp_path):
+def test_one_response_or_seven_cannot_be_ranked(monkeypatch, tmp_path):
     with FakeServer() as server:
         judge = judge_at(server, monkeypatch, role="evaluate")
-        for k in (1, 6):
+        for k in (1, 7):
             with pytest.raises(DataError, match="2 to 6"):
                 rank({"e": CATS}, {"e": {str(i): "x" for i in range(k)}}, judge,
                      log=tmp_path / "log")

@@ -4,7 +4,7 @@ import huggingface_hub
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.models.cards import adapter_card, merged_card
-from persuasion_lib.models.export import upload
+from persuasion_lib.core.hub import upload
 
 HERE = "model.base=/home/somebody/models/Qwen-small"
 STAND_INS = ("label_ai.judge=offline", "label_human.source=simulated")
@@ -31,13 +31,13 @@ def test_the_folder_goes_up_as_it_is_with_its_own_card(tmp_path, monkeypatch):
     sent = {}
 
     class Hub:
-        def create_repo(self, repository, exist_ok):
-            sent["made"] = (repository, exist_ok)
+        def create_repo(self, repository, *, repo_type, private, exist_ok):
+            sent["made"] = (repository, repo_type, private, exist_ok)
 
-        def upload_folder(self, repo_id, folder_path):
+        def upload_folder(self, *, repo_id, repo_type, folder_path, commit_message):
             sent[repo_id] = (folder_path / "README.md").read_text()
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
     (tmp_path / "README.md").write_text("our card")
-    upload(tmp_path, "me/model")
-    assert sent == {"made": ("me/model", True), "me/model": "our card"}
+    upload(tmp_path, "me/model", kind="model")
+    assert sent == {"made": ("me/model", "model", True, True), "me/model": "our card"}

@@ -142,7 +142,7 @@ def test_a_judge_that_refuses_some_prompts_is_compared_on_the_others(plain):
 def test_a_judge_that_answered_nothing_is_in_the_table_without_a_verdict(plain):
     found = panel_of(with_panel(plain, unread=60))
     assert found["judges"][1]["verdict"] == "none"
-    assert "THE PANEL DISAGREES" in said(found)
+    assert "Of the panel, other read too few rankings for a verdict" in said(found)
     assert "other (n = 0" in text_of(panel.part(plain_json({"panel": found})))
 
 
