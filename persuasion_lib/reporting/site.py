@@ -38,11 +38,10 @@ def make_site(config: Config, folder: Path) -> list[Path]:
         raise ConfigError(f"{folder} holds other files. Name a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
     executed = sorted(path_of(config, "notebooks").glob("*.ipynb"))
-    ran = {path.name for path in executed} | {"index.ipynb"}
-    # 07 belongs to studies; the links of the others lead to it as it stands.
-    others = [path for path in (config.root / "notebooks").glob("*.ipynb") if path.name not in ran]
+    # It belongs to studies and not to a run; the links of the others lead to it as it stands.
+    study = config.root / "notebooks" / "07_study.ipynb"
     pages = [write_text(folder / f"{path.stem}.html", _page_of_notebook(path))
-             for path in [*executed, *sorted(others)]]
+             for path in [*executed, study]]
     glossary = config.root / "docs" / "glossary.md"
     if glossary.exists():
         pages.append(write_text(folder / "glossary.html", _page(

@@ -10,6 +10,7 @@ from persuasion_lib import label_human
 from persuasion_lib.core.records import Pair
 from persuasion_lib.labeling.difference import difference
 from persuasion_lib.labeling.items import showings
+from persuasion_lib.labeling.panel import ADJUDICATION
 from persuasion_lib.labeling.session import Session
 from persuasion_lib.labeling.shares import shared_pairs
 from persuasion_lib.labeling.summary import session_figures
@@ -53,7 +54,7 @@ def test_who_is_named_in_the_settings_is_not_asked(screen):
     assert widget.state["view"] == "label" and widget.state["who"] == "ben"
 
 
-@pytest.mark.parametrize("name", ["dan", "../x", "adjudication", "", "<b>", "cleo"])
+@pytest.mark.parametrize("name", ["dan", "../x", "adjudication", ADJUDICATION, "", "<b>", "cleo"])
 def test_nobody_else_can_answer_here(screen, name):
     widget, _ = screen("label_human.left=[cleo]")
     assert send(widget, "person", name=name)["kind"] == "error"
@@ -66,7 +67,7 @@ def test_an_annotator_sees_nothing_of_what_others_said(screen):
     session.flag(session.token(session.current), flagged=True, note="ann's own note")
     answer(session, RULES["ann"])
     send(widget, "people")
-    assert people(widget)["adjudication"] == (False, "when everybody has answered all")
+    assert people(widget)[ADJUDICATION] == (False, "when everybody has answered all")
     send(widget, "person", name="ben")
     while widget.state["item"]:
         sent = json.dumps(widget.state)
@@ -84,9 +85,9 @@ def test_whoever_settles_sees_the_labels_and_notes_but_no_name(screen):
     session.flag(session.token(session.current), flagged=True, note="cats again")
     label_all(panel)
     send(widget, "people")
-    assert people(widget)["adjudication"] == (True, f"{len(panel.disputed)} of "
+    assert people(widget)[ADJUDICATION] == (True, f"{len(panel.disputed)} of "
                                                     f"{len(panel.disputed)} to settle")
-    send(widget, "person", name="adjudication")
+    send(widget, "person", name=ADJUDICATION)
     notes = 0
     while (item := widget.state["item"]):
         count = {text[4:].split(";")[0]: int(text[0]) for text in item["given"]}

@@ -3,8 +3,8 @@
 import huggingface_hub
 
 from persuasion_lib.core.config import load_config
-from persuasion_lib.models.cards import adapter_card, merged_card
 from persuasion_lib.core.hub import upload
+from persuasion_lib.models.cards import adapter_card, merged_card
 
 HERE = "model.base=/home/somebody/models/Qwen-small"
 STAND_INS = ("label_ai.judge=offline", "label_human.source=simulated")

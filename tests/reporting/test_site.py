@@ -21,17 +21,18 @@ def config(project):
     write_text(project / "docs" / "glossary.md", (ROOT / "docs" / "glossary.md").read_text())
     cell = nbformat.v4.new_markdown_cell(
         "# One\n[next](01_label_ai.ipynb) [index](index.ipynb) [DPO](../docs/glossary.md#dpo)")
+    text = nbformat.writes(nbformat.v4.new_notebook(cells=[cell]))
     for name in ("00_prepare", "01_label_ai"):
-        write_text(path_of(config, "notebooks") / f"{name}.ipynb",
-                   nbformat.writes(nbformat.v4.new_notebook(cells=[cell])))
+        write_text(path_of(config, "notebooks") / f"{name}.ipynb", text)
+    write_text(project / "notebooks" / "07_study.ipynb", text)      # of studies, no run has it
     return config
 
 
 def test_every_notebook_the_report_and_the_glossary_are_linked_and_there(config, tmp_path):
     pages = make_site(config, tmp_path / "site")
     names = {page.name for page in pages}
-    assert names == {"index.html", "00_prepare.html", "01_label_ai.html", "report.html",
-                     "glossary.html"}
+    assert names == {"index.html", "00_prepare.html", "01_label_ai.html", "07_study.html",
+                     "report.html", "glossary.html"}
     for page in pages:
         links = re.findall(r'href="([\w-]+\.(?:html|ipynb|md))', page.read_text())
         assert set(links) <= names, page.name
