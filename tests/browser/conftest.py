@@ -131,7 +131,7 @@ class Desk:
 
     def run_all_again(self) -> None:
         """The same when every pair is labelled: the last cell writes the file."""
-        self._run("'planned':")
+        self._run(" planned, in ")
 
     def _run(self, last: str) -> None:
         self.page.evaluate("jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
