@@ -5,16 +5,13 @@ from typing import Any
 
 import anywidget
 import traitlets
-from markdown_it import MarkdownIt
 
 from persuasion_lib.core.errors import PersuasionError
-from persuasion_lib.core.progress import duration
 from persuasion_lib.core.records import render_text
 from persuasion_lib.labeling.ranking import RankingSession
+from persuasion_lib.labeling.widget import MARKDOWN, pace_of, pane
 
 _HERE = Path(__file__).parent
-_MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(
-    ["image", "autolink", "link", "reference", "html_block", "html_inline"])
 
 
 class RankingWidget(anywidget.AnyWidget):
@@ -30,7 +27,7 @@ class RankingWidget(anywidget.AnyWidget):
     guidelines = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, session: RankingSession, *, break_every: int) -> None:
-        super().__init__(guidelines=_MARKDOWN.render(session.guidelines))
+        super().__init__(guidelines=MARKDOWN.render(session.guidelines))
         self._session = session
         self._break_every = break_every
         self._view = "label"
@@ -65,20 +62,8 @@ class RankingWidget(anywidget.AnyWidget):
         self.state = {
             "ack": ack, "status": {"kind": kind, "text": text}, "view": view,
             "done": session.done, "total": len(session.items), "made": session.made,
-            "pace": self._pace(), "pause": session.break_due(self._break_every),
+            "pace": pace_of(session), "pause": session.break_due(self._break_every),
             "item": None if view != "label" else {
                 "token": session.token(item),
-                "prompt": _pane(render_text(item.asked.prompt)),
-                "replies": [_pane(text) for text in item.texts]}}
-
-    def _pace(self) -> str:
-        seconds = self._session.median_seconds
-        remaining = len(self._session.items) - self._session.done
-        if seconds is None or not remaining:
-            return ""
-        left = duration(max(1, round(seconds * remaining / 60)) * 60).removesuffix(" 0 s")
-        return f"median {seconds:.0f} s, about {left} left"
-
-
-def _pane(text: str) -> dict[str, str]:
-    return {"raw": text, "html": _MARKDOWN.render(text)}
+                "prompt": pane(render_text(item.asked.prompt)),
+                "replies": [pane(text) for text in item.texts]}}

@@ -20,7 +20,7 @@ from persuasion_lib.labeling.votes import PLAIN, Form
 
 _HERE = Path(__file__).parent
 # Texts are untrusted: no HTML passes through, and nothing is left that could load or be followed.
-_MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(
+MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(
     ["image", "autolink", "link", "reference", "html_block", "html_inline"])
 _NOTE_CHARACTERS = 2000
 Status = tuple[str, str]    # its kind ("saved", "ready", "error") and its text
@@ -47,7 +47,7 @@ class LabelWidget(anywidget.AnyWidget):
     question = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, session: Session, *, break_every: int, form: Form = PLAIN) -> None:
-        super().__init__(guidelines=_MARKDOWN.render(session.guidelines),
+        super().__init__(guidelines=MARKDOWN.render(session.guidelines),
                          question=_first_sentence(session.guidelines), form=asdict(form))
         self._session = session
         self._form = form
@@ -134,7 +134,7 @@ class LabelWidget(anywidget.AnyWidget):
         hurry = session.made and session.made % _HURRY_EVERY == 0 and session.in_a_hurry()
         self.state = {
             "ack": ack, "status": {"kind": kind, "text": text}, "view": view,
-            "done": session.done, "total": len(session.items), "pace": self._pace(),
+            "done": session.done, "total": len(session.items), "pace": pace_of(session),
             "pause": session.break_due(self._break_every), "made": session.made,
             "hurry": _HURRY if hurry and labelling else "",
             "recent": recent, "flagged": flagged,
@@ -155,21 +155,24 @@ class LabelWidget(anywidget.AnyWidget):
         *earlier, answered = item.pair.prompt
         return {"token": self._session.token(item), "flagged": flagged, "note": note,
                 "before": WORDS[before["choice"]] if before else "", "given": [],
-                "earlier": _pane(render_text(earlier)), "prompt": _pane(render_text([answered])),
-                "first": _pane(first), "second": _pane(second),
+                "earlier": pane(render_text(earlier)), "prompt": pane(render_text([answered])),
+                "first": pane(first), "second": pane(second),
                 "difference": difference(first, second)}
 
-    def _pace(self) -> str:
-        seconds = self._session.median_seconds
-        remaining = len(self._session.items) - self._session.done
-        if seconds is None or not remaining:
-            return ""
-        left = duration(max(1, round(seconds * remaining / 60)) * 60).removesuffix(" 0 s")
-        return f"median {seconds:.0f} s, about {left} left"
+
+def pace_of(session: Any) -> str:
+    """The median seconds of an answer, and about how long the rest will take; "" at both ends."""
+    seconds = session.median_seconds
+    remaining = len(session.items) - session.done
+    if seconds is None or not remaining:
+        return ""
+    left = duration(max(1, round(seconds * remaining / 60)) * 60).removesuffix(" 0 s")
+    return f"median {seconds:.0f} s, about {left} left"
 
 
-def _pane(text: str) -> dict[str, str]:
-    return {"raw": text, "html": _MARKDOWN.render(text)}
+def pane(text: str) -> dict[str, str]:
+    """A text as it is, and formatted, without any tag or address of its own."""
+    return {"raw": text, "html": MARKDOWN.render(text)}
 
 
 def _first_sentence(guidelines: str) -> str:
