@@ -14,6 +14,7 @@ import matplotlib
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from persuasion_lib.core.family import MODELS
 
@@ -44,6 +45,8 @@ class Plot(Figure):
 
     def written(self, kind: str) -> bytes:
         """The figure as a file of `kind` (png, svg or pdf), black on white."""
+        for text in self.findobj(Text):
+            text.set_parse_math(False)      # a name with dollars is a name and no formula
         buffer = BytesIO()
         with matplotlib.rc_context(_WRITTEN):
             self.savefig(buffer, format=kind, dpi=DPI, metadata=_WITHOUT_DATE[kind])

@@ -191,16 +191,12 @@ def _places(study: Result) -> dict[str, float]:
 
 
 def _axis(study: Result) -> str:
-    return "human labels" if study["axis"] == HUMAN_LABELS else _plain(study["axis"])
+    return "human labels" if study["axis"] == HUMAN_LABELS else study["axis"]
 
 
 def _short(level: str) -> str:
-    """A level as a tick: long names are cut, and none is read as mathematics."""
-    return _plain(level if len(level) <= 20 else f"{level[:19]}…")
-
-
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")
+    """A level as a tick: long names are cut."""
+    return level if len(level) <= 20 else f"{level[:19]}…"
 
 
 def _told(row: Result | None) -> bool:

@@ -1,7 +1,7 @@
 import pandas as pd
 
 from persuasion_lib.core.family import MODELS
-from persuasion_lib.core.show import TextTable, look
+from persuasion_lib.core.show import Plot, TextTable, look
 
 LONG = "word " * 40
 
@@ -35,3 +35,13 @@ def test_a_model_looks_the_same_in_every_figure_and_unlike_any_other():
 
 def test_a_model_from_elsewhere_comes_after_the_known_ones():
     assert look("theirs", ["theirs", "sft"])["color"] not in {look(m)["color"] for m in MODELS}
+
+
+def test_a_name_with_dollars_is_a_name_in_every_kind_of_file():
+    figure = Plot(figsize=(2, 2))
+    axes = figure.subplots()
+    axes.bar([r"$\frac$", "a$b$"], [1, 2], label=r"$\nonsense{")
+    axes.set_title(r"$\frac$ against $x$")
+    axes.legend()
+    assert figure.written("png").startswith(b"\x89PNG")
+    assert rb"$\frac$ against $x$" in figure.written("svg")
