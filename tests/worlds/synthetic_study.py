@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -35,7 +36,10 @@ def make_study(levels: Sequence[Any] = LEVELS, *, seeds: int = 5, arms: Sequence
 
 @cache
 def _settings() -> Config:
-    return load_config("demo", root=ROOT)
+    """Those of the demo with folders of its own: what a developer ran here is no part of it."""
+    folder = tempfile.mkdtemp()
+    return load_config("demo", [f"paths.{kind}={folder}/{kind}" for kind in (
+        "data", "models", "results")], root=ROOT)
 
 
 def truth(arm: str, level: Any) -> float:
