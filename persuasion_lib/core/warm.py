@@ -5,8 +5,10 @@ its own, with nothing of another one in it.
 """
 
 import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -30,9 +32,13 @@ def begin(modules: Sequence[str], environment: dict[str, str]) -> None:
     context.set_forkserver_preload([*modules, "ipykernel.kernelapp"])
     before = dict(os.environ)
     os.environ.update(environment)      # the memory of a process is set up when it begins
+    # Ctrl-C is for us and not for imports. The mask is inherited; starting the tracker lifts it.
+    multiprocessing.resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         multiprocessing.forkserver.ensure_running()
     finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.environ.clear()
         os.environ.update(before)
 
@@ -60,8 +66,17 @@ def _kernel(arguments: list[str], folder: str | None, environment: dict[str, str
     os.environ.update(environment)
     os.chdir(folder or ".")
     signal.signal(signal.SIGINT, signal.default_int_handler)    # the server ignores it
-    # A kernel ends when its parent does; that one ends with the run, also after a kill.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
     launch_new_instance([*arguments, f"--IPKernelApp.parent_handle={os.getppid()}"])
+
+
+def _end_with_the_run() -> None:
+    """Also after a kill: the server, whose child a kernel is, ends only after its kernels."""
+    run = multiprocessing.parent_process()
+    if run is not None:
+        run.join()
+        os._exit(1)
 
 
 class _Process:

@@ -1,6 +1,7 @@
 """However a run is stopped: one sentence, its work saved, nothing left behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,3 +64,14 @@ def test_a_kill_leaves_nothing_in_the_temporary_directory(begun, project):
     os.kill(begun.pid, signal.SIGKILL)
     begun.communicate(timeout=30)
     assert not list((project / "tmp").glob("persuasion*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux alone")
+def test_ctrl_c_reaches_the_run_and_not_the_imports_of_its_kernels():
+    code = ("import multiprocessing.forkserver as f; from persuasion_lib.core import warm; "
+            "warm.begin(['json'], {}); "
+            "print(open(f'/proc/{f._forkserver._forkserver_pid}/status').read())")
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          env=clean_environment())
+    blocked = int(re.search(r"SigBlk:\s*(\w+)", told.stdout).group(1), 16)
+    assert blocked >> (signal.SIGINT - 1) & 1
