@@ -12,20 +12,20 @@ from persuasion_lib.study.design import HUMAN_LABELS
 
 Result = Mapping[str, Any]
 
-SATURATED = 0.85        # win rate against an anchor above which differences can hardly be seen
+# Win rate against an anchor above which, or below the same near 0, differences can hardly be seen.
+SATURATED = 0.85
 
 
 def leading(anchors: Mapping[str, Result]) -> str:
-    """The anchor that the answer is read against: the first that no curve comes too near to 1 of.
-    """
+    """The anchor that the answer is read against: the first with no curve near 1 or 0 of it."""
     free = [name for name, found in anchors.items() if not saturated(found)]
     return (free or list(anchors))[0]
 
 
 def saturated(found: Result) -> list[str]:
-    """"rlaif_rlhf at 50 (91 %)": points that win nearly all against an anchor."""
+    """"rlaif_rlhf at 50 (91 %)": points that win, or lose, nearly all against an anchor."""
     return [f"{row['arm']} at {row['level']} ({row['mean']:.1%})" for row in found["points"]
-            if row["mean"] > SATURATED]
+            if not 1 - SATURATED <= row["mean"] <= SATURATED]
 
 
 def withheld(result: Result) -> list[str]:
@@ -50,10 +50,11 @@ def withheld(result: Result) -> list[str]:
                 "if it had not been trained, or the judge could not choose"
                 for row in found["points"] if _all_ties(row)]
     if points := saturated(found):
-        needed = ("a stronger anchor than those is needed" if len(result["anchors"]) > 1 else
+        needed = ("an anchor between those is needed" if len(result["anchors"]) > 1 else
                   "a second, stronger anchor is needed (second_anchor in the study file)")
         reasons.append(f"against {result['leading']}, {' and '.join(points[:2])} won more than "
-                       f"{SATURATED:.0%} of prompts, where differences shrink: {needed}")
+                       f"{SATURATED:.0%} of prompts or fewer than {1 - SATURATED:.0%}, where "
+                       f"differences shrink: {needed}")
     return reasons
 
 
@@ -83,8 +84,9 @@ def _all_ties(row: words.Row) -> bool:
 def sentences(result: Result) -> list[str]:
     """What a reader sees first."""
     if result["withheld"]:
-        return [f"No answer in one sentence: {'; '.join(result['withheld'])}. The figures below "
-                "are what there is."]
+        none = (f"No answer in one sentence: {'; '.join(result['withheld'])}. The figures below "
+                "are what there is.")
+        return [none, *_at_least(result)]
     found = result["anchors"][result["leading"]]
     if result["study"]["axis"] == HUMAN_LABELS:
         parts = [_advantage(result, found), _scarcity(result, found), *_exchange(result, found),
@@ -92,6 +94,21 @@ def sentences(result: Result) -> list[str]:
     else:
         parts = [*_levels(result, found), *_by_level(result, found)]
     return [text for text in parts if text] or [_points(result, found)]
+
+
+def _at_least(result: Result) -> list[str]:
+    """What holds although differences shrink near 1: a rate there is worth no less than it looks.
+
+    Only where that is all that is wrong.
+    """
+    found = result["anchors"][result["leading"]]
+    near_one_alone = (len(result["withheld"]) == 1 and saturated(found)
+                      and all(row["mean"] >= 1 - SATURATED for row in found["points"]))
+    beyond = [row for row in found["exchange"] if row["beyond"] == "more"
+              and row["ci_low"] is not None and row["ci_low"] > max(found["sizes"])]
+    if not near_one_alone or result["study"]["axis"] != HUMAN_LABELS:
+        return []
+    return _exchange(result, {**found, "exchange": beyond})
 
 
 def _points(result: Result, found: Result) -> str:

@@ -123,10 +123,10 @@ def _shape(result: Result, found: Result) -> list[str]:
 def _anchor(result: Result) -> str:
     first = result["study"]["anchors"][0]
     if result["leading"] != first:
-        return (f"Against {first} some models win more than {SATURATED:.0%} of prompts, so the "
+        return (f"Against {first} some models win, or lose, more than {SATURATED:.0%}, so the "
                 f"answer is read against {result['leading']}.")
     if saturated(result["anchors"][first]):
-        return (f"Where a model wins more than {SATURATED:.0%} of prompts against {first}, "
+        return (f"Where a model wins, or loses, more than {SATURATED:.0%} against {first}, "
                 "differences and the change with labels look smaller than they are.")
     return (f"Win rates are against {first} alone; against another reply differences may be "
             "other.")

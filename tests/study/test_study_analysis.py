@@ -111,6 +111,22 @@ def test_all_wins_call_for_a_second_anchor_and_are_no_certainty():
     assert row["mean"] == 1 and 0.9 < row["ci_low"] < 1 and row["ci_high"] == 1
 
 
+def test_near_1_it_is_still_said_that_the_ai_labels_are_worth_more_than_were_tried():
+    scores = make_scores(STUDY)
+    scores.loc[scores.arm != "rlhf", "judge"] = 0.97
+    said = analysed(STUDY, scores)["sentences"]
+    assert said[0].startswith("No answer in one sentence")
+    assert "Without any human label, rlaif reaches what rlhf reaches with more than 200" in said[1]
+
+
+def test_losing_nearly_always_is_no_better_a_place_to_see_differences_than_winning():
+    scores = make_scores(STUDY)
+    scores["judge"] *= 0.15
+    result = analysed(STUDY, scores)
+    assert "won more than 85% of prompts or fewer than 15%" in first_sentence(result)
+    assert len(result["sentences"]) == 1
+
+
 def test_with_a_second_anchor_the_answer_is_read_against_that():
     study = make_study(second_anchor="oracle")
     scores = make_scores(study)
