@@ -69,14 +69,12 @@ def measure(kind: str, shape: str) -> dict[str, Any]:
 def dpo_trainer(kind: str, shape: str, batch: int = 1, dtype: Any = None) -> Any:
     """trl's trainer on random rows; `kind` is one of KINDS."""
     import torch
-    import transformers
     from datasets import Dataset
     from peft import LoraConfig
     from trl import DPOConfig, DPOTrainer
 
     from persuasion_lib.training.shared_prefix import share_prefixes
 
-    transformers.utils.logging.set_verbosity_error()
     model = shapes.model(shape, dtype)
     arguments = DPOConfig(
         output_dir=tempfile.mkdtemp(), per_device_train_batch_size=batch, report_to="none",

@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.shapes import ratio
+from benchmarks.shapes import peak_gb, ratio, seconds
 
 KINDS = ("copies", "ours")
 SYSTEMS = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")
@@ -38,7 +36,7 @@ def run() -> list[dict[str, Any]]:
     """Results in the form of `results/bench/bench.json`."""
     measured: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as folder:
-        _build(Path(folder))
+        build_systems(Path(folder))
         for number in range(REPETITIONS):
             for kind in KINDS:
                 done = subprocess.run(
@@ -67,36 +65,31 @@ def results(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]
                   less_is_better=True)]
 
 
-def measure(kind: str, folder: Path) -> dict[str, Any]:
-    """Seconds per pair and per answer, and the peak memory of this process in GB."""
-    import torch
+def measure(kind: str, folder: Path, replies: int = 0) -> dict[str, Any]:
+    """Seconds per pair and per answer, and the peak memory of this process in GB.
 
-    pairs, answers = (_copies if kind == "copies" else _ours)(folder)
-    pair_s = _seconds(pairs) / (REPLIES[kind] / 2)
-    answer_s = _seconds(answers) / (REPLIES[kind] * len(SYSTEMS))
-    peak = (torch.cuda.max_memory_allocated() if torch.cuda.is_available()
-            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-    return {"pair_s": pair_s, "answer_s": answer_s, "peak_gb": peak / 1e9}
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.monotonic()
-    work()
-    return time.monotonic() - began
+    Args:
+        replies: of each system at once, instead of REPLIES.
+    """
+    replies = replies or REPLIES[kind]
+    pairs, answers = (_copies if kind == "copies" else _ours)(folder, replies)
+    pair_s = seconds(pairs) / (replies / 2)
+    answer_s = seconds(answers) / (replies * len(SYSTEMS))
+    return {"pair_s": pair_s, "answer_s": answer_s, "peak_gb": peak_gb()}
 
 
-def _ours(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
+def _ours(folder: Path, replies: int) -> tuple[Callable[[], object], Callable[[], object]]:
     """As 00 and 05 do it."""
     from persuasion_lib.core.store import KeyedLog
     from persuasion_lib.models.compose import ModelFamily
     from persuasion_lib.models.sampling import Request, sample
 
-    config = _config(folder)
+    config = _config(folder, f"generation.batch_size={replies}")
     family = ModelFamily(config, SYSTEMS[2:])
-    prompts = _prompts(family.tokenizer)
+    prompts = _prompts(family.tokenizer, replies)
 
     def ask(name: str, per_prompt: int) -> None:
-        requests = [Request(str(at), prompts[at // per_prompt]) for at in range(REPLIES["ours"])]
+        requests = [Request(str(at), prompts[at // per_prompt]) for at in range(replies)]
         with family.use(name) as model, KeyedLog(Path(tempfile.mkdtemp()) / "log") as log:
             sample(model, family.tokenizer, requests, config.generation, seed=0,
                    model_hash="", log=log, desc=name)
@@ -104,7 +97,7 @@ def _ours(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
     return lambda: ask("sft", 2), lambda: [ask(name, 1) for name in SYSTEMS]
 
 
-def _copies(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
+def _copies(folder: Path, replies: int) -> tuple[Callable[[], object], Callable[[], object]]:
     """A copy of the model per system, and one reply at a time."""
     from persuasion_lib.models.export import merged
     from persuasion_lib.models.loading import load_tokenizer, prompt_ids
@@ -112,7 +105,7 @@ def _copies(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
     config = _config(folder)
     tokenizer = load_tokenizer(config)
     models = {name: merged(config, name) for name in SYSTEMS}
-    prompts = _prompts(tokenizer)
+    prompts = _prompts(tokenizer, replies)
 
     def ask(name: str, at: int) -> None:
         import torch
@@ -122,31 +115,31 @@ def _copies(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
                               temperature=config.generation.temperature,
                               top_p=config.generation.top_p, max_new_tokens=NEW_TOKENS)
 
-    many = range(REPLIES["copies"])
+    many = range(replies)
     return (lambda: [ask("sft", at // 2) for at in many],
             lambda: [ask(name, at) for name in SYSTEMS for at in many])
 
 
-def _prompts(tokenizer: Any) -> list[Any]:
+def _prompts(tokenizer: Any, count: int) -> list[Any]:
     """Prompts of about PROMPT tokens, a little shorter and longer by turns."""
     from persuasion_lib.models.loading import prompt_ids
 
     frame = len(prompt_ids(tokenizer, [{"role": "user", "content": ""}]))
     per_sentence = len(tokenizer(TEXT)["input_ids"])
-    wanted = [PROMPT - frame + 15 * (at % 3 - 1) for at in range(max(REPLIES.values()))]
+    wanted = [PROMPT - frame + 15 * (at % 3 - 1) for at in range(count)]
     texts = [f"{at} " + TEXT * (length // per_sentence) for at, length in enumerate(wanted)]
     return [[{"role": "user", "content": text}] for text in texts]
 
 
-def _config(folder: Path) -> Any:
+def _config(folder: Path, *settings: str) -> Any:
     from persuasion_lib.core.config import load_config
 
     return load_config("full", [f"model.base={folder / 'base'}", f"paths.models={folder}",
                                 "model.dtype=bfloat16",     # as the hub's weights are
-                                f"generation.max_new_tokens={NEW_TOKENS}"])
+                                f"generation.max_new_tokens={NEW_TOKENS}", *settings])
 
 
-def _build(folder: Path) -> None:
+def build_systems(folder: Path) -> None:
     """The base model, and adapters with random weights and a true lineage."""
     from peft import LoraConfig, get_peft_model
 

@@ -3,8 +3,9 @@
     benchmarks/gpu.sh WHEELS results.json       # a machine with PyTorch and no network
 
 Every figure is written as soon as it is there. A part that fails or comes too late says so in one
-sentence and the others go on. Without a GPU, `BENCH_SHAPES=tiny` checks that everything runs,
-and `BENCH_SECONDS=3600` gives a slow machine the time for it.
+sentence and the others go on. `BENCH_PARTS=qlora,dpo` runs those that begin so. Without a GPU,
+`BENCH_SHAPES=tiny` checks that everything runs, and `BENCH_SECONDS=3600` gives a slow machine the
+time for it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import gc
 import importlib.util
 import json
 import os
+import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +28,8 @@ COMPARED = "smollm2-135m"   # of parity, which float32 is part of
 DPO_BATCHES = (1, 4, 16)    # pairs
 SFT_BATCHES = (8, 32)       # rows
 SAMPLED = (32, 128)         # replies at once
+ROUNDS = 5                  # of all batches; the middle one counts
+LIGER = "trl with Liger's layers"
 Figures = dict[str, Any]
 
 
@@ -50,7 +55,12 @@ def main(output: Path) -> None:
 
 
 def parts(trained: str, compared: str) -> list[tuple[str, Callable[[], Figures]]]:
-    """What is measured, the most wanted first."""
+    """What is measured, the most wanted first, as far as BENCH_PARTS wants it."""
+    wanted = tuple(os.environ.get("BENCH_PARTS", "").split(","))
+    return [part for part in _parts(trained, compared) if part[0].startswith(wanted)]
+
+
+def _parts(trained: str, compared: str) -> list[tuple[str, Callable[[], Figures]]]:
     listed: list[tuple[str, Callable[[], Figures]]] = [
         (f"parity {engine}", lambda engine=engine: parity(engine, compared))
         for engine in ("dpo", "sft")]
@@ -62,10 +72,19 @@ def parts(trained: str, compared: str) -> list[tuple[str, Callable[[], Figures]]
         listed += [(f"sft {kind}, {batch} rows",
                     lambda kind=kind, batch=batch: sft_step(kind, trained, batch))
                    for kind in ("trl", "packed", "conversations")]
-    listed += [(f"generation, {batch} replies", lambda batch=batch: generation(trained, batch))
+    listed += [("qlora", lambda: qlora(trained)),
+               ("dpo earlier, 1 pair", lambda: dpo_step("earlier", trained, 1))]
+    listed += [(f"generation stock, {batch} replies", lambda batch=batch: stock(trained, batch))
                for batch in SAMPLED]
-    return [*listed, ("qlora", lambda: qlora(trained)),
-            ("dpo earlier, 1 pair", lambda: dpo_step("earlier", trained, 1))]
+    listed += [(f"generation ours, {batch} replies",
+                lambda batch=batch: generation("ours", trained, batch)) for batch in SAMPLED]
+    listed += [("generation copies", lambda: generation("copies", trained, 2))]
+    # Last: Liger changes functions of transformers for the whole process.
+    listed += [(f"dpo {LIGER}, {batch} pairs", lambda batch=batch: dpo_step(LIGER, trained, batch))
+               for batch in DPO_BATCHES]
+    return listed + [(f"sft {LIGER}, {batch} rows",
+                      lambda batch=batch: sft_step(LIGER, trained, batch))
+                     for batch in SFT_BATCHES]
 
 
 def outcome(part: Callable[[], Figures]) -> Figures:
@@ -104,18 +123,22 @@ def parity(engine: str, shape: str) -> Figures:
 
 
 def gradient(engine: str, kind: str, shape: str, dtype: Any) -> tuple[float, Any]:
-    """Loss and gradient of the first batch, of adapters that are not at their start."""
+    """Loss and gradient of the first batch, at the same random weights for every type of number.
+
+    They are rounded to bfloat16 for float32 too, so that only the arithmetic differs.
+    """
     import torch
 
     from benchmarks import dpo, sft
 
     trainer = (dpo.dpo_trainer(kind, shape, 2, dtype) if engine == "dpo"
                else sft.sft_trainer(kind, shape, sft.BATCH, dtype))
-    adapters = [p for p in trainer.model.parameters() if p.requires_grad]
     drawn = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for weight in adapters:
-            weight.copy_(0.02 * torch.randn(weight.shape, generator=drawn))
+        for weight in trainer.model.parameters():
+            if weight.dim() == 2:
+                weight.copy_((0.02 * torch.randn(weight.shape, generator=drawn)).bfloat16())
+    adapters = [p for p in trainer.model.parameters() if p.requires_grad]
     batch = trainer.data_collator([trainer.train_dataset[at] for at in range(2)])
     trainer.current_gradient_accumulation_steps = 1
     loss = float(trainer.training_step(trainer.model, batch))
@@ -124,30 +147,47 @@ def gradient(engine: str, kind: str, shape: str, dtype: Any) -> tuple[float, Any
 
 def dpo_step(kind: str, shape: str, pairs: int) -> Figures:
     """Seconds of a step, the peak, and what was estimated for it."""
-    from benchmarks import dpo, shapes
+    from benchmarks import dpo
     from persuasion_lib.training.memory import estimate, step_of
 
     trainer = dpo.dpo_trainer(kind, shape, pairs)
-    batches = list(trainer.get_train_dataloader())
-    step_s = shapes.step_seconds(trainer, batches, warm=batches)
+    figures = steps(trainer, kind)
     guess = estimate(step_of(
         trainer.model, prompt=sum(dpo.PROMPTS) / len(dpo.PROMPTS), reply=dpo.REPLY, pairs=pairs,
         engine="shared_prefix" if kind == "shared" else "trl", checkpointing=kind == "earlier"))
-    return {"step_s": step_s, "peak_gb": shapes.peak_gb(), "estimated_gb": guess["peak"] / 1e9}
+    return figures | {"estimated_gb": guess["peak"] / 1e9}
 
 
 def sft_step(kind: str, shape: str, rows: int) -> Figures:
     """Seconds of a step of so many rows, and the peak."""
-    from benchmarks import sft, shapes
+    from benchmarks import sft
 
-    trainer = sft.sft_trainer(kind, shape, rows)
+    return steps(sft.sft_trainer(kind, shape, rows), kind)
+
+
+def steps(trainer: Any, kind: str) -> Figures:
+    """Seconds of a step in the middle round, the slowest and fastest rounds, and the peak.
+
+    Raises:
+        ImportError: Liger's layers are asked for and not installed.
+    """
+    from benchmarks import shapes
+
+    if kind == LIGER:
+        from transformers.integrations.liger import apply_liger_kernel
+
+        # The head stays trl's own, which is fused too.
+        apply_liger_kernel(trainer.model, {"fused_linear_cross_entropy": False})
     batches = list(trainer.get_train_dataloader())
-    return {"step_s": shapes.step_seconds(trainer, batches, warm=batches),
-            "peak_gb": shapes.peak_gb()}
+    shapes.step_seconds(trainer, batches, warm=batches)
+    rounds = [shapes.step_seconds(trainer, batches, warm=[]) for _ in range(ROUNDS)]
+    rows = statistics.mean(len(batch["input_ids"]) for batch in batches)
+    return {"step_s": statistics.median(rounds), "spread": [min(rounds), max(rounds)],
+            "rows": rows, "peak_gb": shapes.peak_gb()}
 
 
-def generation(shape: str, replies: int, *, prompt: int = 485, new: int = 64) -> Figures:
-    """Replies a minute, two for each prompt, and the peak; random weights never end a reply."""
+def stock(shape: str, replies: int, *, prompt: int = 485, new: int = 64) -> Figures:
+    """Seconds a reply of one call of `generate`, and the peak; random weights end no reply."""
     import torch
     from transformers import GenerationConfig
 
@@ -155,7 +195,7 @@ def generation(shape: str, replies: int, *, prompt: int = 485, new: int = 64) ->
 
     model = shapes.model(shape).eval()
     ids = torch.randint(3, model.config.vocab_size, (replies, prompt), device=model.device)
-    plain = GenerationConfig(do_sample=True, max_new_tokens=new, min_new_tokens=new,
+    plain = GenerationConfig(do_sample=True, max_new_tokens=new, min_new_tokens=new, top_p=0.9,
                              eos_token_id=None, pad_token_id=0)
 
     def sample() -> None:
@@ -163,8 +203,18 @@ def generation(shape: str, replies: int, *, prompt: int = 485, new: int = 64) ->
             model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=plain)
 
     sample()
-    return {"replies_a_minute": 60 * replies / shapes.seconds(sample),
-            "peak_gb": shapes.peak_gb()}
+    return {"reply_s": shapes.seconds(sample) / replies, "peak_gb": shapes.peak_gb()}
+
+
+def generation(kind: str, shape: str, replies: int) -> Figures:
+    """Seconds of a pair and of an answer of five systems; see benchmarks/generation.py."""
+    from benchmarks import generation as measured
+
+    if shape != TRAINED:
+        return {"skipped": f"there is a folder to read only for {TRAINED}"}
+    with tempfile.TemporaryDirectory() as folder:
+        measured.build_systems(Path(folder))
+        return measured.measure(kind, Path(folder), replies)
 
 
 def qlora(shape: str) -> Figures:

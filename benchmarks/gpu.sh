@@ -19,5 +19,7 @@ trap 'rm -rf "$site"' EXIT
     echo "pyarrow is missing. It is too large for the bundle: add its wheel to $wheels." >&2
     exit 1
 }
-PYTHONPATH="$site:$here" HF_HUB_OFFLINE=1 HF_DATASETS_DISABLE_PROGRESS_BARS=1 \
+case $output in /*) ;; *) output=$PWD/$output ;; esac
+cd "$here"
+PYTHONPATH="$site" PERSUASION_BATCH=1 HF_HUB_OFFLINE=1 \
     TOKENIZERS_PARALLELISM=false "$python" -m benchmarks.gpu "$output"

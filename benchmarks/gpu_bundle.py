@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 ROOTS = ("trl", "peft", "transformers", "pandas", "psutil", "pydantic", "pyyaml", "python-dotenv",
          "filelock", "jinja2")
+BESIDE = ("liger-kernel",)      # trl's fastest layers; what it needs comes with PyTorch for GPUs
 LEFT_OUT = {"torch", "pyarrow", "hf-xet"}       # the last is for downloads
 PLATFORMS = ("2_28", "2_27", "2_24", "2_17", "2_12", "2_5")
 LIMIT_MIB = 60
@@ -32,7 +33,7 @@ def main(folder: Path) -> None:
     subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
                     "--only-binary=:all:", "--python-version", "3.12", "--implementation", "cp",
                     *platforms, "--platform", "manylinux2014_x86_64", "--dest", str(folder),
-                    *pinned()], check=True)
+                    *pinned(), *BESIDE], check=True)
     wheels = list(folder.glob("*.whl"))
     size = sum(wheel.stat().st_size for wheel in wheels) / 2**20
     print(f"{folder}: {len(wheels)} wheels, {size:.1f} MiB")

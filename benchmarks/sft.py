@@ -68,18 +68,19 @@ def measure(kind: str, shape: str) -> dict[str, Any]:
 def sft_trainer(kind: str, shape: str, batch: int = BATCH, dtype: Any = None) -> Any:
     """The trainer of a kind on random dialogues, four batches or a few more."""
     import torch
-    import transformers
     from peft import LoraConfig
     from trl import SFTConfig
 
+    from persuasion_lib.core.config import load_config
     from persuasion_lib.training.packed import pack_rows
     from persuasion_lib.training.sft import ReplyTrainer
 
-    transformers.utils.logging.set_verbosity_error()
     model = shapes.model(shape, dtype)
     rows = dialogue_rows(model.config.vocab_size, DIALOGUES * max(1, batch // BATCH))
+    together = str(kind == "conversations").lower()
     trainer = ReplyTrainer(
-        together=kind == "conversations", model=model, train_dataset=rows, eval_dataset=rows,
+        load_config("full", [f"sft.whole_conversations={together}"]), [], model=model,
+        train_dataset=rows, eval_dataset=rows,
         processing_class=shapes.tokenizer(),
         peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear",
                                task_type="CAUSAL_LM"),

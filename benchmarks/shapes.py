@@ -44,8 +44,9 @@ def model(shape: str, dtype: Any = None) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from persuasion_lib.models.loading import has_fast_bfloat16
+    from persuasion_lib.models.loading import has_fast_bfloat16, quiet
 
+    quiet()
     settings = dict(SHAPES[shape])
     torch.manual_seed(0)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
@@ -83,10 +84,11 @@ def seconds(work: Callable[[], object]) -> float:
     """How long a call takes, with what a GPU does for it."""
     import torch
 
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    wait()
     began = time.monotonic()
     work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    wait()
     return time.monotonic() - began
 
 

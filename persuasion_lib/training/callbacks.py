@@ -5,8 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from accelerate.utils import gather_object
-from IPython import get_ipython
-from IPython.display import HTML, DisplayHandle, display
 from transformers import Trainer, TrainerCallback
 
 from persuasion_lib.core.errors import SelfTestError
@@ -54,25 +52,30 @@ class EvaluateAtEnd(TrainerCallback):
 class LiveCurves(TrainerCallback):
     """The loss so far in the notebook, drawn again whenever something is logged; not in batch.
 
-    When training ends it goes, because the cell then shows the whole curve.
+    When training ends it goes, because the cell then shows the whole curve. A training process
+    without a notebook needs no IPython.
     """
 
     def __init__(self, desc: str) -> None:
         self.desc = desc
-        self.handle: DisplayHandle | None = None
+        self.handle: Any = None     # IPython's, of what is shown
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if in_batch() or get_ipython() is None or state.global_step == 0:
+        if in_batch() or state.global_step == 0:
+            return
+        from IPython import display, get_ipython
+        if get_ipython() is None:
             return
         from persuasion_lib.training.curves import live_curve  # seaborn takes seconds to load
         figure = live_curve(state.log_history, self.desc)
-        if isinstance(self.handle, DisplayHandle):
-            self.handle.update(figure)
+        if self.handle is None:
+            self.handle = display.display(figure, display_id=True)
         else:
-            self.handle = display(figure, display_id=True)
+            self.handle.update(figure)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if isinstance(self.handle, DisplayHandle):
+        if self.handle is not None:
+            from IPython.display import HTML
             self.handle.update(HTML(""))
 
 
