@@ -28,7 +28,7 @@ COMPARED = "smollm2-135m"   # of parity, which float32 is part of
 DPO_BATCHES = (1, 4, 16)    # pairs
 SFT_BATCHES = (8, 32)       # rows
 SAMPLED = (32, 128)         # replies at once
-ROUNDS = 5                  # of all batches; the middle one counts
+ROUNDS = 3                  # of all batches; the middle one counts
 LIGER = "trl with Liger's layers"
 Figures = dict[str, Any]
 

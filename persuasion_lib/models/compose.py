@@ -40,7 +40,7 @@ class ModelFamily:
             if name != "base":
                 check_lineage(config, name)
                 self._add(path_of(config, name), name)
-        fuse_adapters(self.model)
+        fuse_adapters(self.model, fixed=True)
 
     def _add(self, folder: Path, name: str) -> None:
         if isinstance(self.model, PeftModel):

@@ -6,7 +6,7 @@ forward pass of a model's plain LoRA layers; all others stay peft's.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -65,10 +65,16 @@ def _product(x: torch.Tensor, weight: torch.Tensor,
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
 
-def fuse_adapters(model: torch.nn.Module) -> None:
-    """Make every plain LoRA layer of `model` one product for its base and all its adapters."""
+def fuse_adapters(model: torch.nn.Module, *, fixed: bool = False) -> None:
+    """Make every plain LoRA layer of `model` one product for its base and all its adapters.
+
+    Args:
+        fixed: no adapter will change any more, so that what is made of them may be kept. Nothing
+            tells a change: an optimizer's fused step leaves even a tensor's version as it was.
+    """
     for layer in model.modules():
         if isinstance(layer, lora.Linear):
+            layer.kept_products = {} if fixed else None
             layer.forward = functools.partial(_forward, layer, layer.forward)
 
 
@@ -81,15 +87,38 @@ def _forward(layer: lora.Linear, stock: Callable[..., torch.Tensor], x: torch.Te
         return stock(x, *arguments, **options)
     rows = x.flatten(0, -2)
     frozen = frozen_of(base)
-    if names:
-        a = torch.cat([layer.lora_A[name].weight for name in names])
-        b = torch.cat([layer.lora_B[name].weight * layer.scaling[name] for name in names], 1)
-        product = LoraProduct.apply(rows, base.weight, base.bias, a, b, *frozen)
-    elif frozen:
-        product = LoraProduct.apply(rows, base.weight, base.bias, *frozen)
-    else:
+    if not names and not frozen:
         product = _product(rows, base.weight, base.bias)
+    elif layer.kept_products is None or torch.is_grad_enabled():
+        trained = _side_by_side(layer, names) if names else ()
+        product = LoraProduct.apply(rows, base.weight, base.bias, *trained, *frozen)
+    else:
+        a, b = _kept(layer, names, frozen, x.dtype)
+        product = _product(rows, base.weight, base.bias).addmm_(rows @ a.T, b.T)
     return product.view(*x.shape[:-1], -1)
+
+
+def _side_by_side(layer: lora.Linear, names: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """A and scaled B of several adapters as those of one."""
+    a = [layer.lora_A[name].weight for name in names]
+    b = [layer.lora_B[name].weight * layer.scaling[name] for name in names]
+    return (a[0], b[0]) if len(names) == 1 else (torch.cat(a), torch.cat(b, 1))
+
+
+def _kept(layer: lora.Linear, names: list[str], frozen: Sequence[torch.Tensor],
+          dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """A and B of all adapters rounded to `dtype`, made once for each choice of adapters.
+
+    While tokens are sampled they stay the same, and on a GPU to join them took longer than to use
+    them.
+    """
+    key = (*names, dtype)
+    if key not in layer.kept_products:
+        pairs = [_side_by_side(layer, names)] if names else []
+        pairs += [frozen] if frozen else []
+        layer.kept_products[key] = (torch.cat([a.to(dtype) for a, _ in pairs]),
+                                    torch.cat([b.to(dtype) for _, b in pairs], 1))
+    return layer.kept_products[key]
 
 
 def _is_plain(layer: lora.Linear, names: list[str], x: torch.Tensor,

@@ -19,7 +19,8 @@ import torch
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel
 
-from persuasion_lib.training.shared_prefix import IGNORED, Layout, compute_in_one_row
+from persuasion_lib.training.row_attention import Layout
+from persuasion_lib.training.shared_prefix import IGNORED, compute_in_one_row
 
 LEAST_SHARED = 8    # tokens that must be the same before they are computed once
 ALIKE = 0.5         # share of the shorter row; rows that have more in common share a batch

@@ -13,45 +13,24 @@ It rests on how trl 1.16 calls the model (`fused_lm_head=True`); pyproject allow
 
 import functools
 import types
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn.attention.bias import causal_lower_right
-from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+from torch.nn.functional import cross_entropy
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from trl.trainer.utils import FusedCausalLMOutput
 
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.models.fused_lora import fuse_adapters
 from persuasion_lib.training.completion_head import CompletionHead
+from persuasion_lib.training.row_attention import Layout, attend
 
 NAME = "shared_prefix"
-BLOCK_ROWS = 128    # queries at a time in attention on a CPU
 IGNORED = -100      # a label that is no target
 # Of an example's mean log-probability, between this engine and the plain model.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 4e-2}       # seen: 4e-6, 6e-3
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A batch in one row, in which what several rows begin with stands once.
-
-    `tokens` and `positions` have shape (1, T). `parts` has the lengths of the stretches that the
-    row is made of: of pairs, prompt, chosen and rejected of the first, of the second, and so on.
-    `follows` has for each the number of the stretch that it goes on from, None for a first one.
-    `predicting` has, for every completion token in the order of trl's batch (all chosen rows, then
-    all rejected ones), the index of the token before it.
-    """
-
-    tokens: torch.Tensor
-    positions: torch.Tensor
-    parts: list[int]
-    follows: list[int | None]
-    predicting: torch.Tensor
 
 
 # From trl's batch, ids and labels of shape (rows, length), to its layout.
@@ -91,62 +70,6 @@ def lay_out(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
                   follows, torch.tensor([i for row in predicting for i in row], device=device))
 
 
-def _attend(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-            attention_mask: torch.Tensor | None, scaling: float | None = None,
-            dropout: float = 0.0, parts: list[int] | None = None,
-            follows: Sequence[int | None] = (), **kwargs: Any) -> tuple[torch.Tensor, None]:
-    """Attention of such a row; of anything else (generation, say) the usual one."""
-    if parts is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout,
-                                      scaling=scaling, **kwargs)
-    one_sequence = (_blockwise if query.device.type == "cpu" and dropout == 0
-                    else functools.partial(_attend_all, dropout=dropout))
-    # Split, not sliced: the gradient of a split is one concatenation, of each slice a whole row.
-    stretches = zip(*(x.split(parts, 2) for x in (query, key, value)), strict=True)
-    seen: list[list[torch.Tensor]] = []     # keys and values up to the end of each stretch
-    found = []
-    for (asking, *own), before in zip(stretches, follows, strict=True):
-        seen.append(own if before is None else
-                    [torch.cat(both, 2) for both in zip(seen[before], own, strict=True)])
-        found.append(one_sequence(asking, *seen[-1], scaling))
-    return torch.cat(found, 2).transpose(1, 2).contiguous(), None
-
-
-def _attend_all(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-                scaling: float | None, dropout: float) -> torch.Tensor:
-    """Causal attention of the last queries to all keys, by torch's own kernels."""
-    groups = query.shape[1] // key.shape[1]
-    length = query.shape[2]
-    seen = key.shape[2]
-    mask = causal_lower_right(length, seen) if seen > length else None
-    return scaled_dot_product_attention(query, repeat_kv(key, groups), repeat_kv(value, groups),
-                                        attn_mask=mask, is_causal=mask is None,
-                                        dropout_p=dropout, scale=scaling)
-
-
-def _blockwise(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-               scaling: float | None) -> torch.Tensor:
-    """The same from plain products, some queries at a time and without the keys after them.
-
-    On CPUs torch's own backward pass takes two to three times as long as these products; heads
-    that share keys are rows of one product. Shapes (1, heads, length, size).
-    """
-    shared = key.shape[1]
-    length, size = query.shape[2:]
-    seen = key.shape[2]
-    found = []
-    for number, block in enumerate(query.view(shared, -1, length, size).split(BLOCK_ROWS, 2)):
-        heads, rows = block.shape[1:3]
-        # The queries are the last of what is seen: this block sees the keys up to its own end,
-        # and the mask need only hide the triangle within it.
-        last = seen - length + number * BLOCK_ROWS + rows
-        mask = query.new_full((rows, last), -torch.inf).triu(last - rows + 1).repeat(heads, 1)
-        scores = torch.baddbmm(mask, block.reshape(shared, heads * rows, size),
-                               key[0, :, :last].transpose(1, 2), alpha=scaling or size ** -.5)
-        found.append((scores.softmax(-1) @ value[0, :, :last]).view(1, -1, rows, value.shape[3]))
-    return torch.cat(found, 2)
-
-
 def share_prefixes(model: PreTrainedModel, longest: int) -> None:
     """Make a model that trl's DPOTrainer has prepared compute each prompt of a pair once.
 
@@ -172,7 +95,7 @@ def compute_in_one_row(model: PreTrainedModel, longest: int, lay_out: LayOut, en
         raise _does_not_fit(engine, model, *reasons)
     example = _example(model)
     plain = _plain_log_probs(model, **example)
-    AttentionInterface.register(NAME, _attend)
+    AttentionInterface.register(NAME, attend)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
     fuse_adapters(model)
@@ -242,9 +165,9 @@ def _log_probs(model: PreTrainedModel, layout: Layout,
     is_target = labels[:, 1:] != IGNORED
     hidden = model.base_model(
         input_ids=layout.tokens, position_ids=layout.positions, use_cache=False,
-        # Of four axes, so that it is passed on as it is; `_attend` does not look at it.
+        # Of four axes, so that it is passed on as it is; `attend` does not look at it.
         attention_mask=torch.zeros(1, 1, 1, 1, dtype=model.dtype, device=model.device),
-        parts=layout.parts, follows=layout.follows).last_hidden_state[0, layout.predicting]
+        layout=layout).last_hidden_state[0, layout.predicting]
     found = CompletionHead.apply(hidden * _logit_scale(model),
                                  model.get_output_embeddings().weight, labels[:, 1:][is_target])
     log_probs, entropy, mean_logits, is_top1 = (

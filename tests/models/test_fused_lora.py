@@ -38,6 +38,35 @@ def test_output_and_gradients_are_those_of_peft(active):
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fixed_adapters_give_the_same_for_every_choice_of_them(dtype):
+    model, x = layers(dtype=dtype), torch.randn(5, 24).to(dtype)
+    found = {}
+    for fixed in (False, True):
+        fuse_adapters(model, fixed=fixed)
+        for active in (["one"], ["two"], ["one", "two"], ["one"]):
+            model.base_model.set_adapter(active)
+            with torch.no_grad():
+                found[fixed, *active] = model(x)
+    for active in (["one"], ["two"], ["one", "two"]):
+        assert torch.equal(found[True, *active], found[False, *active])
+    assert not torch.equal(found[True, "one"], found[True, "two"])
+
+
+def test_adapters_that_may_change_are_read_each_time_without_gradients_too():
+    model, x = layers(), torch.randn(5, 24)
+    fuse_adapters(model)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1.0,
+                                  fused=True)
+    with torch.no_grad():
+        before = model(x)
+    model(x).sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        assert not torch.allclose(model(x), before, atol=1e-2)
+    assert torch.allclose(model(x.clone().requires_grad_()), model(x))
+
+
 def test_adapters_that_are_switched_off_or_merged_count_as_peft_counts_them():
     model, x = layers(), torch.randn(5, 24)
     plain, adapted = model.get_base_model()[0].get_base_layer()(x), model(x)

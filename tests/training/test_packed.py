@@ -1,7 +1,5 @@
 """Packed SFT against stock trl: the same losses, gradients and weights, from fewer tokens."""
 
-import functools
-
 import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -11,14 +9,14 @@ from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import parse_example
 from persuasion_lib.core.store import read_jsonl
-from persuasion_lib.training import sft, shared_prefix
+from persuasion_lib.training import row_attention, sft, shared_prefix
 from persuasion_lib.training.packed import (
     TogetherSampler,
     conversations,
     lay_out_rows,
     pack_rows,
 )
-from worlds.tiny_model import tiny_model
+from worlds.tiny_model import in_one_call, tiny_model
 
 
 def padded(rows):
@@ -117,10 +115,9 @@ def outputs(model, rows, dtype=torch.float32):
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("attention_of", ["a CPU", "a GPU"])
 def test_every_field_and_every_gradient_equals_trl(checkpointing, attention_of, monkeypatch):
-    monkeypatch.setattr(shared_prefix, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(row_attention, "BLOCK_ROWS", 8)
     if attention_of == "a GPU":
-        monkeypatch.setattr(shared_prefix, "_blockwise",
-                            functools.partial(shared_prefix._attend_all, dropout=0.0))
+        monkeypatch.setattr(row_attention, "_by_stretches", in_one_call)
     model = tiny_model("log_probs", "entropy", "is_top1")
     if checkpointing:
         model.enable_input_require_grads()

@@ -1,7 +1,5 @@
 """The shared-prefix engine against stock trl: the same losses, gradients and weights."""
 
-import functools
-
 import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -11,10 +9,10 @@ from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import parse_labeled
 from persuasion_lib.core.store import read_jsonl
-from persuasion_lib.training import shared_prefix
+from persuasion_lib.training import row_attention
 from persuasion_lib.training.dpo import preference_trainer
 from persuasion_lib.training.shared_prefix import CompletionHead, lay_out, share_prefixes
-from worlds.tiny_model import tiny_model
+from worlds.tiny_model import in_one_call, tiny_model
 
 FIELDS = ("log_probs", "entropy", "mean_logits", "is_top1")
 
@@ -74,10 +72,9 @@ def random_batch(pairs):
 @pytest.mark.parametrize("attention_of", ["a CPU", "a GPU"])
 def test_every_field_and_every_adapter_gradient_equals_trl(pairs, checkpointing, attention_of,
                                                            monkeypatch):
-    monkeypatch.setattr(shared_prefix, "BLOCK_ROWS", 8)     # prompts are up to five blocks long
+    monkeypatch.setattr(row_attention, "BLOCK_ROWS", 8)     # prompts are up to five blocks long
     if attention_of == "a GPU":
-        monkeypatch.setattr(shared_prefix, "_blockwise",
-                            functools.partial(shared_prefix._attend_all, dropout=0.0))
+        monkeypatch.setattr(row_attention, "_by_stretches", in_one_call)
     ids, attention, labels = random_batch(pairs)
     weights = torch.linspace(-1, 1, 2 * pairs)
 
