@@ -6,11 +6,14 @@ Every function takes the result of `agreement.judge_against_annotator`.
 from collections.abc import Mapping
 from typing import Any
 
+from scipy.stats import binom
+
 FEW = 20                  # pairs below which nothing is concluded
 MIN_REPEATS = 30          # pairs labelled twice before the annotator is a ceiling for the judge
 # Pairs without one difference that make a copy likely: readers who agree on 95 % of all pairs agree
 # on so many in a row less than once in twenty times.
 COPIED = 60
+RARE = 0.005              # of annotators with nothing in common with the judge, so many are stopped
 _FOLLOWS_SLOT = 0.8       # share of verdicts for one slot from which the slot is the verdict
 
 
@@ -53,7 +56,8 @@ def _copied(result: Mapping[str, Any]) -> str | None:
 
 def _upside_down(result: Mapping[str, Any]) -> str | None:
     decided = result["decided"]
-    if decided["n"] < FEW or decided["ci_high"] >= 0.5 or (decided["kappa_high"] or 0) >= 0:
+    agreed = round(decided["raw"] * decided["n"]) if decided["n"] >= FEW else decided["n"]
+    if (decided["kappa_high"] or 0) >= 0 or binom.cdf(agreed, decided["n"], 0.5) >= RARE:
         return None
     return (f"Annotator and judge chose different replies in {1 - decided['raw']:.0%} of the "
             f"{decided['n']} pairs that both decided, which is more than chance: one of the two "

@@ -179,6 +179,15 @@ def test_labels_that_are_the_judges_turned_round_are_called_upside_down():
     assert "upside down" not in " ".join(compared(coin(["a", "b"]))["alarms"])
 
 
+@pytest.mark.parametrize("agreed, stopped", [(7, False), (5, True)])
+def test_of_25_pairs_7_alike_are_chance_and_5_are_not(agreed, stopped):
+    """A coin agrees with another on 7 of 25 or fewer in one case of 46, on 5 in one of 490."""
+    human = ["a", "b"] * 12 + ["a"]
+    judge = [label if at < agreed else {"a": "b", "b": "a"}[label]
+             for at, label in enumerate(human)]
+    assert ("upside down" in " ".join(compared(judge, human)["alarms"])) == stopped
+
+
 def test_somebody_who_gives_one_answer_twice_does_not_contradict_themselves():
     again = dict.fromkeys(range(40), "a")
     result = compared(["a"] * N, ["a"] * N, again=again)
