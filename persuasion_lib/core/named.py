@@ -14,6 +14,9 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.store import read_json
 
+# What somebody calls a run or a study. The cells of a study go on after dots, with level and seed,
+# so a study cannot have one; a run that has one by its own name is still read.
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,30}"
 # What the stages make, in the order in which it follows from each other; all others make results.
 _LEVELS = {"pools": ("prepare",), "labels": ("label_ai", "label_human", "validate")}
 # Settings that make them, for where no manifest says which were read.

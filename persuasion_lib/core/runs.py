@@ -106,14 +106,27 @@ def _run_of(config: Config, folder: Path, kind: str, paths: list[Path]) -> dict[
     manifests = sorted((read_json(path, made_by="persuasion run") for path in paths),
                        key=lambda manifest: str(manifest.get("stage")))
     last = max(manifests, key=lambda manifest: manifest["finished"])
-    run = last.get("run") or {}
     # As `manifest_name` wrote it; the file's name in given/NAME may have hyphens of its own.
     place = folder / kind.replace("-", "/", -1 if kind.startswith("trial") else 1)
-    settings = ", ".join(f"{key}={value}" for key, value in run.get("settings", {}).items())
+    settings = ", ".join(f"{key}={value}" for key, value in _of_its_stages(manifests).items())
     name = folder.relative_to(config.root / "results") if folder.is_relative_to(
         config.root / "results") else folder
     return {"run": f"{name}{f' ({kind})' if kind else ''}", "finished": last["finished"],
             "differs": settings or "–", "state": _state(manifests), "headline": _headline(place)}
+
+
+def _of_its_stages(manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    """The settings of a run's own that one of its stages has read, as the last of those had them.
+
+    Others had no part: a study runs 00 to 03 for its cells, under settings that are for 04 and 05.
+    """
+    found: dict[str, Any] = {}
+    for manifest in sorted(manifests, key=lambda each: each["finished"]):
+        said = (manifest.get("run") or {}).get("settings") or {}
+        read = manifest.get("settings") or {}
+        found = {key: value for key, value in found.items() if key not in read}
+        found |= {key: value for key, value in said.items() if key in read}
+    return found
 
 
 def _state(manifests: list[dict[str, Any]]) -> str:

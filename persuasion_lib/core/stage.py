@@ -27,6 +27,7 @@ from persuasion_lib.core.manifest import (
     versions,
     what_was_read,
 )
+from persuasion_lib.core.named import NAME
 from persuasion_lib.core.overrides import keep_for_run
 from persuasion_lib.core.pipeline import (
     STAGES,
@@ -206,8 +207,9 @@ def _is_another_experiment(config: Config, reason: Reason) -> bool:
 def _name_for(changed: Sequence[Reason]) -> str:
     key, _, rest = str(changed[0]).partition(" was ")
     value = rest.rpartition(" is ")[2] if rest else "new"
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{key.rpartition('.')[2]}{Path(value).name[:20]}")
-    return name.strip("-.") or "new"
+    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{key.rpartition('.')[2]}{Path(value).name[:20]}")
+    found = re.match(NAME, name.strip("-"))
+    return found[0].strip("-") if found else "new"
 
 
 def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> StageRun:

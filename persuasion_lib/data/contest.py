@@ -10,11 +10,14 @@ from typing import Any, TypeVar
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.family import HUMAN
+from persuasion_lib.core.prose import Verbatim
 from persuasion_lib.core.records import Example, Message
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.data.gates import is_cut, is_empty
 from persuasion_lib.data.splits import tokens_in
 from persuasion_lib.judging.ask import check_unique
+from persuasion_lib.judging.roles import make_judge
+from persuasion_lib.judging.tasks.rank import rank_questions
 from persuasion_lib.models.loading import load_tokenizer
 
 T = TypeVar("T")
@@ -59,6 +62,17 @@ def contest(run: StageRun, examples: Sequence[Example], responses: Mapping[str, 
     how = {"orders": settings.orders, "randomize": settings.randomize_positions,
            "seed": run.config.seed}
     return _prompts(examples), replies, how
+
+
+def first_question(run: StageRun, examples: Sequence[Example],
+                   responses: Mapping[str, Mapping[str, Any]]) -> Verbatim:
+    """The first ranking question about the first example, as the judge is sent it."""
+    prompts, replies, how = contest(run, examples, responses)
+    asked = rank_questions(prompts, replies, make_judge(run.config, "evaluate"), **how)
+    question = asked.get((examples[0].example_id, 0))
+    if question is None:
+        return Verbatim("All replies are the same, so nobody is asked.")
+    return Verbatim(f"[system]\n{question.system}\n\n[user]\n{question.text}")
 
 
 def who_took_part(examples: Sequence[Example], config: Config) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def people(result: Result) -> Part | None:
     lines = [f"{found['n_human']} comparisons of {found['a']} with {found['b']}, blind and of "
              f"prompts drawn by hash, by {names}. With the judge's {found['n_judged']} verdicts "
              f"they are worth {told(found['labels_worth'], '.0f')} comparisons.",
-             *_identical(found), *_agreement(found), *_left_out(found)]
+             *_prompts(found), *_identical(found), *_agreement(found), *_left_out(found)]
     return Part("What people prefer", lines, pd.DataFrame(rows).T, "people_and_judge", (
         f"Share of prompts on which {found['a']} is preferred, ties half. The interval of people "
         "and judge covers people's preference whatever the judge's taste; that of the judge "
@@ -62,6 +62,13 @@ def _place(row: Result) -> str:
 def _row(found: Result) -> dict[str, str]:
     interval = f"[{told(found['ci_low'], '.0%')}, {told(found['ci_high'], '.0%')}]"
     return {"preferred": told(found["estimate"], ".0%"), "interval": interval}
+
+
+def _prompts(found: Result) -> list[str]:
+    if found["judge_prompts"] == found["n_judged"]:
+        return []
+    return [f"The judge alone stands on the {found['judge_prompts']} prompts of the other tables; "
+            "people and judge also on those for the judge alone."]
 
 
 def _identical(found: Result) -> list[str]:

@@ -69,9 +69,10 @@ def of_people(data: Evaluated, comparisons: Sequence[LabeledPair | Ranking],
     """The part of `analysis.json` on people; None without a comparison or a declared model.
 
     Returns:
-        what `stats.people.preference` does for the first of `primary`, and `judge_low`,
-        `judge_high` (the interval of the judge alone), `alone` (people without the judge:
-        estimate, ci_low, ci_high), `verdict`, `annotators` {name: comparisons},
+        what `stats.people.preference` does for the first of `primary`, and of the judge alone
+        `judge_alone`, `judge_low`, `judge_high` on the `judge_prompts` prompts of the tables;
+        `alone` (people without the judge: estimate, ci_low, ci_high), `verdict`, `annotators`
+        {name: comparisons},
         `agreement` (judge against people on the same prompts), `steady` (people against
         themselves on repeats), `not_used` {why: comparisons}.
     """
@@ -95,9 +96,7 @@ def of_people(data: Evaluated, comparisons: Sequence[LabeledPair | Ranking],
     columns = list(different) if len(used) >= MANY else ["judge", *panel]
     found = preference(used, different[columns], identical=len(alike),
                        confidence=options["confidence"])
-    low, high, _ = mean_interval(known["judge"].to_numpy(),
-                                 Resampling(**options, span=(0.0, 1.0)))
-    return {"a": primary[0], "b": primary[1], **found, "judge_low": low, "judge_high": high,
+    return {"a": primary[0], "b": primary[1], **found, **_judge_alone(data, primary, options),
             "alone": _without_judge(used, different, len(alike), options),
             "verdict": _verdict(found),
             "annotators": dict(Counter(label.labeled_by for label in comparisons)),
@@ -175,6 +174,14 @@ def _without_judge(people: pd.Series, known: pd.DataFrame, identical: int,
     return {name: found[name] for name in ("estimate", "ci_low", "ci_high")}
 
 
+def _judge_alone(data: Evaluated, pair: tuple[str, str], options: Options) -> dict[str, Any]:
+    """What the judge says by itself, on the prompts of all tables and no others."""
+    judge = known_of(data, pair)["judge"].to_numpy()
+    low, high, _ = mean_interval(judge, Resampling(**options, span=(0.0, 1.0)))
+    return {"judge_alone": float(judge.mean()) if len(judge) else np.nan, "judge_low": low,
+            "judge_high": high, "judge_prompts": len(judge)}
+
+
 def _verdict(found: Mapping[str, Any]) -> str:
     if found["status"] != "ok":
         return f"none: fewer than {ENOUGH} comparisons"
@@ -212,7 +219,7 @@ def sentences(found: Result, verdict: str, *, stand_ins: bool) -> list[str]:
     low, high = (f"{found[name]:.0%}" for name in ("ci_low", "ci_high"))
     count = f"{found['n_human']} comparisons and {found['n_judged']} judge verdicts"
     text = (f"By {who}: {found['a']} preferred to {found['b']} in {found['estimate']:.0%} "
-            f"[{low}, {high}] of prompts ({count}; the judge alone says {_judge_alone(found)}, "
+            f"[{low}, {high}] of prompts ({count}; the judge alone says {judge_says(found)}, "
             f"which leaves out its taste: it adds {found['judge_bias']:+.2f} "
             f"[{found['bias_low']:+.2f}, {found['bias_high']:+.2f}]).")
     if verdict.startswith("none"):
@@ -226,5 +233,9 @@ OPENINGS = {"helped": "Yes, the warm-up helped.",
                  "No difference was detected, which does not mean that there is none."}
 
 
-def _judge_alone(found: Result) -> str:
-    return f"{found['judge_alone']:.0%} [{found['judge_low']:.0%}, {found['judge_high']:.0%}]"
+def judge_says(found: Result) -> str:
+    """The judge alone, with its prompts where it read more for people than the tables have."""
+    text = f"{found['judge_alone']:.0%} [{found['judge_low']:.0%}, {found['judge_high']:.0%}]"
+    if found["judge_prompts"] == found["n_judged"]:
+        return text
+    return f"{text} on the {found['judge_prompts']} prompts of the tables"

@@ -1,20 +1,23 @@
 """A run as its result folder shows it, whoever made it; what differs between several of them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from persuasion_lib.core.config import Config
+from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import MissingInput
 from persuasion_lib.core.manifest import content_hash
-from persuasion_lib.core.named import of_run
+from persuasion_lib.core.overrides import key_of
+from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.runs import shown
 from persuasion_lib.core.store import read_json
 from persuasion_lib.reporting import evaluation_file
 from persuasion_lib.reporting.evaluation_file import EvaluationFile, ExampleRow
 
 FILE = "final_evaluation.json"
+APART = ("trial", "rehearsal", "part")      # as `pipeline.apart` calls the folders below a run
 _ABSENT = "–"
 _SAYS_WHICH = ("name", "replace", "paths.data", "paths.models", "paths.results")
 
@@ -49,27 +52,54 @@ def read_run(config: Config, text: str) -> Run:
         MissingInput: there is no such run, or it was not evaluated.
         DataError: its evaluation is malformed.
     """
-    given = Path(text).expanduser()
-    folder = given if given.exists() else of_run(config.folder("results"), text)
-    path = folder if folder.is_file() else folder / FILE
+    path = _evaluation_of(config, text)
     if not path.exists():
         raise MissingInput(f"{path} is missing: {text!r} is neither a folder with {FILE} nor a run "
                            "of this profile that was evaluated. `persuasion runs` lists all runs; "
                            "--profile says whose.")
     data = evaluation_file.read(path, made_by="the run that you compare")
     said = data.config.model_dump().get("run") or {}
-    manifests = [read_json(file, made_by="the run") for file in sorted(
-        (path.parent / "manifests").glob("0[45]_*.json"))]
+    home, kind = _place_of(path)
+    manifests = [read_json(file, made_by="the run") for stage in ("train_dpo", "evaluate")
+                 if (file := _manifest_of(home, kind, STAGES[stage].notebook))]
     merged = {key: {name: value for manifest in manifests
                     for name, value in (manifest.get(key) or {}).items()}
               for key in ("settings", "inputs", "prompts")}
     own = {"profile": data.config.profile, "base model": data.config.base_model,
            "judge": judge_of(data), **(data.config.generation or {})}
     versions = {"revision": said.get("revision"), **(said.get("versions") or {})}
-    name = said.get("name") or path.parent.name
+    name = said.get("name") or home.name
     return Run(name, path, data, own | (said.get("settings") or {}) | merged["settings"],
                merged["inputs"], {key: str(value) for key, value in versions.items()},
                merged["prompts"])
+
+
+def _evaluation_of(config: Config, text: str) -> Path:
+    """Where a run's evaluation is, which its own settings say: a trial's is in a folder below."""
+    given = Path(text).expanduser()
+    if given.is_file():
+        return given
+    if given.exists() or not re.fullmatch(r"[\w.-]+", text):
+        return given / FILE
+    # What is set for the comparison, such as who is asked, was not set for the run.
+    places = [one for one in config.overrides if key_of(one).startswith(("paths.", "data."))]
+    run = load_config(config.profile, [*places, f"name={text}"], root=config.root)
+    return path_of(run, "evaluation")
+
+
+def _place_of(evaluation: Path) -> tuple[Path, tuple[str, ...]]:
+    """The folder of a run, with its manifests, and the folders below it of a trial or rehearsal."""
+    home = evaluation.parent
+    while home.name in APART and home.parent.name != "runs":
+        home = home.parent
+    return home, evaluation.parent.relative_to(home).parts
+
+
+def _manifest_of(home: Path, kind: tuple[str, ...], notebook: str) -> Path | None:
+    """Of a trial its own; of a trial evaluation of models that are none, those models'."""
+    named = (home / "manifests" / ".".join(filter(None, (notebook, "-".join(kind[:depth]), "json")))
+             for depth in range(len(kind), -1, -1))
+    return next((file for file in named if file.exists()), None)
 
 
 def judge_of(data: EvaluationFile) -> str:
@@ -113,10 +143,11 @@ def _brief(kind: str, value: Any) -> str:
 
 def scores_of_cell(run: Run) -> list[dict[str, Any]]:
     """What a study found of just this evaluation against an anchor; nothing where none did."""
-    if run.path.parent.parent.name != "runs":
+    home, kind = _place_of(run.path)
+    if home.parent.name != "runs":
         return []
-    results = run.path.parent.parent.parent
-    for file in sorted(results.glob(f"studies/*/cells/{run.path.parent.name}.json")):
+    below = Path("*", *kind, "cells", f"{home.name}.json")
+    for file in sorted((home.parents[1] / "studies").glob(str(below))):
         record = read_json(file, made_by="persuasion study")
         if record["evaluation"] == content_hash(run.path):
             return record["scores"]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
+from persuasion_lib.core.named import NAME
 from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.pipeline import STAGES, apart, path_of
 from persuasion_lib.core.plain_yaml import read_yaml
@@ -26,7 +27,6 @@ Anchor = Literal["base", "sft", "oracle"]       # the same reply for every cell
 HUMAN_LABELS = "human_labels"
 # Axes that count labels: the setting, and the split whose labels they are.
 COUNTS = {"training.human_labels": "rlhf", "training.ai_labels": "rlaif"}
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$"
 _SHORT = {HUMAN_LABELS: "training.human_labels"}
 
 
@@ -107,7 +107,7 @@ class _File(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=_NAME)
+    name: str = Field(pattern=f"^{NAME}$")
     question: str = Field(min_length=1)
     axis: str | list[str] = Field(min_length=1)
     times: bool = False
@@ -144,7 +144,7 @@ def read_study(config: Config, name_or_file: str | Path, *, name: str | None = N
     path = _found(config.root, name_or_file)
     file = _read(path)
     name = name or file.name
-    if not re.match(_NAME, name):
+    if not re.fullmatch(NAME, name):
         raise ConfigError(f"a study cannot be called {name!r}: letters, digits, _ and -, 31 at "
                           "most, from a letter or digit on.")
     keys = _keys(config, file, path)

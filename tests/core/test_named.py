@@ -8,9 +8,10 @@ from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.manifest import FORMAT, Reason, manifest_path, state
 from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.runs import all_runs, described, differing, identity, summed
-from persuasion_lib.core.stage import _is_another_experiment, refuse_to_replace
+from persuasion_lib.core.stage import _is_another_experiment, _name_for, refuse_to_replace
 from persuasion_lib.core.store import read_json, write_json, write_text
 from persuasion_lib.training.loop import seed_of
+from worlds.study_world import study_of
 
 READS = {"prepare": ("seed", "data.path", "model.base"), "label_ai": ("label_ai.judge",),
          "label_human": ("label_human.source",), "validate": ("gates.val_fraction",),
@@ -101,7 +102,7 @@ def test_nothing_finished_is_replaced_in_silence(project, stage, override):
 
 def test_a_named_run_is_not_replaced_either(project):
     finish("name=b", "dpo.beta=0.4")
-    with pytest.raises(ConfigError, match="dpo.beta was 0.4, is 0.5.*--name beta0.5"):
+    with pytest.raises(ConfigError, match="dpo.beta was 0.4, is 0.5.*--name beta0-5"):
         refuse_to_replace(load_config("smoke", ["name=b", "dpo.beta=0.5"]), STAGES["train_dpo"])
 
 
@@ -121,6 +122,15 @@ def test_the_size_of_a_trial_and_a_key_of_an_earlier_version_are_no_other_experi
     refuse_to_replace(load_config("smoke", ["evaluation.max_examples=9"]), STAGES["evaluate"])
 
 
+@pytest.mark.parametrize("changed", [
+    "dpo.beta was 0.1, is 0.25", "model.base was a, is Qwen/Qwen2.5-0.5B-Instruct",
+    "dpo.per_device_train_batch_size was 1, is 1000000000", "servers was {}, is {…}",
+    "data.path was x, is é.ü"])
+def test_every_name_that_is_suggested_is_one_for_a_run_and_for_a_study(project, changed):
+    name = _name_for([Reason("setting", changed)])
+    assert load_config("smoke", [f"name={name}"]).name == study_of(project, name=name).name == name
+
+
 def test_a_named_run_leaves_every_byte_of_the_others(project):
     finish()
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
@@ -137,6 +147,13 @@ def test_the_runs_are_listed_with_what_differs_and_their_headline(project):
     assert rows["smoke/runs/b"]["differs"] == "dpo.beta=0.4"
     assert rows["smoke/runs/b"]["headline"] == "Beta 0.4"
     assert rows["smoke/runs/b"]["state"] == "complete"
+
+
+def test_a_run_is_listed_with_the_settings_that_its_stages_have_read(project):
+    """As 00 to 03 of a study, which run under the settings of its cells."""
+    finish("evaluation.orders=1", "gates.val_fraction=0.2", stages=("prepare", "validate"))
+    rows = {row["run"]: row for row in all_runs(load_config("smoke"))}
+    assert rows["smoke"]["differs"] == "gates.val_fraction=0.2"
 
 
 def test_the_head_of_a_report_sums_up_what_was_done():

@@ -13,6 +13,8 @@ from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.data import contest
 from persuasion_lib.data.splits import JUDGE_ONLY, SETS, draw_examples, split_by_conversation
+from persuasion_lib.judging.roles import make_judge
+from persuasion_lib.judging.tasks.rank import rank_questions
 from test_prepare import CharacterTokenizer, dialogue
 
 
@@ -54,6 +56,19 @@ def test_a_person_is_ranked_who_wrote_no_more_than_a_model_may(run):
                                   "no person replied": 2, "cut off in the corpus": 1}}}
     contest.contest(wanted, examples, responses(examples))
     assert len(wanted.warnings) == 3            # each said once, however often it is counted
+
+
+def test_the_question_that_is_shown_is_the_one_that_is_asked(run):
+    wanted = run("evaluation.human_reply=true", "evaluation.orders=1")
+    examples = [example(1, "What a person wrote."), example(2, "What another wrote.")]
+    replies = responses(examples)
+    replies["e1"]["sft"] = SimpleNamespace(text="Another reply.", finish="end", tokens=3)
+    shown = str(contest.first_question(wanted, examples, replies))
+    judge = make_judge(wanted.config, "evaluate")
+    asked = rank_questions(*contest.contest(wanted, examples, replies)[:2], judge,
+                           seed=wanted.config.seed)
+    assert "What a person wrote." in shown and shown.endswith(asked["e1", 0].text)
+    assert "nobody is asked" in str(contest.first_question(run(), examples[1:], replies))
 
 
 # ---- prompts for the judge alone

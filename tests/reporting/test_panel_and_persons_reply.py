@@ -10,7 +10,7 @@ from persuasion_lib.core.records import LabeledPair, Pair
 from persuasion_lib.reporting import human_reply, panel, report
 from persuasion_lib.reporting.evaluated import tabulated
 from persuasion_lib.reporting.evaluation_file import parse
-from persuasion_lib.reporting.people import of_people
+from persuasion_lib.reporting.people import judge_says, known_of, of_people
 from persuasion_lib.reporting.setup import Setup
 from persuasion_lib.reporting.tables import counts
 from persuasion_lib.reporting.verdict import status_of
@@ -239,6 +239,18 @@ def test_prompts_for_the_judge_alone_narrow_what_people_say():
     many = of_people(evaluated(whole), labels, PAIR, OPTIONS)
     assert (few["n_judged"], many["n_judged"]) == (115, 600)
     assert many["labels_worth"] > few["labels_worth"]
+
+
+def test_what_the_judge_says_by_itself_is_of_the_prompts_of_the_tables():
+    whole = judge_only(make_evaluation(300), 100)
+    data = evaluated(whole)
+    found = of_people(data, compared(data, 50), PAIR, OPTIONS)
+    few = evaluated({**whole, "per_example": whole["per_example"][:100]})
+    assert found["judge_alone"] == known_of(few, PAIR)["judge"].mean()
+    assert found["judge_alone"] != known_of(tabulated(data.file, judge_only=True),
+                                            PAIR)["judge"].mean()
+    assert "on the 100 prompts of the tables" in judge_says(found)
+    assert "prompts" not in judge_says(of_people(few, compared(few, 50), PAIR, OPTIONS))
 
 
 def test_a_file_with_nothing_but_prompts_for_the_judge_alone_is_refused(plain):

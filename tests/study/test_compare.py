@@ -151,6 +151,25 @@ def test_cells_of_a_study_are_compared_by_what_it_found(project, monkeypatch, ca
     assert "win rate against sft" in said and "small.25.s1" in said
 
 
+def test_cells_of_a_rehearsal_and_of_a_trial_are_found_by_name(project, monkeypatch, capsys):
+    Notebooks(monkeypatch)
+    for kind in (["model.base=some/model"], ["evaluation.max_examples=12"]):
+        run_study(study_of(project, *kind, name=f"of{len(kind[0])}"))
+        assert main(["compare", f"of{len(kind[0])}.25.s1", f"of{len(kind[0])}.50.s1"]) == 0
+        assert "win rate against sft" in capsys.readouterr().out
+
+
+def test_a_trial_below_a_run_is_described_by_its_own_manifests(project):
+    home, trial = project / "one", project / "one" / "trial" / "rehearsal"
+    for folder, beta in ((home, 0.1), (trial, 0.3)):
+        write_json(folder / "final_evaluation.json", SAME)
+        kind = "-".join(folder.relative_to(home).parts)
+        name = ".".join(filter(None, ("05_evaluate", kind, "json")))
+        write_json(home / "manifests" / name, {"settings": {"dpo.beta": beta}})
+    found = compare(load_config("demo"), ["one", "one/trial/rehearsal"]).differs
+    assert found.set_index("what").loc["dpo.beta"].tolist()[1:] == ["0.1", "0.3"]
+
+
 def test_a_run_that_is_not_there_is_named(project):
     with pytest.raises(MissingInput, match="'nowhere' is neither a folder"):
         compare(load_config("demo"), ["nowhere", "nowhere"])

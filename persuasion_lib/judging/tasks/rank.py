@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.core.prose import Verbatim
-from persuasion_lib.core.records import Example
-from persuasion_lib.core.stage import StageRun
 from persuasion_lib.demo.standins import OfflineJudge
 from persuasion_lib.judging.ask import ask_all
 from persuasion_lib.judging.clients import Judge
@@ -25,7 +22,6 @@ from persuasion_lib.judging.questions import (
     read_verdict,
     schema_of,
 )
-from persuasion_lib.judging.roles import make_judge
 
 
 class Rank(Question):
@@ -107,18 +103,6 @@ def rank_questions(prompts: Prompts, replies: Texts, judge: Judge, *, orders: in
             asked[example_id, turn] = Rank.compose(example_id, prompt, texts, order=order,
                                                    sample=turn // k, prompts=judge.prompts)
     return asked
-
-
-def question_of(run: StageRun, example: Example, replies: Mapping[str, Any]) -> Verbatim:
-    """The first ranking question about an example, with its `replies` by model, as it is sent."""
-    settings = run.config.evaluation
-    texts = {model: reply.text for model, reply in replies.items()}
-    asked = rank_questions({example.example_id: example.prompt}, {example.example_id: texts},
-                           make_judge(run.config, "evaluate"), seed=run.config.seed,
-                           randomize=settings.randomize_positions)
-    for question in asked.values():
-        return Verbatim(f"[system]\n{question.system}\n\n[user]\n{question.text}")
-    return Verbatim("All replies are the same, so nobody is asked.")
 
 
 def same_replies(given: Mapping[str, str]) -> list[tuple[str, ...]]:
