@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from persuasion_lib.core.errors import DataError, JudgingStopped
+from persuasion_lib.core.family import PREFERENCE_TRAINED, REFERENCE
 from persuasion_lib.core.pipeline import is_trial, made_by
 from persuasion_lib.core.records import Example, LabeledPair, content_id, parse_labeled
 from persuasion_lib.core.rehearsal import asks_oracle, labelled_by, oracle_note
@@ -66,14 +67,15 @@ def read_test_set(run: StageRun) -> list[Example]:
 
 
 def present_models(run: StageRun) -> list[str]:
-    """The models of `evaluation.models` that exist, in that order; others are left out and noted.
+    """The models of `evaluation.models` that are wanted and exist, in that order; notes others.
 
     Raises:
         DataError: fewer than two are left.
         LineageError: a checkpoint exists, but not with the parents it was trained on.
     """
     present = []
-    for name in run.config.evaluation.models:
+    wanted = {"base", REFERENCE, *(run.config.training.models or PREFERENCE_TRAINED)}
+    for name in filter(wanted.__contains__, run.config.evaluation.models):
         if name == "base" or run.path(name).exists():
             present.append(name)
             if name != "base":
@@ -292,8 +294,8 @@ def _setup(run: StageRun, models: Sequence[str], examples: Sequence[Example]) ->
 
 def _models_asked(run: StageRun) -> dict[str, str | None]:
     """Which model, beyond which service, was asked for what; the labeller as its labels name it."""
-    config = run.config
-    names = roles.names_of_models(config) | ({} if asks_oracle(config) else {"oracle": None})
+    names = roles.names_of_models(run.config)
+    names |= {} if asks_oracle(run.config) else {"oracle": None}
     if labels := run.read_if_there("ai_pool_labeled"):
         names["labeller"] = ", ".join(sorted({label.labeled_by for label in labels}))
     return names

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED, REFERENCE
+from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED, REFERENCE, trainings
 from persuasion_lib.core.manifest import never_made
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.core.show import TextTable
@@ -19,9 +19,14 @@ from persuasion_lib.training.worked import Tokens, WorkedPair, work_out
 
 
 def trainable(run: StageRun) -> list[str]:
-    """The models whose labels there are, and those of the models below them; others are noted."""
+    """The models that are wanted and whose labels, and those of the models below, there are.
+
+    Without labels it is noted.
+    """
+    wanted = trainings(run.config.training.models)
+    run.without |= {*PREFERENCE_TRAINED} - {*wanted}
     names = []
-    for name in PREFERENCE_TRAINED:
+    for name in wanted:
         chain = [name, *(p for p in FAMILY[name].parents if p in PREFERENCE_TRAINED)]
         files = {f"{FAMILY[part].labels}_{split}" for part in chain for split in ("train", "val")}
         if lacking := sorted(key for key in files if never_made(run.config, key)):

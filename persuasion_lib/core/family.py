@@ -3,6 +3,7 @@
 Settings, files, trainings and reports all ask here, so it stands in core and imports nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -47,3 +48,10 @@ MODELS = tuple(FAMILY)
 REFERENCE = "sft"       # what every DPO training is compared with
 HUMAN = "human"         # no model: whoever wrote the reply that the corpus holds
 PREFERENCE_TRAINED = tuple(name for name in MODELS if REFERENCE in FAMILY[name].parents)
+
+
+def trainings(names: Sequence[str] | None) -> tuple[str, ...]:
+    """What is to be trained for these models, those that they go on from among it; None is all."""
+    wanted = PREFERENCE_TRAINED if names is None else names
+    return tuple(name for name in PREFERENCE_TRAINED if any(
+        name == one or name in FAMILY[one].parents for one in wanted))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
+from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED, trainings
 from persuasion_lib.core.named import is_own, of_run
 from persuasion_lib.core.rankings import parse_comparison
 from persuasion_lib.core.records import content_id, parse_example, parse_labeled, parse_pair
@@ -248,9 +248,12 @@ def inputs_of(config: Config, stage: Stage) -> tuple[str, ...]:
     """What a stage reads; an analysis of a file from elsewhere needs that file and nothing else."""
     if stage.name == "analysis" and config.analysis.input_file:
         return ("given_evaluation",)
-    # Most runs ask about no minds, and nothing is missing then.
-    return tuple(name for name in stage.reads + stage.optional
-                 if name != "minds_judged" or config.minds.pairs)
+    names = stage.reads + stage.optional
+    # Most runs ask about no minds, and nothing is missing then; nor are models nobody wants.
+    unwanted = {"minds_judged"} if "minds_judged" in names and not config.minds.pairs else set()
+    if PREFERENCE_TRAINED[0] in names:
+        unwanted |= {*PREFERENCE_TRAINED} - {*trainings(config.training.models)}
+    return tuple(name for name in names if name not in unwanted)
 
 
 def is_trial(config: Config, stage: Stage) -> bool:

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from persuasion_lib.core.family import MODELS
+from persuasion_lib.core.family import MODELS, PREFERENCE_TRAINED
 from persuasion_lib.core.reads import Reads
 
 Fraction = Field(ge=0, le=1)
@@ -193,6 +193,7 @@ class Lora(Section):
 
 
 class Training(Section):
+    models: list[Literal[PREFERENCE_TRAINED]] | None = Field(min_length=1)
     seed: int | None = Field(ge=0, lt=2**32)
     human_labels: int | None = Positive
     ai_labels: int | None = Positive

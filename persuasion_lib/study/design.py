@@ -153,6 +153,8 @@ def read_study(config: Config, name_or_file: str | Path, *, name: str | None = N
     given = {key_of(text) for text in theirs}
     shared = (*(f"{key}={_text(value)}" for key, value in file.settings.items()
                 if key not in given), *theirs)
+    if {*file.arms} != {*PREFERENCE_TRAINED}:
+        shared += (f"training.models=[{', '.join(file.arms)}]",)
     config = load_config(config.profile, shared, root=config.root)
     levels, notes = _within_labels(config, keys, file.levels)
     seeds = list(range(1, file.seeds + 1)) if isinstance(file.seeds, int) else file.seeds
@@ -213,14 +215,14 @@ def _keys(config: Config, file: _File, path: Path) -> list[str]:
             near = difflib.get_close_matches(key, [*_SHORT, *known], n=1, cutoff=0.4)
             hint = f"Did you mean {near[0]}?" if near else "`persuasion show-config` lists all."
             raise ConfigError(f"{path}: there is no setting {key}. {hint}")
-    own = {"name", "replace", "seed", "training.seed"}
+    own = {"name", "replace", "seed", "training.seed", "training.models"}
     if taken := sorted(own & {*keys, *file.settings}):
-        raise ConfigError(f"{path}: {taken[0]} is the study's own: the cells are named by it, and "
-                          "`seeds` are those of the trainings. Leave it out.")
+        raise ConfigError(f"{path}: {taken[0]} is the study's own: `seeds` and `arms` say it, and "
+                          "the cells are named by it. Leave it out.")
     given = {*file.settings, *map(key_of, config.overrides)}
-    if taken := sorted({*keys, "training.seed"} & given):
-        raise ConfigError(f"{path}: {taken[0]} differs between the cells of this study, so it is "
-                          "not set for all of them. Change `levels` or `seeds` in a copy.")
+    if taken := sorted({*keys, "training.seed", "training.models"} & given):
+        raise ConfigError(f"{path}: {taken[0]} differs between the cells of this study or is its "
+                          "own, so it is not set. Change `levels`, `seeds` or `arms` in a copy.")
     return keys
 
 

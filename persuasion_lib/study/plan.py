@@ -8,7 +8,7 @@ from typing import Any
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
+from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED, trainings
 from persuasion_lib.core.pipeline import path_of, read_file
 from persuasion_lib.core.progress import duration
 from persuasion_lib.core.runs import so_far
@@ -31,7 +31,7 @@ def plan_of(study: Study, cells: Iterable[Cell]) -> dict[str, str]:
     pending = [cell for cell in cells if state_of(study, cell)[0] != "done"]
     configs = {cell: cell.config() for cell in pending}
     models = {(cell, name): _training(config, name) for cell, config in configs.items()
-              for name in PREFERENCE_TRAINED}
+              for name in trainings(study.arms)}
     prompts = _prompts(study.config)
     lines = {
         "question": study.question,
@@ -86,9 +86,10 @@ def _time(study: Study, pending: list[Cell]) -> str:
 def _disk(study: Study, cells: int) -> str:
     folders = [path_of(study.config, name) for name in PREFERENCE_TRAINED]
     found = [_size(folder) for folder in folders if folder.exists()]
+    each = len(trainings(study.arms))
     if not found:
-        return "three adapters a cell"
-    return f"about {cells * len(PREFERENCE_TRAINED) * fmean(found) / 2**20:,.0f} MiB of adapters"
+        return f"{each} adapters a cell"
+    return f"about {cells * each * fmean(found) / 2**20:,.0f} MiB of adapters"
 
 
 def _size(folder: Path) -> int:
@@ -100,11 +101,11 @@ def _calls(study: Study, models: Mapping[tuple[Cell, str], Any], prompts: int) -
     config = study.config
     arms = {made for (cell, arm), made in models.items() if arm in cell.arms}
     cells = {cell for cell, _ in models}
-    shown = len(config.evaluation.models)
+    shown = len({*config.evaluation.models} - {*PREFERENCE_TRAINED} | {*study.arms})
     orders = config.evaluation.orders
     compared = len(arms) * len(study.anchors) * prompts * 2
     ranked = len(cells) * prompts * orders
-    searched = len(set(models.values())) * prompts
+    searched = len(arms) * prompts
     unit, judge = _dollars(config)
     # A ranking shows more replies than a comparison, a search for tactics one.
     worth = compared + ranked * shown / 2 + searched / 2
