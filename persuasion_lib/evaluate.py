@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from persuasion_lib.core.errors import DataError, JudgingStopped
-from persuasion_lib.core.family import PREFERENCE_TRAINED, REFERENCE
+from persuasion_lib.core.family import wanted
 from persuasion_lib.core.pipeline import is_trial, made_by
 from persuasion_lib.core.records import Example, LabeledPair, content_id, parse_labeled
 from persuasion_lib.core.rehearsal import asks_oracle, labelled_by, oracle_note
@@ -74,8 +74,7 @@ def present_models(run: StageRun) -> list[str]:
         LineageError: a checkpoint exists, but not with the parents it was trained on.
     """
     present = []
-    wanted = {"base", REFERENCE, *(run.config.training.models or PREFERENCE_TRAINED)}
-    for name in filter(wanted.__contains__, run.config.evaluation.models):
+    for name in wanted(run.config.evaluation.models, run.config.training.models):
         if name == "base" or run.path(name).exists():
             present.append(name)
             if name != "base":
@@ -294,7 +293,8 @@ def _setup(run: StageRun, models: Sequence[str], examples: Sequence[Example]) ->
 
 def _models_asked(run: StageRun) -> dict[str, str | None]:
     """Which model, beyond which service, was asked for what; the labeller as its labels name it."""
-    names = roles.names_of_models(run.config) | ({} if asks_oracle(run.config) else {"oracle": None})
+    oracle = {} if asks_oracle(run.config) else {"oracle": None}
+    names = roles.names_of_models(run.config) | oracle
     if labels := run.read_if_there("ai_pool_labeled"):
         names["labeller"] = ", ".join(sorted({label.labeled_by for label in labels}))
     return names

@@ -50,6 +50,12 @@ HUMAN = "human"         # no model: whoever wrote the reply that the corpus hold
 PREFERENCE_TRAINED = tuple(name for name in MODELS if REFERENCE in FAMILY[name].parents)
 
 
+def wanted(names: Sequence[str], trained: Sequence[str] | None) -> list[str]:
+    """`names` without the preference-trained ones that are none of `trained`; None is all."""
+    unwanted = {*PREFERENCE_TRAINED} - {*(PREFERENCE_TRAINED if trained is None else trained)}
+    return [name for name in names if name not in unwanted]
+
+
 def trainings(names: Sequence[str] | None) -> tuple[str, ...]:
     """What is to be trained for these models, those that they go on from among it; None is all."""
     wanted = PREFERENCE_TRAINED if names is None else names

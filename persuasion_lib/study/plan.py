@@ -8,7 +8,7 @@ from typing import Any
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED, trainings
+from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED, trainings, wanted
 from persuasion_lib.core.pipeline import path_of, read_file
 from persuasion_lib.core.progress import duration
 from persuasion_lib.core.runs import so_far
@@ -101,7 +101,7 @@ def _calls(study: Study, models: Mapping[tuple[Cell, str], Any], prompts: int) -
     config = study.config
     arms = {made for (cell, arm), made in models.items() if arm in cell.arms}
     cells = {cell for cell, _ in models}
-    shown = len({*config.evaluation.models} - {*PREFERENCE_TRAINED} | {*study.arms})
+    shown = len(wanted(config.evaluation.models, study.arms))
     orders = config.evaluation.orders
     compared = len(arms) * len(study.anchors) * prompts * 2
     ranked = len(cells) * prompts * orders
