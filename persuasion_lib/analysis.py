@@ -124,7 +124,9 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
         "people": compared, "against_people": human_reply.against_people(data, options),
         "panel": panel.of_panel(data, primary, alpha, options, may_decide=status == "ok"),
         "agreement": data.file.agreement(), "gold": measures.gold(data, primary, alpha, options)})
-    result["minds"] = minds.of_minds(outcomes, options)
+    labellers = (setup.asked_models or {}).get("labeller")
+    result["minds"] = minds.of_minds(outcomes, options,
+                                     labellers=labellers.split(", ") if labellers else ())
     result["judge"] = judge_health.judge_health(result)
     result["cautions"] = judge_health.cautions(result)
     result["checks"] = _checked(data, result, outcomes, allow)
@@ -149,10 +151,18 @@ def _checked(data: Evaluated, result: Mapping[str, Any], outcomes: Sequence[Labe
     things = of_evaluation(EVALUATION, data, result["primary"])
     things |= {"rankings": {EVALUATION: result},
                "agreement": {"the judge that ranked": agreed} if agreed else {},
-               "minds": {"the judge that labelled": outcomes} if outcomes else {},
+               "minds": _minds(result["minds"], outcomes),
                "panel": {EVALUATION: result["panel"]} if result["panel"] else {}}
     findings = look(checks_of(*things), things, allow=allow)
     return [found.row() for found in findings]
+
+
+def _minds(found: Mapping[str, Any] | None, outcomes: Sequence[LabeledPair]
+           ) -> dict[str, Sequence[LabeledPair]]:
+    """The labels of pairs of which one really won, by whose they are."""
+    if not found:
+        return {}
+    return {"the judge that labelled" if found["labelled"] else found["judge"]: outcomes}
 
 
 def audited(config: Config, paths: Sequence[Path]) -> tuple[list[Finding], str]:

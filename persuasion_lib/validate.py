@@ -163,9 +163,10 @@ def ask_about_minds(run: StageRun, pairs: Sequence[LabeledPair]) -> list[Labeled
     return run.read("minds_judged")
 
 
-def minds_in_words(run: StageRun, judged: Sequence[LabeledPair]) -> str:
+def minds_in_words(run: StageRun, judged: Sequence[LabeledPair], labels: Labels) -> str:
     """How often the judge chose what really won, and what that cannot say."""
-    return "\n".join(sentences(of_minds(judged, {"seed": run.config.seed})))
+    labellers = {label.labeled_by for label in labels.get("rlaif", ())}
+    return "\n".join(sentences(of_minds(judged, {"seed": run.config.seed}, labellers=labellers)))
 
 
 def write_splits(run: StageRun, labels: Labels, facts: pd.DataFrame,
@@ -190,7 +191,7 @@ def write_splits(run: StageRun, labels: Labels, facts: pd.DataFrame,
         write_jsonl(run.path(f"{model}_val"), map(labeled_row, val))
         sizes[model] = {"train": len(train), "val": len(val)}
     table = pd.DataFrame(sizes).T
-    report = _report(run.banner, facts, table, agreed, findings, minds_in_words(run, minds))
+    report = _report(run.banner, facts, table, agreed, findings, minds_in_words(run, minds, labels))
     write_text(run.path("validation_report"), report)
     return table
 

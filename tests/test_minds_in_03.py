@@ -1,6 +1,7 @@
 """The section of notebook 03 that asks the judge about minds that really changed."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -36,7 +37,17 @@ def test_both_orders_are_planned_asked_once_and_kept(project):
     assert {label.pair.metadata["really"] for label in judged} == {"1", "2"}
     again = validate.ask_about_minds(opened("minds.pairs=25"), pairs)
     assert again == judged and run.path("minds_judgments").read_text() == log
-    assert "chance is 50 %" in validate.minds_in_words(run, judged)
+    assert "chance is 50 %" in validate.minds_in_words(run, judged, {})
+
+
+def test_a_judge_that_is_asked_beside_labels_of_another_is_not_said_to_have_labelled(project):
+    run = opened("minds.pairs=25")
+    judged = validate.ask_about_minds(run, read_outcomes(run))
+    brought = [replace(judged[0], labeled_by="somebody/else")]
+    said = validate.minds_in_words(run, judged, {"rlaif": brought})
+    assert ("offline/stand-in gave none of the AI labels to learn from: somebody/else did, and of "
+            "that judge this says nothing.") in said
+    assert "gave none" not in validate.minds_in_words(run, judged, {"rlaif": judged})
 
 
 def test_the_judge_is_not_told_what_won(project):

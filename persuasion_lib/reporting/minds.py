@@ -5,7 +5,7 @@ right, so that a judge who sees nothing is right in one half whatever it says.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,16 +35,18 @@ _ABOUT = {
              "how it was found out, is up to the file.")}
 
 
-def of_minds(labels: Sequence[LabeledPair], options: Mapping[str, Any]) -> dict[str, Any] | None:
+def of_minds(labels: Sequence[LabeledPair], options: Mapping[str, Any], *,
+             labellers: Iterable[str] = ()) -> dict[str, Any] | None:
     """The part of `analysis.json` on minds that changed; None where no judge was asked.
 
     Args:
         labels: what a judge said; what really won stands in the metadata, as `really`.
+        labellers: who gave the AI labels to learn from, as the labels name them; none if unknown.
 
     Returns:
-        judge, source, n, right, wrong, ties, flips, unnamed (pairs without a conversation's id,
-        of which only the texts were compared with other sets); accuracy, ci_low, ci_high (ties
-        half); longer (the same of the rule that the longer argument wins) and prefers_longer
+        judge, labellers, labelled (whether the judge is one of them; None: unknown), source, n,
+        right, wrong, ties, flips, unnamed (pairs without a conversation's id, of which only the
+        texts were compared with other sets); accuracy, ci_low, ci_high (ties half); longer (the same of the rule that the longer argument wins) and prefers_longer
         (share of the judge's decided labels for the longer one); status ("ok", or "few": below 20
         pairs, which conclude nothing).
     """
@@ -56,8 +58,10 @@ def of_minds(labels: Sequence[LabeledPair], options: Mapping[str, Any]) -> dict[
              for label, true in zip(known, truth, strict=True)]
     longer = [_longer(label.pair.response_a, label.pair.response_b) for label in known]
     counts = Counter(right)
+    judges, labellers = ({*names} for names in ((one.labeled_by for one in known), labellers))
     return plain({
-        "judge": ", ".join(sorted({label.labeled_by for label in known})),
+        "judge": ", ".join(sorted(judges)), "labellers": sorted(labellers),
+        "labelled": bool(judges & labellers) if labellers else None,
         "source": str(known[0].pair.metadata.get("source")), "n": len(known),
         "right": counts[1.0], "wrong": counts[0.0], "ties": counts[0.5],
         "flips": sum(bool(label.pair.metadata.get("flip")) for label in known),
@@ -101,6 +105,9 @@ def sentences(found: Result | None) -> list[str]:
              f"{found['flips']}. {_against_chance(found)}",
              f"Always the longer one: {_told(found['longer'])}. Of the pairs that it decided the "
              f"judge took the longer one in {told(found['prefers_longer'], '.0%')}."]
+    if found["labelled"] is False:
+        lines.append(f"{found['judge']} gave none of the AI labels to learn from: "
+                     f"{', '.join(found['labellers'])} did, and of that judge this says nothing.")
     if found["unnamed"]:
         lines.append(f"{found['unnamed']} of the pairs name no conversation: of these only the "
                      "texts are known to be in no other set.")
@@ -136,6 +143,8 @@ def part(result: Result) -> Part | None:
                                  "-" if row["ci_low"] is None else
                                  f"[{row['ci_low']:.0%}, {row['ci_high']:.0%}]"}
                           for name, row in rows.items()}).T
+    who = {True: "The judge that labelled the pairs to learn from (01).", None: "The judge of 01.",
+           False: "Another judge than labelled the pairs to learn from."}[found["labelled"]]
     return Part("Does the judge see what changes minds?", sentences(found), table, None, (
-        "The judge that labelled the pairs to learn from (01). Few pairs, one kind of outcome: "
-        "the only evidence here that its taste has to do with persuasion.",))
+        f"{who} Few pairs, one kind of outcome: the only evidence here that its taste has to do "
+        "with persuasion.",))

@@ -48,6 +48,14 @@ def test_chance_stands_beside_it(right, text):
     assert any(text in line for line in sentences(of_minds(said(right, 50 - right), OPTIONS)))
 
 
+@pytest.mark.parametrize(("labellers", "text"), [
+    (["judge", "x"], "The judge that labelled the pairs to learn from (01)."),
+    (["x"], "Another judge than labelled the pairs to learn from."), ([], "The judge of 01.")])
+def test_the_report_says_whether_this_judge_labelled(labellers, text):
+    found = of_minds(said(right=30), OPTIONS, labellers=labellers)
+    assert part({"minds": found}).notes[0].startswith(text)
+
+
 def test_nobody_asked_is_said_in_03_and_no_part_of_the_report():
     assert of_minds([], OPTIONS) is None and part({"minds": None}) is None
     assert "is not known" in sentences(None)[0]

@@ -2,8 +2,13 @@
 
 import pytest
 
+from persuasion_lib import train_dpo
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.core.family import MODELS, PREFERENCE_TRAINED, wanted
+from persuasion_lib.core.pipeline import STAGES, inputs_of, path_of
+from persuasion_lib.core.stage import StageRun
+from persuasion_lib.core.store import write_text
 from persuasion_lib.study.design import profile_of, read_study, studies
 from worlds.study_world import study_of, write_labels
 
@@ -22,6 +27,24 @@ def test_a_model_without_human_labels_stands_at_0_of_their_curve(project):
     assert study.unlabelled == ("rlaif",)
     assert [study.level_of(arm, study.cells[1]) for arm in study.arms] == [50, 50, 0]
     assert study_of(project, axis="dpo.beta", levels=[0.1], primary=0.1).unlabelled == ()
+
+
+@pytest.mark.parametrize(("arms", "trained", "asked"), [
+    (["rlhf"], ["rlhf"], ["base", "sft", "rlhf"]),
+    # rlaif is trained for rlaif_rlhf, which goes on from it, and nobody asks for its replies.
+    (["rlaif_rlhf"], ["rlaif", "rlaif_rlhf"], ["base", "sft", "rlaif_rlhf"]),
+    (["rlaif_rlhf", "rlaif", "rlhf"], ["rlhf", "rlaif", "rlaif_rlhf"],
+     ["base", "sft", "rlhf", "rlaif", "rlaif_rlhf"])])
+def test_a_cell_trains_what_its_arms_need_and_asks_its_arms(project, arms, trained, asked):
+    settings = study_of(project, arms=arms, axis="dpo.beta", levels=[0.1], primary=0.1
+                        ).cells[0].config()
+    for name in ("rlaif_train", "rlhf_train", *MODELS[1:]):
+        write_text(path_of(settings, name), "")
+    run = StageRun(STAGES["train_dpo"], settings, {})
+    assert train_dpo.trainable(run) == trained and run.warnings == []
+    assert run.without == {*PREFERENCE_TRAINED} - {*trained}
+    assert wanted(settings.evaluation.models, settings.training.models) == asked
+    assert {*PREFERENCE_TRAINED} & {*inputs_of(settings, STAGES["evaluate"])} == {*trained}
 
 
 def test_levels_beyond_the_labels_are_cut_to_them_and_said(project):
@@ -80,6 +103,9 @@ def test_a_mistake_in_a_study_file_is_named_with_its_file(project, changes, said
 def test_what_differs_between_cells_is_not_set_for_all_of_them(project):
     with pytest.raises(ConfigError, match="training.human_labels differs between the cells"):
         study_of(project, "training.human_labels=7")
+    assert study_of(project, *study_of(project, arms=["rlhf"]).config.overrides, arms=["rlhf"])
+    with pytest.raises(ConfigError, match="training.models differs .* or is its own"):
+        study_of(project, "training.models=[rlhf]")
     with pytest.raises(ConfigError, match="training.seed differs between the cells"):
         study_of(project, "training.seed=7")
 
