@@ -46,9 +46,10 @@ def of_minds(labels: Sequence[LabeledPair], options: Mapping[str, Any], *,
     Returns:
         judge, labellers, labelled (whether the judge is one of them; None: unknown), source, n,
         right, wrong, ties, flips, unnamed (pairs without a conversation's id, of which only the
-        texts were compared with other sets); accuracy, ci_low, ci_high (ties half); longer (the same of the rule that the longer argument wins) and prefers_longer
-        (share of the judge's decided labels for the longer one); status ("ok", or "few": below 20
-        pairs, which conclude nothing).
+        texts were compared with other sets); accuracy, ci_low, ci_high (ties half); longer (the
+        same of the rule that the longer argument wins) and prefers_longer (share of the judge's
+        decided labels for the longer one); status ("ok", or "few": below 20 pairs, which conclude
+        nothing).
     """
     known = [label for label in labels if str(label.pair.metadata.get("really")) in LABEL_OF_CODE]
     if not known:

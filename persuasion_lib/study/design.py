@@ -25,7 +25,6 @@ from persuasion_lib.core.records import content_id
 Level = bool | int | float | str
 Anchor = Literal["base", "sft", "oracle"]       # the same reply for every cell
 HUMAN_LABELS = "human_labels"
-TRAINED = "training.models"     # follows from the arms
 # Axes that count labels: the setting, and the split whose labels they are.
 COUNTS = {"training.human_labels": "rlhf", "training.ai_labels": "rlaif"}
 _SHORT = {HUMAN_LABELS: "training.human_labels"}
@@ -150,11 +149,10 @@ def read_study(config: Config, name_or_file: str | Path, *, name: str | None = N
                           "most, from a letter or digit on.")
     keys = _keys(config, file, path)
     _check(file, keys, path)
-    theirs = [text for text in config.overrides if key_of(text) not in ("name", TRAINED)]
+    theirs = [text for text in config.overrides if key_of(text) != "name"]
     given = {key_of(text) for text in theirs}
     shared = (*(f"{key}={_text(value)}" for key, value in file.settings.items()
                 if key not in given), *theirs)
-    shared += _trained(file)
     config = load_config(config.profile, shared, root=config.root)
     levels, notes = _within_labels(config, keys, file.levels)
     seeds = list(range(1, file.seeds + 1)) if isinstance(file.seeds, int) else file.seeds
@@ -167,12 +165,6 @@ def read_study(config: Config, name_or_file: str | Path, *, name: str | None = N
         levels=_once(levels), arms=tuple(file.arms), seeds=tuple(seeds), primary=primary,
         anchor=file.anchor, second_anchor=file.second_anchor, comparisons=file.comparisons,
         notes=tuple(notes), cells=cells)
-
-
-def _trained(file: _File) -> tuple[str, ...]:
-    """The override by which no cell trains or asks what no arm needs."""
-    arms = ", ".join(file.arms)
-    return (f"{TRAINED}=[{arms}]",) if {*file.arms} != {*PREFERENCE_TRAINED} else ()
 
 
 def _found(root: Path, name_or_file: str | Path) -> Path:
@@ -221,13 +213,12 @@ def _keys(config: Config, file: _File, path: Path) -> list[str]:
             near = difflib.get_close_matches(key, [*_SHORT, *known], n=1, cutoff=0.4)
             hint = f"Did you mean {near[0]}?" if near else "`persuasion show-config` lists all."
             raise ConfigError(f"{path}: there is no setting {key}. {hint}")
-    own = {"name", "replace", "seed", "training.seed", TRAINED}
+    own = {"name", "replace", "seed", "training.seed", "training.models"}
     if taken := sorted(own & {*keys, *file.settings}):
         raise ConfigError(f"{path}: {taken[0]} is the study's own: `seeds` and `arms` say it, and "
                           "the cells are named by it. Leave it out.")
-    # A study that is read again brings back what it said itself of the models.
-    given = {*file.settings, *map(key_of, {*config.overrides} - {*_trained(file)})}
-    if taken := sorted({*keys, "training.seed", TRAINED} & given):
+    given = {*file.settings, *map(key_of, config.overrides)}
+    if taken := sorted({*keys, "training.seed", "training.models"} & given):
         raise ConfigError(f"{path}: {taken[0]} differs between the cells of this study or is its "
                           "own, so it is not set. Change `levels`, `seeds` or `arms` in a copy.")
     return keys
@@ -302,6 +293,8 @@ def _cell(config: Config, study: str, level: Level, seed: int, file: _File,
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,20}", plain):
         place = f"{re.sub(r'[^A-Za-z0-9]+', '-', plain)[:12]}-{content_id(plain, length=6)}"
     name = f"{study}.{place}.s{seed}"
+    if {*file.arms} != {*PREFERENCE_TRAINED}:       # no cell trains or asks what no arm needs
+        overrides = [*overrides, f"training.models=[{', '.join(file.arms)}]"]
     return Cell(name=name, level=level, seed=seed, arms=tuple(file.arms), root=config.root,
                 profile=config.profile,
                 overrides=(f"name={name}", *overrides, f"training.seed={seed}"))
