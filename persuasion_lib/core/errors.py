@@ -13,7 +13,17 @@
 Every message says what is wrong, where, and what to do next.
 """
 
+import re
 import textwrap
+
+# How torch, safetensors, the system and our own sentences say that a disk is full.
+_FULL = re.compile(r"enforce fail at inline_container|No space left|Disk quota|os error 28\b"
+                   "|a disk is full")
+
+
+def is_full_disk(said: str) -> bool:
+    """Whether an error's text tells of a full disk, which no other attempt would find emptier."""
+    return bool(_FULL.search(said))
 
 
 class PersuasionError(Exception):

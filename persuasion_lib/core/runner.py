@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from persuasion_lib.core.config import Config, load_config
-from persuasion_lib.core.errors import ConfigError, PersuasionError
+from persuasion_lib.core.errors import ConfigError, PersuasionError, is_full_disk
 from persuasion_lib.core.kernel import Kernel
 from persuasion_lib.core.locks import StageLock
 from persuasion_lib.core.manifest import notes_of, read_manifest, state
@@ -20,8 +20,6 @@ from persuasion_lib.core.stage import refuse_to_replace
 CELL_TIMEOUT_S = 12 * 3600      # a hang must end some day; no honest cell of ours takes half a day
 PARAMETERS = {"profile", "overrides"}
 OPEN_FILES = 256                # a kernel with our libraries needs more than a hundred
-# How torch, safetensors and the system say that a disk is full.
-_FULL = re.compile(r"enforce fail at inline_container|No space left|Disk quota|os error 28\b")
 
 
 class NotebookError(PersuasionError):
@@ -194,7 +192,7 @@ def _make_writable(output: Path) -> None:
 def _in_words(error: Any) -> str:
     """What went wrong in a cell, in one sentence where it is the machine that failed."""
     said = re.sub(r"\x1b\[[0-9;]*m", "", f"{error.ename}: {error.evalue}")
-    if _FULL.search(said):
+    if is_full_disk(said):
         return (f"a disk is full ({said[:200]}). Free some space and run again; what was finished "
                 "stays.")
     return said

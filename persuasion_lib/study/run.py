@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from persuasion_lib.core import runner
 from persuasion_lib.core.appending import WAITS
 from persuasion_lib.core.config import Config, load_config
-from persuasion_lib.core.errors import ConfigError, PersuasionError
+from persuasion_lib.core.errors import ConfigError, PersuasionError, is_full_disk
 from persuasion_lib.core.manifest import State, conditions, hash_if_there, will_change
 from persuasion_lib.core.overrides import keep_for_run, key_of
 from persuasion_lib.core.pipeline import STAGES, path_of
@@ -106,7 +106,7 @@ def run_study(study: Study, part: str | None = None) -> Study:
         The study as it is now: labels that were missing before may have cut its levels.
 
     Raises:
-        PersuasionError: what all cells share could not be made.
+        PersuasionError: what all cells share could not be made, or a disk is full.
     """
     began = time.time()
     with _as_batch():
@@ -187,6 +187,10 @@ def _run_cell(study: Study, cell: Cell) -> None:
         failed.unlink(missing_ok=True)
     except (PersuasionError, OSError) as error:
         sentence = " ".join(str(error).split())
+        if is_full_disk(sentence):      # the next cell would meet it as well
+            raise PersuasionError(f"{study.name} stops at {cell.name}: a disk is full "
+                                  f"({sentence}). Free some space and give the same command "
+                                  "again; what was finished stays.") from None
         print(f"    ! {cell.name} failed: {sentence}", flush=True)
         write_text(failed, f"{sentence}\n")
 

@@ -61,6 +61,27 @@ def test_the_command_ends_with_1_and_the_sentence_of_a_failed_cell(project, note
     assert main(["study", str(write_study(project))]) == 0
 
 
+@pytest.mark.parametrize("error", [
+    OSError(28, "No space left on device"),
+    PersuasionError("04_train_dpo, cell 7: a disk is full (…). Free some space.")])
+def test_a_full_disk_stops_the_study_with_one_sentence_and_loses_nothing(project, notebooks, capsys,
+                                                                         error):
+    command = ["study", str(write_study(project))]
+    assert main(command) == 0
+    study = study_of(project)
+    undisturbed = (study.folder / "study.json").read_bytes()
+    shutil.rmtree(project / "results")
+    notebooks.broken = {"small.50.s1": error}
+    capsys.readouterr()
+    assert main(command) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "small stops at small.50.s1: a disk is full" in said[0]
+    assert condition(study) == ["done", "missing", "missing", "missing"]
+    notebooks.broken = {}
+    assert main(command) == 0 and notebooks.ran.count("small.25.s1") == 2
+    assert (study.folder / "study.json").read_bytes() == undisturbed
+
+
 def test_a_plan_runs_nothing_and_writes_nothing(project, notebooks, capsys):
     file = write_study(project)
     before = set(project.rglob("*"))
