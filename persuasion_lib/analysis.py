@@ -124,9 +124,7 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
         "people": compared, "against_people": human_reply.against_people(data, options),
         "panel": panel.of_panel(data, primary, alpha, options, may_decide=status == "ok"),
         "agreement": data.file.agreement(), "gold": measures.gold(data, primary, alpha, options)})
-    labellers = (setup.asked_models or {}).get("labeller")
-    result["minds"] = minds.of_minds(outcomes, options,
-                                     labellers=labellers.split(", ") if labellers else ())
+    result["minds"] = minds.of_minds(outcomes, options, labellers=_labellers(setup))
     result["judge"] = judge_health.judge_health(result)
     result["cautions"] = judge_health.cautions(result)
     result["checks"] = _checked(data, result, outcomes, allow)
@@ -134,6 +132,12 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
     result["criteria"] = criteria.criteria(result)
     result["limits"] = verdict.limits(setup, by_people=bool(result["people"]))
     return result
+
+
+def _labellers(setup: Setup) -> list[str]:
+    """Who gave the AI labels to learn from, as 05 found them named in the labels."""
+    named = (setup.asked_models or {}).get("labeller")
+    return named.split(", ") if named else []
 
 
 def _with_people(setup: Setup, compared: dict[str, Any] | None) -> Setup:
