@@ -186,7 +186,8 @@ def _run_cell(study: Study, cell: Cell) -> None:
                 anchored.judge_cell(study, cell)
         failed.unlink(missing_ok=True)
     except (PersuasionError, OSError) as error:
-        sentence = " ".join(str(error).split())
+        # It goes into study.json, which others are given: no folder of this machine.
+        sentence = " ".join(str(error).split()).replace(f"{cell.root}{os.sep}", "")
         if is_full_disk(sentence):      # the next cell would meet it as well
             raise PersuasionError(f"{study.name} stops at {cell.name}: a disk is full "
                                   f"({sentence}). Free some space and give the same command "

@@ -41,11 +41,13 @@ def test_a_study_runs_every_cell_once_and_a_second_time_nothing(project, noteboo
 
 def test_a_cell_that_fails_is_named_and_the_others_run(project, notebooks):
     study = study_of(project)
-    notebooks.broken = {"small.50.s1": PersuasionError("the loss of rlhf\nbecame NaN.")}
+    notebooks.broken = {"small.50.s1": PersuasionError(
+        f"the loss of rlhf\nbecame NaN. See {project.resolve()}/results/x.ipynb")}
     run_study(study)
     table = states(study).set_index("cell")
     assert list(table["state"]) == ["done", "failed", "done", "done"]
-    assert table.loc["small.50.s1", "sentence"] == "the loss of rlhf became NaN."
+    assert table.loc["small.50.s1", "sentence"] == (
+        "the loss of rlhf became NaN. See results/x.ipynb")
     notebooks.broken = {}
     run_study(study)
     assert condition(study) == ["done"] * 4 and notebooks.ran.count("small.25.s1") == 1
