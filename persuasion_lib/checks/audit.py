@@ -42,8 +42,8 @@ WIDTH = 100
 APART = {"runs", "trial", "given"}      # folders of other experiments below our own
 # A field by which one knows a row, and the kind of file that it is a row of.
 _ROWS = {"per_example": "evaluation", "chosen": "labels", "response_1": "pairs",
-         "input_text": "examples", "event": "event log", "verdict": "judgment log",
-         "history": "DPO log"}
+         "ranks": "people's rankings", "input_text": "examples", "event": "event log",
+         "verdict": "judgment log", "history": "DPO log"}
 _OUR_OWN = set(_ROWS) - {"chosen"}
 
 
@@ -153,7 +153,7 @@ def material(given: Given, config: Config) -> Kinds:
         *(of_evaluation(name, data, config.analysis.primary)
           for name, data in given.of("evaluation").items()),
         {"split": _splits(labels), "event log": given.of("event log"), "judgment log": logs,
-         "minds": minds,
+         "minds": minds, "people's rankings": given.of("people's rankings"),
          "DPO log": dpo, "pool and labels": _labels_of_pools(pairs, whole),
          "labels and log": _labels_of_logs(judges, logs), "sets": _sets(examples, pools),
          "agreement": _agreements(people, judges, config.seed)})

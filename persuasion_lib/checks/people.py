@@ -126,7 +126,7 @@ def answers(events: Events) -> list[Mapping[str, Any]]:
     given: dict[str, list[Mapping[str, Any]]] = {}
     for event in events:
         key = str(event.get("key"))
-        if event.get("event") == "choice":
+        if event.get("event") in ("choice", "ranking"):
             given.setdefault(key, []).append(event)
         elif event.get("event") == "undo" and given.get(key):
             given[key].pop()
@@ -145,12 +145,19 @@ def in_a_hurry(events: Events) -> Result:
 
 
 def one_key(events: Events) -> Result:
-    """The share of the commonest choice (first, second, tie, skip) among all answers."""
-    made = [str(event.get("choice")) for event in answers(events)]
+    """The share of the commonest choice (first, second, tie, skip; an order of slots)."""
+    made = [str(event.get("choice") or _slots(event)) for event in answers(events)]
     if len(made) < TOO_FEW:
         return NotMeasured(f"{len(made)} answers are too few to tell")
     commonest = max(set(made), key=made.count)
     return Measured(made.count(commonest) / len(made), len(made), commonest)
+
+
+def _slots(event: Mapping[str, Any]) -> list[list[int]]:
+    """A ranking's places as slots of the screen, whatever stood there."""
+    shown = list(event.get("shown") or ())
+    return [sorted(shown.index(name) for name in place if name in shown)
+            for place in event.get("places") or ()]
 
 
 def by_turns(events: Events) -> Result:

@@ -5,19 +5,13 @@ from collections.abc import Sequence
 
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
 from persuasion_lib.core.records import Label, LabeledPair, Pair
-from persuasion_lib.data.overlap import Sets, overlap_faults, shared_passages
+from persuasion_lib.data.overlap import Sets, overlap_faults, shared_passages, thread_of
 from persuasion_lib.stats.blocks import TOO_FEW
 
 # Train and validation; None is a side that is not here.
 Split = tuple[Sequence[LabeledPair] | None, Sequence[LabeledPair] | None]
 
 _FLIPPED: dict[Label, Label] = {"a": "b", "b": "a", "tie": "tie"}
-
-
-def thread_of(pair: Pair) -> str:
-    """The conversation of a pair; where nobody knows it, pairs that open alike are of one."""
-    opening = next((m["content"] for m in pair.prompt if m["role"] != "system"), "")
-    return pair.conversation_id or opening
 
 
 def concentration(pairs: Sequence[Pair]) -> Result:
@@ -56,10 +50,10 @@ def ties_trained_on(split: Split) -> Result:
 
 
 def split_shares(split: Split) -> Result:
-    """How many of the conversations that are known stand on both sides of a split."""
+    """How many conversations, or prompts where those are unknown, are on both sides of a split."""
     if None in split:
         return NotMeasured("the other side of the split is not here")
-    train, val = ({label.pair.conversation_id for label in part} - {None} for part in split)
+    train, val = ({thread_of(label.pair) for label in part} for part in split)
     both = sorted(train & val)
     return Measured(len(both), len(train | val), f"first: {both[0]!r:.60}" if both else "")
 

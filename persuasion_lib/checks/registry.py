@@ -9,6 +9,7 @@ from persuasion_lib.checks import judge, models, people, pools, texts, training,
 from persuasion_lib.checks.adopted import ALARMED, GATED, JUDGED, said
 from persuasion_lib.checks.check import Check, Slot
 from persuasion_lib.checks.measured import Result
+from persuasion_lib.checks.rankings import RANKED
 from persuasion_lib.data.gates import control_faults
 from persuasion_lib.reporting.evaluated import Evaluated
 from persuasion_lib.stats.blocks import TOO_FEW
@@ -23,6 +24,7 @@ KINDS = {
     "pool and labels": "a pool together with its labels",
     "split": "both sides of a split (*_train.jsonl and *_val.jsonl)",
     "sets": "two sets of rows (test, SFT rows, pools)",
+    "people's rankings": "rankings of final replies by people (human_comparisons.jsonl)",
     "event log": "the event log of an annotator (human_events.*.jsonl)",
     "judgment log": "a log of judgments (*_judgments.jsonl)",
     "labels and log": "a judge's labels together with its log",
@@ -52,10 +54,6 @@ def _columns(data: Evaluated) -> dict[str, list[str | None]]:
     """Replies and prompts, row by row."""
     return {"prompt": [str(row.prompt or row.messages or "") for row in data.rows],
             **_replies(data)}
-
-
-def _oracle(data: Evaluated) -> list[str | None]:
-    return [row.oracle for row in data.rows]
 
 
 def _of_texts(of: str, name: str, look: Callable[[Slot], Result], limit: float, what: str, *,
@@ -269,12 +267,14 @@ _MODELS = (
           "columns do not belong to the prompts beside them: {example}.",
           "Join the files by id: a row was lost or doubled.", stops=True),
     Check("oracle moved against prompts", "evaluation",
-          lambda data: yardsticks.misplaced(_columns(data) | {"oracle": _oracle(data)}), 0,
+          lambda data: yardsticks.misplaced(_columns(data) | {"oracle": [
+              row.oracle for row in data.rows]}), 0,
           "texts of one prompt are more alike than those of two",
           "columns do not belong to the prompts beside them: {example}.",
           "Join the files by id: a row was lost or doubled."),
     Check("the oracle is a candidate", "evaluation",
-          lambda data: yardsticks.oracle_is_reply(_oracle(data), _replies(data), {
+          lambda data: yardsticks.oracle_is_reply(
+              [row.oracle for row in data.rows], _replies(data), {
               model: [row.similarity_scores.get(model) for row in data.rows]
               for model in data.models}), 0.05,
           "a yardstick is somebody else's", "{value:.0%} of {n} oracle replies are the reply of "
@@ -291,8 +291,8 @@ _MODELS = (
           "Remove names from what models learn from."),
 )
 
-REGISTRY: tuple[Check, ...] = (*GATED, *_TEXTS, *_POOLS, *_PEOPLE, *ALARMED, *_JUDGE, *_TRAINING,
-                               *_MODELS, *JUDGED)
+REGISTRY: tuple[Check, ...] = (*GATED, *_TEXTS, *_POOLS, *_PEOPLE, *RANKED, *ALARMED, *_JUDGE,
+                               *_TRAINING, *_MODELS, *JUDGED)
 
 
 def checks_of(*kinds: str) -> list[Check]:

@@ -21,14 +21,16 @@ from persuasion_lib.labeling.events import Event, EventLog, read_events
 from persuasion_lib.labeling.items import ON_SCREEN, Item, showings
 from persuasion_lib.labeling.session import Session
 
+GUIDELINES = {"pairs": "label_guidelines.md", "ranking": "ranking_guidelines.md"}
 
-def read_guidelines(config: Config) -> str:
-    """What annotators are asked; its hash is stored with every label.
+
+def read_guidelines(config: Config, kind: str = "pairs") -> str:
+    """What annotators are asked, of pairs or for rankings; its hash is stored with every label.
 
     Raises:
         ConfigError: there are none.
     """
-    path = config.prompt_file("label_guidelines.md")
+    path = config.prompt_file(GUIDELINES[kind])
     if not path.exists():
         raise ConfigError(f"{path} is missing. Write there what annotators are to judge.")
     return read_text(path, made_by="git checkout")
@@ -115,10 +117,10 @@ class Fitting:
     """
 
     def __init__(self, pairs: Sequence[Pair], *, others_too: bool = False) -> None:
-        # Files of other tools know no id of ours, and their sides may be exchanged.
-        self.pairs = {content_id(p.prompt, *texts): p for p in pairs for texts in (
+        # Files of other tools have no ids, or ids of their own, and sides may be exchanged.
+        self.by_texts = {content_id(p.prompt, *texts): p for p in pairs for texts in (
             (p.response_b, p.response_a), (p.response_a, p.response_b))}
-        self.pairs |= {pair.pair_id: pair for pair in pairs}
+        self.by_id = {pair.pair_id: pair for pair in pairs}
         self.people: dict[str, list[LabeledPair]] = {}      # by the first spelling of a name
         self.spellings: dict[str, str] = {}
         self.of_votes: list[LabeledPair] = []
@@ -131,7 +133,7 @@ class Fitting:
     def __call__(self, row: dict[str, Any]) -> LabeledPair | None:
         given = parse_labeled(row)
         self.roles.update(foreign_roles(row))
-        pair = self.pairs.get(given.pair.pair_id)
+        pair = self._pair_of(given.pair)
         if pair is None and self._others_too:
             self.others.append(given.pair.pair_id)
             return None
@@ -148,6 +150,14 @@ class Fitting:
             self.settled.append(label)
         return label
 
+    def _pair_of(self, given: Pair) -> Pair | None:
+        """The pair that a row is of: what was read counts, whatever its id."""
+        known = self.by_id.get(given.pair_id)
+        read = content_id(given.prompt, given.response_a, given.response_b)
+        same = self.by_texts.get(read, known)
+        # One text may stand in the pool under two ids.
+        return known if known and same and _texts(known) == _texts(same) else same
+
     def _keep(self, name: str, label: LabeledPair) -> None:
         person = self.spellings.setdefault(name.strip().casefold(), name)
         mark = ("" if self._others_too else person, label.pair.pair_id)
@@ -161,6 +171,10 @@ class Fitting:
     def _person(self, row: dict[str, Any], given: LabeledPair) -> str:
         names = (row.get("annotator"), given.pair.metadata.get("annotator"))
         return next((name for name in map(annotator_name, names) if name), given.labeled_by)
+
+
+def _texts(pair: Pair) -> tuple[Any, ...]:
+    return pair.prompt, *sorted((pair.response_a, pair.response_b))
 
 
 def _on_pair(given: LabeledPair, pair: Pair) -> LabeledPair:

@@ -96,13 +96,13 @@ def of_files(run: StageRun, asked: Asked, people: Sequence[str]) -> Session | Pa
     """A session that knows the labels of files as if they had been given in it; one for each of
     several people, who were asked about what they labelled."""
     files = _label_files(run)
-    given: list[LabeledPair] = []
     fitting = Fitting(asked.pairs)
     for path in files:
-        given += read_brought(path, "labels", fitting)
+        read_brought(path, "labels", fitting)
         run.warnings += notes_on_roles(path.name, fitting.roles)
         fitting.roles.clear()
-    run.warnings += _who_labelled([label for own in fitting.people.values() for label in own], files)
+    votes = [label for own in fitting.people.values() for label in own]
+    run.warnings += _who_labelled(votes, files)
     found = _chosen(run, fitting.people, people)
     if len(found) > 1:
         log = run.path("adjudications")
