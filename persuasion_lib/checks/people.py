@@ -70,13 +70,13 @@ def one_place(labels: Sequence[LabeledPair]) -> Result:
 
 
 def longer_wins(labels: Sequence[LabeledPair]) -> Result:
-    """How often the longer reply won, of the decided pairs that differ by `DIFFERS` or more."""
+    """How often the longer reply won, or the shorter, of decided pairs that differ by `DIFFERS`."""
     if of_two_models(labels):
         return _MODELS_DIFFER
     gaps = _gaps(labels)
     if len(gaps) < TOO_FEW:
         return NotMeasured(f"{len(gaps)} decided pairs differ by {DIFFERS} characters or more")
-    return Measured(sum(gap > 0 for gap in gaps) / len(gaps), len(gaps))
+    return _commoner(sum(gap > 0 for gap in gaps), len(gaps), ("longer", "shorter"))
 
 
 def surely_longer(labels: Sequence[LabeledPair]) -> Result:

@@ -5,11 +5,13 @@ A limit that is a setting is named; the others are overridden by their name in `
 
 from collections.abc import Callable
 
-from persuasion_lib.checks import judge, models, people, pools, texts, training, yardsticks
+from persuasion_lib.checks import judge, models, people, pools, texts, yardsticks
 from persuasion_lib.checks.adopted import ALARMED, GATED, JUDGED, said
 from persuasion_lib.checks.check import Check, Slot
+from persuasion_lib.checks.consistent import CONSISTENT
 from persuasion_lib.checks.measured import Result
 from persuasion_lib.checks.rankings import RANKED
+from persuasion_lib.checks.training import TRAINED
 from persuasion_lib.data.gates import control_faults
 from persuasion_lib.reporting.evaluated import Evaluated
 from persuasion_lib.stats.blocks import TOO_FEW
@@ -23,6 +25,7 @@ KINDS = {
     "labels by a judge": "pairs labelled by a judge (ai_pool_labeled.jsonl)",
     "pool and labels": "a pool together with its labels",
     "split": "both sides of a split (*_train.jsonl and *_val.jsonl)",
+    "split and labels": "a split together with the labels that it was made of",
     "sets": "two sets of rows (test, SFT rows, pools)",
     "people's rankings": "rankings of final replies by people (human_comparisons.jsonl)",
     "event log": "the event log of an annotator (human_events.*.jsonl)",
@@ -158,7 +161,7 @@ _PEOPLE = (
           "Compare with what was shown, and in which order."),
     Check("the longer reply always wins", "labels", people.longer_wins, 0.9,
           "people and judges choose it in 60 to 75 % of pairs (AlpacaEval)",
-          "in {value:.0%} of {n} decided pairs that differ in length the longer reply won.",
+          "in {value:.0%} of {n} decided pairs that differ in length the {example} reply won.",
           "These labels count characters. Label again.", stops=True),
     Check("chosen replies are longer", "labels by a person", people.surely_longer, 0.6,
           "judge_health's limit: what is beyond it is more than content explains",
@@ -233,18 +236,6 @@ _JUDGE = (
           "upside down.", "Read some beside their replies.", stops=True),
 )
 
-_TRAINING = (
-    Check("DPO began away from its reference", "DPO log", training.first_loss, 0.1,
-          "it begins at ln 2 = .693; the earlier run began at .970",
-          "the first loss of DPO is {value:.2f} above ln 2 ({example}): the policy is not the "
-          "model it is compared with.",
-          "Train from the adapter that the reference has.", stops=True),
-    Check("DPO's first reward", "DPO log", training.first_reward, 1,
-          "it begins at 0; the earlier run began at -3.14",
-          "the first reward of the chosen replies is {value:.2f} away from 0 ({example}).",
-          "Train from the adapter that the reference has.", stops=True),
-)
-
 _MODELS = (
     Check("the declared two say the same", "declared comparison",
           lambda both: models.same_text(*both), 0.5,
@@ -292,7 +283,8 @@ _MODELS = (
 )
 
 REGISTRY: tuple[Check, ...] = (*GATED, *_TEXTS, *_POOLS, *_PEOPLE, *RANKED, *ALARMED, *_JUDGE,
-                               *_TRAINING, *_MODELS, *JUDGED)
+                               *TRAINED, *CONSISTENT,
+                               *_MODELS, *JUDGED)
 
 
 def checks_of(*kinds: str) -> list[Check]:
