@@ -59,7 +59,7 @@ def test_rankings_that_nobody_can_believe_are_named(tmp_path, threat, check, sta
 
 
 def test_what_a_file_of_rankings_lacks_is_said(tmp_path):
-    found = said(tmp_path, ranked(n=4))
+    found = said(tmp_path, ranked(n=3))
     assert set(found.values()) == {"not checked"}
 
 
