@@ -165,7 +165,7 @@ def test_labels_without_a_conversation_are_split_as_ever(run, value):
     assert table.loc["rlaif"].tolist() == [90, 10]
 
 
-LONG = "word " * 60
+LONG = "word " * 120
 
 
 @pytest.mark.parametrize(("prompts", "threads"), [

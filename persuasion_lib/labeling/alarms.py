@@ -14,8 +14,8 @@ MIN_REPEATS = 30          # pairs labelled twice before the annotator is a ceili
 # on so many in a row less than once in twenty times.
 COPIED = 60
 RARE = 0.005              # of annotators with nothing in common with the judge, so many are stopped
-# Below it agreement is slight at best (Landis & Koch 1977). An interval that reaches 0 does not stop
-# alone: of annotators who repeat 80 % of 30 labels 6 % have such a one, .3 % such a kappa.
+# Below it agreement is slight at best (Landis & Koch 1977). An interval that reaches 0 is no
+# alarm: of annotators who repeat 80 % of 30 labels 6 % have such a one, .3 % such a kappa.
 SLIGHT = 0.2
 _FOLLOWS_SLOT = 0.8       # share of verdicts for one slot from which the slot is the verdict
 
