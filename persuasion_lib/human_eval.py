@@ -144,7 +144,7 @@ def open_session(run: StageRun, pairs: Sequence[Pair] | Sequence[Ranking]) -> As
 
 def _open_ranking(run: StageRun, asked: Sequence[Ranking]) -> ranking.RankingSession:
     settings = run.config.human_eval
-    guidelines = read_guidelines(run.config)
+    guidelines = read_guidelines(run.config, settings.kind)
     items = ranking.rank_items(asked, seed=run.config.seed, annotator=settings.annotator,
                                repeat_fraction=settings.repeat_fraction)
     if settings.source == "simulated":

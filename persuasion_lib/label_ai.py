@@ -6,6 +6,7 @@ What it says of the human pool trains nothing: 03 compares it with what the anno
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from persuasion_lib.core.brought import brought_labels, read_brought
-from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.core.errors import ConfigError, DataError
 from persuasion_lib.core.pipeline import POOLS
 from persuasion_lib.core.prose import Prose, Verbatim
-from persuasion_lib.core.records import LabeledPair, Pair
+from persuasion_lib.core.records import LabeledPair, Pair, parse_labeled
 from persuasion_lib.core.show import Plot, TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
@@ -32,6 +33,7 @@ from persuasion_lib.judging.tasks.compare import (
     label_pairs,
     pair_questions,
 )
+from persuasion_lib.labeling.opening import Fitting
 
 
 def pairs_of(run: StageRun, pool: str = "ai_pool") -> list[Pair]:
@@ -107,14 +109,33 @@ def _is_brought(run: StageRun, pool: str) -> bool:
 def _from_files(run: StageRun, pairs: Sequence[Pair], pool: str) -> LabelOutcome:
     """The labels that somebody brought, of the pairs that are in the pool."""
     run.config.named_file("data.path")
-    wanted = {pair.pair_id: pair for pair in pairs}
-    labels = [label for path in brought_labels(run.config, pool)
-              for label in read_brought(path, "labels")]
-    fitting = {label.pair.pair_id: label for label in labels if label.pair.pair_id in wanted}
-    if left := len(labels) - len(fitting):
-        run.warnings.append(f"{left} labels of the files are of other pairs than the pool's, or "
-                            "are there twice, and do not count.")
-    return brought_outcome(list(fitting.values()), planned=len(pairs))
+    fitting = Fitting(pairs, others_too=True)
+    found = {}
+
+    def keep(row: dict[str, Any]) -> None:
+        if (label := fitting(row)) is not None:
+            found[label.pair.pair_id] = _with_verdicts(label, parse_labeled(row))
+
+    files = brought_labels(run.config, pool)
+    for path in files:
+        read_brought(path, "labels", keep)
+    if fitting.others and not found:
+        raise DataError(f"{files[0]}: none of its {len(fitting.others)} labels is of a pair of the "
+                        f"pool (first: {fitting.others[0]}). Take the labels of these pairs, or "
+                        "the pairs of these labels.")
+    if fitting.others:
+        run.warnings.append(f"{len(fitting.others)} labels of the files are of other pairs than "
+                            f"the pool's (first: {fitting.others[0]}) and do not count.")
+    labels = [found[pair.pair_id] for pair in pairs if pair.pair_id in found]
+    return brought_outcome(labels, planned=len(pairs))
+
+
+def _with_verdicts(label: LabeledPair, given: LabeledPair) -> LabeledPair:
+    """A label on the pool's pair, with all that its file says of it; sides may be exchanged."""
+    known = {**given.pair.metadata, "pair_id": label.pair.pair_id}
+    if given.pair.response_a != label.pair.response_a and isinstance(known.get("verdicts"), dict):
+        known["verdicts"] = {shown[::-1]: said for shown, said in known["verdicts"].items()}
+    return replace(label, pair=replace(label.pair, metadata=known))
 
 
 def write_labels(run: StageRun, outcome: LabelOutcome, pool: str = "ai_pool") -> Path:

@@ -20,6 +20,7 @@ from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_json, write_jsonl, write_text
 from persuasion_lib.data.gates import pair_figures, to_allow
+from persuasion_lib.data.overlap import thread_of
 from persuasion_lib.judging.ask import note_open
 from persuasion_lib.judging.calibrate import calibrate
 from persuasion_lib.judging.plan import Plan, plan
@@ -202,7 +203,7 @@ def _faults_of_splits(run: StageRun, splits: Mapping[str, Split]) -> list[str]:
     faults = []
     for model, (train, val) in splits.items():
         if len(train) < needed or not val:
-            threads = {_thread(pair) for pair in [*train, *val]}
+            threads = {thread_of(label.pair) for label in [*train, *val]}
             faults.append(
                 f"{model}: {len(train) + len(val)} decided pairs of {len(threads)} conversations "
                 f"leave {len(train)} pairs for training and {len(val)} for validation, since a "
@@ -250,21 +251,20 @@ def _stand_ins(run: StageRun, labels: Labels) -> list[str]:
 
 
 def split_labels(run: StageRun, pairs: Sequence[LabeledPair]) -> Split:
-    """Decided pairs as (train, val), whole conversations on one side, drawn from the seed."""
+    """Decided pairs as (train, val), whole conversations on one side, drawn from the seed.
+
+    Where no conversation is known, what answers one prompt is of one (`overlap.thread_of`).
+    """
     decided = _decided(pairs)
     wanted = max(1, round(len(decided) * run.config.gates.val_fraction))
-    sizes = Counter(map(_thread, decided))
+    sizes = Counter(thread_of(label.pair) for label in decided)
     held: set[str] = set()
     for thread in sorted(sizes, key=lambda name: content_id("val", run.config.seed, name)):
         if sum(sizes[other] for other in held) >= wanted:
             break
         held.add(thread)
-    train = [pair for pair in decided if _thread(pair) not in held]
-    return train, [pair for pair in decided if _thread(pair) in held]
-
-
-def _thread(pair: LabeledPair) -> str:
-    return pair.pair.conversation_id or pair.pair.pair_id
+    train = [pair for pair in decided if thread_of(pair.pair) not in held]
+    return train, [pair for pair in decided if thread_of(pair.pair) in held]
 
 
 def show_label(labels: Labels) -> TextTable:

@@ -11,9 +11,11 @@ import nbformat
 import pytest
 
 from persuasion_lib import label_ai
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.manifest import read_manifest
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.records import pair_row, parse_labeled
+from persuasion_lib.core.records import labeled_row, pair_row, parse_labeled
 from persuasion_lib.core.stage import StageRun, start
 from persuasion_lib.core.store import read_jsonl, write_jsonl
 from worlds.judging_world import pairs_of
@@ -166,3 +168,37 @@ def test_the_notebook_tells_and_the_library_does():
     assert len(cells) - len(code) >= len(code)
     assert all(len(cell.source.splitlines()) <= 4 and not cell.outputs for cell in code)
     assert [cell.metadata.get("tags") for cell in code].count(["parameters"]) == 1
+
+
+def bring(run, rows):
+    write_jsonl(run.config.root / "mine" / "ai_pool_labeled.jsonl", rows)
+    settings = ["data.source=files", "data.path=mine"]
+    for name in ("ai_pool_responses", "human_pool_responses"):
+        write_jsonl(path_of(load_config("demo", settings), name), map(pair_row, pairs_of(40)))
+    mine = start("label_ai", "demo", settings)
+    return mine, label_ai.label(mine, pairs_of(40), None)
+
+
+def test_labels_of_a_file_find_their_pairs_by_texts_whatever_their_order_ids_and_sides(run):
+    finish(run)
+    ours = read_jsonl(run.path("ai_pool_labeled"), parse_labeled, made_by="01")
+    rows = [labeled_row(label.swapped()) for label in reversed(ours)]
+    for number, row in enumerate(rows):
+        row["metadata"]["pair_id"] = f"row{number}"
+    _, outcome = bring(run, rows)
+    assert [(label.pair.pair_id, label.label) for label in outcome.labeled] == [
+        (label.pair.pair_id, label.label) for label in ours]
+
+
+def test_labels_of_a_file_that_are_of_no_pair_or_of_one_twice_are_refused(run):
+    finish(run)
+    rows = read_jsonl(run.path("ai_pool_labeled"), dict, made_by="01")
+    with pytest.raises(DataError, match=r"labeled.jsonl:41: pair pair-0 is labelled a second time"):
+        bring(run, [*rows, rows[0]])
+    other = [json.loads(json.dumps(row).replace("pair-", "other-")) | {"prompt": [
+        {"role": "user", "content": "Another view."}]} for row in rows]
+    with pytest.raises(DataError, match="none of its 40 labels is of a pair of the pool"):
+        bring(run, other)
+    mine, outcome = bring(run, rows[:39] + other[39:])
+    assert outcome.done == 39 and any("1 labels of the files are of other" in text
+                                      for text in mine.warnings)

@@ -168,6 +168,18 @@ def test_a_file_without_pair_ids_is_matched_by_its_texts(project):
     assert session.missing == []
 
 
+@pytest.mark.parametrize("other", ["row{}", "p{:03}"])
+def test_rows_in_another_order_under_other_ids_find_their_pair_by_its_texts(project, other):
+    rows = [labeled_row(pair) for pair in reversed(labeled("b"))]
+    for number, row in enumerate(rows):
+        row["metadata"]["pair_id"] = other.format(number)     # "p000" is the id of another pair
+    write_jsonl(project / "labels.jsonl", rows)
+    run, session = opened("label_human.source=file", "label_human.path=labels.jsonl")
+    assert session.missing == []
+    assert {(pair.pair.pair_id[1:], pair.pair.response_b[6:9]) for pair in
+            label_human.write_labels(run, session)} >= {("003", "b3:"), ("007", "b7:")}
+
+
 def test_a_label_moves_with_its_response_when_a_file_has_the_sides_exchanged(project):
     _, session = opened(*write_file(project, [pair.swapped() for pair in labeled("a")]))
     assert {event["preferred"] for _, event in session.chosen()} == {"a"}

@@ -7,13 +7,14 @@ from persuasion_lib.core.pipeline import POOLS, STAGES
 from persuasion_lib.core.records import LabeledPair, Pair, labeled_row
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
+from persuasion_lib.data.overlap import thread_of
 
 PROMPT = [{"role": "user", "content": "I like tea."}]
 
 
 def pair(number, label="a", *, pool="ai", finish=("stop", "stop")):
     metadata = {"conversation_id": f"{pool}{number}", "finish": list(finish)}
-    return LabeledPair(Pair(f"{pool}{number}", PROMPT, "aaaa", "bb", metadata), label, "test")
+    return LabeledPair(Pair(f"{pool}{number}", list(PROMPT), "aaaa", "bb", metadata), label, "test")
 
 
 def labels(n=100, **options):
@@ -157,10 +158,33 @@ def test_planned_stands_beside_labelled(run):
 def test_labels_without_a_conversation_are_split_as_ever(run, value):
     given = labels()
     for part in given.values():
-        for label in part:
+        for number, label in enumerate(part):
             label.pair.metadata["conversation_id"] = value
+            label.pair.prompt[:] = [{"role": "user", "content": f"View {number}."}]
     table = validate.write_splits(run, given, validate.label_facts(run, given))
     assert table.loc["rlaif"].tolist() == [90, 10]
+
+
+LONG = "word " * 120
+
+
+@pytest.mark.parametrize(("prompts", "threads"), [
+    (["View {}."], 25), (["hello", "View {}."], 25), ([LONG + "{}.", "And you {}?"], 25),
+    (["View {}.", "And you {}?"], 25)])
+def test_pairs_of_one_prompt_stay_on_one_side_where_no_conversation_is_known(run, prompts, threads):
+    given = [LabeledPair(Pair(str(k), [{"role": "user", "content": text.format(k // 4)}
+                                       for text in prompts], "a", "b"), "a", "x")
+             for k in range(100)]
+    train, val = validate.split_labels(run, given)
+    sides = [{label.pair.prompt[-1]["content"] for label in part} for part in (train, val)]
+    assert not sides[0] & sides[1] and len(sides[0] | sides[1]) == threads
+    assert len(val) == 12
+
+
+def test_a_post_stays_on_one_side_with_all_that_was_said_below_it():
+    one, other = (Pair(name, [{"role": "user", "content": LONG}, *rest], "a", "b")
+                  for name, rest in (("x", []), ("y", [{"role": "user", "content": "More."}])))
+    assert thread_of(one) == thread_of(other)
 
 
 def test_labels_of_one_conversation_leave_nothing_to_train_on_and_stop(run):

@@ -7,9 +7,10 @@
     measured    what a check found: a figure and its worst example, or why it could not look
     audit       which checks somebody's files allow: `persuasion audit`
     pools       do rows count as often as they seem to?
-    people      did the person read?
+    people      did the person read? rankings: or rank?
+    consistent  do files that belong together say the same? belonging: which do
     judge       does the judge judge?
-    training    did DPO begin where it must?
+    training    did DPO begin where it must, and learn something?
     texts       what a reply must not hold: entities, markers, roles, refusals, one text for all
     languages   which of some common languages a text is in
     models      are the models those that they are called, as far as their texts tell?

@@ -13,6 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from persuasion_lib.checks import training
+from persuasion_lib.checks.belonging import (
+    is_part,
+    known,
+    labels_of_logs,
+    labels_of_pools,
+    parts_of,
+    splits_of,
+)
 from persuasion_lib.checks.check import Check, Finding, look
 from persuasion_lib.checks.material import (
     Kinds,
@@ -42,8 +50,8 @@ WIDTH = 100
 APART = {"runs", "trial", "given"}      # folders of other experiments below our own
 # A field by which one knows a row, and the kind of file that it is a row of.
 _ROWS = {"per_example": "evaluation", "chosen": "labels", "response_1": "pairs",
-         "input_text": "examples", "event": "event log", "verdict": "judgment log",
-         "history": "DPO log"}
+         "ranks": "people's rankings", "input_text": "examples", "event": "event log",
+         "verdict": "judgment log", "history": "DPO log"}
 _OUR_OWN = set(_ROWS) - {"chosen"}
 
 
@@ -138,13 +146,13 @@ def material(given: Given, config: Config) -> Kinds:
     labels = {name: rows for name, rows in given.of("labels").items() if name not in minds}
     logs = {name: rows for name, rows in given.of("judgment log").items() if _compares(rows)}
     dpo = {name: log for name, log in given.of("DPO log").items() if training.is_of_dpo(log)}
-    whole = {name: rows for name, rows in labels.items() if not _is_part(name, rows, labels)}
+    whole = {name: rows for name, rows in labels.items() if not is_part(name, rows, labels)}
     judges = {name: rows for name, rows in whole.items() if is_by_judge(rows)}
     people = {name: rows for name, rows in whole.items() if name not in judges}
     # Comparisons of final replies teach nobody: they are no pool.
     texts = {name: [label.pair for label in rows] for name, rows in whole.items()
              if not of_two_models(rows)}
-    pools = pairs | {name: rows for name, rows in texts.items() if not _known(rows, pairs.values())}
+    pools = pairs | {name: rows for name, rows in texts.items() if not known(rows, pairs.values())}
     examples = given.of("examples")
     return together(
         *(of_pool(name, rows) for name, rows in pools.items()),
@@ -152,67 +160,18 @@ def material(given: Given, config: Config) -> Kinds:
         *(of_targets(name, rows) for name, rows in examples.items() if "sft" in name),
         *(of_evaluation(name, data, config.analysis.primary)
           for name, data in given.of("evaluation").items()),
-        {"split": _splits(labels), "event log": given.of("event log"), "judgment log": logs,
-         "minds": minds,
-         "DPO log": dpo, "pool and labels": _labels_of_pools(pairs, whole),
-         "labels and log": _labels_of_logs(judges, logs), "sets": _sets(examples, pools),
+        {"split": splits_of(labels), "split and labels": parts_of(labels),
+         "event log": given.of("event log"), "judgment log": logs,
+         "minds": minds, "people's rankings": given.of("people's rankings"),
+         "DPO log": dpo, "pool and labels": labels_of_pools(pairs, whole),
+         "labels and log": labels_of_logs(judges, logs), "sets": _sets(examples, pools),
          "agreement": _agreements(people, judges, config.seed)})
-
-
-def _labels_of_pools(pools: Mapping[str, list[Pair]],
-                     labels: Mapping[str, list[LabeledPair]]) -> dict[str, Any]:
-    return {f"{name} of {pool}": (rows, given) for pool, rows in pools.items()
-            for name, given in labels.items() if _known([label.pair for label in given], [rows])}
-
-
-def _labels_of_logs(labels: Mapping[str, list[LabeledPair]],
-                    logs: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{name} and {log}": (rows, entries) for name, rows in labels.items()
-            for log, entries in logs.items() if _names(rows, entries)}
 
 
 def _compares(log: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a log holds verdicts on replies, and not replies of an oracle or tactics."""
     verdict = log[0]["verdict"]
     return isinstance(verdict, dict) and ("choice" in verdict or "ranking" in verdict)
-
-
-def _splits(labels: Mapping[str, list[LabeledPair]]) -> dict[str, Any]:
-    """Both sides; a side alone, with None for the other, still shows what is trained on."""
-    found = {}
-    for name in labels:
-        train, val = (re.sub(r"_(?:train|val)\.", f"_{side}.", name) for side in ("train", "val"))
-        if train != val:
-            both = train in labels and val in labels
-            found[re.sub(r"_(?:train|val)\.", "_{train,val}.", name) if both else name] = (
-                labels.get(train), labels.get(val))
-    return found
-
-
-def _is_part(name: str, rows: Sequence[LabeledPair],
-             labels: Mapping[str, list[LabeledPair]]) -> bool:
-    """Whether labels are a side of a split of other labels that are here."""
-    if not ("_train." in name or "_val." in name):
-        return False
-    return _known([label.pair for label in rows],
-                  [[label.pair for label in other] for other_name, other in labels.items()
-                   if not ("_train." in other_name or "_val." in other_name)])
-
-
-def _known(rows: Sequence[Pair], others: Iterable[Sequence[Pair]]) -> bool:
-    """Whether most of the pairs stand in one of the others, by id or text."""
-    own = {_key(pair) for pair in rows}
-    return any(2 * len(own & {_key(pair) for pair in other}) > len(own) for other in others)
-
-
-def _key(pair: Pair) -> str:
-    return "\n".join([pair.prompt[-1]["content"], *sorted((pair.response_a, pair.response_b))])
-
-
-def _names(labels: Sequence[LabeledPair], log: Sequence[Mapping[str, Any]]) -> bool:
-    keys = {row.get("key") for row in log}
-    return any(key in keys for label in labels[:20]
-               for key in label.pair.metadata.get("judgments") or [])
 
 
 def _agreements(people: Mapping[str, list[LabeledPair]], judges: Mapping[str, list[LabeledPair]],
@@ -230,7 +189,7 @@ def _sets(examples: Mapping[str, list[Example]],
     sets: dict[str, Any] = {name: rows for name, rows in examples.items()
                             if "_pool_prompts" not in name}
     for name, rows in sorted(pools.items(), key=lambda item: -len(item[1])):
-        if not _known(rows, [known for known in sets.values()
+        if not known(rows, [known for known in sets.values()
                              if known and isinstance(known[0], Pair)]):
             sets[name] = rows
     return {"all sets": sets} if len(sets) > 1 else {}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from persuasion_lib.checks.check import Slot
-from persuasion_lib.core.forms import PERSON
+from persuasion_lib.core.answers import PERSON
 from persuasion_lib.core.records import Example, LabeledPair, Message, Pair, render_text
 from persuasion_lib.labeling.votes import by_person
 from persuasion_lib.reporting.evaluated import Evaluated

@@ -14,7 +14,12 @@ from persuasion_lib.stats.resample import wilson
 Events = Sequence[Mapping[str, Any]]
 
 DIFFERS = 30              # characters from which a reply counts as the longer one (AlpacaEval's)
-FEW_REPEATS = 15          # pairs labelled twice below which self-agreement says nothing
+# Pairs labelled twice below which self-agreement says nothing: with 15, an annotator who repeats
+# 80 % of their labels would be stopped once in 55 times, with 20 once in 100.
+FEW_REPEATS = 20
+# Decided pairs of different length below which a taste for length is not told from a habit: with
+# 20, of labellers who take the longer one in 75 % one in 40 would be stopped, with 40 one in 200.
+_FEW_GAPS = 2 * TOO_FEW
 
 
 def of_two_models(labels: Sequence[LabeledPair]) -> bool:
@@ -70,13 +75,14 @@ def one_place(labels: Sequence[LabeledPair]) -> Result:
 
 
 def longer_wins(labels: Sequence[LabeledPair]) -> Result:
-    """How often the longer reply won, of the decided pairs that differ by `DIFFERS` or more."""
+    """How often the longer reply won, or the shorter, of decided pairs that differ by `DIFFERS`."""
     if of_two_models(labels):
         return _MODELS_DIFFER
     gaps = _gaps(labels)
-    if len(gaps) < TOO_FEW:
-        return NotMeasured(f"{len(gaps)} decided pairs differ by {DIFFERS} characters or more")
-    return Measured(sum(gap > 0 for gap in gaps) / len(gaps), len(gaps))
+    if len(gaps) < _FEW_GAPS:
+        return NotMeasured(f"{len(gaps)} decided pairs differ by {DIFFERS} characters or more, "
+                           f"{_FEW_GAPS} are needed")
+    return _commoner(sum(gap > 0 for gap in gaps), len(gaps), ("longer", "shorter"))
 
 
 def surely_longer(labels: Sequence[LabeledPair]) -> Result:
@@ -126,7 +132,7 @@ def answers(events: Events) -> list[Mapping[str, Any]]:
     given: dict[str, list[Mapping[str, Any]]] = {}
     for event in events:
         key = str(event.get("key"))
-        if event.get("event") == "choice":
+        if event.get("event") in ("choice", "ranking"):
             given.setdefault(key, []).append(event)
         elif event.get("event") == "undo" and given.get(key):
             given[key].pop()
@@ -145,12 +151,19 @@ def in_a_hurry(events: Events) -> Result:
 
 
 def one_key(events: Events) -> Result:
-    """The share of the commonest choice (first, second, tie, skip) among all answers."""
-    made = [str(event.get("choice")) for event in answers(events)]
+    """The share of the commonest choice (first, second, tie, skip; an order of slots)."""
+    made = [str(event.get("choice") or _slots(event)) for event in answers(events)]
     if len(made) < TOO_FEW:
         return NotMeasured(f"{len(made)} answers are too few to tell")
     commonest = max(set(made), key=made.count)
     return Measured(made.count(commonest) / len(made), len(made), commonest)
+
+
+def _slots(event: Mapping[str, Any]) -> list[list[int]]:
+    """A ranking's places as slots of the screen, whatever stood there."""
+    shown = list(event.get("shown") or ())
+    return [sorted(shown.index(name) for name in place if name in shown)
+            for place in event.get("places") or ()]
 
 
 def by_turns(events: Events) -> Result:

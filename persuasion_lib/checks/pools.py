@@ -1,23 +1,19 @@
 """Do the rows of a pool, of its labels and of its split count as often as they seem to?"""
 
+import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
 from persuasion_lib.core.records import Label, LabeledPair, Pair
-from persuasion_lib.data.overlap import Sets, overlap_faults, shared_passages
+from persuasion_lib.data.overlap import Sets, overlap_faults, shared_passages, thread_of
 from persuasion_lib.stats.blocks import TOO_FEW
 
 # Train and validation; None is a side that is not here.
 Split = tuple[Sequence[LabeledPair] | None, Sequence[LabeledPair] | None]
 
 _FLIPPED: dict[Label, Label] = {"a": "b", "b": "a", "tie": "tie"}
-
-
-def thread_of(pair: Pair) -> str:
-    """The conversation of a pair; where nobody knows it, pairs that open alike are of one."""
-    opening = next((m["content"] for m in pair.prompt if m["role"] != "system"), "")
-    return pair.conversation_id or opening
 
 
 def concentration(pairs: Sequence[Pair]) -> Result:
@@ -56,10 +52,10 @@ def ties_trained_on(split: Split) -> Result:
 
 
 def split_shares(split: Split) -> Result:
-    """How many of the conversations that are known stand on both sides of a split."""
+    """How many conversations, or prompts where those are unknown, are on both sides of a split."""
     if None in split:
         return NotMeasured("the other side of the split is not here")
-    train, val = ({label.pair.conversation_id for label in part} - {None} for part in split)
+    train, val = ({thread_of(label.pair) for label in part} for part in split)
     both = sorted(train & val)
     return Measured(len(both), len(train | val), f"first: {both[0]!r:.60}" if both else "")
 
@@ -69,7 +65,7 @@ def same_pair_again(pairs: Sequence[Pair]) -> Result:
     seen: dict[object, str] = {}
     again = []
     for pair in pairs:
-        first = seen.setdefault(_texts(pair), pair.pair_id)
+        first = seen.setdefault(texts_of(pair), pair.pair_id)
         if first != pair.pair_id:
             again.append(f"{pair.pair_id} is {first}")
     return Measured(len(again), len(pairs), again[0] if again else "")
@@ -79,19 +75,19 @@ def contradicting(labels: Sequence[LabeledPair]) -> Result:
     """How many pairs, by their texts, have two labels that contradict each other."""
     given: dict[object, set[Label]] = defaultdict(set)
     for label in labels:
-        given[_texts(label.pair)].add(_in_order(label))
+        given[texts_of(label.pair)].add(in_order(label))
     both = [key for key, found in given.items() if len(found) > 1]
-    ids = [label.pair.pair_id for label in labels if both and _texts(label.pair) == both[0]]
+    ids = [label.pair.pair_id for label in labels if both and texts_of(label.pair) == both[0]]
     return Measured(len(both), len(given), f"first: {', '.join(ids)}" if ids else "")
 
 
 def unlabelled(both: tuple[Sequence[Pair], Sequence[LabeledPair]]) -> Result:
     """The share of a pool that has no label, by texts; sides may be exchanged."""
     pool, labels = both
-    known = {_texts(label.pair) for label in labels}
-    if not any(_texts(pair) in known for pair in pool):
+    known = {texts_of(label.pair) for label in labels}
+    if not any(texts_of(pair) in known for pair in pool):
         return NotMeasured("no label is of a pair of this pool")
-    open_ones = [pair.pair_id for pair in pool if _texts(pair) not in known]
+    open_ones = [pair.pair_id for pair in pool if texts_of(pair) not in known]
     example = f"{len(open_ones)} of {len(pool)} pairs" if open_ones else ""
     return Measured(len(open_ones) / len(pool), len(pool), example)
 
@@ -99,27 +95,28 @@ def unlabelled(both: tuple[Sequence[Pair], Sequence[LabeledPair]]) -> Result:
 def of_other_texts(both: tuple[Sequence[Pair], Sequence[LabeledPair]]) -> Result:
     """How many labels are of texts that their pool does not have."""
     pool, labels = both
-    known = set(map(_texts, pool))
-    foreign = [label.pair.pair_id for label in labels if _texts(label.pair) not in known]
+    known = set(map(texts_of, pool))
+    foreign = [label.pair.pair_id for label in labels if texts_of(label.pair) not in known]
     if len(foreign) == len(labels):
         return NotMeasured("no label is of a pair of this pool")
     return Measured(len(foreign), len(labels), f"first: {foreign[0]}" if foreign else "")
 
 
-def _texts(pair: Pair) -> tuple[str, frozenset[str]]:
-    """What makes a pair the same pair: case, white space, sides and ids do not count."""
+def texts_of(pair: Pair) -> tuple[str, frozenset[str]]:
+    """What makes a pair the same pair: case, signs, blanks, sides and ids do not count."""
     said = " ".join(m["content"] for m in pair.prompt if m["role"] != "system")
     return _plain(said), frozenset(map(_plain, (pair.response_a, pair.response_b)))
 
 
-def _in_order(label: LabeledPair) -> Label:
+def in_order(label: LabeledPair) -> Label:
     """The label if the replies stood in the order of the alphabet."""
     a, b = _plain(label.pair.response_a), _plain(label.pair.response_b)
     return label.label if a <= b else _FLIPPED[label.label]
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold()
+    letters = "".join(re.findall(r"\w", unicodedata.normalize("NFKC", text).casefold()))
+    return letters or text
 
 
 def shared_conversations(sets: Sets) -> Result:

@@ -5,10 +5,13 @@ A limit that is a setting is named; the others are overridden by their name in `
 
 from collections.abc import Callable
 
-from persuasion_lib.checks import judge, models, people, pools, texts, training, yardsticks
+from persuasion_lib.checks import judge, models, people, pools, texts, yardsticks
 from persuasion_lib.checks.adopted import ALARMED, GATED, JUDGED, said
 from persuasion_lib.checks.check import Check, Slot
+from persuasion_lib.checks.consistent import CONSISTENT
 from persuasion_lib.checks.measured import Result
+from persuasion_lib.checks.rankings import RANKED
+from persuasion_lib.checks.training import TRAINED
 from persuasion_lib.data.gates import control_faults
 from persuasion_lib.reporting.evaluated import Evaluated
 from persuasion_lib.stats.blocks import TOO_FEW
@@ -22,7 +25,9 @@ KINDS = {
     "labels by a judge": "pairs labelled by a judge (ai_pool_labeled.jsonl)",
     "pool and labels": "a pool together with its labels",
     "split": "both sides of a split (*_train.jsonl and *_val.jsonl)",
+    "split and labels": "a split together with the labels that it was made of",
     "sets": "two sets of rows (test, SFT rows, pools)",
+    "people's rankings": "rankings of final replies by people (human_comparisons.jsonl)",
     "event log": "the event log of an annotator (human_events.*.jsonl)",
     "judgment log": "a log of judgments (*_judgments.jsonl)",
     "labels and log": "a judge's labels together with its log",
@@ -52,10 +57,6 @@ def _columns(data: Evaluated) -> dict[str, list[str | None]]:
     """Replies and prompts, row by row."""
     return {"prompt": [str(row.prompt or row.messages or "") for row in data.rows],
             **_replies(data)}
-
-
-def _oracle(data: Evaluated) -> list[str | None]:
-    return [row.oracle for row in data.rows]
 
 
 def _of_texts(of: str, name: str, look: Callable[[Slot], Result], limit: float, what: str, *,
@@ -160,7 +161,7 @@ _PEOPLE = (
           "Compare with what was shown, and in which order."),
     Check("the longer reply always wins", "labels", people.longer_wins, 0.9,
           "people and judges choose it in 60 to 75 % of pairs (AlpacaEval)",
-          "in {value:.0%} of {n} decided pairs that differ in length the longer reply won.",
+          "in {value:.0%} of {n} decided pairs that differ in length the {example} reply won.",
           "These labels count characters. Label again.", stops=True),
     Check("chosen replies are longer", "labels by a person", people.surely_longer, 0.6,
           "judge_health's limit: what is beyond it is more than content explains",
@@ -235,18 +236,6 @@ _JUDGE = (
           "upside down.", "Read some beside their replies.", stops=True),
 )
 
-_TRAINING = (
-    Check("DPO began away from its reference", "DPO log", training.first_loss, 0.1,
-          "it begins at ln 2 = .693; the earlier run began at .970",
-          "the first loss of DPO is {value:.2f} above ln 2 ({example}): the policy is not the "
-          "model it is compared with.",
-          "Train from the adapter that the reference has.", stops=True),
-    Check("DPO's first reward", "DPO log", training.first_reward, 1,
-          "it begins at 0; the earlier run began at -3.14",
-          "the first reward of the chosen replies is {value:.2f} away from 0 ({example}).",
-          "Train from the adapter that the reference has.", stops=True),
-)
-
 _MODELS = (
     Check("the declared two say the same", "declared comparison",
           lambda both: models.same_text(*both), 0.5,
@@ -269,12 +258,14 @@ _MODELS = (
           "columns do not belong to the prompts beside them: {example}.",
           "Join the files by id: a row was lost or doubled.", stops=True),
     Check("oracle moved against prompts", "evaluation",
-          lambda data: yardsticks.misplaced(_columns(data) | {"oracle": _oracle(data)}), 0,
+          lambda data: yardsticks.misplaced(_columns(data) | {"oracle": [
+              row.oracle for row in data.rows]}), 0,
           "texts of one prompt are more alike than those of two",
           "columns do not belong to the prompts beside them: {example}.",
           "Join the files by id: a row was lost or doubled."),
     Check("the oracle is a candidate", "evaluation",
-          lambda data: yardsticks.oracle_is_reply(_oracle(data), _replies(data), {
+          lambda data: yardsticks.oracle_is_reply(
+              [row.oracle for row in data.rows], _replies(data), {
               model: [row.similarity_scores.get(model) for row in data.rows]
               for model in data.models}), 0.05,
           "a yardstick is somebody else's", "{value:.0%} of {n} oracle replies are the reply of "
@@ -291,7 +282,8 @@ _MODELS = (
           "Remove names from what models learn from."),
 )
 
-REGISTRY: tuple[Check, ...] = (*GATED, *_TEXTS, *_POOLS, *_PEOPLE, *ALARMED, *_JUDGE, *_TRAINING,
+REGISTRY: tuple[Check, ...] = (*GATED, *_TEXTS, *_POOLS, *_PEOPLE, *RANKED, *ALARMED, *_JUDGE,
+                               *TRAINED, *CONSISTENT,
                                *_MODELS, *JUDGED)
 
 

@@ -1,12 +1,16 @@
-"""Did DPO begin where it must: with a policy that is its own reference?"""
+"""Did DPO begin where it must, with a policy that is its own reference, and learn something?"""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from persuasion_lib.checks.check import Check
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
 
 Log = Sequence[Mapping[str, Any]]
+_LOSSES = ("loss", "eval_loss")
+_FEW = 5                  # logged values below which nothing is concluded
+STILL = 1e-6
 EARLY = 10                # steps in which nothing much can have been learned yet
 
 
@@ -34,3 +38,50 @@ def _first(log: Log, name: str, plus: float) -> Result:
         if isinstance(value, int | float) and row.get("step", 0) <= EARLY:
             return Measured(value + plus, 1, f"{value:.3f} at step {row.get('step', 0)}")
     return NotMeasured(f"the log holds no {name} of the first {EARLY} steps")
+
+
+def no_numbers(log: Log) -> Result:
+    """How many logged losses are no numbers: NaN, which JSON has as null, or infinite."""
+    losses = [row[name] for row in log for name in _LOSSES if name in row]
+    bad = sum(not isinstance(loss, int | float) or not math.isfinite(loss) for loss in losses)
+    return Measured(bad, len(losses)) if losses else NotMeasured("the log holds no loss")
+
+
+def last_loss(log: Log) -> Result:
+    """The mean of the last fifth of the training losses, minus the ln 2 that a coin has."""
+    losses = [row["loss"] for row in log if isinstance(row.get("loss"), int | float)]
+    if len(losses) < _FEW:
+        return NotMeasured(f"the log holds {len(losses)} losses of training")
+    last = losses[-max(1, len(losses) // 5):]
+    return Measured(sum(last) / len(last) - math.log(2), len(losses))
+
+
+def stood_still(log: Log) -> Result:
+    """1 where no reward ever left 0: the adapter was not trained, or every step had rate 0."""
+    rewards = [row[name] for row in log for name in ("rewards/chosen", "rewards/margins")
+               if isinstance(row.get(name), int | float)]
+    if len(rewards) < _FEW:
+        return NotMeasured(f"the log holds {len(rewards)} rewards of training")
+    return Measured(float(max(map(abs, rewards)) < STILL), len(rewards))
+
+
+TRAINED = (
+    Check("DPO began away from its reference", "DPO log", first_loss, 0.1,
+          "it begins at ln 2 = .693; the earlier run began at .970",
+          "the first loss of DPO is {value:.2f} above ln 2 ({example}): the policy is not the "
+          "model it is compared with.",
+          "Train from the adapter that the reference has.", stops=True),
+    Check("DPO's first reward", "DPO log", first_reward, 1,
+          "it begins at 0; the earlier run began at -3.14",
+          "the first reward of the chosen replies is {value:.2f} away from 0 ({example}).",
+          "Train from the adapter that the reference has.", stops=True),
+    Check("DPO's losses are no numbers", "DPO log", no_numbers, 0, "a loss is a number",
+          "{value:.0f} of {n} losses are NaN or infinite.",
+          "Lower dpo.learning_rate, or train in float32.", stops=True),
+    Check("DPO ended above a coin", "DPO log", last_loss, 0.2,
+          "ln 2 is what no training at all has",
+          "at its end DPO's loss is {value:.2f} above ln 2: it unlearned what it began with.",
+          "Lower dpo.learning_rate or raise dpo.beta."),
+    Check("DPO stood still", "DPO log", stood_still, 0, "rewards leave 0 with the first step",
+          "none of {n} rewards ever left 0: nothing was trained.",
+          "Look at dpo.learning_rate and at which adapter is trained."))

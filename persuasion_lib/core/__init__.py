@@ -10,6 +10,7 @@
     named      runs beside each other; runs: all of them, and what a result is of
     fields     what absent, an id, a flag and a role mean in a row
     records    pairs, labels, prompts; the one place that knows the files' field names
+    answers    what people and models chose in those, and the single votes of several people
     forms      rows of other tools as ours; foreign: files of any tool; hub: uploads
     reading    the one way in for text and JSON; appending, lazy: long logs that stay on disk
     store      atomic files, JSON lines, append-only logs that survive a kill

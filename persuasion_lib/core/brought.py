@@ -11,11 +11,12 @@ from persuasion_lib.core.errors import DataError, PersuasionError
 from persuasion_lib.core.foreign import read_each
 from persuasion_lib.core.forms import as_ours, is_unanswered, without_answer
 from persuasion_lib.core.overrides import key_of
-from persuasion_lib.core.rankings import parse_comparison
+from persuasion_lib.core.rankings import parse_comparison, parse_ranking
 from persuasion_lib.core.records import parse_example, parse_labeled, parse_pair
 
-Kind = Literal["labels", "pairs", "examples"]
-PARSERS = {"labels": parse_labeled, "pairs": parse_pair, "examples": parse_example}
+Kind = Literal["labels", "pairs", "examples", "people's rankings"]
+PARSERS = {"labels": parse_labeled, "pairs": parse_pair, "examples": parse_example,
+           "people's rankings": parse_ranking}
 MADE_BY = "the program that wrote it"
 ENDINGS = (".jsonl", ".json", ".parquet")   # lines, one array, or a table of other tools
 # Where a file may stand below `data.path`.

@@ -5,27 +5,20 @@ winner. A form that is read is recognised by its fields, so that nobody has to n
 """
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from persuasion_lib.core.answers import PERSON, Answer, answers_of, counted
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.fields import is_absent, role_of
 from persuasion_lib.core.records import Message, content_id, to_messages
 
 Row = dict[str, Any]
-Answer = tuple[str, str]        # who, and "1", "2" or "EQUAL"
-
-PERSON = "human"
 _SIDES = (("1", "2"), ("a", "b"), ("A", "B"), ("left", "right"))
-_FIRST = {"1", "a", "left", "first"}
-_SECOND = {"2", "b", "right", "second"}
-_TIE = {"tie", "equal", "equally good", "same", "both", "neither", "draw", "no preference"}
 _PROMPTS = ("messages", "prompt", "question", "instruction", "context", "input")
 # What is kept of a row beside texts and answers; who a person was is nobody's business.
 _KEPT = ("pair_id", "example_id", "conversation_id", "source", "turn", "stand_in")
-_USER = re.compile(r"[0-9a-f-]{36}|\d+|None|\S+@\S+")     # Argilla's ids, Label Studio's
 _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")     # Anthropic's, in one text
 
 
@@ -43,7 +36,7 @@ def as_ours(row: Row) -> Row:
 
     A pair that nobody answered has the form of the responses files, an answered one that of the
     labelled files. Of several people's answers the majority counts; without one it is a tie. The
-    row's `reasoning` then begins with how many they were.
+    row's `given` then lists them, and its `reasoning` begins with how many they were.
 
     Raises:
         DataError: the form is known, and the row lacks something or says two things.
@@ -80,25 +73,19 @@ def _ours(prompt: list[Message], replies: Sequence[str], metadata: Row,
     first, second = replies
     if not answers:
         return {"prompt": prompt, "response_1": first, "response_2": second, "metadata": metadata}
-    code, votes = _counted([code for _, code in answers])
+    code, votes = counted([answer.code for answer in answers])
+    # Of one person too: the next pair may have two, and who is who must be seen.
+    given = [{"annotator": answer.name, "preference": answer.code} for answer in answers
+             if answer.name and (len(answers) > 1 or answer.grader == PERSON)]
     chosen, rejected = (second, first) if code == "2" else (first, second)
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "metadata": {
-        **metadata, "preference": code, "is_equal": code == "EQUAL", "grader": answers[0][0],
-        "reasoning": ": ".join(filter(None, (votes, reasoning)))}}
+        **metadata, "preference": code, "is_equal": code == "EQUAL", "grader": answers[0].grader,
+        "reasoning": ": ".join(filter(None, (votes, reasoning))),
+        **({"given": given} if given else {})}}
 
 
 def _known(fields: Mapping[str, Any]) -> Row:
     return {name: fields[name] for name in _KEPT if not is_absent(fields.get(name))}
-
-
-def _counted(codes: Sequence[str]) -> tuple[str, str]:
-    """What most said, and of how many; "" for one."""
-    counts = Counter(codes).most_common()
-    if len(codes) == 1:
-        return codes[0], ""
-    if 2 * counts[0][1] <= len(codes):
-        return "EQUAL", f"no majority of {len(codes)} people"
-    return counts[0][0], f"{counts[0][1]} of {len(codes)} people"
 
 
 def _couple(texts: Mapping[str, Any]) -> tuple[str, str]:
@@ -126,59 +113,6 @@ def _messages(prompt: Any) -> list[Message]:
     return to_messages(prompt)
 
 
-def _code(value: Any, first: str, second: str) -> str | None:
-    """What an answer chooses; None where it names no side, as a note or a rating."""
-    if isinstance(value, list):
-        return _code_of_ranking(value, first, second)
-    if not isinstance(value, str):
-        return None
-    text = value.strip().lower()
-    if text in _FIRST | {first.lower()}:
-        return "1"
-    if text in _SECOND | {second.lower()}:
-        return "2"
-    return "EQUAL" if text in _TIE else None
-
-
-def _code_of_ranking(value: list[Any], first: str, second: str) -> str | None:
-    """Of names, the best first, or of names with ranks, 1 the best."""
-    ranks = {entry["value"]: entry.get("rank") for entry in value if isinstance(entry, dict)
-             and "value" in entry} or {name: place for place, name in enumerate(value)
-                                       if isinstance(name, str)}
-    if not all(isinstance(ranks.get(name), int | float) for name in (first, second)):
-        return None
-    if ranks[first] == ranks[second]:
-        return "EQUAL"
-    return "1" if ranks[first] < ranks[second] else "2"
-
-
-def _answers(people: Iterable[tuple[str, Mapping[str, Any]]], first: str,
-             second: str) -> tuple[list[Answer], str]:
-    """Who chose what, and their words on it; of one person the last answer."""
-    found = {}
-    for who, values in people:
-        if values:
-            found[who] = _chosen_in(values, first, second)
-    answers = [(PERSON if _USER.fullmatch(who) else who, code)
-               for who, (code, _) in found.items()]
-    return answers, " / ".join(words for _, words in found.values() if words)
-
-
-def _chosen_in(values: Mapping[str, Any], first: str, second: str) -> Answer:
-    """The choice among the answers of one person by question, and the words of the others."""
-    codes = {name: code for name, value in values.items() if (code := _code(value, first, second))}
-    if len(codes) > 1 and "preference" in codes:
-        codes = {"preference": codes["preference"]}
-    if len(codes) > 1:
-        raise DataError(f"several questions choose a side: {', '.join(codes)}. Call the one that "
-                        "counts preference")
-    if not codes:
-        raise DataError(f"no answer to {', '.join(values)} names {first}, {second} or a tie")
-    words = [value for name, value in values.items() if name not in codes
-             and isinstance(value, str)]
-    return next(iter(codes.values())), " ".join(words)
-
-
 def _from_argilla(row: Row) -> Row:
     """A record as `dataset.records.to_json` writes it, or of a feedback dataset of 1.x."""
     fields = row["fields"]
@@ -189,7 +123,7 @@ def _from_argilla(row: Row) -> Row:
         given = {entry.get("question_name"): entry for entry in given}
     agent = next((entry["agent"] for entry in given.values() if entry.get("agent")), "suggestion")
     by_model = {name: entry.get("value") for name, entry in given.items()}
-    answers, words = _answers(people or [(agent, by_model)], first, second)
+    answers, words = answers_of(people or [(agent, by_model)], first, second)
     return _ours(_prompt_of(fields), (fields[first], fields[second]),
                  _known(row.get("metadata") or {}), answers, words)
 
@@ -218,7 +152,7 @@ def _from_label_studio(row: Row) -> Row:
     models = [(str(entry.get("model_version") or "prediction"), _controls(entry))
               for entry in row.get("predictions") or ()]
     is_answered = any(values for _, values in people)
-    answers, words = _answers(people if is_answered else models, first, second)
+    answers, words = answers_of(people if is_answered else models, first, second)
     return _ours(_prompt_of(data), (data[first], data[second]), _known(data), answers, words)
 
 
@@ -226,7 +160,7 @@ def _completed_by(annotation: Row, place: int) -> str:
     who = annotation.get("completed_by")
     if isinstance(who, dict):
         who = who.get("email") or who.get("id")
-    return str(place if who is None else who)
+    return f"annotation {place + 1}" if who is None else str(who)
 
 
 def _controls(annotation: Row) -> Row:
@@ -256,7 +190,7 @@ def _from_preference(row: Row) -> Row:
     is_second = int(content_id(prompt, *sorted((chosen, rejected))), 16) % 2 == 1
     replies = (rejected, chosen) if is_second else (chosen, rejected)
     grader = str(row.get("grader") or "unknown")
-    return _ours(prompt, replies, _known(row), [(grader, "2" if is_second else "1")])
+    return _ours(prompt, replies, _known(row), [Answer(grader, "2" if is_second else "1")])
 
 
 def _reply(said: Any, has_prompt: bool) -> tuple[list[Message], str]:

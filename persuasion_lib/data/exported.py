@@ -4,13 +4,13 @@ import os
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from persuasion_lib.core.answers import NAME, PERSON, votes_of
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import MissingInput, PersuasionError
-from persuasion_lib.core.forms import PERSON
 from persuasion_lib.core.hub import upload
 from persuasion_lib.core.manifest import never_made
 from persuasion_lib.core.pipeline import POOLS, path_of, read_file
@@ -30,7 +30,8 @@ ARGILLA = {
         {"name": "preference", "required": True, "settings": {
             "type": "label_selection",
             "options": [{"value": value, "text": value} for value in CHOICES.values()]}},
-        {"name": "reason", "required": False, "settings": {"type": "text"}}]}
+        *({"name": name, "required": False, "settings": {"type": "text"}}
+          for name in ("reason", NAME))]}
 LABEL_STUDIO = """<View>
   <Text name="prompt" value="$prompt"/>
   <View style="display: grid; grid-template-columns: 1fr 1fr; gap: 1em">
@@ -41,6 +42,7 @@ LABEL_STUDIO = """<View>
     <Choice value="response_1"/><Choice value="response_2"/><Choice value="tie"/>
   </Choices>
   <TextArea name="reason" toName="prompt"/>
+  <TextArea name="annotator" toName="prompt" placeholder="your name"/>
 </View>
 """
 
@@ -148,13 +150,17 @@ def _records(config: Config, folder: Path, record: Callable[[Pair, LabeledPair |
 
 
 def argilla_record(pair: Pair, label: LabeledPair | None) -> Row:
-    """A record for `records.from_json`: a person's label is a response, another's a suggestion."""
-    responses: Row = {}
+    """A record for `records.from_json`: a person's label is a response, another's a suggestion.
+
+    Of several people each has a response; they are told apart by the answer to `annotator`.
+    """
+    responses: dict[str, list[Row]] = {}
     suggestions: Row = {}
     if label and _by_person(label):
-        user = str(uuid.uuid5(uuid.NAMESPACE_DNS, PERSON))
-        responses = {question: [{"value": value, "user_id": user}]
-                     for question, value in _said_of(label).items()}
+        for said in _votes(label):
+            user = str(uuid.uuid5(uuid.NAMESPACE_DNS, said.get(NAME, PERSON)))
+            for question, value in said.items():
+                responses.setdefault(question, []).append({"value": value, "user_id": user})
     elif label:
         suggestions = {question: {"value": value, "score": None, "agent": label.labeled_by}
                        for question, value in _said_of(label).items()}
@@ -166,6 +172,12 @@ def argilla_record(pair: Pair, label: LabeledPair | None) -> Row:
 def _said_of(label: LabeledPair) -> dict[str, str]:
     reason = {"reason": label.reasoning} if label.reasoning.strip() else {}
     return {"preference": CHOICES[CODE_OF_LABEL[label.label]], **reason}
+
+
+def _votes(label: LabeledPair) -> list[dict[str, str]]:
+    """The answers of every person by question: of several people each with their name."""
+    return [_said_of(vote) | {NAME: name} for name, vote in votes_of(label).items()] or [
+        _said_of(label)]
 
 
 def _replies(pair: Pair) -> dict[str, str]:
@@ -183,22 +195,22 @@ def label_studio_task(pair: Pair, label: LabeledPair | None) -> Row:
                      **_known(pair)}}
     if label is None:
         return task
-    said = _said_of(label)
-    result = [_result("preference", "choices", choices=[said["preference"]])]
-    if "reason" in said:
-        result.append(_result("reason", "textarea", text=[said["reason"]]))
     if _by_person(label):
-        return {**task, "annotations": [{"result": result}]}
-    return {**task, "predictions": [{"model_version": label.labeled_by, "result": result}]}
+        return {**task, "annotations": [{"result": _results(said)} for said in _votes(label)]}
+    return {**task, "predictions": [{"model_version": label.labeled_by,
+                                     "result": _results(_said_of(label))}]}
+
+
+def _results(said: Mapping[str, str]) -> list[Row]:
+    return [{"from_name": name, "to_name": "prompt",
+             "type": "choices" if name == "preference" else "textarea",
+             "value": {"choices" if name == "preference" else "text": [value]}}
+            for name, value in said.items()]
 
 
 def _by_person(label: LabeledPair) -> bool:
     """Whether a person labelled it, or several did."""
     return label.labeled_by == PERSON or label.labeled_by.startswith(f"{PERSON} (")
-
-
-def _result(name: str, kind: str, **value: Any) -> Row:
-    return {"from_name": name, "to_name": "prompt", "type": kind, "value": value}
 
 
 def _to_argilla(config: Config, folder: Path) -> list[Part]:

@@ -33,6 +33,7 @@ from persuasion_lib.core.records import (
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.data.cleaning import rules_that_fire
 from persuasion_lib.data.gates import blank_targets
+from persuasion_lib.data.overlap import thread_of
 from persuasion_lib.data.splits import SETS, Corpus
 
 EXAMPLES = {"test": "final_eval_reserved.jsonl", "sft_val": "sft_val.jsonl",
@@ -124,18 +125,14 @@ def _hold_out(corpus: Corpus, config: Config) -> None:
     if "sft_val" in corpus.examples or "sft_train" not in corpus.examples:
         return
     rows = corpus.examples["sft_train"]
-    order = sorted({_thread(row) for row in rows},
+    order = sorted({thread_of(row) for row in rows},
                    key=lambda name: content_id("val", config.seed, name))
     if len(order) < 2:
         raise DataError(f"{EXAMPLES['sft_train']} holds one conversation only, so none can be "
                         f"held out. Add {EXAMPLES['sft_val']}, or rows of another conversation.")
     held = set(order[:max(1, round(len(order) * config.data.sft_val_fraction))])
-    corpus.examples["sft_val"] = [row for row in rows if _thread(row) in held]
-    corpus.examples["sft_train"] = [row for row in rows if _thread(row) not in held]
-
-
-def _thread(row: Example | Pair) -> str:
-    return row.conversation_id or content_id(row.prompt)
+    corpus.examples["sft_val"] = [row for row in rows if thread_of(row) in held]
+    corpus.examples["sft_train"] = [row for row in rows if thread_of(row) not in held]
 
 
 def _as_conversation(row: Example | Pair) -> Conversation:
@@ -144,7 +141,7 @@ def _as_conversation(row: Example | Pair) -> Conversation:
     if isinstance(row, Example):
         said.append(("assistant", row.response))
     turns = [Turn(role, text, raw=text if rules_that_fire(text) else None) for role, text in said]
-    return Conversation(_thread(row), str(row.metadata.get("source", "files")), tuple(turns))
+    return Conversation(thread_of(row), str(row.metadata.get("source", "files")), tuple(turns))
 
 
 def _what_is_missing(corpus: Corpus) -> list[str]:

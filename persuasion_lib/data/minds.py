@@ -56,19 +56,28 @@ def read_outcomes(run: StageRun) -> Outcomes:
         return []
     found = _all_outcomes(run)
     fresh = _used_nowhere_else(run, found)
-    if len(fresh) < len(found):
-        run.warnings.append(f"{len(found) - len(fresh)} of {len(found)} pairs of which one really "
-                            "won are of conversations, prompts or replies that another set holds, "
-                            "and are left out.")
     kept = _one_a_conversation(config, fresh)
-    if len(kept) < len(fresh):
-        run.warnings.append(f"{len(fresh) - len(kept)} pairs are of a conversation that another "
-                            "pair is of, and are left out.")
+    # A corpus, and the demo, offer more than are asked for: what is spare is missed by nobody.
+    if config.minds.path or len(kept) < wanted:
+        run.warnings += _left_out(len(found), len(fresh), len(kept))
     if len(kept) < wanted:
         run.warnings.append(f"minds.pairs asks for {wanted} pairs of which one really won; "
                             f"{len(kept)} were found. {_more_of(config)}")
     trial = config.label_ai.max_examples
     return kept[:min(wanted, trial or wanted)]
+
+
+def _left_out(found: int, fresh: int, kept: int) -> list[str]:
+    """Sentences on the pairs that cannot be asked about, and why."""
+    notes = []
+    if fresh < found:
+        notes.append(f"{found - fresh} of {found} pairs of which one really won are left out: "
+                     "another set (SFT rows, pools, test prompts) holds their conversation, prompt "
+                     "or one of their replies, so they would be nothing new.")
+    if kept < fresh:
+        notes.append(f"{fresh - kept} more are left out: they are of a conversation that another "
+                     "pair is of.")
+    return notes
 
 
 def _more_of(config: Config) -> str:

@@ -60,6 +60,18 @@ def overlap_faults(sets: Sets, shared: pd.DataFrame, limit: float) -> list[str]:
     return faults
 
 
+def thread_of(row: Example | Pair) -> str:
+    """What stays on one side of a split: its conversation.
+
+    Where nobody knows it, rows that answer one post are of one, be it quoted with other turns; an
+    opening such as "Hello!" says nothing, so that of a short one the whole prompt counts.
+    """
+    said = [m["content"] for m in row.prompt if m["role"] != "system"]
+    opening = said[:1] if len(" ".join(said[:1]).split()) >= SHORTEST else said
+    return row.conversation_id or content_id([" ".join(text.casefold().split())
+                                              for text in opening])
+
+
 def _thread(row: Example | Pair) -> str | None:
     return row.conversation_id
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from persuasion_lib.core.answers import votes_of
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, PersuasionError
 from persuasion_lib.core.fields import annotator_name, foreign_roles, is_amount
@@ -20,14 +21,16 @@ from persuasion_lib.labeling.events import Event, EventLog, read_events
 from persuasion_lib.labeling.items import ON_SCREEN, Item, showings
 from persuasion_lib.labeling.session import Session
 
+GUIDELINES = {"pairs": "label_guidelines.md", "ranking": "ranking_guidelines.md"}
 
-def read_guidelines(config: Config) -> str:
-    """What annotators are asked; its hash is stored with every label.
+
+def read_guidelines(config: Config, kind: str = "pairs") -> str:
+    """What annotators are asked, of pairs or for rankings; its hash is stored with every label.
 
     Raises:
         ConfigError: there are none.
     """
-    path = config.prompt_file("label_guidelines.md")
+    path = config.prompt_file(GUIDELINES[kind])
     if not path.exists():
         raise ConfigError(f"{path} is missing. Write there what annotators are to judge.")
     return read_text(path, made_by="git checkout")
@@ -75,13 +78,15 @@ class Asked:
 
     def by_labels(self, annotator: str, given: Sequence[LabeledPair]) -> Session:
         """A session that knows labels, all of these pairs, as if they had been given in it."""
-        asked = self.session(annotator)
         # A file brings its own second labels; what we would have shown twice is not its concern.
-        items = {item.key: item for item in asked.pool}
-        events = [event for label in given
-                  for event in _as_events(label, items[label.pair.pair_id])]
-        return Session(list(items.values()), events, refuse, annotator=annotator,
-                       guidelines=self.guidelines)
+        return Session(self.session(annotator).pool, self.as_events(annotator, given), refuse,
+                       annotator=annotator, guidelines=self.guidelines)
+
+    def as_events(self, annotator: str, given: Sequence[LabeledPair]) -> list[Event]:
+        """What a log would hold, had an annotator given these labels here."""
+        items = {item.key: item for item in self.session(annotator).pool}
+        return [event for label in given
+                for event in _as_events(label, items[label.pair.pair_id])]
 
 
 def _as_events(given: LabeledPair, item: Item) -> list[Event]:
@@ -90,7 +95,9 @@ def _as_events(given: LabeledPair, item: Item) -> list[Event]:
     swapped = how.get("shown_swapped")
     choice = next(choice for choice in ON_SCREEN if unswap(
         ON_SCREEN[choice], swapped=item.swapped if swapped is None else swapped) == given.label)
+    more = {name: how[name] for name in ("strength", "reasons") if how.get(name)}
     event = {"event": "choice", "key": item.key, "text": item.text_id, "swapped": swapped,
+             "guidelines": how.get("guidelines"), **({"more": more} if more else {}),
              "choice": "both_bad" if how.get("both_bad") and choice == "tie" else choice,
              "preferred": given.label, "labeled_by": given.labeled_by,
              "reasoning": given.reasoning, "again": given.again, "seconds": how.get("seconds")}
@@ -102,18 +109,22 @@ def _as_events(given: LabeledPair, item: Item) -> list[Event]:
 class Fitting:
     """A parser of labelled rows that refuses what does not belong to the pairs, or comes twice.
 
-    Who gave a label is the row's `annotator`, else its grader: a pair may come once from each.
+    Who gave a label is the row's `annotator`, else its grader: a pair may come once from each. A
+    row that lists votes (`given`) is one label of each voter; its own label is in `of_votes`, and
+    in `settled` where somebody settled a disagreement.
     With `others_too` a row of another pair is None instead, and counted in `others`. It counts in
     `roles` those that have another project's name, and keeps in `people` the labels by annotator.
     """
 
     def __init__(self, pairs: Sequence[Pair], *, others_too: bool = False) -> None:
-        # Files of other tools know no id of ours, and their sides may be exchanged.
-        self.pairs = {content_id(p.prompt, *texts): p for p in pairs for texts in (
+        # Files of other tools have no ids, or ids of their own, and sides may be exchanged.
+        self.by_texts = {content_id(p.prompt, *texts): p for p in pairs for texts in (
             (p.response_b, p.response_a), (p.response_a, p.response_b))}
-        self.pairs |= {pair.pair_id: pair for pair in pairs}
+        self.by_id = {pair.pair_id: pair for pair in pairs}
         self.people: dict[str, list[LabeledPair]] = {}      # by the first spelling of a name
         self.spellings: dict[str, str] = {}
+        self.of_votes: list[LabeledPair] = []
+        self.settled: list[LabeledPair] = []
         self.seen: set[tuple[str, str]] = set()
         self.roles: Counter[str] = Counter()
         self.others: list[str] = []
@@ -122,27 +133,48 @@ class Fitting:
     def __call__(self, row: dict[str, Any]) -> LabeledPair | None:
         given = parse_labeled(row)
         self.roles.update(foreign_roles(row))
-        pair = self.pairs.get(given.pair.pair_id)
+        pair = self._pair_of(given.pair)
         if pair is None and self._others_too:
             self.others.append(given.pair.pair_id)
             return None
         if pair is None:
             raise DataError(f"pair {given.pair.pair_id} is not in the pool")
-        person = self._person(row, given)
         # Final replies are compared once each; labels of several people have a session each.
-        mark = ("" if self._others_too else person, pair.pair_id)
-        if mark in self.seen:
-            raise DataError(f"pair {pair.pair_id} is labelled a second time by {person!r:.60}; "
-                            "keep one label, or name who gave the other one (annotator)")
-        self.seen.add(mark)
+        votes = {} if self._others_too else votes_of(given)
+        for name, vote in (votes or {self._person(row, given): given}).items():
+            self._keep(name, _on_pair(vote, pair))
         label = _on_pair(given, pair)
-        self.people.setdefault(person, []).append(label)
+        if votes:
+            self.of_votes.append(label)
+        if votes and given.pair.metadata.get("adjudicated") is True:
+            self.settled.append(label)
         return label
+
+    def _pair_of(self, given: Pair) -> Pair | None:
+        """The pair that a row is of: what was read counts, whatever its id."""
+        known = self.by_id.get(given.pair_id)
+        read = content_id(given.prompt, given.response_a, given.response_b)
+        same = self.by_texts.get(read, known)
+        # One text may stand in the pool under two ids.
+        return known if known and same and _texts(known) == _texts(same) else same
+
+    def _keep(self, name: str, label: LabeledPair) -> None:
+        person = self.spellings.setdefault(name.strip().casefold(), name)
+        mark = ("" if self._others_too else person, label.pair.pair_id)
+        if mark in self.seen:
+            raise DataError(f"pair {label.pair.pair_id} is labelled a second time by "
+                            f"{person!r:.60}; keep one label, or name who gave the other one "
+                            "(annotator)")
+        self.seen.add(mark)
+        self.people.setdefault(person, []).append(label)
 
     def _person(self, row: dict[str, Any], given: LabeledPair) -> str:
         names = (row.get("annotator"), given.pair.metadata.get("annotator"))
-        name = next((name for name in map(annotator_name, names) if name), given.labeled_by)
-        return self.spellings.setdefault(name.strip().casefold(), name)
+        return next((name for name in map(annotator_name, names) if name), given.labeled_by)
+
+
+def _texts(pair: Pair) -> tuple[Any, ...]:
+    return pair.prompt, *sorted((pair.response_a, pair.response_b))
 
 
 def _on_pair(given: LabeledPair, pair: Pair) -> LabeledPair:
@@ -163,7 +195,12 @@ def _brought(metadata: Mapping[str, Any], *, exchanged: bool) -> dict[str, Any]:
     """How a label came about by its file, of what can be checked; `exchanged` are its sides."""
     seconds, side = (metadata.get(name) for name in ("seconds", "shown_swapped"))
     note = metadata.get("note")
+    strength, reasons, read = (metadata.get(name) for name in ("strength", "reasons", "guidelines"))
+    is_list = isinstance(reasons, list) and all(isinstance(text, str) for text in reasons)
+    more = {**({"strength": strength} if isinstance(strength, str) else {}),
+            **({"reasons": reasons} if is_list else {})}
     return {"seconds": seconds if is_amount(seconds) and seconds is not True else None,
+            "guidelines": read if isinstance(read, str) else None, **more,
             "shown_swapped": side != exchanged if isinstance(side, bool) else None,
             "both_bad": metadata.get("both_bad") is True,
             "flagged": metadata.get("flagged") is True,

@@ -188,10 +188,13 @@ class Shared:
                         answered=answered, left=self.left)
 
 
-def settling(asked: Asked, pairs: Sequence[Pair], log: EventLog) -> Session:
-    """The session of whoever settles disagreements on these pairs, each shown once."""
+def settling(asked: Asked, pairs: Sequence[Pair], log: EventLog,
+             known: Sequence[LabeledPair] = ()) -> Session:
+    """The session of whoever settles disagreements on these pairs, each shown once; a file may
+    bring what is settled already."""
     plain = replace(asked, repeat_fraction=0, checks=0)
-    return _session(plain, pairs, ADJUDICATION, log.rows, log.append)
+    rows = [*plain.as_events(ADJUDICATION, known), *log.rows]
+    return _session(plain, pairs, ADJUDICATION, rows, log.append)
 
 
 def _session(asked: Asked, pairs: Sequence[Pair], name: str, rows: Sequence[Event],

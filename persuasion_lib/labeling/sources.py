@@ -96,19 +96,36 @@ def of_files(run: StageRun, asked: Asked, people: Sequence[str]) -> Session | Pa
     """A session that knows the labels of files as if they had been given in it; one for each of
     several people, who were asked about what they labelled."""
     files = _label_files(run)
-    given: list[LabeledPair] = []
     fitting = Fitting(asked.pairs)
     for path in files:
-        given += read_brought(path, "labels", fitting)
+        read_brought(path, "labels", fitting)
         run.warnings += notes_on_roles(path.name, fitting.roles)
         fitting.roles.clear()
-    run.warnings += _who_labelled(given, files)
+    votes = [label for own in fitting.people.values() for label in own]
+    run.warnings += _who_labelled(votes, files)
     found = _chosen(run, fitting.people, people)
     if len(found) > 1:
-        return _panel(run, asked, lambda: {name: _asked_about(asked, labels).by_labels(name, labels)
-                                           for name, labels in found.items()})
+        log = run.path("adjudications")
+        panel = _panel(run, asked, lambda: {
+            name: _asked_about(asked, labels).by_labels(name, labels)
+            for name, labels in found.items()},
+            settle=lambda pairs: settling(asked, pairs, EventLog(log), fitting.settled))
+        run.warnings += _other_rule(fitting.of_votes, panel)
+        return panel
     labels = next(iter(found.values()), [])
     return asked.by_labels(run.config.label_human.annotator, labels)
+
+
+def _other_rule(given: Sequence[LabeledPair], panel: Panel) -> list[str]:
+    """A note where the votes of a file give other labels than its rows have."""
+    rows = {label.pair.pair_id: label.label for label in given}
+    made = {label.pair.pair_id: label.label for label in panel.labels()}
+    others = [pair_id for pair_id, label in rows.items() if made.get(pair_id, label) != label]
+    if not others:
+        return []
+    return [f"{len(others)} pairs have another label in the file than its votes give by "
+            f"label_human.labels_from={panel.rule} (first: {others[0]}): what the votes give "
+            "counts. Name the rule that made the file to have its labels."]
 
 
 def _asked_about(asked: Asked, labels: Sequence[LabeledPair]) -> Asked:
@@ -120,6 +137,7 @@ def _asked_about(asked: Asked, labels: Sequence[LabeledPair]) -> Asked:
 def _chosen(run: StageRun, found: dict[str, list[LabeledPair]],
             people: Sequence[str]) -> dict[str, list[LabeledPair]]:
     """The labels of those people of a file who are in `label_human.annotators`, or of all."""
+    found = dict(sorted(found.items()))     # whoever stands in the first row
     wanted = [name.casefold() for name in people]
     if not wanted or not found:
         return found

@@ -9,12 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from persuasion_lib.core.records import CODE_OF_LABEL, LABEL_OF_CODE, Label, LabeledPair
-
-# How a label came about, which belongs to one person's label and not to the pair.
-_OWN = ("seconds", "flagged", "note", "shown_swapped", "guidelines", "both_bad", "strength",
-        "reasons")
-_OF_ALL = ("given", "labels_from", "undecided", "adjudicated")
+from persuasion_lib.core.answers import OF_ONE, votes_of
+from persuasion_lib.core.records import CODE_OF_LABEL, Label, LabeledPair
 
 
 @dataclass(frozen=True)
@@ -48,8 +44,8 @@ def joined(votes: Mapping[str, LabeledPair], label: Label | None, *, labeled_by:
     found = list(votes.values())
     own = own or (found[0] if len(found) == 1 else None)
     pair = found[0].pair
-    metadata = {key: value for key, value in pair.metadata.items() if key not in _OWN}
-    metadata |= {key: own.pair.metadata[key] for key in _OWN if key in own.pair.metadata} if own \
+    metadata = {key: value for key, value in pair.metadata.items() if key not in OF_ONE}
+    metadata |= {key: own.pair.metadata[key] for key in OF_ONE if key in own.pair.metadata} if own \
         else _of_group([vote.pair.metadata for vote in found])
     how |= {} if label else {"undecided": True}
     given = [_row(name, vote) for name, vote in votes.items()]
@@ -64,23 +60,17 @@ def _of_group(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _row(name: str, vote: LabeledPair) -> dict[str, Any]:
-    how = {key: vote.pair.metadata[key] for key in _OWN if key in vote.pair.metadata}
+    how = {key: vote.pair.metadata[key] for key in OF_ONE if key in vote.pair.metadata}
     again = {"relabelled": CODE_OF_LABEL[vote.again]} if vote.again else {}
-    return {"annotator": name, "preference": CODE_OF_LABEL[vote.label], **how, **again}
+    reasoning = {"reasoning": vote.reasoning} if vote.reasoning else {}
+    return {"annotator": name, "preference": CODE_OF_LABEL[vote.label], **how, **again,
+            **reasoning, "grader": vote.labeled_by}
 
 
 def by_person(labels: Sequence[LabeledPair]) -> dict[str, list[LabeledPair]]:
     """What each of several people said, by name; nothing where one person gave all labels."""
     people: dict[str, list[LabeledPair]] = {}
     for label in labels:
-        for vote in label.pair.metadata.get("given") or ():
-            people.setdefault(str(vote["annotator"]), []).append(_vote(label, vote))
+        for name, vote in votes_of(label).items():
+            people.setdefault(name, []).append(vote)
     return people if len(people) > 1 else {}
-
-
-def _vote(label: LabeledPair, vote: Mapping[str, Any]) -> LabeledPair:
-    kept = {key: value for key, value in label.pair.metadata.items()
-            if key not in (*_OWN, *_OF_ALL)}
-    pair = replace(label.pair, metadata={**kept, **vote})
-    return LabeledPair(pair, LABEL_OF_CODE[str(vote["preference"])], str(vote["annotator"]),
-                       again=LABEL_OF_CODE.get(str(vote.get("relabelled"))))

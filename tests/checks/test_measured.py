@@ -1,10 +1,16 @@
 """A check that could not look is not a check that found nothing."""
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
+from scipy.stats import binom
 
 from persuasion_lib.checks.measured import Measured, NotMeasured
+from persuasion_lib.checks.people import longer_wins, unsteady
+from persuasion_lib.core.records import LabeledPair, Pair
+from persuasion_lib.labeling.agreement import judge_against_annotator
+from persuasion_lib.labeling.alarms import alarm
 
 
 def test_a_figure_stands_with_how_much_it_was_measured_on():
@@ -19,3 +25,22 @@ def test_what_was_found_is_not_changed_afterwards():
 
 def test_a_check_without_data_has_no_figure_to_compare():
     assert not hasattr(NotMeasured("no event log"), "value")
+
+
+def test_who_repeats_four_labels_of_five_is_hardly_ever_stopped():
+    """Of 30 repeats fewer than 18 alike (kappa below .2) happen to them 3 times in 1,000."""
+    assert binom.cdf(17, 30, 0.8) < 0.004 < binom.cdf(20, 30, 0.8)
+    for same, stops in ((20, False), (17, True)):
+        labels = [LabeledPair(Pair(str(n), [], "a", "b"), "ab"[n % 2], "ada", again=(
+            "ab"[(n + (n >= same)) % 2])) for n in range(30)]
+        judged = [replace(label, label="a", labeled_by="judge", again=None) for label in labels]
+        agreed = judge_against_annotator(judged, labels, seed=0)
+        assert bool(alarm(agreed, "annotator contradicts themselves")) == stops
+        assert (unsteady(labels).value > 0.8) == stops
+
+
+def test_a_taste_for_length_that_many_have_is_hardly_ever_stopped():
+    assert binom.sf(36, 40, 0.75) < 0.005 < binom.sf(18, 20, 0.75)
+    labels = [LabeledPair(Pair(str(n), [], "long " * 20, "short"), "a", "ada") for n in range(39)]
+    assert isinstance(longer_wins(labels), NotMeasured)
+    assert longer_wins([*labels, labels[0]]).value == 1

@@ -5,6 +5,7 @@ whether it stops.
 """
 
 import json
+import math
 import random
 import shutil
 
@@ -191,6 +192,37 @@ def mixed(rows):
     return rows
 
 
+def exchanged(row, number):
+    """Chosen and rejected exchanged and nothing else: the other reply is preferred."""
+    row.update(chosen=row["rejected"], rejected=row["chosen"])
+
+
+def voted(*names, against=False):
+    """Votes of people beside every label: what it says, or something else."""
+    def votes(row, number):
+        code = row["metadata"]["preference"]
+        code = {"1": "2", "2": "1", "EQUAL": "1"}[code] if against else code
+        return [{"annotator": name, "preference": code} for name in names]
+    return meta(given=votes, labels_from="majority")
+
+
+def unseen_twins(rows):
+    """Twenty rows again under other ids, with a sign that nobody sees and the other one chosen."""
+    twins = json.loads(json.dumps([row for row in rows if not row["metadata"]["is_equal"]][:20]))
+    for row in twins:
+        row["metadata"]["pair_id"] += "x"
+        row.update(chosen=row["rejected"] + "\u200b", rejected=row["chosen"])
+    return rows + twins
+
+
+def logged(**values):
+    """A log of DPO that begins as it must, and then has these values."""
+    first = {"step": 0, "eval_loss": 0.6931, "eval_rewards/chosen": 0.0}
+    return lambda content: [{"history": [first, *(
+        {"step": step, "loss": 0.6, "rewards/chosen": 0.2} | values
+        for step in range(10, 70, 10))]}]
+
+
 COIN = random.Random(0)
 THREATS = {
     # the pools
@@ -217,7 +249,26 @@ THREATS = {
     "test prompts in SFT": (
         "sft_train.jsonl", meta(conversation_id=lambda r, n: f"demo-0-00{340 + n % 60}"),
         "conversations in two sets", STOPS),
+    "chosen and rejected exchanged in a split": (
+        "rlaif_train.jsonl", each(exchanged), "a split against its labels", STOPS),
+    "a split of other labels": (
+        "rlhf_train.jsonl", prefer(lambda a, b: COIN.choice("12")), "a split against its labels",
+        STOPS),
+    "rows of a split three times": ("rlhf_train.jsonl", lambda r: r * 3, "a row twice in a split",
+                                    WARNS),
+    "twins that differ by a sign nobody sees": (
+        PERSON, unseen_twins, "contradicting labels", STOPS),
+    "a twin with other quotes": (
+        POOL, lambda r: r + [row | {"response_1": row["response_1"].replace(".", " …"),
+                                    "metadata": {"pair_id": "twin"}} for row in r[:1]],
+        "the same pair twice", WARNS),
     # people
+    "labels against their votes": (
+        PERSON, voted("ann", "ben", "cleo", against=True), "labels against their votes", STOPS),
+    "two people with one answer": (PERSON, voted("ann", "ben"), "two people, one answer", WARNS),
+    "always the same seconds": (PERSON, meta(seconds=30.0), "always the same seconds", WARNS),
+    "the shorter reply": (PERSON, prefer(lambda a, b: "12"[len(b) < len(a)]),
+                          "the longer reply always wins", STOPS),
     "answers faster than reading": (
         PERSON, meta(seconds=0.4), "answers faster than reading", STOPS),
     "a third read nothing": (
@@ -313,6 +364,11 @@ THREATS = {
         "training_log.json", lambda c: [{"history": [
             {"step": 10, "loss": 0.97, "rewards/chosen": -3.14}]}],
         "DPO began away from its reference", STOPS),
+    "DPO's losses are NaN": ("training_log.json", logged(loss=math.nan),
+                             "DPO's losses are no numbers", STOPS),
+    "DPO exploded": ("training_log.json", logged(loss=7.0), "DPO ended above a coin", WARNS),
+    "DPO moved nothing": ("training_log.json", logged(loss=0.6931, **{"rewards/chosen": 0.0}),
+                          "DPO stood still", WARNS),
 }
 
 
@@ -331,7 +387,8 @@ def plant(clean, folder, file, change):
 def related(file):
     """The files that a threat in this one can be seen in, so that a test looks at no others."""
     groups = ((AI, LOG, "ai_pool_responses.jsonl"), (PERSON, POOL, "human_pool_judged.jsonl"),
-              ("rlaif_train.jsonl", "rlaif_val.jsonl"), ("rlhf_train.jsonl", "rlhf_val.jsonl"),
+              ("rlaif_train.jsonl", "rlaif_val.jsonl", AI),
+              ("rlhf_train.jsonl", "rlhf_val.jsonl", PERSON),
               ("sft_train.jsonl", "final_eval_reserved.jsonl"))
     return next((group for group in groups if file in group), (file,))
 

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from persuasion_lib.core.answers import votes_of
 from persuasion_lib.core.brought import read_brought
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.forms import as_ours
@@ -101,6 +102,13 @@ def test_of_several_people_the_majority_counts_and_how_many_they_were_is_said():
     assert (voted.label, voted.labeled_by, voted.reasoning) == ("a", "human", "2 of 3 people")
     split = parse_labeled(as_ours(argilla("1", "2")))
     assert (split.label, split.reasoning) == ("tie", "no majority of 2 people")
+
+
+def test_people_are_told_apart_by_ids_that_are_not_kept_also_where_one_answered_alone():
+    both, alone = (votes_of(parse_labeled(as_ours(row))) for row in (
+        argilla("response_1", "response_2"), argilla("response_1")))
+    assert list(both)[:1] == list(alone) and [vote.label for vote in both.values()] == ["a", "b"]
+    assert not any(ANN in name or BEN in name for name in both)
 
 
 def test_winners_of_a_preference_set_stand_on_both_sides():

@@ -1,15 +1,19 @@
 """Rows for other tools: what goes out comes back the same labels, with a card, and nothing else."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 from datasets import load_dataset
 
 from persuasion_lib.cli import main
+from persuasion_lib.core.answers import votes_of
 from persuasion_lib.core.brought import brought_labels, read_brought
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import MissingInput, PersuasionError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import (
+    CODE_OF_LABEL,
     Example,
     LabeledPair,
     Pair,
@@ -61,6 +65,20 @@ def test_pools_come_back_from_tools_for_labelling_with_every_label(config, form)
     for pool, by in (("ai_pool", "a judge"), ("human_pool", "human")):
         back = read_brought(folder / f"{pool}_labeled.json", "labels")
         assert list(map(said, back)) == list(map(said, labels(by)))
+
+
+@pytest.mark.parametrize("form", ["argilla", "label-studio"])
+def test_the_votes_of_several_people_go_out_and_come_back_one_by_one(config, form):
+    votes = [[("ann", "1"), ("ben", "2"), ("cleo", "2")], [("ben", "EQUAL")]]
+    rows = [labeled_row(replace(row, labeled_by="human (majority of 3)", label=label),
+                        given=[{"annotator": who, "preference": code} for who, code in given])
+            for row, label, given in zip(labels("x", 2), ("b", "tie"), votes, strict=True)]
+    write_jsonl(path_of(config, "human_pool_labeled"), rows)
+    folder = export_data(config, config.root / "out", to=form)
+    back = read_brought(folder / "human_pool_labeled.json", "labels")
+    assert [(row.labeled_by, row.label) for row in back] == [("human", "b"), ("human", "tie")]
+    assert [[(name, CODE_OF_LABEL[vote.label]) for name, vote in votes_of(row).items()]
+            for row in back] == votes
 
 
 @pytest.mark.parametrize("form", ["trl", "hf"])

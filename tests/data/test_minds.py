@@ -86,13 +86,20 @@ def test_what_another_set_uses_is_left_out_and_counted(project, how):
     used(project, **how)
     run = given(project, row(1), row(2))
     assert [label.chosen for label in read_outcomes(run)] == ["Because of 2."]
-    assert any("1 of 2 pairs" in text and "another set holds" in text for text in run.warnings)
+    assert any("1 of 2 pairs" in text and "left out: another set" in text for text in run.warnings)
 
 
 def test_only_one_pair_of_a_conversation_counts(project):
     run = given(project, row(1), row(2, conversation_id="c1"), row(3))
     assert len(read_outcomes(run)) == 2
-    assert any("1 pairs are of a conversation" in text for text in run.warnings)
+    assert any("1 more are left out" in text for text in run.warnings)
+
+
+def test_what_the_demo_has_to_spare_is_missed_by_nobody_and_no_note(project):
+    used(project, reply=read_outcomes(opened("minds.pairs=5"))[0].chosen)
+    run = opened("minds.pairs=5")
+    assert len(read_outcomes(run)) == 5
+    assert not any("left out" in text for text in run.warnings)
 
 
 def test_too_few_are_said(project):

@@ -209,6 +209,30 @@ def test_a_file_may_hold_labels_of_several_people_for_one_pair(project):
     assert label_human.compared(run, panel)["raw"].tolist()[::2] == [1.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("rule", ["majority", "adjudicated"])
+def test_the_labels_of_a_panel_come_back_as_a_file_with_who_said_what(project, rule):
+    run, panel = opened(*THREE, chosen := f"label_human.labels_from={rule}")
+    label_all(panel)
+    if rule == "adjudicated":
+        answer(panel.adjudication(), lambda number: "b")
+    before = label_human.write_labels(run, panel)
+    run.path("adjudications").unlink(missing_ok=True)
+    run, back = from_file(project, map(labeled_row, before), chosen)
+    after = label_human.write_labels(run, back)
+    assert after == before and set(by_person(after)) == set(NAMES)
+    assert not any("labels.jsonl" in text or "its votes give" in text for text in run.warnings)
+    assert label_human.counted(back, after) == label_human.counted(panel, before)
+
+
+def test_a_label_that_is_not_what_its_votes_give_is_said(project):
+    rows = [labeled_row(label) for label in label_human.write_labels(
+        *from_file(project, by_people(ann="a", ben="a")))]
+    rows[5]["metadata"]["preference"] = "2"
+    run, panel = from_file(project, rows)
+    assert any("1 pairs have another label in the file than its votes give" in text
+               and "first: p005" in text for text in run.warnings)
+
+
 def test_seconds_sides_and_notes_of_a_file_come_with_its_labels(project):
     rows = by_people(ann="a", ben="a")
     for row in rows:

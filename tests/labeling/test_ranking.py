@@ -1,9 +1,11 @@
 """Ranking all replies without a screen: what is shown, what is kept, what an order means."""
 
 import json
+import re
 
 import pytest
 
+from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.rankings import (
     Ranking,
@@ -13,8 +15,10 @@ from persuasion_lib.core.rankings import (
     parse_ranking,
 )
 from persuasion_lib.labeling.events import EventLog
+from persuasion_lib.labeling.opening import read_guidelines
 from persuasion_lib.labeling.ranking import RankingSession, rank_items
 from persuasion_lib.labeling.ranking_widget import RankingWidget
+from worlds.scratch import ROOT
 
 MODELS = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf", "human")
 PROMPT = [{"role": "user", "content": "Cats are better."}]
@@ -171,3 +175,12 @@ def test_a_ranking_says_of_two_models_which_is_above():
                    {"a": 1, "b": 2, "c": 3})
     assert made.pair("a", "b").label == "b" and made.pair("a", "c").label == "tie"
     assert made.pair("a", "b").again == "a"
+
+
+def test_the_guidelines_of_a_ranking_speak_of_a_ranking_and_ask_the_same_question():
+    config = load_config("demo", root=ROOT)
+    pairs, ranking = (read_guidelines(config, kind) for kind in ("pairs", "ranking"))
+    assert not re.search(r"\b(pairs?|flag|tie|both|side)\b", ranking.lower())
+    assert pairs.split("**")[1] == ranking.split("**")[1]
+    criteria = [line for line in pairs.splitlines() if "persuasive:" in line or "trick" in line]
+    assert len(criteria) == 3 and all(line in ranking for line in criteria)
