@@ -112,7 +112,9 @@ def _read(given: Given, file: Path, name: str) -> None:
     if kind is None:
         return
     try:
-        given.of(kind)[name] = _parsed(kind, file, content)
+        given.of(kind)[name] = parsed = _parsed(kind, file, content)
+        if kind == "DPO log" and training.begins_as_its_reference(file.parent):
+            given.of("DPO start")[name] = parsed
     except DataError as error:
         given.notes.append(f"{name}: {error}" if name not in str(error) else str(error))
 
@@ -145,7 +147,8 @@ def material(given: Given, config: Config) -> Kinds:
     minds = {name: rows for name, rows in given.of("labels").items() if of_outcomes(rows)}
     labels = {name: rows for name, rows in given.of("labels").items() if name not in minds}
     logs = {name: rows for name, rows in given.of("judgment log").items() if _compares(rows)}
-    dpo = {name: log for name, log in given.of("DPO log").items() if training.is_of_dpo(log)}
+    dpo, starts = ({name: log for name, log in given.of(kind).items() if training.is_of_dpo(log)}
+                   for kind in ("DPO log", "DPO start"))
     whole = {name: rows for name, rows in labels.items() if not is_part(name, rows, labels)}
     judges = {name: rows for name, rows in whole.items() if is_by_judge(rows)}
     people = {name: rows for name, rows in whole.items() if name not in judges}
@@ -163,7 +166,7 @@ def material(given: Given, config: Config) -> Kinds:
         {"split": splits_of(labels), "split and labels": parts_of(labels),
          "event log": given.of("event log"), "judgment log": logs,
          "minds": minds, "people's rankings": given.of("people's rankings"),
-         "DPO log": dpo, "pool and labels": labels_of_pools(pairs, whole),
+         "DPO log": dpo, "DPO start": starts, "pool and labels": labels_of_pools(pairs, whole),
          "labels and log": labels_of_logs(judges, logs), "sets": _sets(examples, pools),
          "agreement": _agreements(people, judges, config.seed)})
 

@@ -39,6 +39,7 @@ KINDS = {
     "rankings": "an evaluation (final_evaluation.json)",
     "panel": "an evaluation by several judges (final_evaluation.json)",
     "DPO log": "the log of a DPO training (training_log.json beside a checkpoint)",
+    "DPO start": "the log of a DPO training that begins as its reference",
 }
 
 

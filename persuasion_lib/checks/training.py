@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from persuasion_lib.checks.check import Check
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.core.store import read_json
 
 Log = Sequence[Mapping[str, Any]]
 _LOSSES = ("loss", "eval_loss")
@@ -17,6 +19,18 @@ EARLY = 10                # steps in which nothing much can have been learned ye
 def is_of_dpo(log: Log) -> bool:
     """Whether a log has the rewards of DPO."""
     return any("rewards/chosen" in row or "eval_rewards/chosen" in row for row in log)
+
+
+def begins_as_its_reference(folder: Path) -> bool:
+    """Whether a checkpoint's lineage says so; one without lineage is taken by its word.
+
+    `rlaif_rlhf` goes on from `rlaif` and is compared with `sft`: it may begin anywhere.
+    """
+    file = folder / "lineage.json"
+    if not file.exists():
+        return True
+    lineage = read_json(file, made_by="04_train_dpo.ipynb")
+    return [*lineage["parents"]][-1] == lineage["reference"]
 
 
 def first_loss(log: Log) -> Result:
@@ -66,12 +80,12 @@ def stood_still(log: Log) -> Result:
 
 
 TRAINED = (
-    Check("DPO began away from its reference", "DPO log", first_loss, 0.1,
+    Check("DPO began away from its reference", "DPO start", first_loss, 0.1,
           "it begins at ln 2 = .693; the earlier run began at .970",
           "the first loss of DPO is {value:.2f} above ln 2 ({example}): the policy is not the "
           "model it is compared with.",
           "Train from the adapter that the reference has.", stops=True),
-    Check("DPO's first reward", "DPO log", first_reward, 1,
+    Check("DPO's first reward", "DPO start", first_reward, 1,
           "it begins at 0; the earlier run began at -3.14",
           "the first reward of the chosen replies is {value:.2f} away from 0 ({example}).",
           "Train from the adapter that the reference has.", stops=True),

@@ -413,6 +413,19 @@ def test_clean_files_are_silent(clean):
     assert len(found(findings, "fine")) > 60
 
 
+@pytest.mark.parametrize("parents, stopped", [
+    (["base", "sft", "rlaif"], False), (["base", "sft"], True)])
+def test_a_training_that_goes_on_from_another_model_may_begin_away_from_its_reference(
+        tmp_path, parents, stopped):
+    """In one of ten demos rlaif disagreed with the person's labels: rlaif_rlhf began at 1.02."""
+    log = {"history": [{"step": 0, "eval_loss": 1.02, "eval_rewards/chosen": -1.02}]}
+    (tmp_path / "training_log.json").write_text(json.dumps(log))
+    (tmp_path / "lineage.json").write_text(json.dumps(
+        {"parents": dict.fromkeys(parents, "hash"), "reference": "sft"}))
+    findings, _ = audit(tmp_path, rankings=False)
+    assert bool(found(findings, STOPS)) == stopped
+
+
 def test_there_are_forty_threats_of_as_many_checks():
     assert len(THREATS) >= 40 and len({threat[2] for threat in THREATS.values()}) >= 40
 
