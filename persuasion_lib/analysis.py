@@ -121,7 +121,8 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
         "length": measures.length(data, ranks, options),
         "tactics": measures.tactics(data, ranks, options),
         "training": {model: log.model_dump() for model, log in logs.items()} or None,
-        "people": compared, "against_people": human_reply.against_people(data, options),
+        "people": compared, "against_people": human_reply.against_people(
+            data, comparisons, options),
         "panel": panel.of_panel(data, primary, alpha, options, may_decide=status == "ok"),
         "agreement": data.file.agreement(), "gold": measures.gold(data, primary, alpha, options)})
     result["minds"] = minds.of_minds(outcomes, options)
