@@ -26,6 +26,7 @@ from persuasion_lib.models.loading import Tokenizer, end_tokens, prompt_ids
 
 LIKELIEST = 1024        # tokens among which the nucleus is looked for first
 LOGIT_COPIES = 6        # logits, scores, sorted and summed probabilities
+AT_ONCE_ON_GPU = 128    # replies: on an H100 one took .07 s, and .16 s when 32 were sampled at once
 DROP_EVERY = 32         # tokens after which replies that have ended leave the batch
 # Of prompts in one call: on a CPU more need much memory and are no faster.
 PREFILL_TOKENS = {"cpu": 1024, "cuda": 32_768}
@@ -236,7 +237,7 @@ def sample(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequence[Requ
     with Progress(len(todo), f"{desc} ({saved} saved before)" if saved else desc) as progress:
         longest = prompt_ids(tokenizer, todo[-1].prompt) if todo else []
         rows = rows_that_fit(model, len(longest) + settings.max_new_tokens, settings.batch_size,
-                             free_bytes())
+                             free_bytes(), on_gpu=model.device.type == "cuda")
         for at in range(0, len(todo), rows):
             part = todo[at:at + rows]
             replies = sample_batch(model, tokenizer, part, settings, seed=seed)
@@ -248,9 +249,11 @@ def sample(model: PreTrainedModel, tokenizer: Tokenizer, requests: Sequence[Requ
             for key, row in rows.items()}
 
 
-def rows_that_fit(model: PreTrainedModel, tokens: int, wanted: int, free: float) -> int:
+def rows_that_fit(model: PreTrainedModel, tokens: int, wanted: int, free: float, *,
+                  on_gpu: bool = False) -> int:
     """As many replies at once as wanted, or as half of `free` bytes hold: at least one.
 
+    A GPU gets AT_ONCE_ON_GPU where more are not wanted: it waits for the start of each step.
     Of a row, keys and values of its tokens are kept in every layer, and the logits of a step in
     float32 several times over.
     """
@@ -260,6 +263,7 @@ def rows_that_fit(model: PreTrainedModel, tokens: int, wanted: int, free: float)
     size = getattr(config, "head_dim", None) or config.hidden_size // all_heads
     kept = 2 * tokens * config.num_hidden_layers * heads * size * model.dtype.itemsize
     row = kept + LOGIT_COPIES * 4 * config.vocab_size
+    wanted = max(wanted, AT_ONCE_ON_GPU) if on_gpu else wanted
     return max(1, min(wanted, int(free / 2 / row)))
 
 

@@ -182,3 +182,6 @@ def test_as_many_replies_at_once_as_half_of_the_free_memory_holds():
     assert rows_that_fit(model, 100, 32, free=2 * 10 * a_reply) == 10
     assert rows_that_fit(model, 100, 4, free=2 * 10 * a_reply) == 4
     assert rows_that_fit(model, 100, 32, free=0) == 1
+    assert rows_that_fit(model, 100, 32, free=1e9, on_gpu=True) == 128
+    assert rows_that_fit(model, 100, 200, free=1e9, on_gpu=True) == 200
+    assert rows_that_fit(model, 100, 32, free=2 * 10 * a_reply, on_gpu=True) == 10
