@@ -108,7 +108,7 @@ def part(result: Result) -> Part | None:
     table = pd.DataFrame({row["model"]: {
         **({"by people": _share_by_people(row)} if row["by_people"] else {}),
         "by the judge": with_interval(row, form=".0%"),
-        "win/tie/loss": f"{row['win']}/{row['tie']}/{row['loss']}",
+        "its win/tie/loss": f"{row['win']}/{row['tie']}/{row['loss']}",
         "characters": told(found["characters"][row["model"]], ".0f")}
         for row in sorted(found["table"], key=lambda one: -(one["mean"] or 0))}).T
     why = "; ".join(f"{count}: {text}" for text, count in found["left_out"].items())

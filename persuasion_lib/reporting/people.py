@@ -110,10 +110,16 @@ def of_people(data: Evaluated, comparisons: Sequence[LabeledPair | Ranking],
     return {"a": primary[0], "b": primary[1], **found, "judge_low": low, "judge_high": high,
             "alone": _without_judge(used, different, len(alike), options),
             "verdict": _verdict(found),
-            "annotators": dict(Counter(label.labeled_by for label in comparisons)),
+            "annotators": _annotators(comparisons, used.index),
             "agreement": _judge_agrees(used, different["judge"], options),
             "steady": _steady(comparisons, options), "not_used": not_used,
             "ranked": _ranked(data, rankings, options)}
+
+
+def _annotators(comparisons: Sequence[LabeledPair], used: pd.Index) -> dict[str, int]:
+    """Who compared how many of the prompts that count."""
+    return dict(Counter(label.labeled_by for label in comparisons
+                        if str(label.pair.metadata.get("example_id")) in used))
 
 
 def _as_pair(one: LabeledPair | Ranking, primary: tuple[str, str]) -> LabeledPair:

@@ -12,7 +12,8 @@ from worlds.synthetic_evaluation import make_evaluation
 pytestmark = pytest.mark.browser
 NAMES = ("rlaif", "rlhf", '"sft"', '"base"', '"human"')
 BOXES = ("[...document.querySelectorAll('.plab-cards article')].map(card => {"
-         "const box = card.getBoundingClientRect(); return [box.width, box.height].map(Math.round)})")
+         "const box = card.getBoundingClientRect();"
+         "return [box.width, box.height].map(Math.round)})")
 
 
 def six_replies(count):

@@ -181,3 +181,11 @@ def test_a_judge_of_the_panel_without_a_key_is_said_before_anything_starts(proje
     assert "OPENAI_API_KEY" in check(config)["evaluate (openai)"]
     with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
         panel_of(config)
+
+
+def test_one_model_at_one_address_under_two_names_is_no_panel(servers):
+    servers["two"] = servers["one"]
+    entries = [text.replace("m-two", "m-one") for text in overrides(servers, ("one", "two"))]
+    with pytest.raises(ConfigError, match="one and two are one model, m-one, at one address"):
+        panel_of(load_config("full", entries))
+    assert list(panel_of(load_config("full", overrides(servers, ("one", "two"))))) == ["two"]
