@@ -71,8 +71,7 @@ def _by_people(rankings: Sequence[Ranking], ahead: pd.Series, model: str, option
     """
     given: dict[str, list[float]] = {}
     for one in rankings:
-        label = one.pair(model, HUMAN).label
-        given.setdefault(one.example_id, []).append(SCORE[label])
+        given.setdefault(one.example_id, []).append(SCORE[one.pair(model, HUMAN).label])
     if not given:
         return None
     scores = pd.Series({key: np.mean(several) for key, several in given.items()}, dtype=float)
