@@ -118,10 +118,10 @@ def statistics(data: Evaluated, settings: Analysis, *, seed: int, planned: int =
         "warnings": suspicions.seen_in(data), "counts": tables.counts(data, ranks, planned),
         "status": status, **tables.of_rankings(data, ranks, primary, alpha, options),
         "similarity": measures.similarity(data, options), "quality": measures.quality(data),
-        "length": measures.length(data, ranks, options),
+        "length": measures.length(data, ranks, options), "people": compared,
         "tactics": measures.tactics(data, ranks, options),
         "training": {model: log.model_dump() for model, log in logs.items()} or None,
-        "people": compared, "against_people": human_reply.against_people(data, options),
+        "against_people": human_reply.against_people(data, comparisons, options),
         "panel": panel.of_panel(data, primary, alpha, options, may_decide=status == "ok"),
         "agreement": data.file.agreement(), "gold": measures.gold(data, primary, alpha, options)})
     result["minds"] = minds.of_minds(outcomes, options, labellers=_labellers(setup))

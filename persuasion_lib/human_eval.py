@@ -26,7 +26,7 @@ from persuasion_lib.labeling.summary import session_figures
 from persuasion_lib.reporting import evaluation_file
 from persuasion_lib.reporting.evaluated import Evaluated, tabulated
 from persuasion_lib.reporting.evaluation_file import ExampleRow
-from persuasion_lib.reporting.people import known_of, ranked_by_judge, same_texts
+from persuasion_lib.reporting.people import contestants, known_of, ranked_by_judge, same_texts
 from persuasion_lib.stats.people import half_width, smallest_win_rate
 
 SECONDS_EACH = 72       # of a person for one comparison: fifty in an hour
@@ -89,7 +89,8 @@ def plan(run: StageRun, data: Evaluated) -> pd.DataFrame:
     is_ranking = run.config.human_eval.kind == "ranking"
     every = tabulated(data.file, judge_only=True)
     judged = len(ranked_by_judge(data) if is_ranking else known_of(every, declared(run)))
-    seconds = SECONDS_EACH / 2 * (len(data.models) if is_ranking else 2)
+    most_replies = max(map(len, contestants(data).values()))
+    seconds = SECONDS_EACH / 2 * (most_replies if is_ranking else 2)
     table = pd.DataFrame({
         "half width": [half_width(size, n_judged=judged) for size in sizes],
         "smallest win rate": [smallest_win_rate(size, n_judged=judged) for size in sizes],
@@ -105,8 +106,8 @@ def drawn(run: StageRun, data: Evaluated) -> list[Pair] | list[Ranking]:
     """
     wanted = comparable(run, data)[:run.config.human_eval.comparisons]
     if run.config.human_eval.kind == "ranking":
-        return [Ranking(row.example_id, _messages(row),
-                        {model: row.responses[model] for model in data.models}) for row in wanted]
+        replies = contestants(data)
+        return [Ranking(row.example_id, _messages(row), replies[row.example_id]) for row in wanted]
     return [_pair(row, declared(run)) for row in wanted]
 
 

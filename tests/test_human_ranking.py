@@ -1,6 +1,7 @@
 """Notebook 05b with `human_eval.kind=ranking`, and what 06 makes of it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from persuasion_lib.core.rehearsal import stand_ins
 from persuasion_lib.core.stage import start
 from persuasion_lib.core.store import write_json, write_jsonl
 from persuasion_lib.reporting import report
+from persuasion_lib.reporting.human_reply import against_people, sentence
 from persuasion_lib.reporting.people import of_people
+from persuasion_lib.stats.plain import plain
 from worlds.labeling_pool import make_demo
-from worlds.synthetic_evaluation import make_evaluation
+from worlds.synthetic_evaluation import evaluated, make_evaluation
 
 RANKING = "human_eval.kind=ranking"
 PAIR = ("rlaif_rlhf", "rlhf")
@@ -55,8 +58,8 @@ def evaluation(*overrides):
     return analysis.read_evaluation(start("analysis", "demo", [RANKING, *overrides]))
 
 
-def by_truth(project, count):
-    """A person's rankings by the gold utility, as a file."""
+def rows_by_truth(project, count):
+    """A person's rankings by the gold utility, as rows of a file."""
     rows = json.loads((project / "results/demo/final_evaluation.json").read_text())["per_example"]
     made = []
     for row in rows[2:2 + count]:
@@ -65,7 +68,11 @@ def by_truth(project, count):
                  for model, own in worth.items()}
         prompt = [{"role": "user", "content": row["prompt"]}]
         made.append(Ranking(row["example_id"], prompt, row["responses"], ranks, "ada"))
-    write_jsonl(project / "given.jsonl", map(comparison_row, made))
+    return list(map(comparison_row, made))
+
+
+def by_truth(project, count):
+    write_jsonl(project / "given.jsonl", rows_by_truth(project, count))
     return "human_eval.source=file", "human_eval.path=given.jsonl", "human_eval.comparisons=58"
 
 
@@ -180,3 +187,82 @@ def test_the_plan_counts_the_minutes_of_five_replies(project):
     run, _, _ = opened()
     plan = human_eval.plan(run, human_eval.read_evaluation(run))
     assert plan.loc[50, "minutes"] == 150
+
+
+# ---- the person's own reply among the models'
+
+def with_person(project, place, *, absent=0):
+    """A person's reply at a place of the judge's rankings (0 is best), but of the last prompts."""
+    path = project / "results/demo/final_evaluation.json"
+    content = json.loads(path.read_text())
+    for row in content["per_example"][:60 - absent]:
+        row["human_response"] = f"What a person wrote to {row['example_id']}."
+        for call in row["judgments"]:
+            call["ranking"].insert(place, "human")
+            call["position_map"]["F"] = "human"
+    write_json(path, content)
+
+
+def test_the_persons_own_reply_is_ranked_with_the_models_where_the_judge_ranked_it(project):
+    with_person(project, 5, absent=20)
+    _, asked, session = opened("human_eval.comparisons=58")
+    assert sum("human" in one.replies for one in asked) == 38      # two of 40 are all the same
+    assert {len(one.replies) for one in asked} == {5, 6}
+    assert all("human" not in item.names for item in session.items)
+
+
+def now(project):
+    """The evaluation as it stands in the file."""
+    return evaluated(json.loads((project / "results/demo/final_evaluation.json").read_text()))
+
+
+def test_people_say_how_often_a_model_is_above_the_person_whatever_the_judge_says(project):
+    with_person(project, 5)                         # the judge has the person last, always
+    _, asked, _ = opened("human_eval.comparisons=58")
+    # The first model is above the person on every second prompt, the others never are.
+    first, *others = list(asked[0].replies)[:5]
+    made = []
+    for number, one in enumerate(asked):
+        order = [first, "human", *others] if number % 2 else ["human", first, *others]
+        ranks = {name: float(at) for at, name in enumerate(order, start=1)}
+        made.append(replace(one, ranks=ranks, labeled_by="ada"))
+    found = against_people(now(project), made, OPTIONS)
+    rows = {row["model"]: row for row in found["table"]}
+    half = rows[first]["by_people"]
+    assert rows[first]["mean"] == 1 and half["estimate"] == 0.5 and half["n_human"] == 58
+    assert 0.36 < half["ci_low"] < half["ci_high"] < 0.64
+    assert all(rows[model]["by_people"]["estimate"] == 0 for model in others)
+    said = sentence({"against_people": plain(found), "primary": (first, others[0])})
+    assert said.startswith("Against what people really wrote, ranked blind with the models: base "
+                           "is above the person on 50% [")
+    assert "of prompts by people (58 rankings), on 100% [" in said
+
+
+def test_the_persons_place_moves_no_models_score_by_people(project):
+    given = [parse_comparison(row) for row in rows_by_truth(project, 40)]
+    before = of_people(now(project), given, PAIR, OPTIONS)["ranked"]
+    with_person(project, 0)
+    six = [replace(one, replies={**one.replies, "human": now(project).rows[at].persons_reply},
+                   ranks={model: rank + 1 for model, rank in one.ranks.items()} | {"human": 1.0})
+           for at, one in enumerate(given, start=2)]
+    assert of_people(now(project), six, PAIR, OPTIONS)["ranked"] == before
+    # Rankings from before the person took part count for the models, and for nothing else.
+    assert of_people(now(project), given, PAIR, OPTIONS)["ranked"] == before
+    assert against_people(now(project), given, OPTIONS)["rankings"] == 0
+
+
+def test_one_ranking_by_a_stand_in_is_no_interval_and_is_called_what_it_is(project):
+    with_person(project, 0)
+    _, asked, _ = opened()
+    ranks = {name: float(at) for at, name in enumerate(asked[0].replies, start=1)}
+    made = [replace(asked[0], ranks=ranks, labeled_by="simulated annotator")]
+    said = sentence({"against_people": plain(against_people(now(project), made, OPTIONS)),
+                     "primary": PAIR})
+    assert "by simulated people (a stand-in) (1 rankings, fewer than 30 decide nothing)" in said
+
+
+def test_a_person_who_shares_a_place_and_a_repeat_is_struck_out_of_both():
+    one = Ranking("e", [], {"x": "1", "y": "2", "human": "3"}, {"x": 1.5, "human": 1.5, "y": 3.0},
+                  again={"human": 1.0, "x": 2.5, "y": 2.5})
+    assert one.among(["x", "y"]).ranks == {"x": 1.0, "y": 2.0}
+    assert one.among(["x", "y"]).again == {"x": 1.5, "y": 1.5}

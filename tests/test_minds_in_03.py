@@ -1,6 +1,10 @@
 """The section of notebook 03 that asks the judge about minds that really changed."""
 
 import json
+import subprocess
+import sys
+import time
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -11,6 +15,9 @@ from persuasion_lib.core.pipeline import STAGES, inputs_of
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.data.minds import read_outcomes
 from persuasion_lib.judging.plan import Plan
+from persuasion_lib.judging.roles import AT_ONCE_HERE
+from worlds.fakeserver import FakeServer
+from worlds.judging_world import MARKED_KEY, child_environment
 
 
 def opened(*overrides):
@@ -67,3 +74,51 @@ def test_a_judge_without_a_key_is_refused_before_anything_is_asked(project):
         {"prompt": [{"role": "user", "content": "x"}], "won": "a", "lost": "b"}))
     with pytest.raises(Exception, match="ANTHROPIC_API_KEY"):
         validate.plan_of_minds(run, read_outcomes(run))
+
+
+# ---- at a server, killed
+
+CHILD = """
+import sys
+from persuasion_lib import validate
+from persuasion_lib.core.config import load_config
+from persuasion_lib.core.pipeline import STAGES
+from persuasion_lib.core.stage import StageRun
+from persuasion_lib.data.minds import read_outcomes
+run = StageRun(STAGES["validate"], load_config("demo", sys.argv[1:]), {})
+validate.ask_about_minds(run, read_outcomes(run))
+"""
+
+
+def test_killed_no_answer_on_disk_is_asked_again_and_the_file_is_that_of_a_calm_run(project,
+                                                                                   monkeypatch):
+    for name, value in {"JUDGE_KEY": MARKED_KEY, "PERSUASION_BATCH": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with FakeServer(latency_s=0.05) as server:
+        settings = ["minds.pairs=25", "label_ai.judge=here", "servers.here={base_url: "
+                    f'"{server.url}/v1", model: m, price: [1, 1], api_key_env: JUDGE_KEY}}']
+        child = subprocess.Popen([sys.executable, "-c", CHILD, *settings],
+                                 env=child_environment(server))
+        while len(server.requests) < 25 and child.poll() is None:
+            time.sleep(0.005)
+        child.kill()
+        child.wait()
+        run = opened(*settings)
+        kept = read_log(run.path("minds_judgments"))
+        validate.ask_about_minds(run, read_outcomes(run))
+        bodies = Counter(json.dumps(request["body"], sort_keys=True)
+                         for request in server.requests)
+        resumed = run.path("minds_judged").read_bytes()
+        rows = read_log(run.path("minds_judgments"))
+        run.path("minds_judgments").unlink()
+        validate.ask_about_minds(run, read_outcomes(run))
+    assert 10 < len(kept) < 50 == len(rows) and rows[:len(kept)] == kept
+    assert len(bodies) == 50 + 3                # and the three known answers
+    # Asked again is only what was under way at the kill.
+    assert bodies.total() - len(bodies) <= AT_ONCE_HERE
+    assert resumed == run.path("minds_judged").read_bytes()
+
+
+def read_log(path):
+    """The whole lines of a log; a kill may have cut the last one short."""
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]

@@ -1,7 +1,7 @@
 """A person's order of several models' replies to one prompt, and its row in a file."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from persuasion_lib.core.errors import DataError
@@ -39,12 +39,28 @@ class Ranking:
         """Changes when a text does, so that an order never moves to other replies."""
         return content_id("ranking", self.example_id, self.prompt, sorted(self.replies.items()))
 
+    def among(self, models: Sequence[str]) -> "Ranking":
+        """The same order without anybody else, such as the person ranked with the models."""
+        return replace(self, replies={model: self.replies[model] for model in models},
+                       ranks=_ranks_among(self.ranks, models),
+                       again=self.again and _ranks_among(self.again, models))
+
     def pair(self, first: str, second: str) -> LabeledPair:
         """What this order says of two of the models."""
         pair = Pair(self.key, self.prompt, self.replies[first], self.replies[second],
                     {"example_id": self.example_id, "models": [first, second]})
         again = None if self.again is None else _label(self.again, first, second)
         return LabeledPair(pair, _label(self.ranks, first, second), self.labeled_by, again=again)
+
+
+def _rank(own: float, ranks: Collection[float]) -> float:
+    """One more than how many are better, ties in the middle of theirs."""
+    return sum(rank < own for rank in ranks) + (sum(rank == own for rank in ranks) + 1) / 2
+
+
+def _ranks_among(ranks: Mapping[str, float], models: Sequence[str]) -> dict[str, float]:
+    kept = [ranks[model] for model in models]
+    return {model: _rank(ranks[model], kept) for model in models}
 
 
 def _label(ranks: Mapping[str, float], first: str, second: str) -> Any:
@@ -87,11 +103,7 @@ def parse_ranking(row: Mapping[str, Any]) -> Ranking:
 def _check(name: str, ranks: Any, replies: Mapping[str, str]) -> None:
     is_sound = isinstance(ranks, dict) and set(ranks) == set(replies) and len(ranks) > 1 and all(
         isinstance(rank, int | float) and not isinstance(rank, bool) for rank in ranks.values())
-    # A rank is one more than how many are better, ties in the middle of theirs.
-    if not is_sound or any(
-            rank != sum(other < rank for other in ranks.values())
-            + (sum(other == rank for other in ranks.values()) + 1) / 2
-            for rank in ranks.values()):
+    if not is_sound or any(rank != _rank(rank, ranks.values()) for rank in ranks.values()):
         raise DataError(f"{name} must be a rank of every model with a reply, 1 for the best, the "
                         f"mean of their places for ties, got {ranks!r:.80}")
 

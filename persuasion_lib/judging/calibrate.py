@@ -5,6 +5,7 @@ first compares a good argument with a shrug, in both orders, and the argument wi
 answers are on disk like all others, so that no run asks them twice.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,48 +30,69 @@ SHRUG = "Whatever. I do not care."
 def calibrate(run: StageRun, judge: Judge, asked: Mapping[Any, Question], *, log: Path) -> None:
     """Refuse a judge of which the right answers cannot be had, before it is `asked` anything.
 
-    Nothing is asked where `log` answers everything already, or where judging.calibrate is false.
+    Nothing is asked where `log` answers everything already, or where judging.calibrate is false;
+    what is odd about the judge is noted in every run, out of its answers on disk.
 
     Raises:
         JudgingStopped: it is wrong or cannot be read; the message says on what.
     """
-    if not run.config.judging.calibrate or not plan(asked, judge, log=log).calls:
+    checks = run.path("judge_checks")
+    will_ask = plan(asked, judge, log=log).calls > 0
+    is_known = plan(dict(enumerate(_questions(judge))), judge, log=checks).calls == 0
+    if not run.config.judging.calibrate or not (will_ask or is_known):
         return
-    problem, note = known_answers(judge, log=run.path("judge_checks"))
-    if problem:
+    problem, note = known_answers(judge, log=checks)
+    if problem and will_ask:
         raise JudgingStopped(f"{problem} Nothing else was asked. Choose another model, or set "
                              "judging.calibrate=false to ask it all the same.")
-    if note and judge.provider != "offline":    # a stand-in has its bias by construction
-        run.warnings.append(note)
+    said = problem or note
+    if said and said not in run.warnings and judge.provider != "offline":
+        run.warnings.append(said)       # a stand-in has its bias by construction
 
 
 def known_answers(judge: Judge, *, log: Path) -> tuple[str, str]:
     """What is wrong with a judge and what is odd about it, each in a sentence; "" where nothing."""
     who = f"The judge {judge.name} at {judge.endpoint}"
-    for order in BOTH_ORDERS:
-        choice, reason = _answer(judge, "calibration", SHRUG, order, log)
+    *both_orders, same = _questions(judge)
+    for question in both_orders:
+        choice, reason, _ = _answer(judge, question, log)
         if reason:
             return f"{who} cannot be used ({reason}).", ""
-        if label_of(choice, order) != "a":
-            place = "first" if order == (0, 1) else "second"
+        if label_of(choice, question.order) != "a":
+            place = "first" if question.order == (0, 1) else "second"
             return (f"{who} cannot tell a good argument from {SHRUG!r}: with the argument shown "
                     f"{place} it answered {choice}.", "")
-    choice, reason = _answer(judge, "calibration-same", ARGUMENT, (0, 1), log)
+    choice, reason, answered = _answer(judge, same, log)
     if reason:
         return f"{who} cannot be used ({reason}).", ""
-    if choice != "EQUAL":
-        return "", (f"{who} answered {choice} when both replies were the same text: it has a side. "
-                    "Asked in both orders, such pairs become ties.")
-    return "", ""
+    odd = [f"{who} answered {choice} when both replies were the same text: it has a side. Asked in "
+           "both orders, such pairs become ties."] if choice != "EQUAL" else []
+    if _is_another(answered, judge.model):
+        odd.append(f"{who} answers as {answered}, another model than was asked for: every label "
+                   "and report names the one that was asked for. See which model is loaded there.")
+    return "", " ".join(odd)
 
 
-def _answer(judge: Judge, name: str, other: str, order: tuple[int, ...],
-            log: Path) -> tuple[str, str]:
-    """The choice between the argument and another reply, or why there is none.
+def _is_another(answered: str, asked: str) -> bool:
+    """Whether a reply names another model; folders, dates and versions are additions to a name."""
+    one, two = (re.sub(r"[^a-z0-9]", "", name.lower().removesuffix(".gguf").rpartition("/")[2])
+                for name in (answered, asked))
+    is_named = answered not in ("", "None")
+    return is_named and one not in two and two not in one
+
+
+def _questions(judge: Judge) -> list[Compare]:
+    """The argument and the shrug in both orders, and the argument with itself."""
+    asked = [("calibration", SHRUG, order) for order in BOTH_ORDERS]
+    return [Compare.compose(name, CONTEXT, (ARGUMENT, other), order=order, prompts=judge.prompts)
+            for name, other, order in (*asked, ("calibration-same", ARGUMENT, (0, 1)))]
+
+
+def _answer(judge: Judge, question: Compare, log: Path) -> tuple[str, str, str]:
+    """The choice, or why there is none, and the model that answered.
 
     One question at a time: a judge that fails the first is not asked the others.
     """
-    question = Compare.compose(name, CONTEXT, (ARGUMENT, other), order=order,
-                               prompts=judge.prompts)
-    answers = ask_all({name: question}, judge, log=log)
-    return answers.verdicts("choice").get(name, ""), answers.errors.get(name, "")
+    answers = ask_all({"": question}, judge, log=log)
+    row = answers.rows.get("") or {"verdict": {"choice": ""}, "model": ""}
+    return row["verdict"]["choice"], answers.errors.get("", ""), row["model"]

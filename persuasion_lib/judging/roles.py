@@ -90,8 +90,21 @@ def provider_of(config: Config, role: Role) -> str:
 
 
 def panel_of(config: Config) -> dict[str, Judge]:
-    """The judges that rank beside the first one, by the names of their services."""
-    return {name: make_judge(config, "evaluate", name) for name in config.evaluation.judges[1:]}
+    """The judges that rank beside the first one, by the names of their services.
+
+    Raises:
+        ConfigError: one has no usable key or no price; or two names are one model at one address.
+    """
+    judges = {name: make_judge(config, "evaluate", name) for name in config.evaluation.judges}
+    named: dict[Any, str] = {}
+    for name, judge in judges.items():
+        who = (judge.endpoint, *judge.identity[1:])     # without the name of the service
+        if who in named:
+            raise ConfigError(f"evaluation.judges: {named[who]} and {name} are one model, "
+                              f"{judge.model}, at one address, {judge.endpoint}, so that they "
+                              "would agree says nothing. Name one of them.")
+        named[who] = name
+    return dict(list(judges.items())[1:])
 
 
 def names_of_models(config: Config) -> dict[str, str]:

@@ -78,7 +78,7 @@ def example_view(data: Evaluated, example_id: str) -> HTML:
     blocks = [_block(f"example {example_id}", row.prompt), _glance(row, models)]
     texts = {model: row.responses[model] or "(empty)" for model in models}
     if any(HUMAN in (judgment.ranking or []) for judgment in judgments):
-        texts[HUMAN] = row.human_response
+        texts[HUMAN] = row.persons_reply
     beside = [_block(name, text) for name, text in {**texts, "oracle": row.oracle}.items()]
     blocks.append(f"<div style='{_SIDE_BY_SIDE}'>"
                   + "".join(f"<div>{block}</div>" for block in beside) + "</div>")

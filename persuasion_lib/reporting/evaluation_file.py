@@ -110,6 +110,11 @@ class ExampleRow(Open):
                                 if value is not None and getattr(row, name).get(model) is None]
         return row
 
+    @property
+    def persons_reply(self) -> str:
+        """What a person really wrote; a file from elsewhere has it among the replies."""
+        return str(self.responses.get(HUMAN) or self.human_response or "")
+
     def is_mixed(self) -> bool:
         """Whether one judge ranked the person in one order of the replies and not in another."""
         return any(len({HUMAN in call.ranking for call in calls if call.ranking}) > 1

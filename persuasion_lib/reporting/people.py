@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from persuasion_lib.core.family import HUMAN
 from persuasion_lib.core.rankings import Ranking
 from persuasion_lib.core.records import LabeledPair
-from persuasion_lib.reporting.evaluated import Evaluated, tabulated
+from persuasion_lib.reporting.evaluated import Evaluated, ranks_with, tabulated
 from persuasion_lib.reporting.tables import Options
 from persuasion_lib.stats.agreement import agreement
 from persuasion_lib.stats.people import ENOUGH, LEAST_RANKED, preference, several
@@ -47,6 +48,15 @@ def known_of(data: Evaluated, pair: tuple[str, str]) -> pd.DataFrame:
 def ranked_by_judge(data: Evaluated) -> pd.DataFrame:
     """The judge's ranks of all models, for every prompt on which it gave one to each."""
     return data.ranks[data.models].dropna()
+
+
+def contestants(data: Evaluated) -> dict[str, dict[str, str | None]]:
+    """Whose replies there are to rank, by prompt: the models', and the person's own where the judge
+    ranked it with them."""
+    with_person = ranks_with(data, HUMAN).index
+    return {row.example_id: {model: row.responses.get(model) for model in data.models}
+            | ({HUMAN: row.persons_reply} if row.example_id in with_person else {})
+            for row in data.rows}
 
 
 def _panel_of(data: Evaluated, pair: tuple[str, str], prompts: pd.Index) -> pd.DataFrame:
@@ -99,10 +109,16 @@ def of_people(data: Evaluated, comparisons: Sequence[LabeledPair | Ranking],
     return {"a": primary[0], "b": primary[1], **found, **_judge_alone(data, primary, options),
             "alone": _without_judge(used, different, len(alike), options),
             "verdict": _verdict(found),
-            "annotators": dict(Counter(label.labeled_by for label in comparisons)),
+            "annotators": _annotators(comparisons, used.index),
             "agreement": _judge_agrees(used, different["judge"], options),
             "steady": _steady(comparisons, options), "not_used": not_used,
             "ranked": _ranked(data, rankings, options)}
+
+
+def _annotators(comparisons: Sequence[LabeledPair], used: pd.Index) -> dict[str, int]:
+    """Who compared how many of the prompts that count."""
+    return dict(Counter(label.labeled_by for label in comparisons
+                        if str(label.pair.metadata.get("example_id")) in used))
 
 
 def _as_pair(one: LabeledPair | Ranking, primary: tuple[str, str]) -> LabeledPair:
@@ -122,14 +138,13 @@ def _ranked(data: Evaluated, rankings: Sequence[Ranking],
         "n<10": nothing is computed); None where nobody ranked.
     """
     judge = ranked_by_judge(data)
-    rows = {row.example_id: {model: row.responses[model] for model in data.models}
-            for row in data.rows}
-    given: dict[str, list[pd.Series]] = {}
-    for one in rankings:
-        if dict(one.replies) == rows.get(one.example_id) and one.example_id in judge.index:
-            given.setdefault(one.example_id, []).append(pd.Series(one.ranks, dtype=float))
     if not rankings:
         return None
+    given: dict[str, list[pd.Series]] = {}
+    for one in of_these(rankings, data):
+        if one.example_id in judge.index:
+            ranks = one.among(data.models).ranks
+            given.setdefault(one.example_id, []).append(pd.Series(ranks, dtype=float))
     sizes = {"n": len(given), "n_judged": len(judge)}
     if len(given) < LEAST_RANKED:
         return {**sizes, "status": f"n<{LEAST_RANKED}", "models": [], "differences": []}
@@ -140,6 +155,14 @@ def _ranked(data: Evaluated, rankings: Sequence[Ranking],
     return {**sizes, "status": "ok" if len(given) >= ENOUGH else "too_few",
             "models": models.rename_axis("model").reset_index().to_dict("records"),
             "differences": differences.to_dict("records")}
+
+
+def of_these(comparisons: Sequence[LabeledPair | Ranking], data: Evaluated) -> list[Ranking]:
+    """The rankings of all models' replies as they are now, with the person's own or without."""
+    there = contestants(data)
+    fields = (set(data.models), {*data.models, HUMAN})
+    return [one for one in comparisons if isinstance(one, Ranking) and set(one.replies) in fields
+            and one.replies.items() <= there.get(one.example_id, {}).items()]
 
 
 def _scores(data: Evaluated, comparisons: Sequence[LabeledPair], primary: tuple[str, str]

@@ -89,13 +89,17 @@ def browser() -> Iterator[Browser]:
 
 
 class Desk:
-    """Notebook 02 of one scratch project, open in a browser page."""
+    """Notebook 02 (or 05b) of one scratch project, open in a browser page."""
 
     def __init__(self, lab: Lab, browser: Browser, name: str, rows: list[dict[str, Any]],
-                 overrides: Sequence[str]) -> None:
+                 overrides: Sequence[str], final: dict[str, Any] | None = None) -> None:
         self.lab, self.name = lab, name
+        self.notebook = "05b_human_eval.ipynb" if final else "02_label_human.ipynb"
         self.project = make_project(lab.root / name, rows)
-        self._set_overrides("label_human.source=widget", *overrides)
+        if final:
+            _write(self.project / "results/demo/final_evaluation.json", final)
+        section = "human_eval" if final else "label_human"
+        self._set_overrides(f"{section}.source=widget", *overrides)
         self._context = browser.new_context(viewport={"width": 1400, "height": 1000})
         self.requests: list[str] = []
         self._visits = 0
@@ -110,10 +114,11 @@ class Desk:
 
     @property
     def file(self) -> Path:
-        return self.project / "notebooks" / "02_label_human.ipynb"
+        return self.project / "notebooks" / self.notebook
 
-    def open(self, name: str = "02_label_human.ipynb") -> Page:
+    def open(self, name: str = "") -> Page:
         """A notebook in a new page, with a kernel, nothing run yet."""
+        name = name or self.notebook
         page = self._context.new_page()
         page.on("request", lambda request: self.requests.append(request.url))
         self._visits += 1
@@ -178,12 +183,13 @@ class Desk:
 
 @pytest.fixture
 def desk(lab: Lab, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """`desk(rows, *overrides)` opens notebook 02 on a pool of these rows."""
+    """`desk(rows, *overrides)` opens notebook 02 on a pool of these rows; with `final`, what 05
+    wrote, it opens 05b."""
     opened: list[Desk] = []
 
-    def open_desk(rows: list[dict[str, Any]], *overrides: str) -> Desk:
+    def open_desk(rows: list[dict[str, Any]], *overrides: str, final: Any = None) -> Desk:
         name = f"t{len(list(lab.root.iterdir()))}"
-        opened.append(Desk(lab, browser, name, rows, overrides))
+        opened.append(Desk(lab, browser, name, rows, overrides, final))
         return opened[-1]
 
     yield open_desk

@@ -12,7 +12,7 @@ from persuasion_lib.core.errors import JudgingStopped
 from persuasion_lib.core.records import pair_row
 from persuasion_lib.core.stage import start
 from persuasion_lib.core.store import write_jsonl
-from persuasion_lib.judging.calibrate import known_answers
+from persuasion_lib.judging.calibrate import _is_another, known_answers
 from persuasion_lib.judging.roles import make_judge
 from worlds.fakeserver import FakeServer, verdict_for
 from worlds.judging_world import pairs_of
@@ -101,3 +101,24 @@ def test_the_stand_in_passes_through_the_same_door(project, seed):
     judge = make_judge(load_config("demo", [f"seed={seed}"]), "label_ai")
     problem, _ = known_answers(judge, log=project / "log")
     assert problem == ""
+
+
+def answering_as(name):
+    return FakeServer(reshape=lambda reply: reply | {"model": name})
+
+
+def test_a_server_that_answers_as_another_model_is_noted_in_every_run(pool):
+    with answering_as("tiny-0.5b") as server:
+        large = f'servers.mine={{base_url: "{server.url}/v1", model: big-70b, price: [0, 0]}}'
+        for _ in range(2):      # in the second nothing is asked
+            noted = [text for text in label(server, large).warnings if "another model" in text]
+            assert "mine/big-70b" in noted[0] and "answers as tiny-0.5b" in noted[0]
+        assert len(server.requests) == QUESTIONS + 6
+
+
+@pytest.mark.parametrize("asked, answered", [
+    ("claude-sonnet-5-5", "claude-sonnet-5-5-20260101"), ("gpt-5.1", "gpt-5.1-2025-11-13"),
+    ("/models/Qwen3-8B-Q4.gguf", "qwen3-8b-q4"), ("openai/gpt-5.1", "gpt-5.1"),
+    ("meta/llama-3:free", "Llama-3"), ("m", "None"), ("m", "")])
+def test_a_longer_or_a_shorter_name_is_the_same_model_and_no_name_says_nothing(asked, answered):
+    assert not _is_another(answered, asked)

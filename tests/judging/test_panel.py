@@ -19,7 +19,7 @@ from persuasion_lib.core.stage import StageRun
 from persuasion_lib.judging import pace
 from persuasion_lib.judging.check import check, unable
 from persuasion_lib.judging.panel import LOG, ranked, ranked_by_others
-from persuasion_lib.judging.roles import make_judge, panel_of
+from persuasion_lib.judging.roles import AT_ONCE_HERE, make_judge, panel_of
 from worlds.fakeserver import FakeServer
 from worlds.judging_world import REAL_KEYS, child_environment
 
@@ -145,8 +145,11 @@ def test_a_killed_panel_goes_on_and_pays_for_nothing_twice(servers):
     others = ranked_by_others(run, PROMPTS, REPLIES, HOW)
     rows = [json.loads(line) for line in run.path(LOG).read_text().splitlines()]
     assert len({row["key"] for row in rows}) == len(rows) == 40 and kept >= 1
-    assert not run.open and all(v.ranking == RIGHT for verdicts in others.values()
-                                for both in verdicts.values() for v in both)
+    # Asked again is only what was under way when it was killed.
+    assert len(servers["two"].requests) <= 20 + 3 + AT_ONCE_HERE
+    assert len(servers["claude"].requests) == 20 + 3
+    run.path(LOG).unlink()
+    assert not run.open and others == ranked_by_others(run, PROMPTS, REPLIES, HOW)
 
 
 # ---- settings
@@ -178,3 +181,11 @@ def test_a_judge_of_the_panel_without_a_key_is_said_before_anything_starts(proje
     assert "OPENAI_API_KEY" in check(config)["evaluate (openai)"]
     with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
         panel_of(config)
+
+
+def test_one_model_at_one_address_under_two_names_is_no_panel(servers):
+    servers["two"] = servers["one"]
+    entries = [text.replace("m-two", "m-one") for text in overrides(servers, ("one", "two"))]
+    with pytest.raises(ConfigError, match="one and two are one model, m-one, at one address"):
+        panel_of(load_config("full", entries))
+    assert list(panel_of(load_config("full", overrides(servers, ("one", "two"))))) == ["two"]

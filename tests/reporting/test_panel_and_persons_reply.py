@@ -74,7 +74,7 @@ def said(found):
 
 
 def against(evaluation):
-    return human_reply.against_people(evaluated(evaluation), OPTIONS)
+    return human_reply.against_people(evaluated(evaluation), [], OPTIONS)
 
 
 def text_of(part):
