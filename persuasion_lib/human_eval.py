@@ -22,7 +22,7 @@ from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling import ranking
 from persuasion_lib.labeling.opening import Asked, Fitting, labels_of, read_guidelines, screen
 from persuasion_lib.labeling.session import Session
-from persuasion_lib.labeling.summary import session_figures
+from persuasion_lib.labeling.summary import session_table
 from persuasion_lib.reporting import evaluation_file
 from persuasion_lib.reporting.evaluated import Evaluated, tabulated
 from persuasion_lib.reporting.evaluation_file import ExampleRow
@@ -210,9 +210,8 @@ def view(run: StageRun, session: Asking) -> Any:
 
 def figures(session: Asking) -> pd.DataFrame:
     """What the answers say about themselves, and nothing about who is ahead."""
-    if isinstance(session, ranking.RankingSession):
-        return ranking.figures(session)
-    return session_figures(session)
+    return (ranking.figures(session).dropna(subset="value").round(2)
+            if isinstance(session, ranking.RankingSession) else session_table(session))
 
 
 def comparisons(run: StageRun, session: Asking) -> list[Made]:

@@ -33,7 +33,7 @@ INK_AND_PAPER = (
     "--paper:var(--jp-layout-color0,#fff)}"
     f"@media (prefers-color-scheme:dark){{.{SVG_CLASS}{{"
     "--ink:var(--jp-content-font-color1,#e6edf3);--paper:var(--jp-layout-color0,#16191d)}}"
-    f".{SVG_CLASS} text{{fill:var(--ink)}}")
+    f".{SVG_CLASS},.{SVG_CLASS} text{{fill:var(--ink)}}")    # a black marker has no fill of its own
 # The same figure gives the same bytes; letters stay letters, and a PDF has no date.
 _WRITTEN = {"svg.fonttype": "none", "svg.hashsalt": SVG_CLASS, "pdf.fonttype": 42}
 _WITHOUT_DATE: dict[str, dict[str, None]] = {

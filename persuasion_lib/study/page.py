@@ -205,7 +205,7 @@ def _axis(study: Result) -> str:
 
 def _table(rows: Sequence[Mapping[str, Any]], index: list[str]) -> pd.DataFrame:
     """Rows with the first columns as one name; a column that a row has not is "-"."""
-    table = pd.DataFrame(rows).astype(object)
+    table = pd.DataFrame(rows, dtype=object)    # or pandas makes texts of links
     table = table.where(table.notna(), "-")
     names = table[index].astype(str).agg(" at ".join, axis=1)
     table = table.drop(columns=index).set_axis(names, axis=0)

@@ -1,5 +1,6 @@
 """The published pages of a run: they hold what was executed, and their links lead somewhere."""
 
+import json
 import re
 
 import nbformat
@@ -58,6 +59,27 @@ def test_a_site_may_be_made_again_and_no_other_folder_is_written_to(config, tmp_
 def test_without_a_report_it_says_what_to_run(project, tmp_path):
     with pytest.raises(MissingInput, match=r"Run notebooks/06_analysis.ipynb first"):
         make_site(load_config("demo"), tmp_path / "site")
+
+
+WORDS = {"kappa": "kappa", "Krippendorff": "alpha", "Holm": "holm", "Plackett": "plackett-luce",
+         "PPI": "ppi", "gold utility": "gold-utility", "LoRA": "lora", "beta": "beta",
+         "position bias": "position-bias", "bootstrap": "bootstrap", "BCa": "bca", "nats": "kl",
+         "stand-in": "stand-in", "anchor": "anchor"}
+
+
+def prose_of(notebook):
+    """The Markdown of a notebook without its code, formulas and tables of contents."""
+    cells = json.loads(notebook.read_text())["cells"]
+    text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    return re.sub(r"```.*?```|`[^`]*`|\$[^$]*\$", "", text, flags=re.S)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("0*.ipynb")),
+                         ids=lambda path: path.stem)
+def test_a_notebook_that_uses_a_word_of_the_glossary_links_to_it_once(path):
+    text = prose_of(path)
+    used = {anchor for word, anchor in WORDS.items() if re.search(rf"\b{word}\b", text, re.I)}
+    assert used <= set(re.findall(r"glossary\.md#([\w-]+)", text))
 
 
 def test_every_word_of_the_glossary_that_a_notebook_links_to_is_there():
