@@ -1,6 +1,6 @@
 """What a result is a result of: its run, day, revision and settings; and all runs of a project."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,10 @@ def settings_shown(config: Config, keys: Sequence[str] = ()) -> list[str]:
 
 
 def all_runs(config: Config) -> list[dict[str, str]]:
-    """Every run with a manifest below the results of the project, the newest first."""
+    """Every run with a manifest below the results of the project, the newest first.
+
+    The cells of a study are one row.
+    """
     places = {config.root / "results", config.folder("results")}
     folders = {path.parent for place in places for path in place.glob("**/manifests")}
     found = []
@@ -98,7 +101,28 @@ def all_runs(config: Config) -> list[dict[str, str]]:
         for path in folder.glob("manifests/*.json"):
             kinds.setdefault(path.stem.partition(".")[2], []).append(path)
         found += [_run_of(config, folder, kind, paths) for kind, paths in kinds.items()]
+    found = [*_studies(config, found)]
     return sorted(found, key=lambda row: row["finished"], reverse=True)
+
+
+def _studies(config: Config, rows: Sequence[dict[str, str]]) -> Iterator[dict[str, str]]:
+    """The same rows with one in the place of all cells of a study: what it plans and found."""
+    cells: dict[Path, list[dict[str, str]]] = {}
+    for row in rows:
+        folder = config.root / "results" / row["run"]
+        # A run's name has no dot, that of a study's cell begins with the study's and one.
+        study = folder.parent.parent / "studies" / folder.name.partition(".")[0]
+        if "." in folder.name and study.is_dir():
+            cells.setdefault(study, []).append(row)
+        else:
+            yield row
+    for study, of_it in cells.items():
+        file = study / "study.json"
+        said = read_json(file, made_by="persuasion study")["sentences"] if file.exists() else []
+        name = Path(of_it[0]["run"]).parent.parent / "studies" / study.name
+        yield {"run": str(name), "finished": max(row["finished"] for row in of_it),
+               "differs": f"by cell, {len(of_it)} so far", "state": "complete" if said else "begun",
+               "headline": said[0] if said else "no study.json yet"}
 
 
 def _run_of(config: Config, folder: Path, kind: str, paths: list[Path]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import MissingInput
+from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.manifest import content_hash
 from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.pipeline import STAGES, path_of
@@ -83,8 +84,11 @@ def _evaluation_of(config: Config, text: str) -> Path:
         return given / FILE
     # What is set for the comparison, such as who is asked, was not set for the run.
     places = [one for one in config.overrides if key_of(one).startswith(("paths.", "data."))]
-    run = load_config(config.profile, [*places, f"name={text}"], root=config.root)
-    return path_of(run, "evaluation")
+    named = path_of(load_config(config.profile, [*places, f"name={text}"], root=config.root),
+                    "evaluation")
+    # `persuasion runs` calls the run without a name by its profile's.
+    return named if named.exists() or text != config.profile else path_of(
+        load_config(config.profile, places, root=config.root), "evaluation")
 
 
 def _place_of(evaluation: Path) -> tuple[Path, tuple[str, ...]]:
@@ -122,7 +126,7 @@ def differences(runs: Mapping[str, Run]) -> list[dict[str, str]]:
     """What is not the same everywhere, a row each: kind, what, and each run's value by its name."""
     rows = []
     for kind, values in (("setting", {name: run.settings for name, run in runs.items()}),
-                         ("data", {name: run.inputs for name, run in runs.items()}),
+                         ("data", {name: _but_models(run.inputs) for name, run in runs.items()}),
                          ("code", {name: run.code for name, run in runs.items()}),
                          ("prompt", {name: run.prompts for name, run in runs.items()}),
                          ("weights", {name: run.data.config.weights or {}
@@ -133,6 +137,11 @@ def differences(runs: Mapping[str, Run]) -> list[dict[str, str]]:
             if len(set(texts.values())) > 1:
                 rows.append({"kind": kind, "what": key, **texts})
     return rows
+
+
+def _but_models(inputs: Mapping[str, str]) -> dict[str, str]:
+    """The files that a run read: what it read of models are its weights."""
+    return {name: value for name, value in inputs.items() if name not in FAMILY}
 
 
 def _brief(kind: str, value: Any) -> str:

@@ -156,6 +156,21 @@ def test_a_run_is_listed_with_the_settings_that_its_stages_have_read(project):
     assert rows["smoke"]["differs"] == "gates.val_fraction=0.2"
 
 
+def test_the_cells_of_a_study_are_one_row_with_its_first_sentence(project):
+    for cell in ("beta.0-1.s1", "beta.0-1.s2"):
+        finish(f"name={cell}", "dpo.beta=0.4", stages=("train_dpo", "evaluate"))
+    rows = {row["run"]: row for row in all_runs(load_config("smoke"))}
+    assert set(rows) == {"smoke/runs/beta.0-1.s1", "smoke/runs/beta.0-1.s2"}    # of no study
+    study = project / "results/smoke/studies/beta"
+    study.mkdir(parents=True)
+    row, = all_runs(load_config("smoke"))
+    assert (row["run"], row["state"]) == ("smoke/studies/beta", "begun")
+    assert row["differs"] == "by cell, 2 so far" and row["headline"] == "no study.json yet"
+    write_json(study / "study.json", {"sentences": ["Beta matters little.", "More."]})
+    row, = all_runs(load_config("smoke"))
+    assert (row["headline"], row["state"]) == ("Beta matters little.", "complete")
+
+
 def test_the_head_of_a_report_sums_up_what_was_done():
     stages = {"label_ai": {"done": 9, "planned": 10, "minutes": 1.5, "usd": 0.25},
               "analysis": {"done": 5, "planned": 5, "minutes": 0.5, "usd": None}}

@@ -58,6 +58,21 @@ def test_settings_code_and_weights_that_differ_are_listed_and_no_others(beside):
     assert set(found.index) == {"dpo.beta", "revision", "rlhf"}
 
 
+def test_what_an_evaluation_read_of_models_is_no_data(project):
+    for name, sha in (("a", "1" * 64), ("b", "2" * 64)):
+        home = project / "results/demo/runs" / name
+        write_json(home / "final_evaluation.json", SAME)
+        write_json(home / "manifests/05_evaluate.json", {"inputs": {"rlhf": sha, "test": sha}})
+    differs = compare(load_config("demo"), ["a", "b"]).differs.set_index("what")
+    assert differs["kind"].to_dict() == {"test": "data"}
+
+
+def test_the_run_without_a_name_is_called_by_its_profile(project):
+    write_json(project / "results/demo/final_evaluation.json", SAME)
+    write_json(project / "results/demo/runs/b/final_evaluation.json", SAME)
+    assert set(compare(load_config("demo"), ["demo", "b"]).means.columns) >= {"demo"}
+
+
 def test_equal_runs_differ_in_nothing(beside):
     found = beside()
     assert found.differs.empty and found.pairs.empty
