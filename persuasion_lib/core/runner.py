@@ -1,5 +1,6 @@
 """The headless run: eight notebooks, one process, each executed only if its result would change."""
 
+import os
 import re
 import sys
 import textwrap
@@ -16,9 +17,11 @@ from persuasion_lib.core.manifest import notes_of, read_manifest, state
 from persuasion_lib.core.pipeline import STAGES, Stage, path_of
 from persuasion_lib.core.progress import LINE_MARK, duration
 from persuasion_lib.core.stage import refuse_to_replace
+from persuasion_lib.core.store import write_text
 
 CELL_TIMEOUT_S = 12 * 3600      # a hang must end some day; no honest cell of ours takes half a day
 PARAMETERS = {"profile", "overrides"}
+LINK = re.compile(r"\]\(([^()#:\s]+)(#[^()\s]*)?\)")      # to a file, perhaps with a place in it
 OPEN_FILES = 256                # a kernel with our libraries needs more than a hundred
 
 
@@ -166,6 +169,7 @@ def execute_notebook(source: Path, folder: Path, parameters: Mapping[str, Any], 
             cwd=str(source.parent), execution_timeout=CELL_TIMEOUT_S,
             stdout_file=Terminal(), coalesce_streams=True, **kernel.arguments()))
     except papermill.PapermillExecutionError as error:
+        _lead_links_home(output, source.parent)
         raise NotebookError(f"{source.stem}, cell {error.exec_count}: {_in_words(error)}\n"
                             f"The executed notebook: {output}") from None
     except DeadKernelError:
@@ -175,7 +179,28 @@ def execute_notebook(source: Path, folder: Path, parameters: Mapping[str, Any], 
     except CellTimeoutError:
         raise NotebookError(f"{source.stem}: a cell ran longer than {duration(CELL_TIMEOUT_S)} "
                             f"and was stopped. The executed notebook: {output}") from None
+    _lead_links_home(output, source.parent)
     return output
+
+
+def _lead_links_home(output: Path, home: Path) -> None:
+    """Let links of the text lead where they led from the notebook's own folder.
+
+    Those from one stage to another stay: the executed copies stand beside each other too.
+    """
+    import nbformat
+    stages = {f"{stage.notebook}.ipynb" for stage in STAGES.values()}
+
+    def led(link: re.Match[str]) -> str:
+        target = home / link[1]
+        stays = {link[1], output.name} <= stages or not target.exists()
+        return link[0] if stays else f"]({os.path.relpath(target, output.parent)}{link[2] or ''})"
+
+    notebook = nbformat.read(output, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = LINK.sub(led, cell.source)
+    write_text(output, nbformat.writes(notebook))
 
 
 def _make_writable(output: Path) -> None:

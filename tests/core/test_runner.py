@@ -8,6 +8,7 @@ import time
 import nbformat
 import pytest
 
+from persuasion_lib.core import runner
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.kernel import KEEPS_MEMORY, Kernel
@@ -164,3 +165,20 @@ def test_one_stage_and_a_range_of_stages_are_not_asked_for_at_once():
         chosen_stages("evaluate", None, "train_dpo")
     with pytest.raises(ConfigError, match="one or the other"):
         chosen_stages(None, "evaluate", "train_dpo")
+
+
+def test_links_of_an_executed_copy_lead_where_they_led_from_the_notebook(project):
+    (project / "docs").mkdir()
+    (project / "docs/glossary.md").write_text("words")
+    text = ("[next](01_label_ai.ipynb) [all](index.ipynb) [kappa](../docs/glossary.md#kappa) "
+            "[out](https://host/x.md) [gone](../docs/gone.md)")
+    output = project / "results/demo/notebooks/00_prepare.ipynb"
+    output.parent.mkdir(parents=True)
+    cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell(text)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), output)
+    runner._lead_links_home(output, project / "notebooks")
+    markdown, code = nbformat.read(output, as_version=4).cells
+    assert markdown.source == (
+        "[next](01_label_ai.ipynb) [all](../../../notebooks/index.ipynb) "
+        "[kappa](../../../docs/glossary.md#kappa) [out](https://host/x.md) [gone](../docs/gone.md)")
+    assert code.source == text
