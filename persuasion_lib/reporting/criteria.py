@@ -50,7 +50,8 @@ def _all_models(result: Result) -> Decision:
     missing = [model for model in SPECIFIED if model not in result["models"]]
     if missing:
         return NOT_MET, f"missing: {', '.join(missing)}"
-    return MET, ", ".join(result["models"])
+    others = [model for model in result["models"] if model not in SPECIFIED]
+    return MET, "; besides ".join(", ".join(names) for names in (SPECIFIED, others) if names)
 
 
 def _complete(result: Result) -> Decision:

@@ -430,6 +430,15 @@ def test_there_are_forty_threats_of_as_many_checks():
     assert len(THREATS) >= 40 and len({threat[2] for threat in THREATS.values()}) >= 40
 
 
+def test_the_page_of_what_was_planted_has_a_row_for_each_threat():
+    rows = {f"| {name} | `{file}` | {check} | {'stops' if state == STOPS else 'warns'} |"
+            for name, (file, _, check, state) in THREATS.items()}
+    page = (ROOT / "docs/planted.md").read_text().splitlines()
+    assert {line for line in page if line.startswith("| ")} - rows == {
+        "| planted | in | named by | which |"}
+    assert rows <= set(page)
+
+
 def test_what_is_allowed_by_name_is_told_and_stops_nothing(clean, tmp_path):
     file, change, check, _ = THREATS["always the left side"]
     plant(clean, tmp_path, file, change)
