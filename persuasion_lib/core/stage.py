@@ -236,8 +236,8 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
             raise MissingInput(f"{path_of(config, key)} is missing. Correct analysis.input_file; a "
                                f"relative path begins at {config.root}.")
         elif key in stage.reads and not never_made(config, key):
-            raise MissingInput(f"{path_of(config, key)} is missing. Run {made_by(key)} first "
-                               f"(profile {profile}).")
+            raise MissingInput(f"{path_of(config, key)} is missing. Run "
+                               f"{_first_to_run(config, key)} first (profile {profile}).")
         else:
             run.warnings.append(_left_out(config, key))
     refuse_to_replace(config, stage)
@@ -247,6 +247,16 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
     run.lock.take()
     run.inputs = hashes(config, inputs_of(config, stage))
     return run
+
+
+def _first_to_run(config: Config, key: str) -> str:
+    """What makes a file, and where to begin if stages before that have not finished either."""
+    maker = maker_of(key)
+    before = [*STAGES.values()][:[*STAGES.values()].index(maker)] if maker else []
+    open_ones = [stage for stage in before if not read_manifest(config, stage.name)
+                 and not idle(config, stage.name)]
+    return (f"notebooks/{open_ones[0].notebook}.ipynb and those after it" if open_ones
+            else made_by(key))
 
 
 def _left_out(config: Config, key: str) -> str:

@@ -77,7 +77,7 @@ def test_status_before_any_run_says_missing(project):
     (["--profile", "dmo"], "There are: demo, full, small, smoke"),
     (["--only", "train"], "There are: prepare"),
     (["--from", "evaluate", "--to", "prepare"], "comes after"),
-    (["--only", "validate"], "Run notebooks/01_label_ai.ipynb first"),
+    (["--only", "validate"], "Run notebooks/00_prepare.ipynb and those after it first"),
     (["--profile", "smoke", "--set", "paths.results=/proc/results"], "cannot be written")])
 def test_bad_input_is_one_message_with_the_next_step_and_status_1(project, arguments, message):
     result = persuasion(project, "run", *arguments)

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from persuasion_lib.core import stage
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput, StaleInput
 from persuasion_lib.core.manifest import code_of, read_manifest, state
@@ -9,7 +10,10 @@ from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.stage import start
 
 
-def test_a_stage_before_its_inputs_names_the_notebook_to_run(project):
+def test_a_stage_before_its_inputs_names_the_notebook_to_begin_with(project, monkeypatch):
+    with pytest.raises(MissingInput, match=r"Run notebooks/00_prepare.ipynb and those after it"):
+        start("train_dpo")
+    monkeypatch.setattr(stage, "read_manifest", lambda config, name: {"finished": "today"})
     with pytest.raises(MissingInput, match=r"Run notebooks/03_validate.ipynb first"):
         start("train_dpo")
 
