@@ -32,7 +32,7 @@ def test_six_replies_are_ranked_by_keys_in_a_notebook_and_resumed_in_another_ker
     desk = desk([], "human_eval.kind=ranking", "human_eval.comparisons=4", final=six_replies(4))
     for before in (0, 2):
         frames = listen(desk.page)
-        desk.run_all(f"'done': {before}")
+        desk.run_all(f"Done: {before} of 4 planned")
         boxes = set()
         for number in range(2):
             boxes |= set(map(tuple, desk.page.evaluate(BOXES)))
@@ -46,7 +46,7 @@ def test_six_replies_are_ranked_by_keys_in_a_notebook_and_resumed_in_another_ker
             kernel.kill()
         desk.page.close()
         desk.page = desk.open()
-    desk._run("'done': 4")
+    desk._run("Done: 4 of 4 planned")
     rows = [json.loads(line) for line in
             (desk.project / "results/demo/human_comparisons.jsonl").read_text().splitlines()]
     made = [parse_comparison(row) for row in rows]
