@@ -131,7 +131,7 @@ def _parsed(kind: str, file: Path, content: list[dict[str, Any]]) -> Any:
         return read_brought(file, kind)
     if kind == "evaluation":
         return tabulated(parse(content[0]))
-    return content[0]["history"] if kind == "DPO log" else content
+    return training.steps_of(content[0]) if kind == "DPO log" else content
 
 
 def _short(names: Iterable[str]) -> dict[str, str]:

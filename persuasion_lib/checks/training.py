@@ -7,6 +7,7 @@ from typing import Any
 
 from persuasion_lib.checks.check import Check
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.store import read_json
 
 Log = Sequence[Mapping[str, Any]]
@@ -14,6 +15,20 @@ _LOSSES = ("loss", "eval_loss")
 _FEW = 5                  # logged values below which nothing is concluded
 STILL = 1e-6
 EARLY = 10                # steps in which nothing much can have been learned yet
+
+
+def steps_of(log: Mapping[str, Any]) -> Log:
+    """What a trainer logged, step by step.
+
+    Raises:
+        DataError: it is no list of objects with numbered steps.
+    """
+    rows = log["history"]
+    if not isinstance(rows, list) or not all(
+            isinstance(row, Mapping) and isinstance(row.get("step", 0), int | float)
+            for row in rows):
+        raise DataError('"history" must be a list of logged steps, objects with a number "step"')
+    return rows
 
 
 def is_of_dpo(log: Log) -> bool:
@@ -30,7 +45,10 @@ def begins_as_its_reference(folder: Path) -> bool:
     if not file.exists():
         return True
     lineage = read_json(file, made_by="04_train_dpo.ipynb")
-    return [*lineage["parents"]][-1] == lineage["reference"]
+    parents = lineage.get("parents") if isinstance(lineage, Mapping) else None
+    # Somebody else's file of that name tells nothing either.
+    return not isinstance(parents, Mapping) or not parents or (
+        [*parents][-1] == lineage.get("reference"))
 
 
 def first_loss(log: Log) -> Result:

@@ -118,11 +118,12 @@ def _studies(config: Config, rows: Sequence[dict[str, str]]) -> Iterator[dict[st
             yield row
     for study, of_it in cells.items():
         file = study / "study.json"
-        said = read_json(file, made_by="persuasion study")["sentences"] if file.exists() else []
+        found = read_json(file, made_by="persuasion study") if file.exists() else {}
+        headline, *_ = found.get("sentences") or ["–" if found else "no study.json yet"]
         name = Path(of_it[0]["run"]).parent.parent / "studies" / study.name
         yield {"run": str(name), "finished": max(row["finished"] for row in of_it),
-               "differs": f"by cell, {len(of_it)} so far", "state": "complete" if said else "begun",
-               "headline": said[0] if said else "no study.json yet"}
+               "differs": f"by cell, {len(of_it)} so far",
+               "state": "complete" if found else "begun", "headline": headline}
 
 
 def _run_of(config: Config, folder: Path, kind: str, paths: list[Path]) -> dict[str, str]:

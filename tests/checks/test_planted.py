@@ -426,6 +426,22 @@ def test_a_training_that_goes_on_from_another_model_may_begin_away_from_its_refe
     assert bool(found(findings, STOPS)) == stopped
 
 
+@pytest.mark.parametrize("lineage", ["null", "[]", "{}", '{"parents": null}', '{"parents": {}}',
+                                     '{"parents": ["base"]}', "{", '"sft"'])
+def test_a_lineage_that_tells_nothing_excuses_no_training(tmp_path, lineage):
+    log = {"history": [{"step": 0, "eval_loss": 1.02, "eval_rewards/chosen": -1.02}]}
+    (tmp_path / "training_log.json").write_text(json.dumps(log))
+    (tmp_path / "lineage.json").write_text(lineage)
+    findings, table = audit(tmp_path, rankings=False)
+    assert found(findings, STOPS) or "lineage.json" in table
+
+
+@pytest.mark.parametrize("history", ["null", "[]", "[1, null]", '"x"', "{}", '[{"step": null}]'])
+def test_a_training_log_that_holds_nothing_is_no_traceback(tmp_path, history):
+    (tmp_path / "training_log.json").write_text(f'{{"history": {history}}}')
+    audit(tmp_path, rankings=False)
+
+
 def test_there_are_forty_threats_of_as_many_checks():
     assert len(THREATS) >= 40 and len({threat[2] for threat in THREATS.values()}) >= 40
 
