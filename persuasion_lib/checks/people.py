@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.core.answers import IN_WORDS
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.labeling.alarms import COPIED
 from persuasion_lib.labeling.items import FAST_S, too_fast, words_of
@@ -71,7 +72,7 @@ def one_place(labels: Sequence[LabeledPair]) -> Result:
     decided = [label.label == "a" for label in labels if label.label != "tie"]
     if len(decided) < TOO_FEW:
         return NotMeasured(f"{len(decided)} decided labels are too few to tell")
-    return _commoner(sum(decided), len(decided), ("response 1", "response 2"))
+    return _commoner(sum(decided), len(decided), (IN_WORDS["a"], IN_WORDS["b"]))
 
 
 def longer_wins(labels: Sequence[LabeledPair]) -> Result:

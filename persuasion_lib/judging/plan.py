@@ -37,8 +37,10 @@ class Plan:
 
     def _repr_markdown_(self) -> str:
         basis = "measured on earlier replies" if self.measured else "a guess before the first reply"
-        rows = {"judge": f"`{self.judge}` at `{self.endpoint}`, {self.mode}",
-                "calls to make": f"{self.calls:,} ({self.known:,} more are answered already)",
+        batches = ", in batches" if self.mode == "batch" else ""
+        rows = {"judge": f"`{self.judge}` ({self.endpoint}){batches}",
+                "calls to make": f"{self.calls:,}",
+                "answered already": f"{self.known:,}",
                 "tokens to send": f"about {self.tokens_in:,}",
                 "dollars": f"{_range(self.usd)} ({basis}); the budget stops at "
                            f"{self.budget_usd:.2f}",
