@@ -137,10 +137,11 @@ def test_the_files_that_the_documentation_names_exist():
             assert (ROOT / "persuasion_lib" / path).exists(), (page.name, path)
 
 
-def test_every_persuasion_command_of_the_readme_is_understood():
+def test_every_persuasion_command_of_readme_and_documentation_is_understood():
     verbs = "run|runs|status|label|check|audit|show-config|export-data|export"
-    commands = re.findall(rf"^\s*persuasion ((?:{verbs}).*)$", README, re.M)
-    assert commands
+    pages = "\n".join([README, *(page.read_text() for page in (ROOT / "docs").glob("*.md"))])
+    commands = re.findall(rf"^\s*persuasion ((?:{verbs}).*)$", pages, re.M)
+    assert len(commands) > 10
     for command in commands:
         arguments = shlex.split(command, comments=True)
         _parser().parse_args(arguments)

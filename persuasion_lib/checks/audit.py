@@ -252,7 +252,8 @@ def lines_of(state: str, findings: Sequence[Finding]) -> list[str]:
 def _worst(alike: Sequence[Finding]) -> str:
     """What one check says of the file or set that comes nearest to its limit."""
     worst = max(alike, key=lambda found: found.figure)
-    return worst.text if len(alike) == 1 else f"{worst.text} (worst of {len(alike)})"
+    which = "worst" if worst.figure else "each"
+    return worst.text if len(alike) == 1 else f"{worst.text} ({which} of {len(alike)})"
 
 
 def _wrapped(text: str) -> str:

@@ -15,8 +15,8 @@ Material = Mapping[str, Mapping[str, Any]]      # kind -> name of a file or set 
 
 
 def percent(share: float) -> str:
-    """A share to be read, with three digits."""
-    return f"{100 * share:.3g}%"
+    """A share to be read: two digits of a small one, three of others."""
+    return f"{100 * share:.{2 if share < 0.1 else 3}g}%"
 
 
 class Slot(NamedTuple):
