@@ -100,10 +100,10 @@ def sentences(found: Result | None) -> list[str]:
     what, limit = _ABOUT.get(found["source"], _ABOUT["file"])
     lines = [f"{found['judge']} was asked in both orders about {found['n']} pairs from "
              f"conversations used nowhere else: {what}.",
-             f"It chose what really won in {_told(found)} of them, a tie counting half, where "
-             f"chance is 50 %: right {found['right']}, wrong {found['wrong']}, tied "
-             f"{found['ties']}, of which the two orders contradicted each other in "
-             f"{found['flips']}. {_against_chance(found)}",
+             f"It chose what really won in {_told(found)} of them, where chance is 50 %: right on "
+             f"{found['right']}, wrong on {found['wrong']}, and on {found['ties']} a tie, which "
+             f"counts half (on {found['flips']} its two orders contradicted each other). "
+             f"{_against_chance(found)}",
              f"Always the longer one: {_told(found['longer'])}. Of the pairs that it decided the "
              f"judge took the longer one in {told(found['prefers_longer'], '.0%')}."]
     if found["labelled"] is False:
