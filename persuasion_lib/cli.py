@@ -185,7 +185,8 @@ def _status(options: argparse.Namespace) -> int:
     config = load_config(options.profile, options.overrides)
     found = conditions(config)
     for name, (condition, reasons) in found.items():
-        print(f"{STAGES[name].notebook:15s} {condition:8s}{'; '.join(map(str, reasons))}")
+        line = f"{STAGES[name].notebook:15s} {condition:8s}{'; '.join(map(str, reasons))}"
+        print(textwrap.fill(line, 100, subsequent_indent=" " * 24))
         runner.show_notes(config, STAGES[name])
     return 0
 

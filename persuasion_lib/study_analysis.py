@@ -14,7 +14,8 @@ from persuasion_lib.core.overrides import key_of, listed
 from persuasion_lib.core.store import write_json, write_text
 from persuasion_lib.reporting.page import Part
 from persuasion_lib.study import analysis, figures, page
-from persuasion_lib.study.design import Study, profile_of, read_study
+from persuasion_lib.study.design import Study, read_study
+from persuasion_lib.study.file import profile_of
 from persuasion_lib.study.run import states
 from persuasion_lib.study.scores import read_scores
 

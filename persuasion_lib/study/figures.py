@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from persuasion_lib.core.show import NEUTRAL, Plot, look
 from persuasion_lib.reporting.figures import canvas, nothing, written
 from persuasion_lib.study.answer import SATURATED
-from persuasion_lib.study.design import HUMAN_LABELS
+from persuasion_lib.study.file import HUMAN_LABELS
 
 Result = Mapping[str, Any]
 _TRUTH = {"marker": "+", "color": "black", "markersize": 8, "linestyle": "none",

@@ -11,7 +11,7 @@ from persuasion_lib.reporting.page import Part, as_page
 from persuasion_lib.reporting.wording import number, p_value
 from persuasion_lib.study import words
 from persuasion_lib.study.answer import SATURATED
-from persuasion_lib.study.design import HUMAN_LABELS
+from persuasion_lib.study.file import HUMAN_LABELS
 
 Result = Mapping[str, Any]
 
