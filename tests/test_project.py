@@ -154,6 +154,14 @@ def test_the_readme_names_every_notebook_and_setting_file():
         assert path.stem.removesuffix(".example") in README, path.name
 
 
+def test_nothing_that_readme_says_stands_on_a_page_of_the_documentation_as_well():
+    """Seen: a merge that keeps both sides brought back what had moved to a page."""
+    for page in (ROOT / "docs").glob("*.md"):
+        twice = {line for line in README.splitlines() if len(line) > 100} & {
+            *page.read_text().splitlines()}
+        assert not twice, (page.name, twice)
+
+
 def test_ci_calls_the_commands_of_the_readme():
     script = (ROOT / ".ci" / "run").read_text()
     assert "make lint" in script and "make test" in script and "`make test`" in README

@@ -291,11 +291,6 @@ def _check_origin(run: StageRun, key: str) -> None:
         raise StaleInput(f"{path_of(run.config, key)} is not what {made_by(key)} would make now: "
                          f"{'; '.join(changed)}. Run that notebook again, or undo the change"
                          f"{_to_copy(run.config, manifest)}.")
-    code = [r.text.removeprefix("code of ").removesuffix(" changed") for r in reasons
-            if r.kind == "code"]
-    if code:
-        more = f" and {len(code) - 3} more" if len(code) > 3 else ""
-        run.warnings.append(f"{maker.notebook} ran with other code: {', '.join(code[:3])}{more} "
-                            "changed since.")
-    run.warnings += [f"{maker.notebook} is not complete, and what is there is used: {r.text}."
-                     for r in reasons if r.kind == "open"]
+    found = {"code": f"{maker.notebook} ran with other code", "open": f"{maker.notebook} is not "
+             "complete, and what is there is used"}
+    run.warnings += [f"{found[r.kind]}: {r.text}." for r in reasons]
