@@ -205,7 +205,8 @@ def _how_to_go_on(run: StageRun, session: Session | Panel) -> str:
 def who_labelled(run: StageRun, session: Session | Panel) -> Prose:
     """How far everybody is, and of several people how far all of them agree."""
     if isinstance(session, Session):
-        return Prose(f"{session.annotator}: {session.done} of {len(session.items)} answered.")
+        return Prose(f"{session.annotator}: {session.done} of {len(session.items)} answered, "
+                     "repeats and easy pairs included.")
     final = {label.pair.pair_id: label.label for label in shown_labels(run, session)}
     lines = []
     for name, each in session.sessions.items():

@@ -1,5 +1,7 @@
 """Words in notebooks: they wrap at spaces, and nothing in them is markup."""
 
+import pytest
+
 from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.prose import Prose, Verbatim, nearby, prose
 
@@ -24,8 +26,9 @@ def test_a_path_is_seen_from_the_project_and_whole_elsewhere(tmp_path):
     assert nearby(tmp_path / "x", tmp_path / "project") == str(tmp_path / "x")
 
 
-def test_finished_work_shows_no_bar(capsys, monkeypatch):
+@pytest.mark.parametrize("total", [0, 1])
+def test_finished_work_and_a_single_thing_show_no_bar(capsys, monkeypatch, total):
     monkeypatch.delenv("PERSUASION_BATCH", raising=False)
-    with Progress(0, "answers"):
+    with Progress(total, "answers"):
         pass
     assert capsys.readouterr() == ("", "")
