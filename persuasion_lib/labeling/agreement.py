@@ -172,7 +172,13 @@ def sentences(result: Mapping[str, Any] | None) -> list[str]:
     if result["decided"]["n"]:
         lines.append(f"The same reply, on the {result['decided']['n']} pairs that both decided: "
                      f"{share_text(result['decided'])}.")
+<<<<<<< HEAD
     lines.append(_ceiling(result))
+=======
+    lines += _ceilings(result)
+    lines.append(f"The judge contradicted itself on {result['flips']} pairs when the two replies "
+                 "were exchanged; those count as ties.")
+>>>>>>> h14-world
     if result["status"] == "few":
         lines.append(f"With fewer than {FEW} pairs these figures decide nothing.")
     return lines + [f"ALARM: {text}" for text in result["alarms"]]
@@ -187,6 +193,12 @@ def _strictly(result: Mapping[str, Any]) -> list[str]:
             "exchanged. That counts as a tie above; counted as wrong, the judge is right in both "
             f"orders on {both['raw']:.0%} [{both['ci_low']:.0%}, {both['ci_high']:.0%}] of "
             f"{both['n']} pairs."]
+
+
+def _ceilings(result: Mapping[str, Any]) -> list[str]:
+    """The ceiling; of several people each has their own, as a label of two is nobody's repeat."""
+    several = (result.get("people") or {}).get("judge") or {}
+    return [f"{name}: {_ceiling(one)}" for name, one in several.items()] or [_ceiling(result)]
 
 
 def _ceiling(result: Mapping[str, Any]) -> str:
