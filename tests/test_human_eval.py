@@ -213,7 +213,7 @@ def test_the_plan_says_what_fifty_comparisons_are_worth(project):
     run, _, _ = opened()
     plan = human_eval.plan(run, human_eval.read_evaluation(run))
     assert plan.index.tolist() == [30, 50, 58]
-    assert plan.loc[50, "minutes"] == 60 and 0.09 < plan.loc[50, "half width"] < 0.13
+    assert plan.loc[50, "minutes of a person"] == 60 and 0.09 < plan.loc[50, "interval ±"] < 0.13
 
 
 def test_the_report_puts_people_first_and_says_that_they_are_simulated(project):
@@ -223,7 +223,7 @@ def test_the_report_puts_people_first_and_says_that_they_are_simulated(project):
     result = analysed()
     banner, first, *rest = result["answer"]["sentences"]
     assert banner.startswith("STAND-INS")
-    assert first.startswith("By simulated people (a stand-in): rlaif_rlhf preferred to rlhf in")
+    assert first.startswith("By simulated people (a stand-in), rlaif_rlhf is preferred to rlhf on")
     assert "By the stand-ins, the model with the warm-up came out ahead" in " ".join(rest)
     assert result["answer"]["verdict"] == result["people"]["verdict"]
 

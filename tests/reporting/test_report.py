@@ -29,7 +29,7 @@ def opening(result):
 def test_the_answer_comes_first_with_size_certainty_and_reach():
     text = " ".join(report.as_text(planted()).split("\nSuccess")[0].split())
     assert "By the stand-ins, the model with the warm-up came out ahead. rlaif_rlhf scored" in text
-    assert "with 80 % probability" in text and "The demo knows the truth" in text
+    assert "is found four times in five" in text and "The demo knows the truth" in text
     assert "Planned 40 prompts, evaluated 40, scored 40" in text
 
 
