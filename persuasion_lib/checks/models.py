@@ -64,7 +64,7 @@ def unlike_sft(replies: Mapping[str, Replies], *, seed: int = 0) -> Result:
     known = (taken["base"] + 1 - taken["sft"]) / 2
     if known < TOLD_APART:
         return NotMeasured("base and sft write too much alike: a classifier of words tells whose a "
-                           f"reply is for {known:.0%}, {TOLD_APART:.0%} are needed")
+                           f"reply is in {known:.0%} of cases, and {TOLD_APART:.0%} are needed")
     worst = max(others, key=taken.get)
     shares = ", ".join(f"{name} {share:.0%}" for name, share in taken.items())
     return Measured(taken[worst], len(used[:_MOST]), f"{worst}; taken for base: {shares}")
