@@ -14,7 +14,7 @@ from persuasion_lib.core.overrides import key_of, listed
 from persuasion_lib.core.prose import nearby
 from persuasion_lib.core.store import write_json, write_text
 from persuasion_lib.reporting.page import Part
-from persuasion_lib.study import analysis, figures, page
+from persuasion_lib.study import analysis, figures, page, words
 from persuasion_lib.study.design import Study, read_study
 from persuasion_lib.study.file import profile_of
 from persuasion_lib.study.run import states
@@ -41,7 +41,8 @@ def open_study(study: str, profile: str = "", overrides: Sequence[str] = ()) -> 
 
 def described(study: Study) -> Part:
     """What is asked, of what, and where the answer goes."""
-    rows = {f"levels of {study.axis}": study.levels, "arms, the models trained at them": study.arms,
+    rows = {f"levels of {words.axis(study.axis)}": study.levels,
+            "arms, the models trained at them": study.arms,
             "seeds of training": study.seeds, "primary level": [study.primary],
             "anchor, to compare with": study.anchors, "profile": [study.profile],
             "writes to": [nearby(study.folder, study.config.root)]}

@@ -11,12 +11,11 @@ from persuasion_lib.reporting.page import Part, as_page
 from persuasion_lib.reporting.wording import number, p_value
 from persuasion_lib.study import words
 from persuasion_lib.study.answer import SATURATED
-from persuasion_lib.study.file import HUMAN_LABELS
 
 Result = Mapping[str, Any]
 
 _TRUTH, _PEOPLE = "the demo's truth", "by people"
-_INTERVALS = "Intervals hold seeds and prompts"
+_INTERVALS = "Intervals allow for other seeds and other prompts"
 
 
 def answer(result: Result) -> Part:
@@ -30,7 +29,7 @@ def design(result: Result) -> Part:
           for arm in study["arms"]}
     trained = "; ".join(f"{arm} at {', '.join(levels)}" for arm, levels in at.items() if levels)
     lines = [f"{models} of {found['cells_planned']} models, {len(study['seeds'])} seeds of each: "
-             f"{trained} ({_axis(study)}).",
+             f"{trained} ({words.axis(study['axis'])}).",
              f"They are compared on {found['prompts']} of {found['asked']} prompts: those for "
              "which all of them have a verdict."]
     return Part("The design", lines, figure="design", caption=(
@@ -111,11 +110,12 @@ def exchange(result: Result) -> Part | None:
 
 def _out_of_reach(found: Result, plain: str) -> list[str]:
     """What a figure of arrows alone says."""
-    if any(row["beyond"] != "more" for row in found["exchange"]):
+    most = max(found["sizes"])
+    if any((row["ci_low"] or 0) <= most for row in found["exchange"]):
         return []
-    return [f"All of these models are better than {plain} with {max(found['sizes']):,.0f} human "
-            "labels, the most that it was trained with: how many they are worth is not known, but "
-            "that it is more."]
+    return [f"By the judge, all of these models reach more than {plain} does with {most:,.0f} "
+            "human labels, the most that it was trained with. How many they are worth is not "
+            "known, but that it is more."]
 
 
 def costs(result: Result) -> Part | None:
@@ -221,10 +221,6 @@ def as_html(result: Result, figures: Path) -> str:
 
 def _leading(result: Result) -> Result:
     return result["anchors"][result["leading"]]
-
-
-def _axis(study: Result) -> str:
-    return "human labels" if study["axis"] == HUMAN_LABELS else study["axis"]
 
 
 def _table(rows: Sequence[Mapping[str, Any]], index: list[str]) -> pd.DataFrame:
