@@ -84,13 +84,11 @@ class Run:
             raise JudgingStopped(f"{self.reason} {saved}")
 
     def _note(self, elapsed_s: float) -> str:
-        paused_s, faults = self.pacer.resume_at - time.monotonic(), sum(self.faults.values())
-        said = {
-            f"{len(self.errors)} unscored": bool(self.errors), f"{faults} faults": faults > 0,
-            f"{60 * self._done / max(elapsed_s, 1):,.0f} a minute": elapsed_s > 1,
-            f"${self.budget.spent_usd:.2f} spent": self.budget.spent_usd > 0,
-            f"all wait {paused_s:.0f} s": paused_s > 0.5}
-        return ", ".join(text for text, is_so in said.items() if is_so)
+        paused_s = self.pacer.resume_at - time.monotonic()
+        wait = f", all wait {paused_s:.0f} s" if paused_s > 0.5 else ""
+        return (f"{len(self.errors)} unscored, {sum(self.faults.values())} faults, "
+                f"{self._done / max(elapsed_s, 1e-9) * 60:.0f}/min, "
+                f"${self.budget.spent_usd:.2f} spent{wait}")
 
     def _interrupt(self, *, hard: bool) -> None:
         """Stop asking; `hard` also abandons the calls that are under way."""

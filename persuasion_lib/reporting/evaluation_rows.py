@@ -134,7 +134,7 @@ def replies_table(example: Example, responses: Mapping[str, Mapping[str, Any]]) 
     """The message answered and every model's reply to one example."""
     replies = {name: reply.text for name, reply in responses[example.example_id].items()}
     return TextTable(pd.DataFrame({"text": {
-        "answered message": example.prompt[-1]["content"], **replies}}))
+        "message answered": example.prompt[-1]["content"], **replies}}))
 
 
 def verdict_table(example: Example, verdicts: Mapping[str, Sequence[Any]]) -> TextTable:
