@@ -68,9 +68,10 @@ def _inline(svg: str) -> Markup:
 def _html_table(table: pd.DataFrame) -> Markup:
     wordy = any(len(str(value)) > _LONG for value in table.to_numpy().ravel())
     safe = table.rename_axis(None).map(_escaped).rename(index=escape, columns=escape)
-    return Markup(safe.to_html(
-        escape=False, float_format="{:.3f}".format, na_rep="-", border=0,
-        classes="wordy" if wordy else "numbers"))
+    html = safe.to_html(escape=False, float_format="{:.3f}".format, na_rep="-", border=0,
+                        classes="wordy" if wordy else "numbers")
+    # JupyterLab sets every cell to the right, which is for numbers.
+    return Markup(re.sub(r"<(t[dh])>", r'<\1 style="text-align:left">', html) if wordy else html)
 
 
 def _escaped(value: Any) -> Any:

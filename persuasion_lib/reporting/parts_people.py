@@ -17,7 +17,9 @@ def people(result: Result) -> Part | None:
     rows = {"people and judge": _row(found), "people alone": _row(found["alone"]),
             "judge alone": _row({"estimate": found["judge_alone"], "ci_low": found["judge_low"],
                                  "ci_high": found["judge_high"]})}
-    names = ", ".join(f"{name} ({count})" for name, count in found["annotators"].items())
+    who = found["annotators"]
+    names = ", ".join(f"{name} ({count})" for name, count in who.items()) if (
+        len(who) > 1) else next(iter(who), "nobody")
     lines = [f"{found['n_human']} comparisons of {found['a']} with {found['b']}, blind and of "
              f"prompts drawn by hash, by {names}. With the judge's {found['n_judged']} verdicts "
              f"they are worth {told(found['labels_worth'], '.0f')} comparisons.",
