@@ -258,10 +258,10 @@ def _taste(found: Result) -> str:
     """What the judge says by itself, and how far that is off where people can tell."""
     same = found["on_same"]
     low, high = (f"{100 * found[name]:+.1f}" for name in ("bias_low", "bias_high"))
-    return (f"The judge alone says {judge_says(found)}, its taste left in. On the "
+    return (f"The judge alone says {judge_says(found)}, which does not allow for its taste: on the "
             f"{found['n_human']} prompts that were compared it says {same['judge']:.1%} where "
-            f"people say {same['people']:.1%}: {100 * found['judge_bias']:+.1f} points "
-            f"[{low}, {high}].")
+            f"people say {same['people']:.1%}, a difference of {100 * found['judge_bias']:+.1f} "
+            f"points [{low}, {high}].")
 
 
 OPENINGS = {"helped": "Yes, the warm-up helped.",

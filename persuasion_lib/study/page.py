@@ -154,7 +154,9 @@ def _trade(result: Result, found: Result) -> list[str]:
 
 
 def _for_one(total: float | None, count: int | None, form: str, times: float = 1) -> str:
-    return "unknown" if total is None or not count else format(times * total / count, form)
+    if total is None or not count:
+        return "unknown"
+    return format(times * total / count, form) if total else "0"
 
 
 def levels(result: Result) -> Part | None:
