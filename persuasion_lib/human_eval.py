@@ -242,13 +242,12 @@ def figures(session: Asking) -> pd.DataFrame:
                          "out of": found["n"]}, index=found.index)
 
 
-def steadiness(session: Asking) -> Prose:
-    """How far the repeats tell whether the same person would say the same again."""
+def steadiness(session: Asking) -> Prose | None:
+    """How far comparisons that came twice tell whether people are steady; None without any."""
     if isinstance(session, ranking.RankingSession):
-        return Prose("")
-    name = "same answer on the repeat"
-    return prose(parts_people.repeats(session_figures(session).rename(
-        columns={"value": "raw"}).loc[name]))
+        return None
+    found = session_figures(session).rename(columns={"value": "raw"})
+    return prose(parts_people.repeats(found.loc["same answer on the repeat"])) or None
 
 
 def comparisons(run: StageRun, session: Asking) -> list[Made]:
