@@ -21,7 +21,7 @@ from persuasion_lib.core.progress import in_batch
 from persuasion_lib.core.rankings import Ranking, mean_ranks
 from persuasion_lib.core.records import content_id
 from persuasion_lib.labeling.events import Event, EventLog, read_events
-from persuasion_lib.labeling.opening import refuse
+from persuasion_lib.labeling.opening import no_widget, refuse
 
 Places = Sequence[Sequence[int]]    # slots of the screen, best first; who shares a place together
 
@@ -121,10 +121,8 @@ def screen(session: "RankingSession", source: str, *, break_every: int) -> Any:
         from persuasion_lib.labeling.ranking_widget import RankingWidget
 
         return RankingWidget(session, break_every=break_every)
-    from IPython.display import Markdown
-
-    return Markdown(f"No widget: {len(session.pool) - len(session.missing)} rankings are there "
-                    f"(source: {source}), {len(session.missing)} are missing.")
+    missing = len(session.missing)
+    return no_widget(len(session.pool) - missing, missing, source, "rankings")
 
 
 def figures(session: "RankingSession") -> pd.DataFrame:
