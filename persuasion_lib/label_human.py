@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.core.answers import IN_WORDS
 from persuasion_lib.core.brought import brought_labels
 from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.pipeline import made_by, read_file
@@ -21,7 +22,6 @@ from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME
 from persuasion_lib.labeling import people
 from persuasion_lib.labeling.alarms import share_text
-from persuasion_lib.labeling.browse import LABELS
 from persuasion_lib.labeling.events import read_events
 from persuasion_lib.labeling.opening import labels_of, screen
 from persuasion_lib.labeling.panel import Panel, panel_screen
@@ -253,8 +253,8 @@ def differences(run: StageRun, session: Session | Panel) -> TextTable | Prose:
     final = {label.pair.pair_id: label.label for label in session.labels()}
     rows = [{"answered message": pair.prompt[-1]["content"], "response 1": pair.response_a,
              "response 2": pair.response_b,
-             **{name: LABELS[vote.label] for name, vote in session.votes[pair.pair_id].items()},
-             "counts": LABELS[final[pair.pair_id]]} for pair in session.disputed[:_SHOWN]]
+             **{name: IN_WORDS[vote.label] for name, vote in session.votes[pair.pair_id].items()},
+             "counts": IN_WORDS[final[pair.pair_id]]} for pair in session.disputed[:_SHOWN]]
     if not rows:
         return Prose("They gave every pair that several of them labelled the same label.")
     return TextTable(pd.DataFrame(rows, index=range(1, len(rows) + 1)).fillna(""))

@@ -172,13 +172,7 @@ def sentences(result: Mapping[str, Any] | None) -> list[str]:
     if result["decided"]["n"]:
         lines.append(f"The same reply, on the {result['decided']['n']} pairs that both decided: "
                      f"{share_text(result['decided'])}.")
-<<<<<<< HEAD
-    lines.append(_ceiling(result))
-=======
     lines += _ceilings(result)
-    lines.append(f"The judge contradicted itself on {result['flips']} pairs when the two replies "
-                 "were exchanged; those count as ties.")
->>>>>>> h14-world
     if result["status"] == "few":
         lines.append(f"With fewer than {FEW} pairs these figures decide nothing.")
     return lines + [f"ALARM: {text}" for text in result["alarms"]]

@@ -21,16 +21,9 @@ _PANE = ("white-space:pre-wrap;overflow-wrap:anywhere;overflow:auto;max-height:2
          "margin:.2em 0;border:1px solid var(--jp-border-color2,#bbb);border-radius:4px")
 _COLUMNS = ["number", "human", "judge", "longer_by", "flagged", "note", "seconds", "reason",
             "prompt", "response_a", "response_b"]
-<<<<<<< HEAD
 _WHO = {"human": "annotator", "judge": "judge"}
 _PARTS = {"prompt": "prompt", "reply 1": "response_a", "reply 2": "response_b",
           "the judge's words": "reason", "note": "note"}
-=======
-LABELS = {"a": "response 1", "b": "response 2", "tie": "tie"}
-_WHO = {"human": "person", "judge": "judge"}
-_PARTS = {"prompt": "prompt", "response 1": "response_a", "response 2": "response_b",
-          "the judge's reason": "reason", "note": "note"}
->>>>>>> h14-world
 
 
 def labels_table(human: Sequence[LabeledPair],
@@ -87,14 +80,9 @@ def longest(table: pd.DataFrame) -> pd.DataFrame:
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of `labels_table` without the texts; columns that nobody filled are left out."""
     shown = pd.DataFrame({
-<<<<<<< HEAD
         "pair": table["number"],
         "annotator": table["human"].map(IN_WORDS), "judge": table["judge"].map(IN_WORDS),
         "longer reply": table["longer_by"].map(_longer),
-=======
-        "person": table["human"].map(LABELS), "judge": table["judge"].map(LABELS),
-        "response 1 longer by (characters)": table["longer_by"],
->>>>>>> h14-world
         "flagged": table["flagged"].map({True: "yes", False: None}),
         "seconds": table["seconds"].astype(float).round(1)})
     return shown.dropna(axis=1, how="all").fillna("").set_index("pair")
@@ -127,11 +115,7 @@ FILTERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 def pair_view(pair: Pair | Mapping[str, Any]) -> HTML:
     """A pair, or a row of `labels_table`, as escaped text."""
     row = _facts(pair) if isinstance(pair, Pair) else pair
-<<<<<<< HEAD
     labels = " · ".join(f"{name}: {IN_WORDS[row[who]]}" for who, name in _WHO.items()
-=======
-    labels = " · ".join(f"{name}: {LABELS[row[who]]}" for who, name in _WHO.items()
->>>>>>> h14-world
                         if isinstance(row[who], str))
     blocks = "".join(f"<b>{title}</b><div style='{_PANE}'>{escape(str(row[key]))}</div>"
                      for title, key in _PARTS.items() if row[key])
