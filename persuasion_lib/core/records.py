@@ -1,8 +1,7 @@
 """Field names of every file, and the one place that translates them.
 
 In code the responses of a pair are `a` and `b` and a label is "a", "b" or "tie"; in the files
-(data/README.md) they are `response_1`, `response_2` and "1", "2", "EQUAL". A `Slot` is the place in
-which somebody saw a response: a label is of the pair as it is stored, a slot of one showing.
+(data/README.md) they are `response_1`, `response_2` and "1", "2", "EQUAL".
 """
 
 import hashlib
@@ -22,7 +21,7 @@ from persuasion_lib.core.fields import (
 )
 
 Label = Literal["a", "b", "tie"]
-Slot = Literal["first", "second", "tie"]
+Slot = Literal["first", "second", "tie"]        # of one showing; a label is of the stored pair
 Message = dict[str, str]
 
 FLIPPED: dict[Label, Label] = {"a": "b", "b": "a", "tie": "tie"}
@@ -60,8 +59,6 @@ class Conversation:
 
 class _OfConversation:
     """A row whose metadata may say which conversation it is of."""
-
-    metadata: Mapping[str, Any]
 
     @property
     def conversation_id(self) -> str | None:
