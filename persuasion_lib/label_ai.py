@@ -33,6 +33,7 @@ from persuasion_lib.judging.tasks.compare import (
     label_pairs,
     pair_questions,
 )
+from persuasion_lib.labeling.items import NAMES
 from persuasion_lib.labeling.opening import Fitting
 
 
@@ -263,8 +264,7 @@ def plot(outcome: LabelOutcome) -> Plot:
 
 def example_table(outcome: LabelOutcome) -> pd.DataFrame:
     """One line a pair: label, whether its orders disagreed, and what the judge wrote."""
-    names = {"a": "response 1", "b": "response 2", "tie": "tie"}
-    rows = [{"pair": item.pair.pair_id, "label": names[item.label],
+    rows = [{"pair": item.pair.pair_id, "label": NAMES[item.label],
              "orders disagreed": "yes" if outcome.extras[item.pair.pair_id]["flip"] else "no",
              "the judge's words": item.reasoning} for item in outcome.labeled]
     return pd.DataFrame(rows, columns=["pair", "label", "orders disagreed",

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from typing import Self
+from contextlib import AbstractContextManager
 
 from tqdm.auto import tqdm
 
@@ -16,7 +16,7 @@ def in_batch() -> bool:
     return os.environ.get("PERSUASION_BATCH") == "1"
 
 
-class Progress:
+class Progress(AbstractContextManager):
     """Counts work done out of `total`.
 
     A notebook that runs headless would store every tick of a bar as an output, so there it is
@@ -60,9 +60,6 @@ class Progress:
         share = f"{self.done / self.total:4.0%}" if self.total else ""
         line = f"{self.desc} {self.done}/{self.total} {share}  {timing}  {self.note}"
         print(f"{LINE_MARK}{line.rstrip()}", flush=True)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()

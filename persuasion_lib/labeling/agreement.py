@@ -16,6 +16,7 @@ from persuasion_lib.core.records import SLOT_OF_CODE, Label, LabeledPair, Slot, 
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.labeling import people
 from persuasion_lib.labeling.alarms import FEW, MIN_REPEATS, alarms, like_chance, share_text
+from persuasion_lib.labeling.items import NAMES
 from persuasion_lib.labeling.votes import by_person
 from persuasion_lib.stats.agreement import agreement, right_in_both_orders
 from persuasion_lib.stats.plain import plain
@@ -257,9 +258,8 @@ def noise_table(result: Mapping[str, Any]) -> TextTable:
 
 def confusion(result: Mapping[str, Any]) -> pd.DataFrame:
     """Pairs by the annotator's label (rows) and the judge's (columns), by response."""
-    names = {"a": "response 1", "b": "response 2", "tie": "tie"}
     counts = result["with_ties"]["confusion"] if result["status"] != "none" else {}
-    table = pd.DataFrame(counts, dtype=int).T.rename(index=names, columns=names)
+    table = pd.DataFrame(counts, dtype=int).T.rename(index=NAMES, columns=NAMES)
     return table.rename_axis(index="annotator", columns="judge")
 
 

@@ -15,12 +15,12 @@ from persuasion_lib.core.prose import Prose
 from persuasion_lib.core.records import LabeledPair, Pair, render_text
 from persuasion_lib.core.show import browse
 from persuasion_lib.labeling.agreement import labels_on
+from persuasion_lib.labeling.items import NAMES
 
 _PANE = ("white-space:pre-wrap;overflow-wrap:anywhere;overflow:auto;max-height:20em;padding:.6em;"
          "margin:.2em 0;border:1px solid var(--jp-border-color2,#bbb);border-radius:4px")
 _COLUMNS = ["human", "judge", "longer_by", "flagged", "note", "seconds", "reason",
             "prompt", "response_a", "response_b"]
-_LABELS = {"a": "response 1", "b": "response 2", "tie": "tie"}
 _WHO = {"human": "person", "judge": "judge"}
 _PARTS = {"prompt": "prompt", "response 1": "response_a", "response 2": "response_b",
           "the judge's reason": "reason", "note": "note"}
@@ -80,7 +80,7 @@ def longest(table: pd.DataFrame) -> pd.DataFrame:
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of `labels_table` without the texts; columns that nobody filled are left out."""
     shown = pd.DataFrame({
-        "person": table["human"].map(_LABELS), "judge": table["judge"].map(_LABELS),
+        "person": table["human"].map(NAMES), "judge": table["judge"].map(NAMES),
         "response 1 longer by (characters)": table["longer_by"],
         "flagged": table["flagged"].map({True: "yes", False: None}),
         "seconds": table["seconds"].astype(float).round(1)})
@@ -109,7 +109,7 @@ FILTERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 def pair_view(pair: Pair | Mapping[str, Any]) -> HTML:
     """A pair, or a row of `labels_table`, as escaped text."""
     row = _facts(pair) if isinstance(pair, Pair) else pair
-    labels = " · ".join(f"{name}: {_LABELS[row[who]]}" for who, name in _WHO.items()
+    labels = " · ".join(f"{name}: {NAMES[row[who]]}" for who, name in _WHO.items()
                         if isinstance(row[who], str))
     blocks = "".join(f"<b>{title}</b><div style='{_PANE}'>{escape(str(row[key]))}</div>"
                      for title, key in _PARTS.items() if row[key])

@@ -75,10 +75,7 @@ def check_ranks(ranks: pd.DataFrame, *, repeated: bool = False) -> pd.DataFrame:
 
 def check_positions(positions: pd.DataFrame, ranks: pd.DataFrame) -> pd.DataFrame:
     """Slots 1..K, one per model, for the same prompts and models as `ranks` (same row order)."""
-    if not (positions.index.equals(ranks.index) and set(positions.columns) == set(ranks.columns)):
-        raise DataError("positions and ranks have different prompts or models. Build both from "
-                        "the same judge calls, in the same order.")
-    checked = check_table(positions[ranks.columns], repeated=True)
+    checked = like_ranks(positions, ranks, "positions")
     bad = (np.sort(checked.to_numpy(), axis=1) != np.arange(1, ranks.shape[1] + 1)).any(axis=1)
     if bad.any():
         raise DataError(f"prompt_id {checked.index[bad][0]!r} has positions "
@@ -89,6 +86,14 @@ def check_positions(positions: pd.DataFrame, ranks: pd.DataFrame) -> pd.DataFram
         raise DataError(f"prompt_id {checked.index[twice][0]!r} was judged twice in the same "
                         "order. Keep one call for each order.")
     return checked
+
+
+def like_ranks(extra: pd.DataFrame, ranks: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Something else about the judge calls of `ranks`, its columns in their order."""
+    if not (extra.index.equals(ranks.index) and set(extra.columns) == set(ranks.columns)):
+        raise DataError(f"{name} and ranks have different prompts or models. Build both from "
+                        "the same judge calls, in the same order.")
+    return check_table(extra[ranks.columns], repeated=True)
 
 
 def same_prompts(first: pd.DataFrame, second: pd.DataFrame, names: str) -> pd.DataFrame:
