@@ -26,7 +26,7 @@ from persuasion_lib.labeling.events import read_events
 from persuasion_lib.labeling.opening import labels_of, screen
 from persuasion_lib.labeling.panel import Panel, panel_screen
 from persuasion_lib.labeling.session import Session
-from persuasion_lib.labeling.sources import asked_of, of_files, of_logs, of_stand_ins
+from persuasion_lib.labeling.sources import asked_of, logs_of, of_files, of_logs, of_stand_ins
 from persuasion_lib.labeling.summary import annotators_compared, labels_by_id, session_table
 from persuasion_lib.labeling.votes import Form
 from persuasion_lib.stats.plain import plain
@@ -262,11 +262,6 @@ def differences(run: StageRun, session: Session | Panel) -> TextTable | Prose:
 
 def other_annotators(run: StageRun, pairs: Sequence[Pair]) -> pd.DataFrame:
     """All annotators who have a log, compared two by two; empty with fewer than two."""
-    own = run.path("human_events")
-    prefix = own.name.removesuffix(f"{run.config.label_human.annotator}.jsonl")
     asked = asked_of(run, pairs)
-    sessions = []
-    for log in sorted(own.parent.glob(f"{prefix}*.jsonl")):
-        name = log.name.removeprefix(prefix).removesuffix(".jsonl")
-        sessions.append(asked.session(name, read_events(log)))
+    sessions = [asked.session(name, read_events(log)) for name, log in logs_of(run).items()]
     return annotators_compared(sessions, seed=run.config.seed)
