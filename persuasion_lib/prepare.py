@@ -246,7 +246,8 @@ def write_report(run: StageRun, corpus: Corpus, pools: tables.Pools) -> Path:
              tables.token_lengths(run, corpus).to_string(),
              overlaps(run, corpus).to_string(index=False),
              f"messages changed by cleaning\n{tables.cleaning_table(corpus).to_string()}",
-             "\n".join(dropped), tables.sampling_table(corpus, pools).to_string()]
+             "\n".join(dropped), repr(tables.copies_in_words(corpus)),
+             tables.sampling_table(corpus, pools).to_string()]
     return write_text(run.path("prepare_report"), "\n\n".join(parts) + "\n")
 
 

@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.fields import annotator_name
-from persuasion_lib.core.records import LABEL_OF_CODE, Label, LabeledPair, Pair, content_id, unswap
+from persuasion_lib.core.records import (
+    LABEL_OF_CODE,
+    SLOT_OF_CODE,
+    Label,
+    LabeledPair,
+    Pair,
+    content_id,
+    unswap,
+)
 
 IN_WORDS: dict[Label, str] = {"a": "reply 1", "b": "reply 2", "tie": "tie"}
 
@@ -48,7 +56,7 @@ def said_in_each_order(label: LabeledPair, verdicts: Mapping[str, str], *,
     found = {"": before} if before else {}
     for order, why in zip(parts[::2], parts[1::2], strict=True):
         shown = order[::-1] if swapped else order
-        choice = LABEL_OF_CODE.get(verdicts.get(order, ""))
+        choice = SLOT_OF_CODE.get(verdicts.get(order, ""))
         name = IN_WORDS[unswap(choice, swapped=shown == "21")] if choice else "not known which"
         chose = "called it a tie" if name == "tie" else f"chose {name}"
         found[f"reply {shown[0]} first"] = f"{chose}: “{why}”"

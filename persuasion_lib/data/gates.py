@@ -161,7 +161,7 @@ def control_faults(name: str, rows: Sequence[Example | Pair],
     for number, row in enumerate(rows, start=1):
         text = "\n".join([*(m["content"] for m in row.prompt), *replies(row)])
         if tokens := control_tokens(text, special):
-            found[f"row {number} ({_id(row)})"] = ", ".join(tokens)
+            found[f"row {number} ({id_of(row)})"] = ", ".join(tokens)
     if not found:
         return []
     place, tokens = next(iter(found.items()))
@@ -174,7 +174,8 @@ def replies(row: Example | Pair) -> tuple[str, ...]:
     return (row.response,) if isinstance(row, Example) else (row.response_a, row.response_b)
 
 
-def _id(row: Example | Pair) -> str:
+def id_of(row: Example | Pair) -> str:
+    """The id of an example or a pair."""
     return row.example_id if isinstance(row, Example) else row.pair_id
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from persuasion_lib.core.answers import IN_WORDS, reasons_in_words
 from persuasion_lib.core.prose import Prose
-from persuasion_lib.core.records import LABEL_OF_CODE, Label, LabeledPair, unswap
+from persuasion_lib.core.records import SLOT_OF_CODE, Label, LabeledPair, Slot, unswap
 from persuasion_lib.core.show import TextTable, numbered
 from persuasion_lib.labeling import people
 from persuasion_lib.labeling.alarms import FEW, MIN_REPEATS, alarms, like_chance, share_text
@@ -68,9 +68,9 @@ def _status(both: int) -> str:
     return "few" if both < FEW else "ok"
 
 
-def _slots_chosen(judged: Sequence[LabeledPair]) -> list[Label]:
+def _slots_chosen(judged: Sequence[LabeledPair]) -> list[Slot]:
     verdicts = (p.pair.metadata.get("verdicts", {}) for p in judged)
-    return [LABEL_OF_CODE[choice] for given in verdicts for choice in given.values()]
+    return [SLOT_OF_CODE[choice] for given in verdicts for choice in given.values()]
 
 
 def _by_order(human: Sequence[LabeledPair],
@@ -79,8 +79,8 @@ def _by_order(human: Sequence[LabeledPair],
     def of(shown: str) -> pd.Series:
         given = [(pair, (pair.pair.metadata.get("verdicts") or {}).get(shown)) for pair in judged]
         return labels_on(human, [
-            replace(pair, label=unswap(LABEL_OF_CODE[code], swapped=shown == "21"))
-            for pair, code in given if code in LABEL_OF_CODE])
+            replace(pair, label=unswap(SLOT_OF_CODE[code], swapped=shown == "21"))
+            for pair, code in given if code in SLOT_OF_CODE])
     return of("12"), of("21")
 
 
@@ -172,7 +172,7 @@ def sentences(result: Mapping[str, Any] | None) -> list[str]:
     if result["decided"]["n"]:
         lines.append(f"The same reply, on the {result['decided']['n']} pairs that both decided: "
                      f"{share_text(result['decided'])}.")
-    lines.append(_ceiling(result))
+    lines += _ceilings(result)
     if result["status"] == "few":
         lines.append(f"With fewer than {FEW} pairs these figures decide nothing.")
     return lines + [f"ALARM: {text}" for text in result["alarms"]]
@@ -187,6 +187,12 @@ def _strictly(result: Mapping[str, Any]) -> list[str]:
             "exchanged. That counts as a tie above; counted as wrong, the judge is right in both "
             f"orders on {both['raw']:.0%} [{both['ci_low']:.0%}, {both['ci_high']:.0%}] of "
             f"{both['n']} pairs."]
+
+
+def _ceilings(result: Mapping[str, Any]) -> list[str]:
+    """The ceiling; of several people each has their own, as a label of two is nobody's repeat."""
+    several = (result.get("people") or {}).get("judge") or {}
+    return [f"{name}: {_ceiling(one)}" for name, one in several.items()] or [_ceiling(result)]
 
 
 def _ceiling(result: Mapping[str, Any]) -> str:
