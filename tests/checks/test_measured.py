@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 from scipy.stats import binom
 
+from persuasion_lib.checks.audit import lines_of
+from persuasion_lib.checks.check import Check, look
 from persuasion_lib.checks.measured import Measured, NotMeasured
 from persuasion_lib.checks.people import longer_wins, unsteady
 from persuasion_lib.core.records import LabeledPair, Pair
@@ -25,6 +27,21 @@ def test_what_was_found_is_not_changed_afterwards():
 
 def test_a_check_without_data_has_no_figure_to_compare():
     assert not hasattr(NotMeasured("no event log"), "value")
+
+
+@pytest.mark.parametrize("value, limit, unit, said", [
+    (0.0125, 0.05, "", "1.2% of at most 5%"), (0.508, 0.8, "", "50.8% of at most 80%"),
+    (0.246, 0.8, "(1 − kappa)", "0.246 of at most 0.8 (1 − kappa)"), (0, 0, "", "no fault found")])
+def test_what_is_fine_says_its_figure_and_its_limit(value, limit, unit, said):
+    check = Check("a check", "pairs", lambda thing: Measured(value, 8), limit, "", "", unit=unit)
+    [found] = look([check], {"pairs": {"one file": []}})
+    assert (found.state, found.text) == ("fine", said)
+
+
+def test_of_several_files_the_worst_is_shown():
+    check = Check("a check", "pairs", lambda share: Measured(share, 8), 0.5, "", "")
+    [line] = lines_of("fine", look([check], {"pairs": {"one": 0.1, "two": 0.3, "three": 0}}))
+    assert line.split(maxsplit=2) == ["a", "check", "30% of at most 50% (worst of 3)"]
 
 
 def test_who_repeats_four_labels_of_five_is_hardly_ever_stopped():
