@@ -116,8 +116,9 @@ def kept_points(run: StageRun, names: Sequence[str]) -> pd.DataFrame:
     curves = validation_curves(run, names)
     best = {name: history.training_log(run.config, name)["best_step"] for name in names}
     kept = curves[curves["step"] == curves["model"].map(best)].set_index("model")
-    return kept.apply(lambda column: column.map(f"{{:.{_DIGITS[column.name]}f}}".format,
-                                                na_action="ignore")).fillna("–")
+    return pd.DataFrame({name: [f"{value:.{_DIGITS[name]}f}" if pd.notna(value) else "–"
+                                for value in column] for name, column in kept.items()},
+                        index=kept.index)
 
 
 def alarms(run: StageRun, names: Sequence[str]) -> TextTable:

@@ -1,5 +1,6 @@
 """A row of the registry, and what it says of somebody's files."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -15,7 +16,9 @@ Material = Mapping[str, Mapping[str, Any]]      # kind -> name of a file or set 
 
 
 def percent(share: float) -> str:
-    """A share to be read: two digits of a small one, three of others."""
+    """A share to be read: two digits of a small one, three of others; "–" of nothing (NaN)."""
+    if math.isnan(share):
+        return "–"
     return f"{100 * share:.{2 if share < 0.1 else 3}g}%"
 
 
