@@ -21,7 +21,14 @@ from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling import ranking
-from persuasion_lib.labeling.opening import Asked, Fitting, labels_of, read_guidelines, screen
+from persuasion_lib.labeling.opening import (
+    Asked,
+    Fitting,
+    events_of,
+    labels_of,
+    read_guidelines,
+    screen,
+)
 from persuasion_lib.labeling.session import Session
 from persuasion_lib.labeling.summary import session_figures, session_table
 from persuasion_lib.reporting import evaluation_file, parts_people
@@ -176,9 +183,8 @@ def _open_ranking(run: StageRun, asked: Sequence[Ranking]) -> ranking.RankingSes
         return ranking.by_stand_in(items, lambda item: person.rank(
             item.asked.prompt, item.texts, sample=int(item.is_repeat)), guidelines)
     if settings.source == "widget":
-        events, save = ranking.log_of(run.path("ranking_events"))
-        return ranking.RankingSession(items, events, save, annotator=settings.annotator,
-                                      guidelines=guidelines)
+        return ranking.RankingSession(items, *events_of(run.path("ranking_events")),
+                                      annotator=settings.annotator, guidelines=guidelines)
     given = _given_rankings(run, asked) if settings.source == "file" else []
     return ranking.by_file(items, given, annotator=settings.annotator, guidelines=guidelines)
 

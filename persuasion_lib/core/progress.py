@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from typing import Self
+from contextlib import AbstractContextManager
 
 from tqdm.auto import tqdm
 
@@ -16,7 +16,7 @@ def in_batch() -> bool:
     return os.environ.get("PERSUASION_BATCH") == "1"
 
 
-class Progress:
+class Progress(AbstractContextManager):
     """Counts work done out of `total`.
 
     A notebook that runs headless would store every tick of a bar as an output, so there it is
@@ -59,9 +59,6 @@ class Progress:
         self._last = time.monotonic()
         line = f"{self.desc}: {self.done:,} of {self.total:,}{timing}"
         print("; ".join(filter(None, (f"{LINE_MARK}{line}", self.note))), flush=True)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()

@@ -37,15 +37,17 @@ class Plan:
 
     def _repr_markdown_(self) -> str:
         basis = "measured on earlier replies" if self.measured else "a guess before the first reply"
-        rows = {"judge": f"`{self.judge}` at `{self.endpoint}`, {self.mode}",
-                "calls to make": f"{self.calls:,} ({self.known:,} more are answered already)",
-                "tokens to send": f"about {self.tokens_in:,}",
-                "dollars": f"{_range(self.usd)} ({basis}); the budget stops at "
-                           f"{self.budget_usd:.2f}",
+        batches = ", in batches" if self.mode == "batch" else ""
+        spent = f"{_range(self.usd)} ({basis})" if self.usd[1] else "0.00"
+        rows = {"judge": f"`{self.judge}` ({self.endpoint}){batches}",
+                "calls to make": f"{self.calls:,}",
+                "answered already": f"{self.known:,}",
+                "tokens to send": f"about {self.tokens_in:,}" if self.tokens_in else "0",
+                "dollars": f"{spent}; the budget stops at {self.budget_usd:.2f}",
                 "time": self.time}
         table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
         note = f"\n\n**Note:** {self.note}" if self.note else ""
-        return f"| plan | |\n|---|---|\n{table}{note}"
+        return f"| plan | |\n|:--|:--|\n{table}{note}"
 
 
 class Plans(dict[str, Plan]):

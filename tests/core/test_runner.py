@@ -23,7 +23,7 @@ def test_a_run_executes_all_eight_notebooks_and_ends_with_the_summary(smoke_run)
     executed = sorted(p.name for p in (folder / "results" / "smoke" / "notebooks").iterdir())
     assert executed == [f"{stage.notebook}.ipynb" for stage in STAGES.values()]
     assert "EVALUATION SUMMARY" in output and "planned" in output and "report.html" in output
-    assert ("person or data: corpus, model, labeller, annotator, people who compare, judge,"
+    assert ("person or data: corpus, model, judge of labels, annotator, people who compare, judge,"
             in " ".join(output.split()))
     assert all(name in output.split("EVALUATION SUMMARY")[1]
                for name in ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf", "gold utility"))
