@@ -53,19 +53,18 @@ def criteria(result: Result) -> Part:
                 table[["verdict", "figure", "level"]])
 
 
-_ROLES = {"profile": "profile", "source": "corpus", "base_model": "base model",
-          "labeller": "AI labeller", "annotator": "annotator", "judge": "judge", "oracle": "oracle",
-          "safety": "judge of manipulation", "people": "people who compare",
-          "embedder": "embedder", "orders": "orders for each prompt", "seed": "seed"}
+_SETUP = ("profile", "source", "base_model", "labeller", "annotator", "judge", "oracle", "safety",
+          "people", "embedder", "orders", "seed")
+_NAMES = {"base_model": "base model", "orders": "orders for each prompt"}
 
 
 def seen_input(result: Result) -> Part:
     """Who played which role, and what is suspicious in the file."""
     setup = Setup(**result["setup"])
-    known = {name: getattr(setup, role) for role, name in _ROLES.items()}
-    known |= {_ROLES.get(role, role): model for role, model in (setup.asked_models or {}).items()
-              if model}
-    said = {name: str(value) for name, value in known.items() if value is not None}
+    known = {role: getattr(setup, role) for role in _SETUP}
+    known |= {role: model for role, model in (setup.asked_models or {}).items() if model}
+    said = {_NAMES.get(role) or setup.name_of(role).removeprefix("the "): str(value)
+            for role, value in known.items() if value is not None}
     table = pd.DataFrame({"who or what": said}) if said else None
     return Part("What was evaluated, and what is suspicious in it",
                 [*([] if said else ["The file does not say how it was made."]),
