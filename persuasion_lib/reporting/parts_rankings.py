@@ -5,9 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.core.prose import Prose, prose
 from persuasion_lib.labeling.agreement import confusion, sentences
-from persuasion_lib.labeling.alarms import FEW, share_text
 from persuasion_lib.reporting import human_reply, panel
 from persuasion_lib.reporting.checked import first_lines, withheld
 from persuasion_lib.reporting.evaluation_file import Setup
@@ -190,21 +188,6 @@ def agreement(result: Result) -> Part | None:
     table = confusion(found).rename_axis(columns=None).add_prefix("judge: ")
     return Part(title, sentences(found), table, None, (
         "Pairs of the SFT model's replies, by response; rows are the annotator's labels.",))
-
-
-def agreement_in_short(found: Mapping[str, Any] | None) -> Prose:
-    """Judge and annotator in a sentence or two, for who has read 03; alarms are in it."""
-    if found is None or found["status"] == "none":
-        return prose(sentences(found))
-    judge, own = found["with_ties"], (found["self"] or {}).get("with_ties")
-    lines = [f"On {judge['n']} pairs of the human pool {found['judge']} gives the annotator's "
-             f"label in {share_text(judge)}."]
-    if own and own["n"]:
-        lines.append(f"On {own['n']} repeats the annotator gives their own label again in "
-                     f"{share_text(own)}.")
-    if found["status"] == "few":
-        lines.append(f"Fewer than {FEW} pairs decide nothing.")
-    return prose([*lines, *(f"ALARM: {text}" for text in found["alarms"])])
 
 
 def strengths(result: Result) -> Part:
