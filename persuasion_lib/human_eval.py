@@ -97,12 +97,11 @@ def where_from(run: StageRun, data: Evaluated, asked: Sequence[Pair] | Sequence[
     """How many prompts were drawn of how many, and why no others could be."""
     judged = _judged(run, data)
     alike = len(judged.intersection(_alike(run, data)))
-    unread = len(data.rows) - len(judged)
     what = "rankings" if _ranks(run) else "comparisons"
     lines = [f"{len(asked)} {what}, drawn from {len(judged) - alike} of {len(data.rows)} prompts."]
     if alike:
         lines.append(f"To {alike} prompts the models gave the same text: a tie for everybody.")
-    if unread:
+    if unread := len(data.rows) - len(judged):
         lines.append(f"Of {unread} prompts the judge's ranking could not be read.")
     return prose(lines)
 
