@@ -186,7 +186,8 @@ def show(text: str) -> None:
 def _status(_: argparse.Namespace, config: Config) -> int:
     found = conditions(config)
     for name, (condition, reasons) in found.items():
-        print(f"{STAGES[name].notebook:15s} {condition:8s}{'; '.join(map(str, reasons))}")
+        line = f"{STAGES[name].notebook:15s} {condition:8s}{'; '.join(map(str, reasons))}"
+        print(textwrap.fill(line, 100, subsequent_indent=" " * 24))
         runner.show_notes(config, STAGES[name])
     return 0
 

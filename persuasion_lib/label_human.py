@@ -10,11 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.core.answers import IN_WORDS
 from persuasion_lib.core.brought import brought_labels
 from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.pipeline import made_by, read_file
 from persuasion_lib.core.prose import Prose, prose
 from persuasion_lib.core.records import LabeledPair, Pair, labeled_row, parse_pair
+from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME
@@ -29,6 +31,7 @@ from persuasion_lib.labeling.summary import annotators_compared, labels_by_id, s
 from persuasion_lib.labeling.votes import Form
 from persuasion_lib.stats.plain import plain
 
+_SHOWN = 3      # pairs
 _TIES = {"class": "a label of their own", "drop": "left out"}
 
 
@@ -237,6 +240,24 @@ def compared_in_words(table: pd.DataFrame) -> pd.DataFrame | Prose:
              "the same label": share_text(row) if row["n"] else "no pair of both"}
             for row in plain(table)]
     return pd.DataFrame(rows).set_index("annotators")
+
+
+def differences(run: StageRun, session: Session | Panel) -> TextTable | Prose:
+    """The first pairs on which several people differ, what each said, and the label that counts.
+
+    A sentence where there are none, or where somebody is still to say what others have said.
+    """
+    if not isinstance(session, Panel) or not _may_be_shown(session):
+        return Prose("Pairs on which people differ are shown when several have labelled, and "
+                     "nobody has an answer left to give.")
+    final = {label.pair.pair_id: label.label for label in session.labels()}
+    rows = [{"answered message": pair.prompt[-1]["content"], "response 1": pair.response_a,
+             "response 2": pair.response_b,
+             **{name: IN_WORDS[vote.label] for name, vote in session.votes[pair.pair_id].items()},
+             "counts": IN_WORDS[final[pair.pair_id]]} for pair in session.disputed[:_SHOWN]]
+    if not rows:
+        return Prose("They gave every pair that several of them labelled the same label.")
+    return TextTable(pd.DataFrame(rows, index=range(1, len(rows) + 1)).fillna(""))
 
 
 def other_annotators(run: StageRun, pairs: Sequence[Pair]) -> pd.DataFrame:

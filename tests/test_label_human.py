@@ -17,6 +17,7 @@ from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling.app import app_notebook
 from persuasion_lib.labeling.events import EventLog
 from persuasion_lib.labeling.summary import session_figures
+from persuasion_lib.labeling.votes import by_person
 from worlds.labeling_pool import make_demo, make_pairs
 
 
@@ -36,6 +37,10 @@ def written(run):
     return read_jsonl(run.path("human_pool_labeled"), parse_labeled, made_by="02")
 
 
+def by_id(labels):
+    return {label.pair.pair_id: label.label for label in labels}
+
+
 def labeled(label="a", by="human"):
     return [LabeledPair(pair, label, by) for pair in make_pairs(40)]
 
@@ -53,8 +58,36 @@ def label_all(session, choice="first"):
 def test_the_stand_in_labels_every_pair_and_is_named_in_every_row(project):
     run, session = opened()
     assert len(label_human.write_labels(run, session)) == 40
-    assert {pair.labeled_by for pair in written(run)} == {"simulated annotator (stand-in)"}
+    assert {pair.labeled_by for pair in written(run)} == {
+        "simulated annotator (stand-in) (majority of 2)"}
     assert run.finish(planned=40, done=40)["counts"] == {"planned": 40, "done": 40}
+
+
+def test_the_first_of_two_stand_ins_labels_as_it_does_alone_and_the_second_the_overlap(project):
+    """30 % of 40 pairs are 12; where the two differ there is no majority of 2, so a tie."""
+    run, panel = opened("label_human.repeat_fraction=0")
+    votes = by_person(label_human.write_labels(run, panel))
+    assert {name: len(own) for name, own in votes.items()} == {
+        "simulated": 40, "second stand-in": 12}
+    assert {vote.labeled_by for own in votes.values() for vote in own} == {ANNOTATOR_NAME}
+    alone = by_id(label_human.labeled_pairs(*opened("label_human.second_stand_in=false")))
+    assert by_id(votes["simulated"]) == alone
+    disputed = {pair.pair_id for pair in panel.disputed}
+    assert disputed and by_id(written(run)) == alone | dict.fromkeys(disputed, "tie")
+    own = label_human.labeled_pairs(*opened("label_human.labels_from=annotator"))
+    assert by_id(own) == alone
+    assert "2 simulated annotators (stand-ins)" in label_human.view(run, panel).data
+
+
+def test_pairs_on_which_people_differ_are_shown_with_what_each_said(project):
+    run, panel = opened()
+    table = label_human.differences(run, panel).table
+    assert list(table.columns) == ["answered message", "response 1", "response 2", "simulated",
+                                   "second stand-in", "counts"]
+    assert set(table["counts"]) == {"tie"} and (
+        table["simulated"] != table["second stand-in"]).all()
+    run, alone = opened("label_human.second_stand_in=false")
+    assert label_human.differences(run, alone).startswith("Pairs on which people differ are shown")
 
 
 def test_the_stand_in_gives_the_same_file_twice_and_leaves_no_log(project):
@@ -114,7 +147,8 @@ def test_a_batch_run_derives_the_file_from_the_log_of_a_person(project, monkeypa
 
 
 def test_the_second_label_of_a_repeat_is_stored_with_its_pair_in_stored_order(project):
-    run, session = opened("label_human.repeat_fraction=0.5")
+    run, session = opened("label_human.repeat_fraction=0.5",
+                          "label_human.second_stand_in=false")
     label_human.write_labels(run, session)
     again = [pair for pair in written(run) if pair.again]
     annotator = SimulatedAnnotator(run.config.seed)

@@ -6,6 +6,7 @@ from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import Conversation, Turn
+from persuasion_lib.data.corpora import read_corpus
 from persuasion_lib.data.splits import (
     OMISSION,
     SETS,
@@ -14,6 +15,7 @@ from persuasion_lib.data.splits import (
     fit_prompt,
     split_by_conversation,
 )
+from persuasion_lib.data.tables import copies_in_words
 
 
 class CharacterTokenizer:
@@ -97,6 +99,30 @@ def test_a_near_copy_of_a_test_prompt_is_dropped_from_the_set_that_is_trained_on
     assert corpus.dropped["sft_train: largely the same as a prompt of another set"] == 1
 
 
+def test_what_a_set_lost_to_another_one_is_told_in_words(project):
+    """Test dialogue 0 word for word, of which "Turn 0, of 0!" is a copy as well."""
+    corpus = drawn([argument("turn 0 of 0", "No."), argument("Turn 0,  of 0!", "No."),
+                    argument("Tea.", "No.")])
+    assert [(copy.lost_by, copy.kept_in, copy.share) for copy in corpus.copies] == [
+        ("sft_train", "test", 1)] * 2
+    said = copies_in_words(corpus)
+    assert said.startswith("2 prompts stood in two sets, 2 word for word and 0 for the most part.")
+    assert "sft_train lost, word for word what stands in test: “turn 0 of 0”" in said
+    assert copies_in_words(drawn([argument("Tea.", "No.")])) == (
+        "No prompt of one set stands in another one.")
+
+
+def test_of_two_posts_that_the_demo_world_has_twice_the_set_nearer_to_training_loses_one(project):
+    """8 words of 111 say who writes; the copy has its own."""
+    config = load_config("demo", ["data.max_prompt_tokens=9999", "data.max_response_tokens=9999"])
+    corpus = split_by_conversation(read_corpus(config), config)
+    draw_examples(corpus, config, CharacterTokenizer())
+    found = {(copy.lost_by, copy.kept_in): copy.share for copy in corpus.copies}
+    assert found["ai_pool", "test"] == 1
+    assert found["sft_val", "ai_pool"] == pytest.approx((111 - 8) / 111)
+    assert [len(corpus.examples[name]) for name in SETS] == [115, 200, 2150, 99, 2000]
+
+
 def messages(*texts):
     return [{"role": "user" if n % 2 == 0 else "assistant", "content": text}
             for n, text in enumerate(texts)]
@@ -147,7 +173,6 @@ def test_the_test_set_takes_one_prompt_per_conversation(smoke_run, monkeypatch):
 
 
 def test_only_turns_that_did_not_fail_are_sft_targets(smoke_run, monkeypatch):
-    from persuasion_lib.data.corpora import read_corpus
     monkeypatch.chdir(smoke_run[0])
     config = load_config("smoke")
     failed = {t.text for c in read_corpus(config) for t in c.turns if t.won is False}

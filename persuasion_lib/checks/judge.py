@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from persuasion_lib.checks.measured import Measured, need
+from persuasion_lib.core.answers import IN_WORDS
 from persuasion_lib.core.records import LABEL_OF_CODE, SLOT_OF_CODE, LabeledPair, unswap
 from persuasion_lib.reporting.evaluated import Evaluated
 from persuasion_lib.stats.blocks import TOO_FEW
@@ -59,7 +60,7 @@ def _told(wrong: Sequence[LabeledPair]) -> str:
     if not wrong:
         return ""
     first = wrong[0]
-    return (f"{first.pair.pair_id}: the label is {first.label}, its verdicts are "
+    return (f"{first.pair.pair_id}: the label is {IN_WORDS[first.label]}, its verdicts are "
             f"{verdicts_of(first)}")
 
 

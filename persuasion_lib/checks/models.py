@@ -61,8 +61,8 @@ def unlike_sft(replies: Mapping[str, Replies], *, seed: int = 0) -> Measured:
                              for name, texts in replies.items()}, seed)
     known = (taken["base"] + 1 - taken["sft"]) / 2
     need(known >= TOLD_APART,
-         f"base and sft write too much alike: {known:.0%} of their replies are "
-         f"recognised, {TOLD_APART:.0%} are needed")
+         "base and sft write too much alike: a classifier of words tells whose a reply is in "
+         f"{known:.0%} of cases, and {TOLD_APART:.0%} are needed")
     worst = max(others, key=taken.get)
     shares = ", ".join(f"{name} {share:.0%}" for name, share in taken.items())
     return Measured(taken[worst], len(used[:_MOST]), f"{worst}; taken for base: {shares}")

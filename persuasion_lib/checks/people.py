@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from persuasion_lib.checks.measured import Measured, need
+from persuasion_lib.core.answers import IN_WORDS
 from persuasion_lib.core.fields import is_amount
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.labeling.alarms import COPIED
@@ -64,7 +65,7 @@ def one_place(labels: Sequence[LabeledPair]) -> Measured:
     need(not of_two_models(labels), _MODELS_DIFFER)
     decided = [label.label == "a" for label in labels if label.label != "tie"]
     need(len(decided) >= TOO_FEW, f"{len(decided)} decided labels are too few to tell")
-    return _commoner(sum(decided), len(decided), ("response 1", "response 2"))
+    return _commoner(sum(decided), len(decided), (IN_WORDS["a"], IN_WORDS["b"]))
 
 
 def longer_wins(labels: Sequence[LabeledPair]) -> Measured:

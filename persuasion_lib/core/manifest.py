@@ -204,10 +204,18 @@ def state(config: Config, name: str) -> State:
         return "stale", [Reason("format", "its manifest is of an earlier version, which did not "
                                 "record what the stage read")]
     reasons = [*changed_reads(config, manifest), *_changed_files(config, stage, manifest)]
-    reasons += [Reason("code", f"code of {key} changed")
-                for key, _, _ in _differences(manifest["code"], code_of(config, stage))]
+    reasons += _changed_code(_differences(manifest["code"], code_of(config, stage)))
     reasons += [Reason("open", text) for text in open_items(manifest)]
     return ("stale", reasons) if reasons else ("done", [])
+
+
+def _changed_code(differences: Iterable[tuple[str, Any, Any]]) -> list[Reason]:
+    """One reason, however many modules a newer version has changed."""
+    names = [key for key, _, _ in differences]
+    if not names:
+        return []
+    more = f" and of {len(names) - 3} modules more" if len(names) > 3 else ""
+    return [Reason("code", f"code of {', '.join(names[:3])}{more} changed")]
 
 
 def changed_reads(config: Config, manifest: Mapping[str, Any]) -> list[Reason]:

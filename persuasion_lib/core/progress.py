@@ -33,22 +33,22 @@ class Progress(AbstractContextManager):
         self._bar = None if in_batch() or not total else tqdm(
             total=total, desc=desc, file=sys.stdout, dynamic_ncols=True)
 
-    def update(self, n: int = 1, note: str = "") -> None:
+    def update(self, n: int = 1, note: str | None = None) -> None:
         """Record `n` more items; `note` replaces the text at the end of the line."""
         self.done += n
-        self.note = note or self.note
+        self.note = self.note if note is None else note
         if self._bar is not None:
             self._bar.set_postfix_str(self.note, refresh=False)
             self._bar.update(n)
         elif time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._print(self._left())
+            self._print(f", {self._left()}")
 
     def close(self) -> None:
         """Print the final count and the time it took."""
         if self._bar is not None:
             self._bar.close()
         elif self.total:
-            self._print(f"took {duration(time.monotonic() - self._began)}")
+            self._print(f" in {duration(time.monotonic() - self._began)}")
 
     def _left(self) -> str:
         elapsed = time.monotonic() - self._began
@@ -57,9 +57,8 @@ class Progress(AbstractContextManager):
 
     def _print(self, timing: str) -> None:
         self._last = time.monotonic()
-        share = f"{self.done / self.total:4.0%}" if self.total else ""
-        line = f"{self.desc} {self.done}/{self.total} {share}  {timing}  {self.note}"
-        print(f"{LINE_MARK}{line.rstrip()}", flush=True)
+        line = f"{self.desc}: {self.done:,} of {self.total:,}{timing}"
+        print("; ".join(filter(None, (f"{LINE_MARK}{line}", self.note))), flush=True)
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()

@@ -143,6 +143,7 @@ class LabelHuman(Section):
     overlap: float = Fraction
     labels_from: Literal["annotator", "majority", "adjudicated"]
     stand_ins: dict[Handle, Habits]
+    second_stand_in: bool
     both_bad: bool
     strength: bool
     reasons: list[Annotated[str, Field(min_length=1, max_length=60)]] = Field(max_length=9)

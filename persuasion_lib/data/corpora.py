@@ -27,7 +27,7 @@ from persuasion_lib.core.records import Conversation, Turn, content_id
 from persuasion_lib.core.store import read_json, read_jsonl
 from persuasion_lib.data.cleaning import clean, rules_that_fire
 from persuasion_lib.demo.corpus import make_conversations
-from persuasion_lib.demo.forum import as_posted
+from persuasion_lib.demo.forum import as_posted, with_reposts
 
 CONVOKIT = {"cmv": "winning-args-corpus/winning-args-corpus.zip",
             "persuasionforgood": "persuasionforgood-corpus/persuasionforgood.zip"}
@@ -52,7 +52,7 @@ def read_corpus(config: Config) -> list[Conversation]:
         DataError: a file is not what it should be (file:line), or holds no conversation.
     """
     if config.data.source == "demo":
-        made = make_conversations(n=config.data.conversations, seed=config.seed)
+        made = with_reposts(make_conversations(n=config.data.conversations, seed=config.seed))
         return [replace(one, turns=merged_turns(dirty)) if (dirty := as_posted(one)) else one
                 for one in made]
     if not config.data.path:

@@ -13,7 +13,7 @@ from persuasion_lib.core.runs import described, identity
 
 TEXTS = read_yaml(Path(__file__).with_name("exported.yaml"))
 # The roles that rows and labels come from.
-_HEARD = ("corpus", "model", "labeller", "annotator")
+_HEARD = ("corpus", "model", "judge of labels", "annotator")
 
 
 @dataclass(frozen=True)

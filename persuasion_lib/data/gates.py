@@ -61,6 +61,11 @@ GATES = {
 }
 
 
+def limit_of(figure: str, config: Config) -> float:
+    """The limit of a figure of GATES, from the settings."""
+    return getattr(config.gates, GATES[figure][0])
+
+
 def is_cut(text: str) -> bool:
     """Whether a text says itself that its end was left out."""
     return bool(_CUT.search(text))

@@ -33,7 +33,8 @@ def overlap_table(sets: Sets, shared: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([
         {"set": a, "other set": b, "shared conversations": len(threads[a] & threads[b]),
          "whole prompts": int((part["share"] == 1).sum()),
-         f"prompts of {SHORTEST} words": sum(len(_words(e.prompt)) >= SHORTEST for e in sets[a]),
+         f"prompts of {SHORTEST} words or more": sum(
+             len(_words(row.prompt)) >= SHORTEST for row in sets[a]),
          "largest shared part of a prompt": round(part["share"].max(), 2) if len(part) else 0.0}
         for a, b, part in _by_sets(sets, shared)])
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import NamedTuple
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
@@ -21,18 +22,29 @@ OMISSION = "[…]"
 RESERVE = 1.03      # conversations beyond need, for prompts that turn out to be in use already
 
 
+class Copy(NamedTuple):
+    """A prompt that a set lost because one nearer to the test has it, or a `share` of its words."""
+
+    lost_by: str
+    kept_in: str
+    share: float
+    prompt: list[Message]
+    kept: list[Message]
+
+
 @dataclass
 class Corpus:
     """Conversations by set, and examples drawn from them; no conversation is in two sets.
 
     `pairs` are pools that somebody else sampled. `dropped` counts what was left out, by set and
-    reason.
+    reason; `copies` are those of it that another set has.
     """
 
     conversations: dict[str, list[Conversation]]
     examples: dict[str, list[Example]] = field(default_factory=dict)
     pairs: dict[str, list[Pair]] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
+    copies: list[Copy] = field(default_factory=list)
 
     @property
     def rows(self) -> dict[str, list[Example] | list[Pair]]:
@@ -147,7 +159,8 @@ def _draw(corpus: Corpus, name: str, config: Config, tokenizer: Tokenizer,
           special: Sequence[str]) -> list[Example]:
     """Examples up to the planned number; for SFT a prompt may have several replies."""
     sft = name.startswith("sft")
-    used = {content_id(row.prompt) for rows in corpus.examples.values() for row in rows}
+    used = {content_id(row.prompt): other for other, rows in corpus.examples.items()
+            for row in rows}
     mine: set[str] = set()
     taken: Counter[str] = Counter()
     rows: list[Example] = []
@@ -170,6 +183,8 @@ def _draw(corpus: Corpus, name: str, config: Config, tokenizer: Tokenizer,
         # After the cut: two dialogues that differ in their middle only may have become one prompt.
         if content_id(prompt) in used or key in mine:
             corpus.dropped[f"{name}: the same prompt is in use already"] += 1
+            if kept_in := used.get(content_id(prompt)):
+                corpus.copies.append(Copy(name, kept_in, 1.0, prompt, prompt))
             continue
         mine.add(key)
         taken[thread] += 1
@@ -254,8 +269,15 @@ def _drop_copies(corpus: Corpus, limit: float) -> None:
     """Drop, from the set nearer to training, prompts that another conversation copied."""
     shared = shared_passages(corpus.examples)
     copies = shared[shared["share"] > limit]
+    before = dict(corpus.examples)
     for name, part in copies.groupby("other set"):
+        # Of several prompts that have it, the one that it is nearest to.
+        nearest = part.sort_values("share").drop_duplicates("other row", keep="last")
+        for kept_in, row, at, share in nearest[["set", "row", "other row", "share"]].itertuples(
+                index=False):
+            corpus.copies.append(Copy(name, kept_in, share, before[name][at].prompt,
+                                      before[kept_in][row].prompt))
         lost = set(part["other row"])
-        rows = enumerate(corpus.examples[name])
-        corpus.examples[name] = [example for at, example in rows if at not in lost]
+        corpus.examples[name] = [example for at, example in enumerate(before[name])
+                                 if at not in lost]
         corpus.dropped[f"{name}: largely the same as a prompt of another set"] += len(lost)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.core.prose import Verbatim
+from persuasion_lib.core.prose import Prose, Verbatim, prose
 from persuasion_lib.core.records import Example, Pair, render_text
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.core.stage import StageRun
@@ -97,6 +97,27 @@ def dropped_table(corpus: Corpus) -> pd.DataFrame:
     rows = [(*reason.split(": "), count) for reason, count in corpus.dropped.items() if count]
     return pd.DataFrame(rows or [("all sets", "nothing was left out", 0)],
                         columns=["set", "reason", "rows"]).set_index("set")
+
+
+def copies_in_words(corpus: Corpus) -> Prose:
+    """How many prompts a set lost because another set has them; a copy of either kind as shown."""
+    if not corpus.copies:
+        return Prose("No prompt of one set stands in another one.")
+    # One of a test prompt comes first, and the one that was changed most.
+    exact = sorted((copy for copy in corpus.copies if copy.share == 1),
+                   key=lambda copy: copy.kept_in != "test")
+    changed = sorted((copy for copy in corpus.copies if copy.share < 1),
+                     key=lambda copy: copy.share)
+    lost = Counter(copy.lost_by for copy in corpus.copies)
+    lines = [f"{lost.total()} prompts stood in two sets, {len(exact)} word for word and "
+             f"{len(changed)} for the most part. The set nearer to training lost them ("
+             + ", ".join(f"{name} {count}" for name, count in lost.items()) + ")."]
+    lines += [f"{copy.lost_by} lost, word for word what stands in {copy.kept_in}: "
+              f"“{copy.prompt[-1]['content']}”" for copy in exact[:1]]
+    lines += [f"{copy.lost_by} lost, with {copy.share:.0%} of the words in {copy.kept_in}: "
+              f"“{copy.prompt[-1]['content']}” There: “{copy.kept[-1]['content']}”"
+              for copy in changed[:1]]
+    return prose(lines)
 
 
 def rendered_prompt(run: StageRun, corpus: Corpus) -> Verbatim:

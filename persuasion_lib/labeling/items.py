@@ -9,7 +9,6 @@ from persuasion_lib.core.records import Label, Pair, Slot, content_id, slot_of, 
 
 Choice = Slot | Literal["both_bad", "skip"]
 Kind = Literal["pair", "repeat", "check"]
-NAMES: dict[Label, str] = {"a": "response 1", "b": "response 2", "tie": "tie"}     # for readers
 # What a choice says of the two responses in the order of the screen; a skip says nothing.
 SLOT_OF_CHOICE: dict[Choice, Slot] = {"first": "first", "second": "second", "tie": "tie",
                                       "both_bad": "tie"}

@@ -14,6 +14,7 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, PersuasionError
 from persuasion_lib.core.fields import annotator_name, foreign_roles, is_amount
 from persuasion_lib.core.progress import in_batch
+from persuasion_lib.core.prose import Prose
 from persuasion_lib.core.reading import read_text
 from persuasion_lib.core.records import LabeledPair, Pair, content_id, parse_labeled, slot_of
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
@@ -237,19 +238,21 @@ def _how(session: Session, item: Item, event: Event) -> dict[str, Any]:
             **both_bad, **{key: more[key] for key in ("strength", "reasons") if key in more}}
 
 
-def screen(session: Session, source: str, **widget: Any) -> Any:
+def screen(session: Session, source: str, *, noun: str = "labels", **widget: Any) -> Any:
     """The widget; where no person is to label now, a sentence on the labels instead.
 
     Args:
-        widget: what `LabelWidget` is told besides.
+        noun: what they are called; widget: what `LabelWidget` is told besides.
     """
-    from IPython.display import Markdown
-
     if source == "widget" and not in_batch():
         from persuasion_lib.labeling.widget import LabelWidget
 
         return LabelWidget(session, **widget)
+    return no_widget(len(session.chosen()), len(session.missing), source, noun)
+
+
+def no_widget(done: int, missing: int, source: str, noun: str) -> Prose:
+    """What there is, and whose it is, where nobody is to be asked now."""
     origin = {"widget": "the event log", "file": "a file", "simulated": f"the {ANNOTATOR_NAME}",
               "none": "nobody"}
-    return Markdown(f"No widget: {len(session.chosen())} labels come from {origin[source]}, "
-                    f"{len(session.missing)} are missing.")
+    return Prose(f"No widget: {done} {noun} come from {origin[source]}, {missing} are missing.")

@@ -215,5 +215,6 @@ def panel_screen(panel: Panel, source: str, **widget: Any) -> Any:
         from persuasion_lib.labeling.chooser import PanelWidget
 
         return PanelWidget(panel, **widget)
-    return Markdown(f"No widget: {len(panel.labels())} labels of {len(panel.sessions)} annotators, "
+    who = "simulated annotators (stand-ins)" if source == "simulated" else "annotators"
+    return Markdown(f"No widget: {len(panel.labels())} labels of {len(panel.sessions)} {who}, "
                     f"{len(panel.missing)} are missing.")

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from persuasion_lib.core.records import LabeledPair
+from persuasion_lib.core.rehearsal import is_stand_in
 from persuasion_lib.stats.agreement import agreement, krippendorff
 
 _COMPARED = ("n", "raw", "ci_low", "ci_high", "kappa", "kappa_low", "kappa_high", "status")
@@ -38,10 +39,12 @@ def together(people: Mapping[str, Labels], *, seed: int) -> dict[str, Any]:
 def of_people(people: Mapping[str, Sequence[LabeledPair]], rule: str, *,
               seed: int) -> dict[str, Any]:
     """What `judge_agreement.json` says of several annotators: `labels_from`, how many labels each
-    gave (`annotators`), `alpha`, and the `pairs` of them."""
+    gave (`annotators`), how many of them are `stand_ins`, `alpha`, and the `pairs` of them."""
     labels = {name: {label.pair.pair_id: label.label for label in own}
               for name, own in people.items()}
     return {"labels_from": rule, "annotators": {name: len(own) for name, own in people.items()},
+            "stand_ins": sum(any(is_stand_in(label.labeled_by) for label in own)
+                             for own in people.values()),
             "alpha": together(labels, seed=seed),
             "pairs": two_by_two(labels, seed=seed).to_dict("records")}
 
@@ -53,7 +56,10 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
                         "none",
             "adjudicated": "where they differ, the label of whoever settled it was used"}
     who = ", ".join(f"{name} {count}" for name, count in found["annotators"].items())
-    return [f"{len(found['annotators'])} people labelled ({who} pairs); "
+    several, stand_ins = len(found["annotators"]), found.get("stand_ins", 0)
+    named = f"{several} stand-ins for people" if stand_ins == several else f"{several} people"
+    named += f", {stand_ins} of them stand-ins," if 0 < stand_ins < several else ""
+    return [f"{named} labelled ({who} pairs); "
             f"{rule.get(found['labels_from'], 'how their labels became one is not known')}.",
             in_words(found["alpha"])]
 

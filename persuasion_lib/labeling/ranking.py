@@ -19,7 +19,7 @@ from persuasion_lib.core.rankings import Ranking, mean_ranks
 from persuasion_lib.core.records import content_id
 from persuasion_lib.labeling.events import Event
 from persuasion_lib.labeling.items import repeated_places
-from persuasion_lib.labeling.opening import refuse
+from persuasion_lib.labeling.opening import no_widget, refuse
 from persuasion_lib.labeling.sitting import Sitting
 
 Places = Sequence[Sequence[int]]    # slots of the screen, best first; who shares a place together
@@ -116,10 +116,8 @@ def screen(session: "RankingSession", source: str, *, break_every: int) -> Any:
         from persuasion_lib.labeling.ranking_widget import RankingWidget
 
         return RankingWidget(session, break_every=break_every)
-    from IPython.display import Markdown
-
-    return Markdown(f"No widget: {len(session.pool) - len(session.missing)} rankings are there "
-                    f"(source: {source}), {len(session.missing)} are missing.")
+    missing = len(session.missing)
+    return no_widget(len(session.pool) - missing, missing, source, "rankings")
 
 
 def figures(session: "RankingSession") -> pd.DataFrame:

@@ -16,7 +16,10 @@ from persuasion_lib.labeling.events import EventLog, read_events
 from persuasion_lib.labeling.opening import Asked, Fitting, read_guidelines
 from persuasion_lib.labeling.panel import ADJUDICATION, Panel, Shared, settling
 from persuasion_lib.labeling.session import Session
-from persuasion_lib.labeling.shares import assigned
+from persuasion_lib.labeling.shares import assigned, shared_pairs
+
+FIRST, SECOND = "simulated", "second stand-in"
+_TASTE = (0.3, 0.1)     # of the second: as steady as the first, with a liking for the longer reply
 
 
 def asked_of(run: StageRun, pairs: Sequence[Pair]) -> Asked:
@@ -57,9 +60,9 @@ def _panel(run: StageRun, asked: Asked, read: Callable[[], dict[str, Session]],
         raise ConfigError(f"label_human.left or stand_ins names {', '.join(sorted(unknown))}, who "
                           "is not in label_human.annotators. Correct the name.")
     log = run.path("adjudications")
-    options = {"settle": lambda pairs: settling(asked, pairs, EventLog(log))} | options
-    return Panel(asked.pairs, read, rule=settings.labels_from, annotator=settings.annotator,
-                 **options)
+    options = {"settle": lambda pairs: settling(asked, pairs, EventLog(log)),
+               "annotator": settings.annotator} | options
+    return Panel(asked.pairs, read, rule=settings.labels_from, **options)
 
 
 def of_logs(run: StageRun, asked: Asked, people: Sequence[str]) -> Session | Panel:
@@ -77,25 +80,36 @@ def of_logs(run: StageRun, asked: Asked, people: Sequence[str]) -> Session | Pan
 
 def of_stand_ins(run: StageRun, asked: Asked, people: Sequence[str]) -> Session | Panel:
     """The stand-in's answers; of several, with a noise and a bias each, on shares as people have.
+
+    With `label_human.second_stand_in` the one that labels everything has a second one beside it.
     """
     settings = run.config.label_human
-    if len(people) < 2:
+    if len(people) < 2 and not settings.second_stand_in:
         return asked.by_stand_in(SimulatedAnnotator(seed=run.config.seed))
+    options: dict[str, Any] = {"settle": lambda pairs: replace(
+        asked, pairs=pairs, repeat_fraction=0, checks=0).by_stand_in(
+        _stand_in(asked, ADJUDICATION), ADJUDICATION), "who": ANNOTATOR_NAME}
+    if len(people) < 2:
+        return _panel(run, asked, lambda: _two_stand_ins(run, asked), annotator=FIRST, **options)
     shares = assigned(asked.pairs, people, seed=asked.seed, overlap=settings.overlap,
                       answered={}, left=settings.left)
-
-    def person(name: str) -> SimulatedAnnotator:
-        noise, bias = settings.stand_ins.get(name, (0.3, 0.0))
-        return SimulatedAnnotator(int(content_id(asked.seed, name, length=8), 16), noise=noise,
-                                  bias=bias)
-
-    def settle(pairs: Sequence[Pair]) -> Session:
-        once = replace(asked, pairs=pairs, repeat_fraction=0, checks=0)
-        return once.by_stand_in(SimulatedAnnotator(asked.seed), ADJUDICATION)
-
     return _panel(run, asked, lambda: {
-        name: replace(asked, pairs=shares[name]).by_stand_in(person(name), name)
-        for name in people}, settle=settle, left=settings.left, who=ANNOTATOR_NAME)
+        name: replace(asked, pairs=shares[name]).by_stand_in(
+            _stand_in(asked, name, *settings.stand_ins.get(name, ())), name)
+        for name in people}, left=settings.left, **options)
+
+
+def _stand_in(asked: Asked, name: str, noise: float = 0.3, bias: float = 0.0) -> SimulatedAnnotator:
+    return SimulatedAnnotator(int(content_id(asked.seed, name, length=8), 16), noise=noise,
+                              bias=bias)
+
+
+def _two_stand_ins(run: StageRun, asked: Asked) -> dict[str, Session]:
+    """The stand-in that labels everything, as it does alone, and a second one on the overlap."""
+    overlap = shared_pairs(asked.pairs, seed=asked.seed, overlap=run.config.label_human.overlap)
+    shared = replace(asked, pairs=[pair for pair in asked.pairs if pair.pair_id in overlap])
+    return {FIRST: asked.by_stand_in(SimulatedAnnotator(seed=run.config.seed), FIRST),
+            SECOND: shared.by_stand_in(_stand_in(asked, SECOND, *_TASTE), SECOND)}
 
 
 def of_files(run: StageRun, asked: Asked, people: Sequence[str]) -> Session | Panel:

@@ -16,6 +16,7 @@ from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import to_messages
 from persuasion_lib.demo import corpus
 from persuasion_lib.demo.corpus import gold_utility, make_conversations, world
+from persuasion_lib.demo.forum import with_reposts
 from persuasion_lib.demo.standins import (
     FEATURES,
     OfflineJudge,
@@ -56,6 +57,16 @@ def test_the_corpus_is_the_one_that_the_published_results_of_the_demo_rest_on():
     text = json.dumps(rows, sort_keys=True)
     assert hashlib.sha256(text.encode()).hexdigest() == (
         "1a0108057b1cedb50477f3b692bc17d0df98dbf0c18dfb141d55280df73c2d29")
+
+
+def test_a_post_that_is_made_again_changes_three_posts_of_the_world_and_no_reply():
+    made = make_conversations(n=7000, seed=0)
+    both = list(zip(made, with_reposts(made), strict=True))
+    assert [one.conversation_id for one, other in both if one != other] == [
+        "demo-0-01166", "demo-0-03283", "demo-0-03661"]
+    assert all(one.turns[1:] == other.turns[1:] for one, other in both)
+    assert with_reposts(made[:3000]) == made[:3000]       # only where both posts are there
+    assert with_reposts(make_conversations(n=50, seed=1)) == make_conversations(n=50, seed=1)
 
 
 def test_the_table_in_the_module_says_what_the_code_counts():
