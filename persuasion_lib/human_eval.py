@@ -155,7 +155,7 @@ def open_session(run: StageRun, pairs: Sequence[Pair] | Sequence[Ranking]) -> As
     if settings.kind == "ranking":
         return _open_ranking(run, pairs)
     asked = opening.Asked(pairs, opening.read_guidelines(run.config), seed=run.config.seed,
-                  repeat_fraction=settings.repeat_fraction, checks=settings.checks)
+                          repeat_fraction=settings.repeat_fraction, checks=settings.checks)
     if settings.source == "simulated":
         return asked.by_stand_in(SimulatedAnnotator(seed=run.config.seed + _OTHER_PERSON))
     if settings.source == "file":
