@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from persuasion_lib.checks.check import Check
-from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.checks.measured import Measured, need
 from persuasion_lib.checks.pools import Split, in_order, texts_of
 from persuasion_lib.core.answers import votes_of
 from persuasion_lib.core.fields import is_amount
@@ -18,7 +18,7 @@ from persuasion_lib.stats.resample import wilson
 Labels = Sequence[LabeledPair]
 
 
-def against_its_labels(both: tuple[Labels, Labels]) -> Result:
+def against_its_labels(both: tuple[Labels, Labels]) -> Measured:
     """How many rows of a split prefer another reply than the labels that it was made of."""
     part, whole = both
     known = {texts_of(label.pair): in_order(label) for label in whole}
@@ -28,14 +28,14 @@ def against_its_labels(both: tuple[Labels, Labels]) -> Result:
     return Measured(len(wrong), len(found), f"first: {wrong[0]}" if wrong else "")
 
 
-def row_twice(split: Split) -> Result:
+def row_twice(split: Split) -> Measured:
     """How many rows of a split are an earlier one of it."""
     rows = [texts_of(label.pair) for part in split for label in part or ()]
     again = len(rows) - len(set(rows))
     return Measured(again, len(rows))
 
 
-def against_their_votes(labels: Labels) -> Result:
+def against_their_votes(labels: Labels) -> Measured:
     """How many labels are not what the votes stored beside them give, by the rule they name."""
     wrong = []
     for label in labels:
@@ -50,7 +50,7 @@ def against_their_votes(labels: Labels) -> Result:
     return Measured(len(wrong), len(labels), f"first: {wrong[0]}" if wrong else "")
 
 
-def alike(labels: Labels) -> Result:
+def alike(labels: Labels) -> Measured:
     """The least share of one label of two people with 95 % confidence (Wilson), of any two."""
     people = {name: {label.pair.pair_id: label.label for label in own}
               for name, own in by_person(labels).items()}
@@ -64,12 +64,11 @@ def alike(labels: Labels) -> Result:
     return worst
 
 
-def one_pace(labels: Labels) -> Result:
+def one_pace(labels: Labels) -> Measured:
     """The share of labels with the commonest number of seconds: reading varies with the texts."""
     seconds = [round(label.pair.metadata["seconds"], 1) for label in labels
                if is_amount(label.pair.metadata.get("seconds"))]
-    if len(seconds) < TOO_FEW:
-        return NotMeasured(f"{len(seconds)} labels say how many seconds they took")
+    need(len(seconds) >= TOO_FEW, f"{len(seconds)} labels say how many seconds they took")
     commonest, count = Counter(seconds).most_common(1)[0]
     return Measured(count / len(seconds), len(seconds), f"{commonest:g} seconds")
 

@@ -9,7 +9,7 @@ from persuasion_lib.checks import judge, models, people, pools, texts, yardstick
 from persuasion_lib.checks.adopted import ALARMED, GATED, JUDGED, said
 from persuasion_lib.checks.check import Check, Slot
 from persuasion_lib.checks.consistent import CONSISTENT
-from persuasion_lib.checks.measured import Result
+from persuasion_lib.checks.measured import Measured
 from persuasion_lib.checks.rankings import RANKED
 from persuasion_lib.checks.training import TRAINED
 from persuasion_lib.data.gates import control_faults
@@ -48,7 +48,7 @@ def _replies(data: Evaluated) -> dict[str, list[str | None]]:
     return {model: [row.responses.get(model) for row in data.rows] for model in data.models}
 
 
-def _unlike_sft(data: Evaluated) -> Result:
+def _unlike_sft(data: Evaluated) -> Measured:
     rows = sorted(data.rows, key=lambda row: row.example_id)
     return models.unlike_sft({name: [row.responses.get(name) for row in rows]
                               for name in data.models})
@@ -60,7 +60,7 @@ def _columns(data: Evaluated) -> dict[str, list[str | None]]:
             **_replies(data)}
 
 
-def _of_texts(of: str, name: str, look: Callable[[Slot], Result], limit: float, what: str, *,
+def _of_texts(of: str, name: str, look: Callable[[Slot], Measured], limit: float, what: str, *,
               stops: bool, remedy: str) -> Check:
     """A row for texts; those that are learned from stop, evaluated ones warn."""
     return Check(name, of, look, limit, "from 10,600 replies of people, see checks/texts.py",
@@ -68,7 +68,7 @@ def _of_texts(of: str, name: str, look: Callable[[Slot], Result], limit: float, 
                  remedy, stops=stops)
 
 
-_LOOKS: tuple[tuple[str, Callable[[Slot], Result], float, float, str], ...] = (
+_LOOKS: tuple[tuple[str, Callable[[Slot], Measured], float, float, str], ...] = (
     # name, measure, limit where learned from, limit of evaluated replies, what it is
     ("HTML entities in replies", lambda slot: texts.entities(slot.texts), 0.01, 0.01,
      "hold an HTML entity"),

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from persuasion_lib.checks.languages import another_language, usual_language
-from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.checks.measured import Measured, need
 from persuasion_lib.data.cleaning import RULES
 from persuasion_lib.data.gates import control_tokens
 from persuasion_lib.stats.blocks import TOO_FEW
@@ -54,7 +54,7 @@ _REFUSAL = re.compile(
     re.IGNORECASE)
 
 
-def entities(texts: Texts) -> Result:
+def entities(texts: Texts) -> Measured:
     """Share of texts with an HTML entity, such as `&gt;`.
 
     People write none,
@@ -68,7 +68,7 @@ def _entity(text: str) -> str:
     return _found(_ENTITY, text) if RULES["HTML entities"](text) != text else ""
 
 
-def markers(texts: Texts, special: Iterable[str] = ()) -> Result:
+def markers(texts: Texts, special: Iterable[str] = ()) -> Measured:
     """Share of texts with a control token or a marker of a prompt template.
 
     2 % of the earlier run's replies repeat "[TASK]" or "[...context truncated...]". Remove the
@@ -83,7 +83,7 @@ def markers(texts: Texts, special: Iterable[str] = ()) -> Result:
                   or _found(_MARKER, text))
 
 
-def role_names(texts: Texts) -> Result:
+def role_names(texts: Texts) -> Measured:
     """Share of texts in which a speaker is named ("Human:", "Assistant:", "THEM:", "Comment 2:").
 
     A reply that goes on
@@ -92,7 +92,7 @@ def role_names(texts: Texts) -> Result:
     return _share(texts, lambda text: _found(_ROLE, text))
 
 
-def refusals(texts: Texts) -> Result:
+def refusals(texts: Texts) -> Measured:
     """Share of texts in which a model declines, or says that it is one.
 
     It finds
@@ -102,19 +102,18 @@ def refusals(texts: Texts) -> Result:
     return _share(texts, lambda text: _found(_REFUSAL, text))
 
 
-def other_language(texts: Texts, prompts: Iterable[str]) -> Result:
+def other_language(texts: Texts, prompts: Iterable[str]) -> Measured:
     """Share of texts that are in another language than most of the prompts.
 
     1 in 10,600 real replies is. A judge may take any fluent text. Remove the rows, or train SFT
     longer.
     """
     usual = usual_language(prompts)
-    if not usual:
-        return NotMeasured("the prompts do not say in which language they are")
+    need(usual, "the prompts do not say in which language they are")
     return _share(texts, lambda text: another_language(text, usual))
 
 
-def one_opening(texts: Texts) -> Result:
+def one_opening(texts: Texts) -> Measured:
     """Share of texts that begin as the commonest one does: with three words, or with one sign.
 
     In real corpora it is .03, in replies of a small model .6, in the earlier
@@ -124,7 +123,7 @@ def one_opening(texts: Texts) -> Result:
     return _commonest(texts, _opening)
 
 
-def one_text(texts: Texts) -> Result:
+def one_text(texts: Texts) -> Measured:
     """Share of texts that are the commonest one, whatever case and punctuation.
 
     The commonest of 10,600 real replies ("hello") is 1 % of them. A model that collapsed answers
@@ -143,21 +142,19 @@ def _found(pattern: re.Pattern[str], text: str) -> str:
     return hit.group(0) if hit else ""
 
 
-def _share(texts: Texts, find: Callable[[str], str]) -> Result:
+def _share(texts: Texts, find: Callable[[str], str]) -> Measured:
     """The share of texts in which something is found, and the first of them."""
     given = _given(texts)
-    if not given:
-        return NotMeasured("there are no texts")
+    need(given, "there are no texts")
     found = {place: sign for place, text in given.items() if (sign := find(text))}
     example = "".join(f"{place}: {_shown(found[place])}" for place in list(found)[:1])
     return Measured(len(found) / len(given), len(given), example)
 
 
-def _commonest(texts: Texts, part: Callable[[str], str]) -> Result:
+def _commonest(texts: Texts, part: Callable[[str], str]) -> Measured:
     """How many of the other texts have the part that most have, as a share."""
     given = _given(texts)
-    if len(given) < TOO_FEW:
-        return NotMeasured(f"{len(given)} texts are too few, {TOO_FEW} are needed")
+    need(len(given) >= TOO_FEW, f"{len(given)} texts are too few, {TOO_FEW} are needed")
     parts = {place: part(text) for place, text in given.items()}
     commonest, count = Counter(parts.values()).most_common(1)[0]
     place = next(place for place in parts if parts[place] == commonest)
