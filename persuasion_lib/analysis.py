@@ -209,11 +209,14 @@ def scores_table(result: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def written(run: StageRun, paths: Sequence[Path]) -> Prose:
-    """Where results lie, seen from the project folder: a line for each folder."""
-    names: dict[str, list[str]] = {}
-    for path in paths:
-        names.setdefault(nearby(path.parent, run.config.root), []).append(path.name)
-    return prose(f"{folder}: {', '.join(sorted(files))}" for folder, files in names.items())
+    """Where results lie, seen from the project folder: the texts, and the figures by name."""
+    figures_in = run.path("figures")
+    drawn = [path for path in paths if path.parent == figures_in]
+    texts = [nearby(path, run.config.root) for path in paths if path not in drawn]
+    names, kinds = (sorted({getattr(path, part) for path in drawn}) for part in ("stem", "suffix"))
+    return prose([f"Written: {', '.join(texts)}.",
+                  f"In {nearby(figures_in, run.config.root)} lie {len(names)} figures, each as "
+                  f"{', '.join(kinds)}: {', '.join(names)}."])
 
 
 def criteria_table(result: Mapping[str, Any]) -> TextTable:

@@ -38,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.overrides += ["replace=true"] if getattr(options, "replace", False) else []
     with _signals() as came:
         try:
-            return options.command(options)
+            # A study has the profile that its file names.
+            is_named = options.profile is not None
+            config = load_config(options.profile, options.overrides) if is_named else None
+            return options.command(options, config)
         except PersuasionError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
@@ -131,8 +134,7 @@ def _add(commands: argparse._SubParsersAction, name: str, command: object,
     return parser
 
 
-def _run(options: argparse.Namespace) -> int:
-    config = load_config(options.profile, options.overrides)
+def _run(options: argparse.Namespace, config: Config) -> int:
     stages = runner.chosen_stages(options.first, options.last, options.only)
     before_it_begins(config, stages)
     executed = runner.run(options.profile, options.overrides, first=options.first,
@@ -181,17 +183,17 @@ def show(text: str) -> None:
     print(textwrap.fill(text, 100), flush=True)
 
 
-def _status(options: argparse.Namespace) -> int:
-    config = load_config(options.profile, options.overrides)
+def _status(_: argparse.Namespace, config: Config) -> int:
     found = conditions(config)
     for name, (condition, reasons) in found.items():
-        print(f"{STAGES[name].notebook:15s} {condition:8s}{'; '.join(map(str, reasons))}")
+        line = f"{STAGES[name].notebook:15s} {condition:8s}{'; '.join(map(str, reasons))}"
+        print(textwrap.fill(line, 100, subsequent_indent=" " * 24))
         runner.show_notes(config, STAGES[name])
     return 0
 
 
-def _runs(options: argparse.Namespace) -> int:
-    for row in all_runs(load_config(options.profile, options.overrides)):
+def _runs(_: argparse.Namespace, config: Config) -> int:
+    for row in all_runs(config):
         print(f"{row['run']:28s} {row['finished'][:16].replace('T', ' ')}  {row['state']}")
         for name in ("differs", "headline"):
             print(textwrap.fill(f"{name}: {row[name]}", 100, initial_indent="    ",
@@ -199,16 +201,14 @@ def _runs(options: argparse.Namespace) -> int:
     return 0
 
 
-def _show_config(options: argparse.Namespace) -> int:
-    config = load_config(options.profile, options.overrides)
+def _show_config(options: argparse.Namespace, config: Config) -> int:
     print("\n".join(settings_shown(config, options.keys)))
     return 0
 
 
-def _check(options: argparse.Namespace) -> int:
+def _check(options: argparse.Namespace, config: Config) -> int:
     from persuasion_lib.judging.check import check
     from persuasion_lib.models.check import check_model
-    config = load_config(options.profile, options.overrides)
     found = check(config, ping=options.ping)
     found["model"], notes = check_model(config)
     for role, problem in found.items():
@@ -221,40 +221,38 @@ def _check(options: argparse.Namespace) -> int:
     return 1 if any(found.values()) else 0
 
 
-def _label(options: argparse.Namespace) -> int:
+def _label(_: argparse.Namespace, config: Config) -> int:
     from persuasion_lib.labeling.app import open_app
-    return open_app(load_config(options.profile, options.overrides))
+    return open_app(config)
 
 
-def _audit(options: argparse.Namespace) -> int:
+def _audit(options: argparse.Namespace, config: Config) -> int:
     from persuasion_lib.analysis import audited
-    findings, table = audited(load_config(options.profile, options.overrides), options.paths)
+    findings, table = audited(config, options.paths)
     print(table)
     return 1 if any(found.state == "stop" for found in findings) else 0
 
 
-def _study(options: argparse.Namespace) -> int:
+def _study(options: argparse.Namespace, _: None) -> int:
     from persuasion_lib.study.command import study
     return study(options)
 
 
-def _compare(options: argparse.Namespace) -> int:
+def _compare(options: argparse.Namespace, config: Config) -> int:
     from persuasion_lib.study.compare import compare
-    print(compare(load_config(options.profile, options.overrides), options.runs, ask=options.ask))
+    print(compare(config, options.runs, ask=options.ask))
     return 0
 
 
-def _export(options: argparse.Namespace) -> int:
+def _export(options: argparse.Namespace, config: Config) -> int:
     from persuasion_lib.models.export import export, rounding
-    config = load_config(options.profile, options.overrides)
     folder = export(config, options.model, options.folder.resolve(), push=options.push)
     print(f"{rounding(folder)}\n{folder}")
     return 0
 
 
-def _export_data(options: argparse.Namespace) -> int:
+def _export_data(options: argparse.Namespace, config: Config) -> int:
     from persuasion_lib.data.exported import export_data
-    config = load_config(options.profile, options.overrides)
     print(export_data(config, options.folder.resolve(), to=options.to, push=options.push))
     return 0
 

@@ -104,7 +104,7 @@ def generate_responses(run: StageRun, examples: Sequence[Example],
                                      weights_hash(config, name))
                 replies = sample(model, family.tokenizer, requests, config.generation,
                                  seed=config.seed, model_hash=weights, log=log,
-                                 desc=f"answers of {name}")
+                                 desc=f"replies of {name}")
             for example_id, reply in replies.items():
                 responses[example_id][name] = reply
     return responses

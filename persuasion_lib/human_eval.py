@@ -14,16 +14,24 @@ from persuasion_lib.core.brought import read_brought
 from persuasion_lib.core.errors import ConfigError, DataError
 from persuasion_lib.core.manifest import hash_if_there
 from persuasion_lib.core.pipeline import made_by
+from persuasion_lib.core.prose import Prose, prose
 from persuasion_lib.core.rankings import Ranking, comparison_row, parse_comparison
 from persuasion_lib.core.records import LabeledPair, Pair, content_id, to_messages
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling import ranking
-from persuasion_lib.labeling.opening import Asked, Fitting, labels_of, read_guidelines, screen
+from persuasion_lib.labeling.opening import (
+    Asked,
+    Fitting,
+    events_of,
+    labels_of,
+    read_guidelines,
+    screen,
+)
 from persuasion_lib.labeling.session import Session
-from persuasion_lib.labeling.summary import session_table
-from persuasion_lib.reporting import evaluation_file
+from persuasion_lib.labeling.summary import session_figures, session_table
+from persuasion_lib.reporting import evaluation_file, parts_people
 from persuasion_lib.reporting.evaluated import Evaluated, tabulated
 from persuasion_lib.reporting.evaluation_file import ExampleRow
 from persuasion_lib.reporting.people import contestants, known_of, ranked_by_judge, same_texts
@@ -56,45 +64,67 @@ def comparable(run: StageRun, data: Evaluated) -> list[ExampleRow]:
     Raises:
         DataError: a model of the declared pair was not evaluated.
     """
-    if run.config.human_eval.kind == "ranking":
-        ready = ranked_by_judge(data).index
-        return _in_order(run, [row for row in data.rows if row.example_id in ready
-                               and len(_different(row, data)) > 1])
+    ready = _judged(run, data).difference(_alike(run, data))
+    return sorted((row for row in data.rows if row.example_id in ready),
+                  key=lambda row: content_id("people", run.config.seed, row.example_id))
+
+
+def _judged(run: StageRun, data: Evaluated) -> pd.Index:
+    """The prompts whose ranking by the judge was read."""
+    if _ranks(run):
+        return ranked_by_judge(data).index
     pair = declared(run)
     absent = [model for model in pair if model not in data.models]
     if absent:
         raise DataError(f"{' and '.join(absent)} of analysis.primary was not evaluated. Train it "
                         "with notebooks/04_train_dpo.ipynb, or declare another pair.")
-    ready = known_of(data, pair).index.difference(same_texts(data, pair))
-    return _in_order(run, [row for row in data.rows if row.example_id in ready])
+    return known_of(data, pair).index
 
 
-def _different(row: ExampleRow, data: Evaluated) -> set[str]:
-    return {(row.responses[model] or "").strip() for model in data.models}
+def _alike(run: StageRun, data: Evaluated) -> pd.Index:
+    """The prompts to which both models, or all that are to be ranked, gave one text."""
+    if not _ranks(run):
+        return same_texts(data, declared(run))
+    return pd.Index([row.example_id for row in data.rows if len(
+        {(row.responses[model] or "").strip() for model in data.models}) < 2])
 
 
-def _in_order(run: StageRun, rows: Sequence[ExampleRow]) -> list[ExampleRow]:
-    return sorted(rows, key=lambda row: content_id("people", run.config.seed, row.example_id))
+def _ranks(run: StageRun) -> bool:
+    return run.config.human_eval.kind == "ranking"
+
+
+def where_from(run: StageRun, data: Evaluated, asked: Sequence[Pair] | Sequence[Ranking]) -> Prose:
+    """How many prompts were drawn of how many, and why no others could be."""
+    judged = _judged(run, data)
+    alike = len(judged.intersection(_alike(run, data)))
+    unread = len(data.rows) - len(judged)
+    what = "rankings" if _ranks(run) else "comparisons"
+    lines = [f"{len(asked)} {what}, drawn from {len(judged) - alike} of {len(data.rows)} prompts."]
+    if alike:
+        lines.append(f"To {alike} prompts the models gave the same text: a tie for everybody.")
+    if unread:
+        lines.append(f"Of {unread} prompts the judge's ranking could not be read.")
+    return prose(lines)
 
 
 def plan(run: StageRun, data: Evaluated) -> pd.DataFrame:
     """What so many comparisons are good for, with the judge's verdicts on all prompts.
 
-    Columns: `half width` of the interval and `smallest win rate` that is told from one half in four
-    of five experiments (both expected, with a judge that agrees as in the demo), `minutes`.
+    Columns: half of the interval's width and the smallest win rate that is told from one half in
+    four of five experiments (both expected, with a judge that agrees as in the demo), and time.
     """
     most = len(comparable(run, data))
     sizes = sorted({size for size in (*_SIZES, run.config.human_eval.comparisons, most)
                     if 2 <= size <= most})
-    is_ranking = run.config.human_eval.kind == "ranking"
+    is_ranking = _ranks(run)
     every = tabulated(data.file, judge_only=True)
     judged = len(ranked_by_judge(data) if is_ranking else known_of(every, declared(run)))
     most_replies = max(map(len, contestants(data).values()))
     seconds = SECONDS_EACH / 2 * (most_replies if is_ranking else 2)
     table = pd.DataFrame({
-        "half width": [half_width(size, n_judged=judged) for size in sizes],
-        "smallest win rate": [smallest_win_rate(size, n_judged=judged) for size in sizes],
-        "minutes": [round(size * seconds / 60) for size in sizes]},
+        "interval ±": [half_width(size, n_judged=judged) for size in sizes],
+        "win rate found": [smallest_win_rate(size, n_judged=judged) for size in sizes],
+        "minutes of a person": [round(size * seconds / 60) for size in sizes]},
         index=pd.Index(sizes, name="comparisons"))
     return table.round(2)
 
@@ -105,7 +135,7 @@ def drawn(run: StageRun, data: Evaluated) -> list[Pair] | list[Ranking]:
     With `human_eval.kind=ranking`, the prompts whose replies are to be ranked.
     """
     wanted = comparable(run, data)[:run.config.human_eval.comparisons]
-    if run.config.human_eval.kind == "ranking":
+    if _ranks(run):
         replies = contestants(data)
         return [Ranking(row.example_id, _messages(row), replies[row.example_id]) for row in wanted]
     return [_pair(row, declared(run)) for row in wanted]
@@ -153,9 +183,8 @@ def _open_ranking(run: StageRun, asked: Sequence[Ranking]) -> ranking.RankingSes
         return ranking.by_stand_in(items, lambda item: person.rank(
             item.asked.prompt, item.texts, sample=int(item.is_repeat)), guidelines)
     if settings.source == "widget":
-        events, save = ranking.log_of(run.path("ranking_events"))
-        return ranking.RankingSession(items, events, save, annotator=settings.annotator,
-                                      guidelines=guidelines)
+        return ranking.RankingSession(items, *events_of(run.path("ranking_events")),
+                                      annotator=settings.annotator, guidelines=guidelines)
     given = _given_rankings(run, asked) if settings.source == "file" else []
     return ranking.by_file(items, given, annotator=settings.annotator, guidelines=guidelines)
 
@@ -205,13 +234,26 @@ def view(run: StageRun, session: Asking) -> Any:
     settings = run.config.human_eval
     if isinstance(session, ranking.RankingSession):
         return ranking.screen(session, settings.source, break_every=settings.break_every)
-    return screen(session, settings.source, break_every=settings.break_every)
+    return screen(session, settings.source, noun="comparisons", break_every=settings.break_every)
 
 
 def figures(session: Asking) -> pd.DataFrame:
     """What the answers say about themselves, and nothing about who is ahead."""
-    return (ranking.figures(session).dropna(subset="value").round(2)
-            if isinstance(session, ranking.RankingSession) else session_table(session))
+    if not isinstance(session, ranking.RankingSession):
+        return session_table(session)
+    found = ranking.figures(session).dropna(subset="value")
+    forms = {"prompts ranked": ",.0f", "median seconds": ".1f"}
+    return pd.DataFrame({"value": [format(value, forms.get(name, ".0%"))
+                                   for name, value in found["value"].items()],
+                         "out of": found["n"]}, index=found.index)
+
+
+def steadiness(session: Asking) -> Prose | None:
+    """How far comparisons that came twice tell whether people are steady; None without any."""
+    if isinstance(session, ranking.RankingSession):
+        return None
+    found = session_figures(session).rename(columns={"value": "raw"})
+    return prose(parts_people.repeats(found.loc["same answer on the repeat"])) or None
 
 
 def comparisons(run: StageRun, session: Asking) -> list[Made]:

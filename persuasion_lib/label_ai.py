@@ -3,7 +3,6 @@
 What it says of the human pool trains nothing: 03 compares it with what the annotator says.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,12 +13,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from persuasion_lib.core.answers import IN_WORDS, said_in_each_order
 from persuasion_lib.core.brought import brought_labels, read_brought
 from persuasion_lib.core.errors import ConfigError, DataError
 from persuasion_lib.core.pipeline import POOLS
 from persuasion_lib.core.prose import Prose, Verbatim
 from persuasion_lib.core.records import LabeledPair, Pair, parse_labeled
-from persuasion_lib.core.show import Plot, TextTable
+from persuasion_lib.core.show import NEUTRAL, Plot, TextTable, numbered
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.judging.ask import kinds_of, note_open
@@ -62,7 +62,7 @@ def describe(run: StageRun, pairs: Sequence[Pair], judge: Judge | None) -> Prose
     if files := brought_labels(run.config, "ai_pool"):
         return Prose(f"{len(pairs):,} pairs, labelled in "
                      f"{', '.join(path.name for path in files)}.")
-    return Prose(f"{len(pairs):,} pairs for {judge.name} at {judge.endpoint}.")
+    return Prose(f"{len(pairs):,} pairs, to be judged by {judge.name} ({judge.endpoint}).")
 
 
 def _how(run: StageRun, pool: str) -> dict[str, Any]:
@@ -168,13 +168,13 @@ def summary(outcome: LabelOutcome) -> pd.DataFrame:
             ("of these: the two orders disagreed", outcome.flips, _share(outcome.flips, done))]
     if again:
         rows.append(("asked twice, same verdict", same, _share(same, again)))
-    rows += [("calls in the log", ledger.calls, f"{ledger.run_calls} in this run; "
-              f"{ledger.input_tokens:,} tokens in, {ledger.output_tokens:,} out"),
-             ("dollars in the log", round(ledger.usd, 2), f"{ledger.run_usd:.2f} in this run"
+    rows += [("calls in the log", ledger.calls, f"{ledger.run_calls:,} in this run; "
+              f"{ledger.input_tokens:,} tokens sent, {ledger.output_tokens:,} received"),
+             ("dollars in the log", f"{ledger.usd:.2f}", f"{ledger.run_usd:.2f} in this run"
               + (f"; at most {ledger.unknown_usd:.2f} more for calls whose reply was lost"
                  if ledger.unknown_usd else ""))]
-    return pd.DataFrame(rows, columns=["pairs", "number", "share or detail"],
-                        dtype=object).set_index("pairs")
+    return pd.DataFrame(rows, columns=["", "number", "share or detail"],
+                        dtype=object).set_index("")
 
 
 def _reasons(outcome: LabelOutcome) -> str:
@@ -195,25 +195,15 @@ def flipped_pair(outcome: LabelOutcome) -> TextTable | Prose:
     if not flips:
         return Prose("No pair got contradicting verdicts in its two orders.")
     item = min(flips, key=lambda item: len(set(_verdicts(outcome, item).values())))
-    verdicts = _verdicts(outcome, item)
-    _, *parts = re.split(r"\[shown (12|21)\] ", item.reasoning)
-    reasons = dict(zip(parts[::2], parts[1::2], strict=True))
-    said = {f"asked with response {shown[0]} first": _choice(
-        verdict, shown, reasons.get(shown, "").removesuffix(" | "))
-        for shown, verdict in verdicts.items()}
+    said = {f"the judge, shown {order}": words
+            for order, words in said_in_each_order(item, _verdicts(outcome, item)).items()}
     return TextTable(pd.DataFrame({"text": {
-        "message answered": item.pair.prompt[-1]["content"], "response 1": item.pair.response_a,
-        "response 2": item.pair.response_b, **said, "label": "tie: the two orders disagree"}}))
+        "message answered": item.pair.prompt[-1]["content"], "reply 1": item.pair.response_a,
+        "reply 2": item.pair.response_b, **said, "label": "tie: the two orders disagree"}}))
 
 
 def _verdicts(outcome: LabelOutcome, item: LabeledPair) -> Mapping[str, str]:
     return outcome.extras[item.pair.pair_id]["verdicts"]
-
-
-def _choice(verdict: str, shown: str, reason: str) -> str:
-    """A verdict by response, not by slot, with the judge's words."""
-    named = "neither" if verdict == "EQUAL" else f"response {shown[int(verdict) - 1]}"
-    return f"the judge chose {named}. In its words, by slot: “{reason}”"
 
 
 def verdict_table(outcome: LabelOutcome) -> pd.DataFrame:
@@ -237,23 +227,25 @@ def self_consistency(outcome: LabelOutcome) -> pd.DataFrame:
     for name, (same, n) in cases.items():
         if n:
             low, high = binomtest(same, n).proportion_ci(method="wilson")
-            rows[name] = {"same": same, "of": n, "share": same / n, "low": low, "high": high}
-    return pd.DataFrame.from_dict(rows, orient="index").round(3)
+            rows[name] = {"same": same, "of": n, "share": f"{same / n:.0%}",
+                          "95 % interval": f"{low:.0%} to {high:.0%}"}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def plot(outcome: LabelOutcome) -> Plot:
     """Bars: what became of the pairs, and the verdicts in presented order."""
     figure = Plot(figsize=(8, 2.6), layout="constrained")
     labels = Counter(item.label for item in outcome.labeled)
-    pairs = {"response 1": labels["a"], "response 2": labels["b"],
+    pairs = {IN_WORDS["a"]: labels["a"], IN_WORDS["b"]: labels["b"],
              "tie, judged equal": labels["tie"] - outcome.flips - outcome.identical,
              "tie, flipped": outcome.flips, "tie, the same reply twice": outcome.identical,
              "unscored": len(outcome.errors)}
     verdicts = dict(verdict_table(outcome)["verdicts"])
     for axes, bars, title, unit in zip(
-            figure.subplots(1, 2), (pairs, verdicts), ("Labels", "Verdicts in presented order"),
-            ("pairs", "answers of the judge"), strict=True):
-        axes.bar_label(axes.barh(list(bars), list(bars.values()), color="0.6"), padding=3)
+            figure.subplots(1, 2), (pairs, verdicts), ("Labels", "Choices by slot"),
+            ("pairs", "choices of the judge"), strict=True):
+        bar = axes.barh(list(bars), list(bars.values()), color=NEUTRAL)
+        axes.bar_label(bar, fmt="{:,.0f}", padding=3)
         axes.invert_yaxis()
         axes.margins(x=0.15)
         axes.set(title=title, xlabel=unit)
@@ -262,10 +254,9 @@ def plot(outcome: LabelOutcome) -> Plot:
 
 
 def example_table(outcome: LabelOutcome) -> pd.DataFrame:
-    """One line a pair: label, whether its orders disagreed, and what the judge wrote."""
-    names = {"a": "response 1", "b": "response 2", "tie": "tie"}
-    rows = [{"pair": item.pair.pair_id, "label": names[item.label],
-             "orders disagreed": "yes" if outcome.extras[item.pair.pair_id]["flip"] else "no",
-             "the judge's words": item.reasoning} for item in outcome.labeled]
-    return pd.DataFrame(rows, columns=["pair", "label", "orders disagreed",
-                                       "the judge's words"]).set_index("pair")
+    """One line a pair: its label, and what the judge chose and wrote in each order."""
+    rows = [{"label": IN_WORDS[item.label], **{
+        f"shown {order}" if order else "reason": words
+        for order, words in said_in_each_order(item, _verdicts(outcome, item)).items()}}
+        for item in outcome.labeled]
+    return numbered(pd.DataFrame(rows).fillna(""), "pair")

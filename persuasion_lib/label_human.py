@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.core.answers import IN_WORDS
 from persuasion_lib.core.brought import brought_labels
 from persuasion_lib.core.errors import DataError, MissingInput
 from persuasion_lib.core.pipeline import made_by, read_file
@@ -21,12 +22,11 @@ from persuasion_lib.core.store import read_jsonl, write_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME
 from persuasion_lib.labeling import people
 from persuasion_lib.labeling.alarms import share_text
-from persuasion_lib.labeling.browse import LABELS
 from persuasion_lib.labeling.events import read_events
 from persuasion_lib.labeling.opening import labels_of, screen
 from persuasion_lib.labeling.panel import Panel, panel_screen
 from persuasion_lib.labeling.session import Session
-from persuasion_lib.labeling.sources import asked_of, of_files, of_logs, of_stand_ins
+from persuasion_lib.labeling.sources import asked_of, logs_of, of_files, of_logs, of_stand_ins
 from persuasion_lib.labeling.summary import annotators_compared, labels_by_id, session_table
 from persuasion_lib.labeling.votes import Form
 from persuasion_lib.stats.plain import plain
@@ -253,8 +253,8 @@ def differences(run: StageRun, session: Session | Panel) -> TextTable | Prose:
     final = {label.pair.pair_id: label.label for label in session.labels()}
     rows = [{"answered message": pair.prompt[-1]["content"], "response 1": pair.response_a,
              "response 2": pair.response_b,
-             **{name: LABELS[vote.label] for name, vote in session.votes[pair.pair_id].items()},
-             "counts": LABELS[final[pair.pair_id]]} for pair in session.disputed[:_SHOWN]]
+             **{name: IN_WORDS[vote.label] for name, vote in session.votes[pair.pair_id].items()},
+             "counts": IN_WORDS[final[pair.pair_id]]} for pair in session.disputed[:_SHOWN]]
     if not rows:
         return Prose("They gave every pair that several of them labelled the same label.")
     return TextTable(pd.DataFrame(rows, index=range(1, len(rows) + 1)).fillna(""))
@@ -262,11 +262,6 @@ def differences(run: StageRun, session: Session | Panel) -> TextTable | Prose:
 
 def other_annotators(run: StageRun, pairs: Sequence[Pair]) -> pd.DataFrame:
     """All annotators who have a log, compared two by two; empty with fewer than two."""
-    own = run.path("human_events")
-    prefix = own.name.removesuffix(f"{run.config.label_human.annotator}.jsonl")
     asked = asked_of(run, pairs)
-    sessions = []
-    for log in sorted(own.parent.glob(f"{prefix}*.jsonl")):
-        name = log.name.removeprefix(prefix).removesuffix(".jsonl")
-        sessions.append(asked.session(name, read_events(log)))
+    sessions = [asked.session(name, read_events(log)) for name, log in logs_of(run).items()]
     return annotators_compared(sessions, seed=run.config.seed)

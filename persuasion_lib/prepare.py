@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.checks.check import BY_NAME, look, texts
+from persuasion_lib.checks.check import BY_NAME, look, percent, texts
 from persuasion_lib.checks.material import Kinds, of_pool, of_targets, together
 from persuasion_lib.checks.registry import checks_of
 from persuasion_lib.core.errors import DataError
@@ -252,7 +252,7 @@ def write_report(run: StageRun, corpus: Corpus, pools: tables.Pools) -> Path:
 
 
 def check_pools(run: StageRun, pools: tables.Pools) -> pd.DataFrame:
-    """The figures of both pools before anybody labels them.
+    """The figures of both pools before anybody labels them, beside their limits.
 
     Raises:
         DataError: a limit of the `gates` settings is broken; labels would be wasted.
@@ -264,7 +264,8 @@ def check_pools(run: StageRun, pools: tables.Pools) -> pd.DataFrame:
     if faults:
         faults += [gates.to_allow(figures, run.config), BY_NAME]
         raise DataError("the pairs are not worth labelling:\n" + "\n".join(filter(None, faults)))
-    return pd.DataFrame(figures).map("{:.3f}".format)
+    limits = {name: gates.limit_of(name, run.config) for name in gates.FIGURES}
+    return pd.DataFrame(figures).assign(**{"at most": limits}).map(percent)
 
 
 def row_counts(run: StageRun, corpus: Corpus) -> dict[str, Any]:

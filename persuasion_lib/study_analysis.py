@@ -11,10 +11,12 @@ import pandas as pd
 
 from persuasion_lib.core.config import find_root, load_config
 from persuasion_lib.core.overrides import key_of, listed
+from persuasion_lib.core.prose import nearby
 from persuasion_lib.core.store import write_json, write_text
 from persuasion_lib.reporting.page import Part
-from persuasion_lib.study import analysis, figures, page
-from persuasion_lib.study.design import Study, profile_of, read_study
+from persuasion_lib.study import analysis, figures, page, words
+from persuasion_lib.study.design import Study, read_study
+from persuasion_lib.study.file import profile_of
 from persuasion_lib.study.run import states
 from persuasion_lib.study.scores import read_scores
 
@@ -39,12 +41,13 @@ def open_study(study: str, profile: str = "", overrides: Sequence[str] = ()) -> 
 
 def described(study: Study) -> Part:
     """What is asked, of what, and where the answer goes."""
-    lines = [study.question,
-             f"{study.axis}: {', '.join(map(str, study.levels))}; arms {', '.join(study.arms)}; "
-             f"{len(study.seeds)} seeds; primary {study.primary}; against "
-             f"{' and '.join(study.anchors)}; profile {study.profile}.",
-             f"Writes {study.folder}"]
-    return Part(f"Study {study.name}", lines, notes=study.notes)
+    rows = {f"levels of {words.axis(study.axis)}": study.levels,
+            "arms, the models trained at them": study.arms,
+            "seeds of training": study.seeds, "primary level": [study.primary],
+            "anchor, to compare with": study.anchors, "profile": [study.profile],
+            "writes to": [nearby(study.folder, study.config.root)]}
+    table = pd.DataFrame({"": {name: ", ".join(map(str, values)) for name, values in rows.items()}})
+    return Part(f"Study {study.name}", [study.question], table, notes=study.notes)
 
 
 def analyse(study: Study) -> dict[str, Any]:

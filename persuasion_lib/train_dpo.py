@@ -17,6 +17,12 @@ from persuasion_lib.training import history
 from persuasion_lib.training.dpo import train_preferences
 from persuasion_lib.training.worked import Tokens, WorkedPair, work_out
 
+_SELF_TEST = {"loss": "mean loss", "margin": "mean margin", "policy_logp": "policy",
+              "policy_expected": "policy must be", "reference_logp": "reference",
+              "reference_expected": "reference must be"}
+_DIGITS = {"step": 0, "loss": 3, "accuracy": 2, "margin": 3, "logp chosen": 2, "logp rejected": 2,
+           "KL to SFT": 2, "reply tokens": 1}
+
 
 def trainable(run: StageRun) -> list[str]:
     """The models that are wanted and whose labels, and those of the models below, there are.
@@ -71,7 +77,7 @@ def answers(run: StageRun, names: Sequence[str]) -> TextTable:
     labels = "rlhf" if "rlhf" in names else "rlaif"
     prompt = read_split(run, labels, "val")[0].pair.prompt
     family = ModelFamily(run.config, names)
-    replies = {"answered message": prompt[-1]["content"]}
+    replies = {"message answered": prompt[-1]["content"]}
     for name in (REFERENCE, *names):
         with family.use(name) as model:
             reply, = sample_batch(model, family.tokenizer, [Request("shown in 04", prompt)],
@@ -81,9 +87,10 @@ def answers(run: StageRun, names: Sequence[str]) -> TextTable:
 
 
 def step_zero(run: StageRun, names: Sequence[str]) -> pd.DataFrame:
-    """The recorded self-test of each model: what it was before its first step."""
-    return pd.DataFrame({name: history.training_log(run.config, name)["self_test"]
-                         for name in names}).T
+    """The recorded self-test of each model, to be read: what it was before its first step."""
+    tests = {name: history.training_log(run.config, name)["self_test"] for name in names}
+    return pd.DataFrame({name: {heading: f"{found[key]:.3f}" for key, heading in _SELF_TEST.items()}
+                         for name, found in tests.items()}).T
 
 
 def lineage(run: StageRun, names: Sequence[str]) -> pd.DataFrame:
@@ -102,10 +109,15 @@ def validation_curves(run: StageRun, names: Sequence[str]) -> pd.DataFrame:
 
 
 def kept_points(run: StageRun, names: Sequence[str]) -> pd.DataFrame:
-    """The validation metrics of each model's best checkpoint, which is the one that was saved."""
+    """The validation metrics of each model's best checkpoint, which is the one that was saved.
+
+    To be read, with the digits that mean something.
+    """
     curves = validation_curves(run, names)
     best = {name: history.training_log(run.config, name)["best_step"] for name in names}
-    return curves[curves["step"] == curves["model"].map(best)].set_index("model")
+    kept = curves[curves["step"] == curves["model"].map(best)].set_index("model")
+    return kept.apply(lambda column: column.map(f"{{:.{_DIGITS[column.name]}f}}".format,
+                                                na_action="ignore")).fillna("–")
 
 
 def alarms(run: StageRun, names: Sequence[str]) -> TextTable:
@@ -126,5 +138,5 @@ def show_pair(pairs: Sequence[LabeledPair]) -> TextTable:
     """The first training pair: the message answered, the chosen and the rejected reply."""
     pair = pairs[0]
     return TextTable(pd.DataFrame({"text": {
-        "answered message": pair.pair.prompt[-1]["content"], "chosen": pair.chosen,
+        "message answered": pair.pair.prompt[-1]["content"], "chosen": pair.chosen,
         "rejected": pair.rejected}}))

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from persuasion_lib.checks.audit import as_table
-from persuasion_lib.checks.check import BY_NAME, Finding, look, texts
+from persuasion_lib.checks.check import BY_NAME, Finding, look, percent, texts
 from persuasion_lib.checks.material import of_labels, together
 from persuasion_lib.checks.registry import checks_of
 from persuasion_lib.core.errors import DataError
@@ -72,7 +72,7 @@ def _facts(pairs: Sequence[LabeledPair]) -> dict[str, Any]:
         "labelled": len(pairs), "decided": len(decided),
         "tie share": 1 - len(decided) / len(pairs),
         **pair_figures([p.pair for p in pairs]),
-        "first chosen share": pd.Series([p.label == "a" for p in decided], dtype=float).mean(),
+        "reply 1 chosen": pd.Series([p.label == "a" for p in decided], dtype=float).mean(),
         "chosen longer by (characters)": extra.mean(),
         "standard error of that": extra.sem(),
     }
@@ -83,10 +83,14 @@ def _decided(pairs: Sequence[LabeledPair]) -> list[LabeledPair]:
 
 
 def readable_facts(facts: pd.DataFrame) -> pd.DataFrame:
-    """The facts as rows, to be read: counts without decimals, shares and means with three."""
-    counts = ("planned", "labelled", "decided")
-    return pd.DataFrame({name: column.map("{:,.0f}".format if name in counts else "{:.3f}".format)
-                         for name, column in facts.items()}).T
+    """The facts as rows, to be read, a column a pool: counts, characters, and shares in percent."""
+    forms = dict.fromkeys(("planned", "labelled", "decided"), "{:,.0f}".format)
+    forms |= dict.fromkeys(("chosen longer by (characters)", "standard error of that"),
+                           "{:.1f}".format)
+    heads = {pool.trains: f"{name.replace('_', ' ').replace('ai', 'AI')}, for {pool.trains}"
+             for name, pool in POOLS.items()}
+    return pd.DataFrame({name: column.map(forms.get(name, percent))
+                         for name, column in facts.items()}).T.rename(columns=heads)
 
 
 def check_labels(run: StageRun, labels: Labels,
@@ -116,7 +120,7 @@ def _too_few(run: StageRun, facts: pd.DataFrame) -> list[str]:
 
 
 def read_judged(run: StageRun) -> list[LabeledPair]:
-    """What the AI labeller says of the human pool; none where 01 was run before it did so."""
+    """What the judge of 01 says of the human pool; none where 01 was run before it did so."""
     return run.read_if_there("human_pool_judged")
 
 
@@ -272,5 +276,5 @@ def show_label(labels: Labels) -> TextTable:
     pairs = labels.get("rlhf") or labels["rlaif"]
     pair = next((pair for pair in pairs if pair.label != "tie"), pairs[0])
     return TextTable(pd.DataFrame({"text": {
-        "answered message": pair.pair.prompt[-1]["content"], "chosen": pair.chosen,
+        "message answered": pair.pair.prompt[-1]["content"], "chosen": pair.chosen,
         "rejected": pair.rejected, "labelled by": pair.labeled_by}}))

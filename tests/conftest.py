@@ -1,5 +1,6 @@
 """One smoke run of a scratch copy of the project, which many tests look at."""
 
+import json
 import os
 import shutil
 import signal
@@ -36,13 +37,14 @@ def smoke_run(tmp_path_factory):
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder = shared / "smoke"
-    output = shared / "smoke.txt"
+    ended = shared / "smoke.json"
     with FileLock(shared / "smoke.lock"):
-        if not output.exists():
+        if not ended.exists():      # one that failed is not tried again by every test
             result = persuasion(copy_project(folder), "run", "--profile", "smoke")
-            assert result.returncode == 0, result.stdout + result.stderr
-            output.write_text(result.stdout)
-    return folder, output.read_text()
+            ended.write_text(json.dumps([result.returncode, result.stdout, result.stderr]))
+    status, output, errors = json.loads(ended.read_text())
+    assert status == 0, output + errors
+    return folder, output
 
 
 @pytest.fixture

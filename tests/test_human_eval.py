@@ -213,7 +213,7 @@ def test_the_plan_says_what_fifty_comparisons_are_worth(project):
     run, _, _ = opened()
     plan = human_eval.plan(run, human_eval.read_evaluation(run))
     assert plan.index.tolist() == [30, 50, 58]
-    assert plan.loc[50, "minutes"] == 60 and 0.09 < plan.loc[50, "half width"] < 0.13
+    assert plan.loc[50, "minutes of a person"] == 60 and 0.09 < plan.loc[50, "interval ±"] < 0.13
 
 
 def test_the_report_puts_people_first_and_says_that_they_are_simulated(project):
@@ -223,7 +223,7 @@ def test_the_report_puts_people_first_and_says_that_they_are_simulated(project):
     result = analysed()
     banner, first, *rest = result["answer"]["sentences"]
     assert banner.startswith("STAND-INS")
-    assert first.startswith("By simulated people (a stand-in): rlaif_rlhf preferred to rlhf in")
+    assert first.startswith("By simulated people (a stand-in), rlaif_rlhf is preferred to rlhf on")
     assert "By the stand-ins, the model with the warm-up came out ahead" in " ".join(rest)
     assert result["answer"]["verdict"] == result["people"]["verdict"]
 
@@ -245,3 +245,17 @@ def test_a_file_that_compares_a_prompt_twice_is_refused_with_its_line(project):
     write_jsonl(project / "given.jsonl", [*rows, rows[0]])
     with pytest.raises(DataError, match=r"given\.jsonl:51: .* is labelled a second time"):
         opened("human_eval.source=file", "human_eval.path=given.jsonl")
+
+
+def test_it_says_of_how_many_prompts_comparisons_were_drawn_and_why_of_no_more(project):
+    run, pairs, _ = opened()
+    said = human_eval.where_from(run, human_eval.read_evaluation(run), pairs)
+    assert said.splitlines() == ["50 comparisons, drawn from 58 of 60 prompts.",
+                                 "To 2 prompts the models gave the same text: a tie for everybody."]
+
+
+def test_a_few_repeats_are_said_to_say_little(project):
+    _, _, session = opened()
+    assert human_eval.steadiness(session).endswith("fewer than 30 say little.")
+    _, _, ranked = opened("human_eval.kind=ranking")
+    assert human_eval.steadiness(ranked) is None

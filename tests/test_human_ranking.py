@@ -91,7 +91,7 @@ def test_the_report_has_the_declared_pair_first_and_then_all_models(project):
     result = analysed(*by_truth(project, 58))
     assert result["people"]["n_human"] == 58 and result["people"]["verdict"] == "helped"
     text = report.as_text(result)
-    assert "By people: rlaif_rlhf preferred to rlhf" in " ".join(text.split())
+    assert "By people, rlaif_rlhf is preferred to rlhf" in " ".join(text.split())
     ranked = result["people"]["ranked"]
     assert ranked["n"] == 58 and ranked["status"] == "ok"
     best = max(ranked["models"], key=lambda row: row["score"])
@@ -186,7 +186,7 @@ def test_a_file_by_a_stand_in_makes_simulated_people(project, monkeypatch):
 def test_the_plan_counts_the_minutes_of_five_replies(project):
     run, _, _ = opened()
     plan = human_eval.plan(run, human_eval.read_evaluation(run))
-    assert plan.loc[50, "minutes"] == 150
+    assert plan.loc[50, "minutes of a person"] == 150
 
 
 # ---- the person's own reply among the models'

@@ -143,16 +143,16 @@ def test_plan_and_tables_agree_with_the_outcome(run):
     assert consistency.loc["the two orders", "same"] == 40 - outcome.flips
     assert len(label_ai.example_table(outcome)) == 40
     assert [axes.get_xlabel() for axes in label_ai.plot(outcome).axes] == [
-        "pairs", "answers of the judge"]
+        "pairs", "choices of the judge"]
 
 
 def test_a_flipped_pair_is_shown_with_both_texts_and_what_was_said_in_each_order(run):
     outcome = finish(run)
     shown = label_ai.flipped_pair(outcome).table["text"]
-    first, second = (shown[f"asked with response {n} first"] for n in "12")
-    chosen = [re.search("chose response ([12])", said).group(1) for said in (first, second)]
-    assert sorted(chosen) == ["1", "2"] and "shown" not in first
-    assert shown["response 1"] != shown["response 2"]
+    first, second = (shown[f"the judge, shown reply {n} first"] for n in "12")
+    chosen = [re.match("chose reply ([12]): “", said).group(1) for said in (first, second)]
+    assert sorted(chosen) == ["1", "2"] and "[shown" not in first
+    assert shown["reply 1"] != shown["reply 2"]
 
 
 def test_a_judge_that_never_flips_has_no_such_pair(run):

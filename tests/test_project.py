@@ -137,10 +137,11 @@ def test_the_files_that_the_documentation_names_exist():
             assert (ROOT / "persuasion_lib" / path).exists(), (page.name, path)
 
 
-def test_every_persuasion_command_of_the_readme_is_understood():
+def test_every_persuasion_command_of_readme_and_documentation_is_understood():
     verbs = "run|runs|status|label|check|audit|show-config|export-data|export"
-    commands = re.findall(rf"^\s*persuasion ((?:{verbs}).*)$", README, re.M)
-    assert commands
+    pages = "\n".join([README, *(page.read_text() for page in (ROOT / "docs").glob("*.md"))])
+    commands = re.findall(rf"^\s*persuasion ((?:{verbs}).*)$", pages, re.M)
+    assert len(commands) > 10
     for command in commands:
         arguments = shlex.split(command, comments=True)
         _parser().parse_args(arguments)
@@ -151,6 +152,14 @@ def test_the_readme_names_every_notebook_and_setting_file():
         assert stage.notebook in README, stage.notebook
     for path in (ROOT / "configs").glob("*.yaml"):
         assert path.stem.removesuffix(".example") in README, path.name
+
+
+def test_nothing_that_readme_says_stands_on_a_page_of_the_documentation_as_well():
+    """Seen: a merge that keeps both sides brought back what had moved to a page."""
+    for page in (ROOT / "docs").glob("*.md"):
+        twice = {line for line in README.splitlines() if len(line) > 100} & {
+            *page.read_text().splitlines()}
+        assert not twice, (page.name, twice)
 
 
 def test_ci_calls_the_commands_of_the_readme():

@@ -10,7 +10,7 @@ from persuasion_lib.judging import check, local_embedder
 
 def test_model_corpus_oracle_and_embedder_are_real_and_the_rest_is_named(project):
     config = load_config("small")
-    assert stand_ins(config) == ["labeller", "annotator", "people who compare", "judge",
+    assert stand_ins(config) == ["judge of labels", "annotator", "people who compare", "judge",
                                  "judge of manipulation"]
     assert not config.oracle.generate       # what the person really said is the yardstick
 

@@ -41,10 +41,10 @@ def test_ties_are_counted_and_kept_out_of_both_splits(run):
     assert len(train) + len(val) == 70 and all(p.label != "tie" for p in train + val)
 
 
-def test_the_table_to_be_read_has_whole_counts_and_shares_with_three_decimals(run):
+def test_the_table_to_be_read_has_whole_counts_and_shares_in_percent(run):
     table = validate.readable_facts(validate.label_facts(run, labels()))
-    assert table["rlaif"][["planned", "labelled", "tie share"]].tolist() == [
-        "2,150", "100", "0.000"]
+    assert table["AI pool, for rlaif"][["planned", "labelled", "reply 1 chosen"]].tolist() == [
+        "2,150", "100", "100%"]
 
 
 def test_a_tenth_of_the_decided_pairs_is_held_out(run):
@@ -111,7 +111,7 @@ def test_the_report_says_how_far_the_judge_agrees_and_what_that_would_smooth(run
     agreed = validate.compare_with_judge(run, given, judged)
     validate.write_splits(run, given, validate.label_facts(run, given), agreed)
     text = " ".join(run.path("validation_report").read_text().split())
-    assert "a judge and the annotator (test) both labelled 100 of 100" in text
+    assert "100 of 100 pairs of the human pool were labelled twice" in text
     assert "on 20% [13%, 29%] of the 100 pairs" in text and "label_smoothing=0.2 would" in text
     assert train_dpo.smoothing_note(run).endswith("It is set to 0.")
 

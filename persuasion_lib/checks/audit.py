@@ -47,6 +47,7 @@ from persuasion_lib.reporting.evaluated import tabulated
 from persuasion_lib.reporting.evaluation_file import parse
 
 WIDTH = 100
+COLUMN = 38
 APART = {"runs", "trial", "given"}      # folders of other experiments below our own
 # A field by which one knows a row, and the kind of file that it is a row of.
 _ROWS = {"per_example": "evaluation", "chosen": "labels", "response_1": "pairs",
@@ -241,12 +242,18 @@ def lines_of(state: str, findings: Sequence[Finding]) -> list[str]:
         return [f"{found.check}: {found.text}" for found in findings]
     same: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for found in findings:
-        same[found.check, found.text].append(found)
+        same[found.check, "" if state == "fine" else found.text].append(found)
     if state == "fine":
-        return [f"{check:38s} at most {max(found.figure for found in alike):.3g} "
-                f"({len(alike)} looked at)" for (check, _), alike in same.items()]
+        return [f"{check:{COLUMN}s} {_worst(alike)}" for (check, _), alike in same.items()]
     return [f"{check}: {why} [{', '.join(found.subject for found in alike)}]"
             for (check, why), alike in same.items()]
+
+
+def _worst(alike: Sequence[Finding]) -> str:
+    """What one check says of the file or set that comes nearest to its limit."""
+    worst = max(alike, key=lambda found: found.figure)
+    which = "worst" if worst.figure else "each"
+    return worst.text if len(alike) == 1 else f"{worst.text} ({which} of {len(alike)})"
 
 
 def _wrapped(text: str) -> str:

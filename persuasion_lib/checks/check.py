@@ -14,6 +14,11 @@ BY_NAME = "A check without a limit of its own is allowed by its name in checks.a
 Material = Mapping[str, Mapping[str, Any]]      # kind -> name of a file or set -> what is in it
 
 
+def percent(share: float) -> str:
+    """A share to be read: two digits of a small one, three of others."""
+    return f"{100 * share:.{2 if share < 0.1 else 3}g}%"
+
+
 class Slot(NamedTuple):
     """Texts of one kind by place (replies of a model, of a slot, targets), and their prompts."""
 
@@ -31,6 +36,7 @@ class Check:
     message: with {value}, {n}, {example} and {limit}; `remedy` says what to do next.
     stops: no label or GPU hour may be spent on it, and no verdict be given; otherwise it warns.
     setting: what overrides it: a limit of the settings, or the list of what is allowed by name.
+    unit: of the figure where it is no share.
     """
 
     name: str
@@ -42,13 +48,23 @@ class Check:
     remedy: str = ""
     stops: bool = False
     setting: str = ALLOW
+    unit: str = ""
+
+    def within(self, figure: float, limit: float) -> str:
+        """A figure beside the limit that it keeps, for whoever reads the table of checks."""
+        if limit == 0:
+            return "no fault found"
+        if self.unit:
+            return f"{figure:.3g} of at most {limit:.3g} {self.unit}"
+        return f"{percent(figure)} of at most {percent(limit)}"
 
 
 @dataclass(frozen=True)
 class Finding:
     """What a check says of one file or set.
 
-    `state` is "stop", "warn", "allowed", "not checked" or "fine"; `figure` what was measured.
+    `state` is "stop", "warn", "allowed", "not checked" or "fine"; `figure` what was measured,
+    `text` what to say of it.
     """
 
     check: str
@@ -82,7 +98,7 @@ def _finding(check: Check, subject: str, thing: Any, config: Config | None,
         return Finding(check.name, subject, "not checked", result.why)
     limit, figure = _limit(check, config), float(result.value)
     if figure <= limit:
-        return Finding(check.name, subject, "fine", "", figure)
+        return Finding(check.name, subject, "fine", check.within(figure, limit), figure)
     state = "stop" if check.stops else "warn"
     told = check.message.format(value=result.value, n=result.n, limit=limit,
                                 example=result.example)

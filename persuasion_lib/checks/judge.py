@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
-from persuasion_lib.core.records import LABEL_OF_CODE, LabeledPair, unswap
+from persuasion_lib.core.answers import IN_WORDS
+from persuasion_lib.core.records import LABEL_OF_CODE, SLOT_OF_CODE, LabeledPair, unswap
 from persuasion_lib.reporting.evaluated import Evaluated
 from persuasion_lib.stats.blocks import TOO_FEW
 from persuasion_lib.stats.resample import wilson
@@ -20,7 +21,7 @@ def verdicts_of(label: LabeledPair) -> dict[str, str]:
     """The codes "1", "2" or "EQUAL" by order shown, as the judge gave them; those that are one."""
     given = label.pair.metadata.get("verdicts")
     found = given.items() if isinstance(given, Mapping) else ()
-    return {shown: code for shown, code in found if shown in _SHOWN and code in LABEL_OF_CODE}
+    return {shown: code for shown, code in found if shown in _SHOWN and code in SLOT_OF_CODE}
 
 
 def one_verdict(labels: Sequence[LabeledPair]) -> Result:
@@ -53,7 +54,7 @@ def against_its_verdicts(labels: Sequence[LabeledPair]) -> Result:
 
 def concluded(label: LabeledPair) -> str:
     """What the verdicts say of the pair: the label they agree on, a tie where they differ."""
-    said = {unswap(LABEL_OF_CODE[code], swapped=_SHOWN[shown])
+    said = {unswap(SLOT_OF_CODE[code], swapped=_SHOWN[shown])
             for shown, code in verdicts_of(label).items()}
     return said.pop() if len(said) == 1 else "tie"
 
@@ -62,7 +63,7 @@ def _told(wrong: Sequence[LabeledPair]) -> str:
     if not wrong:
         return ""
     first = wrong[0]
-    return (f"{first.pair.pair_id}: the label is {first.label}, its verdicts are "
+    return (f"{first.pair.pair_id}: the label is {IN_WORDS[first.label]}, its verdicts are "
             f"{verdicts_of(first)}")
 
 

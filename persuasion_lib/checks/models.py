@@ -11,10 +11,10 @@ from scipy import sparse
 
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
 from persuasion_lib.checks.texts import said
+from persuasion_lib.stats.blocks import TOO_FEW
 
 Replies = Sequence[str | None]
 
-ENOUGH = 20         # prompts
 TOLD_APART = 0.75   # share of base and sft replies that must be recognised to judge others by it
 _FOLDS = 5
 _MOST = 500         # prompts; more hardly sharpen a share
@@ -57,14 +57,14 @@ def unlike_sft(replies: Mapping[str, Replies], *, seed: int = 0) -> Result:
     if not others or len(others) == len(replies) - 1 or "sft" not in replies:
         return NotMeasured("it needs replies of base, of sft, and of a model made from them")
     used = [at for at, texts in enumerate(zip(*replies.values(), strict=True)) if all(texts)]
-    if len(used) < ENOUGH:
-        return NotMeasured(f"all models answered {len(used)} prompts, {ENOUGH} are needed")
+    if len(used) < TOO_FEW:
+        return NotMeasured(f"all models answered {len(used)} prompts, {TOO_FEW} are needed")
     taken = _taken_for_base({name: [texts[at] for at in used[:_MOST]]
                              for name, texts in replies.items()}, seed)
     known = (taken["base"] + 1 - taken["sft"]) / 2
     if known < TOLD_APART:
-        return NotMeasured(f"base and sft write too much alike: {known:.0%} of their replies are "
-                           f"recognised, {TOLD_APART:.0%} are needed")
+        return NotMeasured("base and sft write too much alike: a classifier of words tells whose a "
+                           f"reply is in {known:.0%} of cases, and {TOLD_APART:.0%} are needed")
     worst = max(others, key=taken.get)
     shares = ", ".join(f"{name} {share:.0%}" for name, share in taken.items())
     return Measured(taken[worst], len(used[:_MOST]), f"{worst}; taken for base: {shares}")

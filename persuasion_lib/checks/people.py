@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.core.answers import IN_WORDS
+from persuasion_lib.core.fields import is_amount
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.labeling.alarms import COPIED
 from persuasion_lib.labeling.items import FAST_S, too_fast, words_of
@@ -32,7 +34,7 @@ _MODELS_DIFFER = NotMeasured("replies of two models, of which one may be better,
 
 def faster_than_reading(labels: Sequence[LabeledPair]) -> Result:
     """The share of labels given in less time than both replies take to be read at `TOO_FAST`."""
-    timed = [label for label in labels if _is_number(label.pair.metadata.get("seconds"))]
+    timed = [label for label in labels if is_amount(label.pair.metadata.get("seconds"))]
     if len(timed) < TOO_FEW:
         return NotMeasured(f"{len(timed)} labels say how many seconds they took")
     fast = [label for label in timed if too_fast(label.pair, label.pair.metadata["seconds"])]
@@ -43,10 +45,6 @@ def faster_than_reading(labels: Sequence[LabeledPair]) -> Result:
         example = (f"{worst.pair.pair_id}: {words_of(worst.pair)} words in "
                    f"{worst.pair.metadata['seconds']:g} seconds")
     return Measured(len(fast) / len(timed), len(timed), example)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 def one_side(labels: Sequence[LabeledPair]) -> Result:
@@ -71,7 +69,7 @@ def one_place(labels: Sequence[LabeledPair]) -> Result:
     decided = [label.label == "a" for label in labels if label.label != "tie"]
     if len(decided) < TOO_FEW:
         return NotMeasured(f"{len(decided)} decided labels are too few to tell")
-    return _commoner(sum(decided), len(decided), ("response 1", "response 2"))
+    return _commoner(sum(decided), len(decided), (IN_WORDS["a"], IN_WORDS["b"]))
 
 
 def longer_wins(labels: Sequence[LabeledPair]) -> Result:
@@ -142,7 +140,7 @@ def answers(events: Events) -> list[Mapping[str, Any]]:
 
 def in_a_hurry(events: Events) -> Result:
     """The share of answers in less than `FAST_S` seconds."""
-    timed = [event for event in answers(events) if _is_number(event.get("seconds"))]
+    timed = [event for event in answers(events) if is_amount(event.get("seconds"))]
     if len(timed) < TOO_FEW:
         return NotMeasured(f"{len(timed)} answers say how many seconds they took")
     fast = [event for event in timed if event["seconds"] < FAST_S]

@@ -6,14 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
-from persuasion_lib.core.records import Label, LabeledPair, Pair
+from persuasion_lib.core.records import FLIPPED, Label, LabeledPair, Pair
 from persuasion_lib.data.overlap import Sets, overlap_faults, shared_passages, thread_of
 from persuasion_lib.stats.blocks import TOO_FEW
 
 # Train and validation; None is a side that is not here.
 Split = tuple[Sequence[LabeledPair] | None, Sequence[LabeledPair] | None]
-
-_FLIPPED: dict[Label, Label] = {"a": "b", "b": "a", "tie": "tie"}
 
 
 def concentration(pairs: Sequence[Pair]) -> Result:
@@ -111,7 +109,7 @@ def texts_of(pair: Pair) -> tuple[str, frozenset[str]]:
 def in_order(label: LabeledPair) -> Label:
     """The label if the replies stood in the order of the alphabet."""
     a, b = _plain(label.pair.response_a), _plain(label.pair.response_b)
-    return label.label if a <= b else _FLIPPED[label.label]
+    return label.label if a <= b else FLIPPED[label.label]
 
 
 def _plain(text: str) -> str:

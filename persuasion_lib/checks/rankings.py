@@ -81,4 +81,4 @@ RANKED = (
           "These rankings count characters. Rank again."),
     Check("rankings unlike their repeat", _OF, unlike_their_repeat, 0.8, "as of labels",
           "on {n} pairs of replies that were ranked twice: {example}.",
-          "Rank again, with the guidelines at hand.", stops=True))
+          "Rank again, with the guidelines at hand.", stops=True, unit="(1 − kappa)"))

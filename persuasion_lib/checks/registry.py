@@ -79,12 +79,12 @@ _POOLS = (
           "a label belongs to the texts that were read",
           "{value:.0f} of {n} labels are of texts that the pool does not have ({example}).",
           "Label the pool's own texts.", stops=True),
-    Check("what was really split", "split", pools.held_out, 1 / 3,
+    Check("too many held out", "split", pools.held_out, 1 / 3,
           "planned is a tenth; above a third most labels teach nothing",
           "{value:.0%} of the decided pairs are held out ({example}): a few conversations hold "
           "most of them, and a conversation stays whole.",
           "Take pairs of more conversations.", stops=True),
-    Check("both sides of a split", "split", pools.split_shares, 0,
+    Check("conversations on both sides", "split", pools.split_shares, 0,
           "validation on trained conversations shows memory",
           "{value:.0f} of {n} conversations are in training and in validation ({example}).",
           "Split by conversation.", stops=True),
@@ -143,7 +143,7 @@ _PEOPLE = (
     Check("self-agreement at chance", "labels by a person", people.unsteady, 0.8,
           "kappa below .2 is slight at best (Landis & Koch 1977)",
           "on {n} repeats the annotator gave {example}: such labels teach nothing, and measure no "
-          "judge.", "Label again, with the guidelines at hand.", stops=True),
+          "judge.", "Label again, with the guidelines at hand.", stops=True, unit="(1 − kappa)"),
     Check("obvious pairs failed", "event log", people.obvious_failed, 0.34,
           "two of three; somebody who errs on 5 % fails so in 1 of 140 sessions",
           "{value:.0%} of {n} obvious pairs (a reply against its own words, shuffled) were "

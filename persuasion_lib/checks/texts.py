@@ -18,10 +18,10 @@ from persuasion_lib.checks.languages import another_language, usual_language
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
 from persuasion_lib.data.cleaning import RULES
 from persuasion_lib.data.gates import control_tokens
+from persuasion_lib.stats.blocks import TOO_FEW
 
 Texts = Mapping[str, str | None]       # place -> text; None is no text, and is not counted
 
-ENOUGH = 20         # texts from which one that many have is more than chance
 _SHOWN = 60         # characters of the worst place
 
 # What prompts of models are built with: turns of Llama, Gemma and Alpaca, the four blocks of
@@ -187,8 +187,8 @@ def _share(texts: Texts, find: Callable[[str], str]) -> Result:
 def _commonest(texts: Texts, part: Callable[[str], str]) -> Result:
     """How many of the other texts have the part that most have, as a share."""
     given = _given(texts)
-    if len(given) < ENOUGH:
-        return NotMeasured(f"{len(given)} texts are too few, {ENOUGH} are needed")
+    if len(given) < TOO_FEW:
+        return NotMeasured(f"{len(given)} texts are too few, {TOO_FEW} are needed")
     parts = {place: part(text) for place, text in given.items()}
     commonest, count = Counter(parts.values()).most_common(1)[0]
     place = next(place for place in parts if parts[place] == commonest)

@@ -13,11 +13,12 @@ from scipy.sparse.csgraph import connected_components
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
 from persuasion_lib.checks.texts import said
 from persuasion_lib.core.records import Example, Pair
+from persuasion_lib.data.gates import id_of
 from persuasion_lib.data.overlap import NEAR, near_copies, shared_passages
+from persuasion_lib.stats.blocks import TOO_FEW
 
 Column = Sequence[str | None]       # texts in the order of the prompts; None where there is none
 
-ENOUGH = 20         # prompts
 SAME = 1 - 1e-6     # similarity from which two texts are one
 _SURE = 2.5         # standard errors by which texts of one prompt are more alike than others
 _KNOWN = 500        # rows from which stock phrases are known
@@ -75,9 +76,9 @@ def misplaced(columns: Mapping[str, Column], *, seed: int = 0) -> Result:
     full = {name: texts for name, texts in columns.items() if any(texts)}
     at = [row for row in range(len(next(iter(full.values()), [])))
           if all(texts[row] for texts in full.values())][:_MOST]
-    if len(at) < ENOUGH or len(full) < 3:
+    if len(at) < TOO_FEW or len(full) < 3:
         return NotMeasured(f"{len(at)} prompts have a text in each of {len(full)} columns; "
-                           f"{ENOUGH} prompts and 3 columns are needed")
+                           f"{TOO_FEW} prompts and 3 columns are needed")
     links = _links({name: [texts[row] for row in at] for name, texts in full.items()}, seed)
     if not links.any():
         return NotMeasured("no texts of one prompt are more alike than those of different prompts")
@@ -153,8 +154,8 @@ def nearly_learned(tests: Sequence[Example], learned: Sequence[Example | Pair]) 
     share = found["row"].nunique() / len(tests)
     step = max(2, len(learned) // _SAMPLE)
     drawn = learned[::step]
-    drawn_from = {row.conversation_id or _name(row) for row in drawn}
-    rest = [row for row in learned if (row.conversation_id or _name(row)) not in drawn_from]
+    drawn_from = {row.conversation_id or id_of(row) for row in drawn}
+    rest = [row for row in learned if (row.conversation_id or id_of(row)) not in drawn_from]
     natural = near_copies(drawn, rest)["row"].nunique() / len(drawn)
     error = np.sqrt(natural * (1 - natural) * (1 / len(tests) + 1 / len(drawn)))
     beyond = max(0.0, float(share - natural - 3 * error))
@@ -191,13 +192,9 @@ def _copies(pairs: pd.DataFrame, rows: Sequence[Example],
     if len(pairs):
         worst = pairs.loc[pairs["share"].idxmax()]
         row, other = int(worst["row"]), int(worst["other row"])
-        example = (f"{worst['share']:.0%} of row {row + 1} ({_name(rows[row])}) stands in row "
-                   f"{other + 1} ({_name(others[other])})")
+        example = (f"{worst['share']:.0%} of row {row + 1} ({id_of(rows[row])}) stands in row "
+                   f"{other + 1} ({id_of(others[other])})")
     return Measured(pairs["row"].nunique() / len(rows), len(rows), example)
-
-
-def _name(row: Example | Pair) -> str:
-    return row.example_id if isinstance(row, Example) else row.pair_id
 
 
 def names_in_replies(replies: Mapping[str, Column], others: Sequence[str] = ()) -> Result:

@@ -1,4 +1,5 @@
-"""What people and models chose of two replies: in other tools, and one by one of several people."""
+"""What people and models chose of two replies: in words, in other tools, and one by one of several.
+"""
 
 import re
 from collections import Counter
@@ -8,7 +9,17 @@ from typing import Any, NamedTuple
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.fields import annotator_name
-from persuasion_lib.core.records import LABEL_OF_CODE, LabeledPair, content_id
+from persuasion_lib.core.records import (
+    LABEL_OF_CODE,
+    SLOT_OF_CODE,
+    Label,
+    LabeledPair,
+    Pair,
+    content_id,
+    unswap,
+)
+
+IN_WORDS: dict[Label, str] = {"a": "reply 1", "b": "reply 2", "tie": "tie"}
 
 PERSON = "human"
 NAME = "annotator"      # the question whose answer says who labelled, as our exports ask it
@@ -21,15 +32,42 @@ _RULE = re.compile(r" \([^()]* of \d+\)$")      # behind the grader of a label o
 _FIRST = {"1", "a", "left", "first"}
 _SECOND = {"2", "b", "right", "second"}
 _TIE = {"tie", "equal", "equally good", "same", "both", "neither", "draw", "no preference"}
+_SHOWN = re.compile(r"(?:^| \| )\[shown (12|21)\] ")     # before what a judge said in that order
 _USER = re.compile(r"[0-9a-f-]{36}|\d+|None|\S+@\S+|annotation \d+")     # ids, or none
 
 
 class Answer(NamedTuple):
-    """What one labeller chose ("1", "2" or "EQUAL"); `name` tells several people apart."""
+    """What somebody chose ("1", "2" or "EQUAL"); `name` tells several people apart."""
 
     grader: str
     code: str
     name: str = ""
+
+
+def said_in_each_order(label: LabeledPair, verdicts: Mapping[str, str], *,
+                       swapped: bool = False) -> dict[str, str]:
+    """What a judge chose and said, by what it was shown first; words of no order stand under "".
+
+    Args:
+        verdicts: codes by order shown, in that order; the choice is named by reply.
+        swapped: name the two replies the other way round.
+    """
+    before, *parts = _SHOWN.split(label.reasoning)
+    found = {"": before} if before else {}
+    for order, why in zip(parts[::2], parts[1::2], strict=True):
+        shown = order[::-1] if swapped else order
+        choice = SLOT_OF_CODE.get(verdicts.get(order, ""))
+        name = IN_WORDS[unswap(choice, swapped=shown == "21")] if choice else "not known which"
+        chose = "called it a tie" if name == "tie" else f"chose {name}"
+        found[f"reply {shown[0]} first"] = f"{chose}: “{why}”"
+    return found
+
+
+def reasons_in_words(label: LabeledPair, pair: Pair) -> str:
+    """The same as lines, of a label whose verdicts stand in its metadata; named as in `pair`."""
+    said = said_in_each_order(label, label.pair.metadata.get("verdicts") or {},
+                              swapped=label.pair.response_a != pair.response_a)
+    return "\n".join(f"{order} → {words}" if order else words for order, words in said.items())
 
 
 def counted(codes: Sequence[str]) -> tuple[str, str]:

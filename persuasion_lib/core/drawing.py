@@ -1,11 +1,14 @@
 """The pipeline as a drawing: where you are, what this run has done, and how its models look.
 
-Everything that is drawn comes from manifests and names, which are texts from files: all escaped.
+Everything that is drawn comes from manifests and names, which are texts from files: the template
+(`drawing.svg.j2`) escapes all.
 """
 
 from collections.abc import Callable, Mapping
-from html import escape
+from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import PersuasionError
@@ -16,14 +19,8 @@ from persuasion_lib.core.show import COLOURS, INK_AND_PAPER, NEUTRAL, SVG_CLASS,
 
 Counts = Mapping[str, Any]
 
-WIDTH, HEIGHT = 1000, 322
-BOX_WIDTH, BOX_HEIGHT = 148, 86
-COLUMN = 168                            # from one box to the next
 UPPER, MIDDLE, LOWER = 44, 96, 148      # where boxes begin
-BOLD = 'font-weight="600"'
-ACCENT = COLOURS[3]
-DONE, OPEN = COLOURS[2], COLOURS[1]
-# What a notebook does, and where its box stands.
+# What a notebook does, and in which column and at which height its box stands.
 _BOXES = {
     "prepare": ("prompts, SFT, pairs", 0, MIDDLE), "label_ai": ("a judge labels", 1, UPPER),
     "label_human": ("a person labels", 1, LOWER), "validate": ("fit to train on?", 2, MIDDLE),
@@ -36,6 +33,9 @@ _SHAPES: dict[Any, str] = {     # matplotlib's markers
     "o": '<circle r="6"/>', "s": '<rect x="-5.5" y="-5.5" width="11" height="11"/>',
     "^": '<path d="M0-7 7 6H-7Z"/>', "D": '<path d="M0-7 7 0 0 7-7 0Z"/>',
     "v": '<path d="M0 7 7-6H-7Z"/>'}
+
+_TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True,
+                         undefined=StrictUndefined)
 
 
 class Drawing:
@@ -65,15 +65,15 @@ def pipeline(config: Config | None = None, here: str | None = None) -> Drawing:
     words = [f"{STAGES[name].notebook}: {'; '.join([state or 'a notebook', *lines])}"
              f"{' (you are here)' if name == here else ''}"
              for name, (state, lines) in notes.items()]
-    boxes = "".join(_box(name, *notes[name], here=name == here) for name in _BOXES)
-    said = escape(f"{title}. {'. '.join(words)}.", quote=True)
-    svg = (f'<svg xmlns="http://www.w3.org/2000/svg" class="{SVG_CLASS}" role="img" '
-           f'viewBox="0 0 {WIDTH} {HEIGHT}" width="100%" style="max-width:{WIDTH}px" '
-           f'font-family="system-ui,sans-serif" font-size="12" aria-label="{said}">'
-           f"<style>{INK_AND_PAPER}</style>"
-           f'<rect width="{WIDTH}" height="{HEIGHT}" rx="8" style="fill:var(--paper)"/>'
-           f"{_text(16, 24, title, BOLD)}"
-           f"{''.join(_arrow(*ends) for ends in _ARROWS)}{boxes}{_models()}</svg>")
+    svg = _TEMPLATES.get_template("drawing.svg.j2").render(
+        title=title, words=words, style=INK_AND_PAPER, svg_class=SVG_CLASS, shapes=_SHAPES,
+        colours={"done": COLOURS[2], "": NEUTRAL, "not run yet": NEUTRAL},
+        other_colour=COLOURS[1], accent=COLOURS[3], neutral=NEUTRAL,
+        arrows=[(*_BOXES[start][1:], *_BOXES[end][1:]) for start, end in _ARROWS],
+        boxes=[(column, y, STAGES[name].notebook, purpose, *notes[name], name == here)
+               for name, (purpose, column, y) in _BOXES.items()],
+        models=[(name, FAMILY[name].built_of, look(name)) for name in MODELS])
+    svg = "".join(line.strip() for line in svg.splitlines())
     return Drawing(svg, "\n".join([title, *words]))
 
 
@@ -119,60 +119,6 @@ _LINES: dict[str, Callable[[Counts], list[str]]] = {
     "evaluate": lambda counts: [_of(counts, "prompts"), f"{len(counts['models'])} models"],
     "human_eval": lambda counts: [_of(counts, "read"), f"{counts['ties']:,} ties"],
     "analysis": lambda counts: [_of(counts, "scored")]}
-
-
-def _box(name: str, state: str, lines: list[str], *, here: bool) -> str:
-    purpose, column, y = _BOXES[name]
-    x = 6 + column * COLUMN
-    colour = {"done": DONE, "": NEUTRAL, "not run yet": NEUTRAL}.get(state, OPEN)
-    parts = [f'<rect x="{x}" y="{y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6" '
-             f'fill="{colour}" fill-opacity=".12" stroke="{ACCENT if here else colour}" '
-             f'stroke-width="{3 if here else 1}"/>',
-             _text(x + 8, y + 18, STAGES[name].notebook, BOLD),
-             _text(x + 8, y + 34, purpose)]
-    parts += [_text(x + 8, y + 50 + 15 * at, line) for at, line in enumerate(lines[:2])]
-    # A state is said in words: colour alone would not reach everybody.
-    parts.append(_text(x + 8, y + 80, state, 'font-size="11" font-style="italic"'))
-    if here:
-        parts.append(f'<rect x="{x + 22}" y="{y - 20}" width="104" height="18" rx="9" '
-                     f'fill="{ACCENT}"/>'
-                     + _text(x + 74, y - 7, "you are here", f'{BOLD} text-anchor="middle" '
-                             'style="fill:#fff"'))
-    return "".join(parts)
-
-
-def _arrow(start: str, end: str) -> str:
-    """From the right of a box to the left of another, or down where they stand in one column."""
-    (_, column, y), (_, column_2, y_2) = _BOXES[start], _BOXES[end]
-    if column == column_2:
-        x = 6 + column * COLUMN + BOX_WIDTH // 2
-        x_2, y, y_2 = x, y + BOX_HEIGHT, y_2
-        head = f"M{x_2 - 4} {y_2 - 7}L{x_2} {y_2 - 1}L{x_2 + 4} {y_2 - 7}"
-    else:
-        x, x_2 = 6 + column * COLUMN + BOX_WIDTH, 6 + column_2 * COLUMN
-        y, y_2 = y + BOX_HEIGHT // 2, y_2 + BOX_HEIGHT // 2
-        head = f"M{x_2 - 6} {y_2 - 4}L{x_2 - 1} {y_2}L{x_2 - 6} {y_2 + 4}"
-    middle = (x + x_2) // 2
-    return (f'<path d="M{x} {y}C{middle} {y} {middle} {y_2} {x_2} {y_2}{head}" fill="none" '
-            f'stroke="{NEUTRAL}" stroke-width="1.5"/>')
-
-
-def _models() -> str:
-    """The models, each with its colour and marker: the legend of every figure."""
-    y = HEIGHT - 46
-    parts = [_text(16, y - 18, "The models, as in every figure:", BOLD)]
-    for at, name in enumerate(MODELS):
-        x = 22 + at * 196
-        style = look(name)
-        parts.append(f'<g transform="translate({x} {y + 8})" fill="{style["color"]}">'
-                     f"{_SHAPES[style['marker']]}</g>"
-                     + _text(x + 14, y + 6, name, BOLD)
-                     + _text(x + 14, y + 22, FAMILY[name].built_of))
-    return "".join(parts)
-
-
-def _text(x: int, y: int, text: str, style: str = "") -> str:
-    return f'<text x="{x}" y="{y}" {style}>{escape(text)}</text>'
 
 
 if __name__ == "__main__":

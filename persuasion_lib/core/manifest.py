@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from persuasion_lib.core.config import Config
+from persuasion_lib.core.named import plain
 from persuasion_lib.core.pipeline import (
     STAGES,
     Stage,
@@ -78,13 +79,9 @@ def _counted(why: Mapping[str, int]) -> str:
 def what_was_read(config: Config) -> dict[str, Any]:
     """The values of the settings, and the hashes of prompts and files, that were read so far."""
     reads = config.reads
-    return {"settings": {key: _plain(config.peek(key)) for key in sorted(reads.settings)},
+    return {"settings": {key: plain(config.peek(key)) for key in sorted(reads.settings)},
             "prompts": {name: _hash_of_prompt(config, name) for name in sorted(reads.prompts)},
             "files": {key: _hash_of_named(config, key) for key in sorted(reads.files)}}
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str))
 
 
 def _hash_of_prompt(config: Config, name: str) -> str | None:
@@ -207,15 +204,23 @@ def state(config: Config, name: str) -> State:
         return "stale", [Reason("format", "its manifest is of an earlier version, which did not "
                                 "record what the stage read")]
     reasons = [*changed_reads(config, manifest), *_changed_files(config, stage, manifest)]
-    reasons += [Reason("code", f"code of {key} changed")
-                for key, _, _ in _differences(manifest["code"], code_of(config, stage))]
+    reasons += _changed_code(_differences(manifest["code"], code_of(config, stage)))
     reasons += [Reason("open", text) for text in open_items(manifest)]
     return ("stale", reasons) if reasons else ("done", [])
 
 
+def _changed_code(differences: Iterable[tuple[str, Any, Any]]) -> list[Reason]:
+    """One reason, however many modules a newer version has changed."""
+    names = [key for key, _, _ in differences]
+    if not names:
+        return []
+    more = f" and of {len(names) - 3} modules more" if len(names) > 3 else ""
+    return [Reason("code", f"code of {', '.join(names[:3])}{more} changed")]
+
+
 def changed_reads(config: Config, manifest: Mapping[str, Any]) -> list[Reason]:
     """What a run read of its settings, prompts and named files, and finds otherwise now."""
-    settings = {key: _plain(config.peek(key)) for key in manifest["settings"]}
+    settings = {key: plain(config.peek(key)) for key in manifest["settings"]}
     prompts = {name: _hash_of_prompt(config, name) for name in manifest["prompts"]}
     files = {key: _hash_of_named(config, key) for key in manifest["files"]}
     found = [Reason("setting", f"{key} was {_brief(old)}, is {_brief(new)}")

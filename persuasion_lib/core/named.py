@@ -52,7 +52,7 @@ def _differs(config: Config, stage: str, manifest: str) -> bool:
     shared = results / "manifests" / manifest
     if shared.exists():
         recorded = read_json(shared, made_by=stage).get("settings", {})
-        return any(_plain(config.peek(key)) != value for key, value in recorded.items())
+        return any(plain(config.peek(key)) != value for key, value in recorded.items())
     return any(key_of(text).split(".")[0] in _SECTIONS[stage] for text in config.overrides)
 
 
@@ -61,5 +61,6 @@ def of_run(folder: Path, name: str | None) -> Path:
     return folder / "runs" / name if name else folder
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A setting as a manifest has it."""
     return json.loads(json.dumps(value, default=str))

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from typing import Self
+from contextlib import AbstractContextManager
 
 from tqdm.auto import tqdm
 
@@ -16,7 +16,7 @@ def in_batch() -> bool:
     return os.environ.get("PERSUASION_BATCH") == "1"
 
 
-class Progress:
+class Progress(AbstractContextManager):
     """Counts work done out of `total`.
 
     A notebook that runs headless would store every tick of a bar as an output, so there it is
@@ -33,22 +33,22 @@ class Progress:
         self._bar = None if in_batch() or not total else tqdm(
             total=total, desc=desc, file=sys.stdout, dynamic_ncols=True)
 
-    def update(self, n: int = 1, note: str = "") -> None:
+    def update(self, n: int = 1, note: str | None = None) -> None:
         """Record `n` more items; `note` replaces the text at the end of the line."""
         self.done += n
-        self.note = note or self.note
+        self.note = self.note if note is None else note
         if self._bar is not None:
             self._bar.set_postfix_str(self.note, refresh=False)
             self._bar.update(n)
         elif time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._print(self._left())
+            self._print(f", {self._left()}")
 
     def close(self) -> None:
         """Print the final count and the time it took."""
         if self._bar is not None:
             self._bar.close()
         elif self.total:
-            self._print(f"took {duration(time.monotonic() - self._began)}")
+            self._print(f" in {duration(time.monotonic() - self._began)}")
 
     def _left(self) -> str:
         elapsed = time.monotonic() - self._began
@@ -57,12 +57,8 @@ class Progress:
 
     def _print(self, timing: str) -> None:
         self._last = time.monotonic()
-        share = f"{self.done / self.total:4.0%}" if self.total else ""
-        line = f"{self.desc} {self.done}/{self.total} {share}  {timing}  {self.note}"
-        print(f"{LINE_MARK}{line.rstrip()}", flush=True)
-
-    def __enter__(self) -> Self:
-        return self
+        line = f"{self.desc}: {self.done:,} of {self.total:,}{timing}"
+        print("; ".join(filter(None, (f"{LINE_MARK}{line}", self.note))), flush=True)
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()

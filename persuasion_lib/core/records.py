@@ -21,11 +21,15 @@ from persuasion_lib.core.fields import (
 )
 
 Label = Literal["a", "b", "tie"]
+Slot = Literal["first", "second", "tie"]        # of one showing; a label is of the stored pair
 Message = dict[str, str]
 
-_FLIPPED: dict[Label, Label] = {"a": "b", "b": "a", "tie": "tie"}
+FLIPPED: dict[Label, Label] = {"a": "b", "b": "a", "tie": "tie"}
 CODE_OF_LABEL: dict[Label, str] = {"a": "1", "b": "2", "tie": "EQUAL"}
 LABEL_OF_CODE: dict[str, Label] = {code: label for label, code in CODE_OF_LABEL.items()}
+SLOT_OF_CODE: dict[str, Slot] = {"1": "first", "2": "second", "EQUAL": "tie"}
+_SLOT_OF_LABEL: dict[Label, Slot] = {"a": "first", "b": "second", "tie": "tie"}
+_LABEL_OF_SLOT: dict[Slot, Label] = {slot: label for label, slot in _SLOT_OF_LABEL.items()}
 _IDS = ("pair_id", "example_id", "conversation_id")
 
 
@@ -53,8 +57,17 @@ class Conversation:
     turns: tuple[Turn, ...]
 
 
+class _OfConversation:
+    """A row whose metadata may say which conversation it is of."""
+
+    @property
+    def conversation_id(self) -> str | None:
+        """What no two sets may share; None where nobody knows it."""
+        return identity(self.metadata.get("conversation_id"))
+
+
 @dataclass(frozen=True)
-class Pair:
+class Pair(_OfConversation):
     """One prompt and two responses to it, not yet compared."""
 
     pair_id: str
@@ -62,11 +75,6 @@ class Pair:
     response_a: str
     response_b: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def conversation_id(self) -> str | None:
-        """What no two sets may share; None where nobody knows it."""
-        return identity(self.metadata.get("conversation_id"))
 
 
 @dataclass(frozen=True)
@@ -87,8 +95,8 @@ class LabeledPair:
     def swapped(self) -> Self:
         """The same judgment with the two responses exchanged."""
         pair = replace(self.pair, response_a=self.pair.response_b, response_b=self.pair.response_a)
-        return replace(self, pair=pair, label=_FLIPPED[self.label],
-                       again=_FLIPPED[self.again] if self.again else None)
+        return replace(self, pair=pair, label=FLIPPED[self.label],
+                       again=FLIPPED[self.again] if self.again else None)
 
     @property
     def chosen(self) -> str:
@@ -102,7 +110,7 @@ class LabeledPair:
 
 
 @dataclass(frozen=True)
-class Example:
+class Example(_OfConversation):
     """A prompt with the reply that a person really wrote: an SFT row or a test prompt."""
 
     example_id: str
@@ -111,19 +119,20 @@ class Example:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def conversation_id(self) -> str | None:
-        """What no two sets may share; None where nobody knows it."""
-        return identity(self.metadata.get("conversation_id"))
-
-    @property
     def judge_only(self) -> bool:
         """Whether no person is ever shown a model's reply to this prompt."""
         return bool(yes_or_no("metadata.judge_only", self.metadata.get("judge_only")))
 
 
-def unswap(label: Label, *, swapped: bool) -> Label:
-    """The label in stored order, given a label in the order that was presented."""
-    return _FLIPPED[label] if swapped else label
+def unswap(slot: Slot, *, swapped: bool) -> Label:
+    """What the choice of a slot says of the pair; `swapped` if its response `b` was shown first."""
+    label = _LABEL_OF_SLOT[slot]
+    return FLIPPED[label] if swapped else label
+
+
+def slot_of(label: Label, *, swapped: bool) -> Slot:
+    """The slot that means a label: `unswap` the other way."""
+    return _SLOT_OF_LABEL[FLIPPED[label] if swapped else label]
 
 
 def content_id(*parts: Any, length: int = 16) -> str:

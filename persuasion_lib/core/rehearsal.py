@@ -17,7 +17,7 @@ from persuasion_lib.core.config import Config
 
 # setting: (its value that stands for nothing real, the role that is played)
 STAND_IN = {"data.source": ("demo", "corpus"), "model.base": ("demo", "model"),
-            "label_ai.judge": ("offline", "labeller"),
+            "label_ai.judge": ("offline", "judge of labels"),
             "label_human.source": ("simulated", "annotator"),
             "human_eval.source": ("simulated", "people who compare"),
             "evaluation.judge": ("offline", "judge"),
@@ -25,9 +25,10 @@ STAND_IN = {"data.source": ("demo", "corpus"), "model.base": ("demo", "model"),
             "oracle.source": ("offline", "oracle"), "similarity.embedder": ("offline", "embedder")}
 # Whose work a stage stands on; every role for the stages that are not here, none for 00, whose
 # corpus has a folder of its own.
-_HEARD = {"prepare": (), "label_ai": ("corpus", "labeller"), "label_human": ("corpus", "annotator"),
-          "validate": ("corpus", "labeller", "annotator"),
-          "train_dpo": ("corpus", "labeller", "annotator"),
+_HEARD = {"prepare": (), "label_ai": ("corpus", "judge of labels"),
+          "label_human": ("corpus", "annotator"),
+          "validate": ("corpus", "judge of labels", "annotator"),
+          "train_dpo": ("corpus", "judge of labels", "annotator"),
           "evaluate": tuple(role for _, role in STAND_IN.values() if role != "people who compare")}
 _NAMES = re.compile(r"stand[\s_-]*in(?![a-z])|simulat|synthetic|\b(?:mock|dummy)\b", re.IGNORECASE)
 

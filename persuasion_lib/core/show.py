@@ -103,6 +103,11 @@ class TextTable:
             return self.table.to_string()
 
 
+def numbered(table: pd.DataFrame, noun: str = "") -> pd.DataFrame:
+    """The rows counted from 1, under the name of what they are."""
+    return table.set_axis(pd.RangeIndex(1, len(table) + 1, name=noun or None))
+
+
 def _breakable(value: Any) -> Any:
     """Long words (links) may break after 40 characters, else one column pushes out the others.
 

@@ -53,8 +53,8 @@ class Manifest(dict[str, Any]):
         took = (datetime.fromisoformat(self["finished"])
                 - datetime.fromisoformat(self["started"])).total_seconds()
         lines = [f"Done: {counts.get('done', 0):,} of {counts.get('planned', 0):,} planned, in "
-                 f"{duration(took)}. The manifest has the hashes of {len(self['inputs'])} files "
-                 f"read and {len(self['outputs'])} written."]
+                 f"{duration(took)}. The manifest has the hashes of what was read "
+                 f"({len(self['inputs'])}) and written ({len(self['outputs'])})."]
         lines += [f"{left['count']:,} of {left['of']:,} {what}." for what, left
                   in self["open"].items()]
         return "\n".join([*lines, *(f"Note: {warning}" for warning in self["warnings"])])

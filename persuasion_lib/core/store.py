@@ -4,11 +4,12 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from persuasion_lib.core.appending import append_bytes, as_line, kept_elsewhere, locked, row_at
 from persuasion_lib.core.errors import DataError, PersuasionError
@@ -53,6 +54,18 @@ def _write(path: Path, parts: Iterable[str]) -> Path:
                                   "of its folder, and run again.") from error
         raise
     return path
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `folder` when all is written; else that stays as it is.
+    """
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
 
 
 def write_json(path: Path, value: Any) -> Path:
@@ -120,13 +133,9 @@ def _refuse_document(path: Path, text: str) -> None:
                         f"(jq -c . {path.name} does).")
 
 
-def _nothing(row: Any, line: str) -> None:
-    """No check beyond that a line is a JSON object."""
-
-
 def parsed_line(line: str, parse: Callable[[dict[str, Any]], T], *, path: Path,
                 number: int | str, made_by: str,
-                check: Callable[[Any, str], None] = _nothing) -> T:
+                check: Callable[[Any, str], None] | None = None) -> T:
     """A JSON object through `parse`; `number` says where in the file it stands.
 
     Raises:
@@ -134,7 +143,8 @@ def parsed_line(line: str, parse: Callable[[dict[str, Any]], T], *, path: Path,
     """
     try:
         row = json_value(line)
-        check(row, line)
+        if check:
+            check(row, line)
         if not isinstance(row, dict):
             raise DataError("a line must be a JSON object")
         return parse(row)
@@ -143,7 +153,7 @@ def parsed_line(line: str, parse: Callable[[dict[str, Any]], T], *, path: Path,
                         f"Mend this line, or run {made_by} again.") from error
 
 
-class AppendLog:
+class AppendLog(AbstractContextManager):
     """An append-only file of JSON lines with one writer, for what a person or an API paid for.
 
     Every `append` is on disk (fsync) when it returns. On opening, a torn last line (a kill in the
@@ -229,9 +239,6 @@ class AppendLog:
         """Release the file and its lock."""
         os.close(self._fd)
         self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput
 from persuasion_lib.core.fields import form_of, identity, is_absent, role_of, yes_or_no
+from persuasion_lib.core.foreign import read_each
 from persuasion_lib.core.reading import read_text
 from persuasion_lib.core.records import Conversation, Turn, content_id
 from persuasion_lib.core.store import read_json, read_jsonl
@@ -173,29 +174,14 @@ def read_convokit(path: Path) -> tuple[dict[str, Any], dict[str, list[_Utterance
     if not isinstance(about, dict) or not all(isinstance(v, dict) for v in about.values()):
         raise DataError(f"{path / 'conversations.json'} must hold an object per conversation. "
                         f"Take it from {source}.")
-    if (path / "utterances.json").exists():
-        utterances = _utterances_of_list(path / "utterances.json", source)
-    else:
-        utterances = read_jsonl(path / "utterances.jsonl", _utterance, made_by=source)
+    one_list = path / "utterances.json"     # of ConvoKit before version 2
+    utterances = (read_each(one_list, _utterance, made_by=source) if one_list.exists() else
+                  read_jsonl(path / "utterances.jsonl", _utterance, made_by=source))
     threads: dict[str, list[_Utterance]] = defaultdict(list)
     for utterance in utterances:
         threads[utterance.root].append(utterance)
     metas = {key: value.get("meta", value) for key, value in about.items()}
     return {key: meta if isinstance(meta, dict) else {} for key, meta in metas.items()}, threads
-
-
-def _utterances_of_list(file: Path, source: str) -> list[_Utterance]:
-    """One JSON list, as ConvoKit wrote it before version 2."""
-    utterances = []
-    rows = read_json(file, made_by=source)
-    for number, row in enumerate(rows if isinstance(rows, list) else [rows], start=1):
-        try:
-            if not isinstance(row, dict):
-                raise DataError("an utterance is an object")
-            utterances.append(_utterance(row))
-        except DataError as error:
-            raise DataError(f"{file}, item {number}: {error}") from None
-    return utterances
 
 
 def _utterance(row: dict[str, Any]) -> _Utterance:

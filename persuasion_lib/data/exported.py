@@ -1,7 +1,5 @@
 """The project's rows as a folder for other tools: trl, Argilla, Label Studio, or the hub."""
 
-import os
-import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +13,7 @@ from persuasion_lib.core.hub import upload
 from persuasion_lib.core.manifest import never_made
 from persuasion_lib.core.pipeline import POOLS, path_of, read_file
 from persuasion_lib.core.records import CODE_OF_LABEL, Example, LabeledPair, Pair, render_text
-from persuasion_lib.core.store import write_json, write_text
+from persuasion_lib.core.store import whole_folder, write_json, write_text
 from persuasion_lib.data.exported_card import Part, data_card
 
 Row = dict[str, Any]
@@ -59,18 +57,14 @@ def export_data(config: Config, folder: Path, *, to: str = "trl", push: str | No
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PersuasionError(f"{folder} is not empty. Name a new folder, so that nothing is "
                               "overwritten.")
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    parts = FORMS[to](config, partial)
-    if not parts:
-        raise MissingInput("there is nothing to export: your files hold no rows and no labels.")
     pools = [_read(config, f"{pool}_labeled") for pool in POOLS] if to in ("trl", "hf") else []
     ties = sum(label.label == "tie" for labels in pools for label in labels)
-    write_text(partial / "README.md", data_card(config, to, parts, ties=ties))
-    if folder.exists():
-        folder.rmdir()
-    os.replace(partial, folder)
+    with whole_folder(folder) as new:
+        parts = FORMS[to](config, new)
+        if not parts:
+            raise MissingInput("there is nothing to export: your files hold no rows and no "
+                               "labels.")
+        write_text(new / "README.md", data_card(config, to, parts, ties=ties))
     if push:
         upload(folder, push, kind="dataset")
     return folder

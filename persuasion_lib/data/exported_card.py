@@ -31,7 +31,7 @@ _USE = {
 
 
 # The roles that rows and labels come from.
-_HEARD = ("corpus", "model", "labeller", "annotator")
+_HEARD = ("corpus", "model", "judge of labels", "annotator")
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,11 @@ GATES = {
 }
 
 
+def limit_of(figure: str, config: Config) -> float:
+    """The limit of a figure of GATES, from the settings."""
+    return getattr(config.gates, GATES[figure][0])
+
+
 def is_cut(text: str) -> bool:
     """Whether a text says itself that its end was left out."""
     return bool(_CUT.search(text))
@@ -156,7 +161,7 @@ def control_faults(name: str, rows: Sequence[Example | Pair],
     for number, row in enumerate(rows, start=1):
         text = "\n".join([*(m["content"] for m in row.prompt), *replies(row)])
         if tokens := control_tokens(text, special):
-            found[f"row {number} ({_id(row)})"] = ", ".join(tokens)
+            found[f"row {number} ({id_of(row)})"] = ", ".join(tokens)
     if not found:
         return []
     place, tokens = next(iter(found.items()))
@@ -169,7 +174,8 @@ def replies(row: Example | Pair) -> tuple[str, ...]:
     return (row.response,) if isinstance(row, Example) else (row.response_a, row.response_b)
 
 
-def _id(row: Example | Pair) -> str:
+def id_of(row: Example | Pair) -> str:
+    """The id of an example or a pair."""
     return row.example_id if isinstance(row, Example) else row.pair_id
 
 

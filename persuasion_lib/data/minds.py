@@ -27,6 +27,7 @@ from persuasion_lib.core.records import (
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import read_jsonl
 from persuasion_lib.data.corpora import ROLES, csv_rows, read_convokit, read_corpus
+from persuasion_lib.data.gates import replies as replies_of
 from persuasion_lib.data.overlap import shared_passages
 from persuasion_lib.demo.corpus import make_outcomes
 
@@ -250,17 +251,13 @@ def _used_nowhere_else(run: StageRun, found: Outcomes) -> Outcomes:
                             "with the pairs of which one really won was not checked.")
     rows: list[Example | Pair] = [row for of_set in sets.values() for row in of_set]
     threads = {row.conversation_id for row in rows} - {None}
-    replies = {text.strip() for row in rows for text in _replies(row)}
+    replies = {text.strip() for row in rows for text in replies_of(row)}
     asked = [label.pair for label in found]
     shared = shared_passages({"minds": asked, "other sets": rows})
     copied = set(shared.loc[shared["share"] > run.config.data.max_shared_passages, "row"])
     return [label for at, label in enumerate(found)
             if at not in copied and not threads & _threads(label)
-            and not replies & {text.strip() for text in _replies(label.pair)}]
-
-
-def _replies(row: Example | Pair) -> tuple[str, ...]:
-    return (row.response,) if isinstance(row, Example) else (row.response_a, row.response_b)
+            and not replies & {text.strip() for text in replies_of(label.pair)}]
 
 
 def _threads(label: LabeledPair) -> set[str]:

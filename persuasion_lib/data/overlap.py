@@ -29,11 +29,12 @@ def overlap_table(sets: Sets, shared: pd.DataFrame) -> pd.DataFrame:
 
     Beside the last, how many prompts of the first set are long enough to be compared in parts.
     """
-    threads = {name: set(map(_thread, rows)) - {None} for name, rows in sets.items()}
+    threads = {name: {row.conversation_id for row in rows} - {None} for name, rows in sets.items()}
     return pd.DataFrame([
         {"set": a, "other set": b, "shared conversations": len(threads[a] & threads[b]),
          "whole prompts": int((part["share"] == 1).sum()),
-         f"prompts of {SHORTEST} words": sum(len(_words(e.prompt)) >= SHORTEST for e in sets[a]),
+         f"prompts of {SHORTEST} words or more": sum(
+             len(_words(row.prompt)) >= SHORTEST for row in sets[a]),
          "largest shared part of a prompt": round(part["share"].max(), 2) if len(part) else 0.0}
         for a, b, part in _by_sets(sets, shared)])
 
@@ -42,11 +43,11 @@ def overlap_faults(sets: Sets, shared: pd.DataFrame, limit: float) -> list[str]:
     """Per two sets that share a conversation, or more than `limit` of a prompt: which rows."""
     faults = []
     for a, b, part in _by_sets(sets, shared):
-        places = {_thread(row): at for at, row in enumerate(sets[b], start=1)}
+        places = {row.conversation_id: at for at, row in enumerate(sets[b], start=1)}
         places.pop(None, None)
-        both = [at for at, row in enumerate(sets[a], start=1) if _thread(row) in places]
+        both = [at for at, row in enumerate(sets[a], start=1) if row.conversation_id in places]
         if both:
-            thread = _thread(sets[a][both[0] - 1])
+            thread = sets[a][both[0] - 1].conversation_id
             faults.append(f"{len(both)} rows of {a} share a conversation with {b}: row {both[0]} "
                           f"and row {places[thread]} both have {thread}.")
         near = part[part["share"] > limit]
@@ -72,10 +73,6 @@ def thread_of(row: Example | Pair) -> str:
                                               for text in opening])
 
 
-def _thread(row: Example | Pair) -> str | None:
-    return row.conversation_id
-
-
 def _name(row: Example | Pair) -> str:
     return str(row.conversation_id or getattr(row, "pair_id", None) or row.example_id)
 
@@ -94,7 +91,7 @@ def near_copies(tests: Sequence[Example | Pair],
     passages of 5 words, and among few conversations a phrase that 2 in 100 hold is stock.
     """
     sets = {"test": tests, "learned": learned}
-    conversations = len({_thread(row) or _name(row) for rows in sets.values() for row in rows})
+    conversations = len({_name(row) for rows in sets.values() for row in rows})
     found = shared_passages(sets, passage=5, shortest=20,
                             common=max(2, min(COMMON, conversations // 50)))
     return found[found["share"] > NEAR].sort_values("share", ascending=False, kind="stable")
@@ -131,7 +128,7 @@ def _words_of_rows(sets: Sets) -> pd.DataFrame:
         for at, row in enumerate(rows):
             words = _words(row.prompt)
             # Rows without an id that begin alike are about one post, which else were stock.
-            conversation = str(_thread(row) or words[:PASSAGE])
+            conversation = str(row.conversation_id or words[:PASSAGE])
             found.append((name, at, words, conversation, content_id(words)))
     table = pd.DataFrame(found, columns=["set", "row", "words", "conversation", "key"])
     return table.astype({"set": "category", "conversation": "category"})    # quick to compare

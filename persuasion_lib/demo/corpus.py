@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import yaml
 
@@ -78,32 +79,13 @@ class Topic:
     evidence: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class World:
-    """The phrases of `world.yaml`, in its order: every draw goes by position."""
-
-    topics: list[Topic]
-    who: list[str]
-    where: list[str]
-    openers: list[str]
-    asks: list[str]
-    answers: list[str]
-    acknowledgements: list[str]
-    links: list[str]
-    sources: list[str]
-    hedges: list[str]
-    questions: list[str]
-    manipulations: list[str]
-    fillers: list[str]
-
-
 @cache
-def world() -> World:
-    """The phrases of the demo world, read once."""
+def world() -> SimpleNamespace:
+    """The lists of `world.yaml` by name, in its order (every draw goes by position), read once."""
     phrases = yaml.safe_load(Path(__file__).with_name("world.yaml").read_text(encoding="utf-8"))
     topics = [Topic(row["claim"], tuple(row["grounds"]), tuple(row["reasons"]),
                     tuple(row["evidence"])) for row in phrases.pop("topics")]
-    return World(topics=topics, **phrases)
+    return SimpleNamespace(topics=topics, **phrases)
 
 
 def words(text: str) -> list[str]:

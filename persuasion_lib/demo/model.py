@@ -5,10 +5,7 @@ conversations it is given, good replies and bad ones, both sides; what is good, 
 """
 
 import math
-import os
 import random
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.records import Conversation, Message
+from persuasion_lib.core.store import whole_folder
 
 END_OF_TEXT = "<|endoftext|>"
 TURN_START = "<|im_start|>"
@@ -135,7 +133,10 @@ def build_base_model(
     torch.manual_seed(seed)
     model = _new_model(tokenizer)
     _pretrain(model, _batches(sequences, batch_size, seed), steps, progress)
-    return _save(model, tokenizer, directory)
+    with whole_folder(directory) as new:
+        model.save_pretrained(new)
+        tokenizer.save_pretrained(new)
+    return directory
 
 
 def _new_model(tokenizer: Qwen2Tokenizer) -> Qwen2ForCausalLM:
@@ -145,16 +146,3 @@ def _new_model(tokenizer: Qwen2Tokenizer) -> Qwen2ForCausalLM:
         tie_word_embeddings=True, initializer_range=0.04, max_position_embeddings=4 * MAX_TOKENS,
         bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id))
-
-
-def _save(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, directory: Path) -> Path:
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
-        model.save_pretrained(unfinished)
-        tokenizer.save_pretrained(unfinished)
-        unfinished.chmod(0o755)
-        os.replace(unfinished, directory)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return directory

@@ -17,10 +17,6 @@ from persuasion_lib.judging.replies import Reply, check_whole
 GUESS_PER_MINUTE = 50.0     # requests, until the provider has said what the account may do
 
 
-def _no_key() -> str:
-    return NO_KEY
-
-
 @dataclass(kw_only=True)
 class Judge:
     """One model behind one API, with what its calls may cost and how fast they may start.
@@ -96,7 +92,7 @@ class Service(Judge):
     api: ClassVar[Provider]
     may_drop: ClassVar[Sequence[habits.Habit]] = habits.HABITS
 
-    key: Callable[[], str] = field(default=_no_key, repr=False)
+    key: Callable[[], str] = field(default=lambda: NO_KEY, repr=False)
     extra_body: Request = field(default_factory=dict)
     memory: Path | None = None
     _client: Any = field(default=None, init=False, repr=False)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -149,7 +148,9 @@ def _fetch(missing: Mapping[str, str], config: Config, log: KeyedLog, spent_usd:
             create = partial(client.embeddings.with_raw_response.create, model=model,
                              input=list(chunk.values()), extra_body=extra or None)
             vectors, tokens = patiently(
-                lambda create=create, chunk=chunk: checked(_reply_of(create()), len(chunk)),
+                # The SDK's own reader would lose a server's words, and may crash.
+                lambda create=create, chunk=chunk: checked(body_of(create().http_response),
+                                                           len(chunk)),
                 f"embedding with {model}")
             cost = {"unknown_usd": worst_usd} if tokens is None else {
                 "usd": tokens * price, "input_tokens": tokens}
@@ -158,19 +159,6 @@ def _fetch(missing: Mapping[str, str], config: Config, log: KeyedLog, spent_usd:
                     for key, vector in zip(chunk, vectors, strict=True)]
             rows[0] |= {"calls": 1, **cost}
             log.extend(rows)
-
-
-def _reply_of(raw: Any) -> SimpleNamespace:
-    """A reply in the SDK's shape; its own reader would lose a server's words, and may crash."""
-    body = body_of(raw.http_response)
-    data = body.get("data")
-    rows = [row for row in data if isinstance(row, dict)] if isinstance(data, list) else None
-    usage = body.get("usage")
-    return SimpleNamespace(
-        data=rows and [SimpleNamespace(index=row.get("index"), embedding=_vector(row)) for row in
-                       rows],
-        usage=SimpleNamespace(total_tokens=usage.get("total_tokens")) if isinstance(
-            usage, dict) else None)
 
 
 def _vector(row: Mapping[str, Any]) -> list[float]:
@@ -183,17 +171,18 @@ def _vector(row: Mapping[str, Any]) -> list[float]:
         raise broken_reply("an embedding is no list of numbers") from None
 
 
-def checked(reply: Any, count: int) -> tuple[np.ndarray, int | None]:
+def checked(body: Mapping[str, Any], count: int) -> tuple[np.ndarray, int | None]:
     """The vectors of a reply as float32 in the order asked, norm 1, and its tokens (None: absurd).
 
     Raises:
         Fault: (retry) rows are missing, doubled, of unequal length, not finite, or zero.
     """
-    data = getattr(reply, "data", None)
-    known = isinstance(data, list) and all(isinstance(row.index, int) for row in data)
-    if not known or sorted(row.index for row in data) != list(range(count)):
+    data = body.get("data")
+    sent = [row for row in data if isinstance(row, dict)] if isinstance(data, list) else []
+    known = all(isinstance(row.get("index"), int) for row in sent)
+    if not known or sorted(row["index"] for row in sent) != list(range(count)):
         raise broken_reply(f"the reply does not have {count} rows in a known order")
-    rows = [row.embedding for row in sorted(data, key=lambda row: row.index)]
+    rows = [_vector(row) for row in sorted(sent, key=lambda row: row["index"])]
     if len({len(row) for row in rows}) != 1:
         raise broken_reply("the vectors differ in length")
     if not rows[0]:
@@ -202,6 +191,6 @@ def checked(reply: Any, count: int) -> tuple[np.ndarray, int | None]:
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     if not np.isfinite(vectors).all() or not (norms > 1e-6).all():
         raise broken_reply("a vector is not finite or zero")
-    usage = getattr(reply, "usage", None)
-    tokens = usage.total_tokens if usage else None
+    usage = body.get("usage")
+    tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
     return (vectors / norms).astype("<f4"), tokens_of(tokens, of="texts")

@@ -37,38 +37,43 @@ class Plan:
 
     def _repr_markdown_(self) -> str:
         basis = "measured on earlier replies" if self.measured else "a guess before the first reply"
-        rows = {"judge": f"`{self.judge}` at `{self.endpoint}`, {self.mode}",
-                "calls to make": f"{self.calls:,} ({self.known:,} more are answered already)",
-                "tokens to send": f"about {self.tokens_in:,}",
-                "dollars": f"{_range(self.usd)} ({basis}); the budget stops at "
-                           f"{self.budget_usd:.2f}",
+        batches = ", in batches" if self.mode == "batch" else ""
+        spent = f"{_range(self.usd)} ({basis})" if self.usd[1] else "0.00"
+        rows = {"judge": f"`{self.judge}` ({self.endpoint}){batches}",
+                "calls to make": f"{self.calls:,}",
+                "answered already": f"{self.known:,}",
+                "tokens to send": f"about {self.tokens_in:,}" if self.tokens_in else "0",
+                "dollars": f"{spent}; the budget stops at {self.budget_usd:.2f}",
                 "time": self.time}
         table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
         note = f"\n\n**Note:** {self.note}" if self.note else ""
-        return f"| plan | |\n|---|---|\n{table}{note}"
+        return f"| plan | |\n|:--|:--|\n{table}{note}"
 
 
 class Plans(dict[str, Plan]):
     """The plans of one notebook by what they are for; shown as one table with a sum."""
 
     def _repr_markdown_(self) -> str:
-        lines = ["| plan | who answers | calls to make | answered already | dollars | stops at | "
-                 "time |", "|---|---|---|---|---|---|---|"]
+        lines = ["| plan | who answers | calls to make | answered already | dollars | time |",
+                 "|---|---|---|---|---|---|"]
         notes: dict[str, list[str]] = {}
         for name, p in self.items():
             lines.append(f"| {name} | `{p.judge}` | {p.calls:,} | {p.known:,} | {_range(p.usd)} | "
-                         f"{p.budget_usd:.2f} | {p.time} |")
+                         f"{p.time} |")
             notes.setdefault(p.note, []).append(name)
         calls = sum(p.calls for p in self.values())
         known = sum(p.known for p in self.values())
         usd = (sum(p.usd[0] for p in self.values()), sum(p.usd[1] for p in self.values()))
-        lines.append(f"| **in all** | | {calls:,} | {known:,} | {_range(usd)} | | |")
+        lines.append(f"| **in all** | | {calls:,} | {known:,} | {_range(usd)} | |")
+        most = {f"{p.budget_usd:.2f}" for p in self.values()}
+        lines.append(f"\nThe log of each line stops at {' or '.join(sorted(most))} dollars.")
         return "\n".join(lines) + "".join(f"\n\n**Note** ({', '.join(names)}): {note}"
                                           for note, names in notes.items() if note)
 
 
 def _range(usd: tuple[float, float]) -> str:
-    return f"{usd[0]:.2f} to {usd[1]:.2f}"
+    low, high = (f"{value:.2f}" for value in usd)
+    return low if low == high else f"{low} to {high}"
 
 
 def plan(asked: Mapping[Any, Question], judge: Judge, *, log: Path, mode: str = "online",

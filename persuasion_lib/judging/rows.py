@@ -50,7 +50,7 @@ class Cost:
         `share` is the part of the normal price that is asked; `worst_usd` counts without a count.
         """
         tokens = (reply.input_tokens, reply.output_tokens)
-        if not all(map(is_count, tokens)):
+        if not all(map(is_amount, tokens)):
             self.add_lost(worst_usd)
             return False
         self.add({"calls": 1, "usd": share * judge.usd(*tokens), "input_tokens": tokens[0],
@@ -60,11 +60,6 @@ class Cost:
     def add_lost(self, worst_usd: float) -> None:
         """Add a call whose reply, or whose cost, did not arrive."""
         self.add({"calls": 1, "unknown_usd": worst_usd})
-
-
-def is_count(value: Any) -> bool:
-    """Whether a server's number of tokens can be one: not NaN, negative or astronomic."""
-    return is_amount(value) and value < 1e9
 
 
 @dataclass

@@ -86,9 +86,12 @@ class Run:
     def _note(self, elapsed_s: float) -> str:
         paused_s = self.pacer.resume_at - time.monotonic()
         wait = f", all wait {paused_s:.0f} s" if paused_s > 0.5 else ""
-        return (f"{len(self.errors)} unscored, {sum(self.faults.values())} faults, "
-                f"{self._done / max(elapsed_s, 1e-9) * 60:.0f}/min, "
-                f"${self.budget.spent_usd:.2f} spent{wait}")
+        bad = {"unscored": len(self.errors), "faults": sum(self.faults.values())}
+        said = [f"{count} {what}" for what, count in bad.items() if count]
+        said.append(f"{self._done / max(elapsed_s, 1e-9) * 60:,.0f} a minute")
+        if self.budget.spent_usd:
+            said.append(f"${self.budget.spent_usd:.2f} spent")
+        return ", ".join(said) + wait
 
     def _interrupt(self, *, hard: bool) -> None:
         """Stop asking; `hard` also abandons the calls that are under way."""

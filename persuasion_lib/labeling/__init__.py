@@ -1,7 +1,8 @@
 """Pairwise labels by people, and how far a judge agrees with them.
 
     items      what one annotator is shown, and in which order
-    session    what was answered, without a screen
+    sitting    what was answered and what is next, whatever is shown
+    session    the same of pairs, without a screen
     opening    how a session begins: by a log, a stand-in or a file; the labels that it leaves
     sources    whose labels notebook 02 works with: of one person or of several
     shares     which pairs each of several annotators is asked about

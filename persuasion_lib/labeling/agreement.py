@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.core.answers import IN_WORDS, reasons_in_words
 from persuasion_lib.core.prose import Prose
-from persuasion_lib.core.records import LABEL_OF_CODE, Label, LabeledPair, unswap
-from persuasion_lib.core.show import TextTable
+from persuasion_lib.core.records import SLOT_OF_CODE, Label, LabeledPair, Slot, unswap
+from persuasion_lib.core.show import TextTable, numbered
 from persuasion_lib.labeling import people
 from persuasion_lib.labeling.alarms import FEW, MIN_REPEATS, alarms, like_chance, share_text
 from persuasion_lib.labeling.votes import by_person
@@ -67,9 +68,9 @@ def _status(both: int) -> str:
     return "few" if both < FEW else "ok"
 
 
-def _slots_chosen(judged: Sequence[LabeledPair]) -> list[Label]:
+def _slots_chosen(judged: Sequence[LabeledPair]) -> list[Slot]:
     verdicts = (p.pair.metadata.get("verdicts", {}) for p in judged)
-    return [LABEL_OF_CODE[choice] for given in verdicts for choice in given.values()]
+    return [SLOT_OF_CODE[choice] for given in verdicts for choice in given.values()]
 
 
 def _by_order(human: Sequence[LabeledPair],
@@ -78,8 +79,8 @@ def _by_order(human: Sequence[LabeledPair],
     def of(shown: str) -> pd.Series:
         given = [(pair, (pair.pair.metadata.get("verdicts") or {}).get(shown)) for pair in judged]
         return labels_on(human, [
-            replace(pair, label=unswap(LABEL_OF_CODE[code], swapped=shown == "21"))
-            for pair, code in given if code in LABEL_OF_CODE])
+            replace(pair, label=unswap(SLOT_OF_CODE[code], swapped=shown == "21"))
+            for pair, code in given if code in SLOT_OF_CODE])
     return of("12"), of("21")
 
 
@@ -162,17 +163,16 @@ def sentences(result: Mapping[str, Any] | None) -> list[str]:
         return lines + [
                 "How far the judge agrees with the annotator is not known: no pair of the human "
                 "pool was labelled by both. Run the notebooks again, from 01, to measure it."]
-    lines += [f"{result['judge']} and the annotator ({result['annotator']}) both labelled "
-             f"{result['both']} of {result['pairs']} pairs of the human pool, blind to each other.",
-             f"The same label, ties as a label of their own: {share_text(result['with_ties'])}; "
-             "always the annotator's commonest label would reach "
-             f"{result['with_ties']['majority_baseline']:.0%}.", *_strictly(result)]
+    lines += [f"{result['both']} of {result['pairs']} pairs of the human pool were labelled twice, "
+              f"blind: by the judge, {result['judge']}, and by the annotator, "
+              f"{result['annotator']}.",
+              f"The same label (reply 1, reply 2 or tie): {share_text(result['with_ties'])}. Who "
+              "always gave the annotator's commonest label would reach "
+              f"{result['with_ties']['majority_baseline']:.0%}.", *_strictly(result)]
     if result["decided"]["n"]:
         lines.append(f"The same reply, on the {result['decided']['n']} pairs that both decided: "
                      f"{share_text(result['decided'])}.")
     lines += _ceilings(result)
-    lines.append(f"The judge contradicted itself on {result['flips']} pairs when the two replies "
-                 "were exchanged; those count as ties.")
     if result["status"] == "few":
         lines.append(f"With fewer than {FEW} pairs these figures decide nothing.")
     return lines + [f"ALARM: {text}" for text in result["alarms"]]
@@ -183,10 +183,10 @@ def _strictly(result: Mapping[str, Any]) -> list[str]:
     both = result.get("both_orders") or {"n": 0}
     if not both["n"]:
         return []
-    return ["There, a pair on which the judge's two orders contradict each other counts as a tie. "
-            "Counted as wrong, so that only the annotator's label in both orders is right: "
-            f"{both['raw']:.0%} [{both['ci_low']:.0%}, {both['ci_high']:.0%}] of {both['n']} "
-            "pairs."]
+    return [f"On {result['flips']} pairs the judge contradicted itself when the two replies were "
+            "exchanged. That counts as a tie above; counted as wrong, the judge is right in both "
+            f"orders on {both['raw']:.0%} [{both['ci_low']:.0%}, {both['ci_high']:.0%}] of "
+            f"{both['n']} pairs."]
 
 
 def _ceilings(result: Mapping[str, Any]) -> list[str]:
@@ -200,7 +200,7 @@ def _ceiling(result: Mapping[str, Any]) -> str:
     if not own:
         return ("The annotator was shown no pair twice, so the ceiling for any judge's agreement "
                 "is unknown (label_human.repeat_fraction).")
-    verdict = {True: "the judge's kappa reaches that: it is as good a labeller as this person is "
+    verdict = {True: "the judge's kappa reaches that: it is as good a judge as this person is "
                      "steady", False: "the judge's kappa stays below that",
                None: f"that is too few repeats (fewer than {MIN_REPEATS}), or too near to chance, "
                      "to judge a judge by"}
@@ -222,7 +222,7 @@ def smoothing_note(result: Mapping[str, Any] | None) -> str:
                        "too near to a coin flip for smoothing to mend.")
     text += (f"dpo.label_smoothing={found['suggestion']} would say so. It assumes that the "
              "annotator is right and that the AI pool is like the human pool, and would hold for "
-             "all three stages.")
+             "all three models.")
     if found["judge_error"] is not None:
         text += (f" The annotator, by the repeats, errs on about {found['annotator_error']:.0%} "
                  "themselves; if both err independently, the judge's own share of wrong labels is "
@@ -262,10 +262,9 @@ def noise_table(result: Mapping[str, Any]) -> TextTable:
 
 
 def confusion(result: Mapping[str, Any]) -> pd.DataFrame:
-    """Pairs by the annotator's label (rows) and the judge's (columns), by response."""
-    names = {"a": "response 1", "b": "response 2", "tie": "tie"}
+    """Pairs by the annotator's label (rows) and the judge's (columns), by reply."""
     counts = result["with_ties"]["confusion"] if result["status"] != "none" else {}
-    table = pd.DataFrame(counts, dtype=int).T.rename(index=names, columns=names)
+    table = pd.DataFrame(counts, dtype=int).T.rename(index=IN_WORDS, columns=IN_WORDS)
     return table.rename_axis(index="annotator", columns="judge")
 
 
@@ -273,9 +272,10 @@ def disagreement_examples(judged: Sequence[LabeledPair], human: Sequence[Labeled
                           count: int = 3) -> TextTable:
     """The first pairs on which the two decided for different replies, with the judge's reason."""
     judge = labels_on(human, judged)
-    reasons = {p.pair.pair_id: p.reasoning for p in judged}
-    rows = [{"answered message": p.pair.prompt[-1]["content"], "annotator's choice": p.chosen,
-             "judge's choice": p.rejected, "judge's reason": reasons[p.pair.pair_id]}
+    said = {p.pair.pair_id: p for p in judged}
+    rows = [{"message answered": p.pair.prompt[-1]["content"], "annotator's choice": p.chosen,
+             "judge's choice": p.rejected,
+             "judge's words": reasons_in_words(said[p.pair.pair_id], p.pair)}
             for p in human if {p.label, judge[p.pair.pair_id]} == {"a", "b"}]
-    return TextTable(pd.DataFrame(rows[:count], columns=[
-        "answered message", "annotator's choice", "judge's choice", "judge's reason"]))
+    columns = ["message answered", "annotator's choice", "judge's choice", "judge's words"]
+    return TextTable(numbered(pd.DataFrame(rows[:count], columns=columns)))

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
+from persuasion_lib.core.answers import IN_WORDS, reasons_in_words
 from persuasion_lib.core.progress import in_batch
 from persuasion_lib.core.prose import Prose
 from persuasion_lib.core.records import LabeledPair, Pair, render_text
@@ -18,32 +19,31 @@ from persuasion_lib.labeling.agreement import labels_on
 
 _PANE = ("white-space:pre-wrap;overflow-wrap:anywhere;overflow:auto;max-height:20em;padding:.6em;"
          "margin:.2em 0;border:1px solid var(--jp-border-color2,#bbb);border-radius:4px")
-_COLUMNS = ["human", "judge", "longer_by", "flagged", "note", "seconds", "reason",
+_COLUMNS = ["number", "human", "judge", "longer_by", "flagged", "note", "seconds", "reason",
             "prompt", "response_a", "response_b"]
-LABELS = {"a": "response 1", "b": "response 2", "tie": "tie"}
-_WHO = {"human": "person", "judge": "judge"}
-_PARTS = {"prompt": "prompt", "response 1": "response_a", "response 2": "response_b",
-          "the judge's reason": "reason", "note": "note"}
+_WHO = {"human": "annotator", "judge": "judge"}
+_PARTS = {"prompt": "prompt", "reply 1": "response_a", "reply 2": "response_b",
+          "the judge's words": "reason", "note": "note"}
 
 
 def labels_table(human: Sequence[LabeledPair],
                  judged: Sequence[LabeledPair] = ()) -> pd.DataFrame:
     """One row per pair that a person labelled, index `pair_id`, beside what a judge said of it.
 
-    `human` and `judge` are labels in the person's order of the responses (`judge` is missing where
-    there is none for these texts), `reason` is the judge's, `longer_by` is how many characters the
-    first response is longer than the second.
+    `number` counts from 1; `human` and `judge` are labels in the person's order of the replies
+    (`judge` is missing where there is none for these texts), `reason` is the judge's, `longer_by`
+    is how many characters the first reply is longer than the second.
     """
     judge = labels_on(human, judged)
-    reasons = {labeled.pair.pair_id: labeled.reasoning for labeled in judged}
+    said = {labeled.pair.pair_id: labeled for labeled in judged}
     rows = {}
-    for labeled in human:
-        row = _facts(labeled.pair)
+    for number, labeled in enumerate(human, start=1):
+        row = _facts(labeled.pair) | {"number": number}
         key = labeled.pair.pair_id
         row["human"] = labeled.label
         if judge[key]:
             row["judge"] = judge[key]
-            row["reason"] = reasons[key]
+            row["reason"] = reasons_in_words(said[key], labeled.pair)
         rows[key] = row
     return pd.DataFrame.from_dict(rows, orient="index", columns=_COLUMNS).rename_axis("pair_id")
 
@@ -73,23 +73,29 @@ def tied(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def longest(table: pd.DataFrame) -> pd.DataFrame:
-    """All pairs, those first whose responses differ most in length."""
+    """All pairs, those first whose replies differ most in length."""
     return table.sort_values("longer_by", key=abs, ascending=False, kind="stable")
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of `labels_table` without the texts; columns that nobody filled are left out."""
     shown = pd.DataFrame({
-        "person": table["human"].map(LABELS), "judge": table["judge"].map(LABELS),
-        "response 1 longer by (characters)": table["longer_by"],
+        "pair": table["number"],
+        "annotator": table["human"].map(IN_WORDS), "judge": table["judge"].map(IN_WORDS),
+        "longer reply": table["longer_by"].map(_longer),
         "flagged": table["flagged"].map({True: "yes", False: None}),
         "seconds": table["seconds"].astype(float).round(1)})
-    return shown.dropna(axis=1, how="all").fillna("")
+    return shown.dropna(axis=1, how="all").fillna("").set_index("pair")
+
+
+def _longer(characters: int) -> str:
+    if not characters:
+        return "neither"
+    return f"reply {1 if characters > 0 else 2}, by {abs(characters)} characters"
 
 
 def compared(table: pd.DataFrame) -> Prose:
-    """How the judge's labels compare with the person's; nothing of it before the judge's are there.
-    """
+    """How judge and annotator compare; nothing of it before the judge's labels are there."""
     both = table[table["judge"].notna()]
     if both.empty:
         return Prose("What the judge says of these pairs is shown when every pair has an answer "
@@ -98,18 +104,18 @@ def compared(table: pd.DataFrame) -> Prose:
     tied = (both["human"].eq("tie") ^ both["judge"].eq("tie")).sum()
     return Prose(f"Of {len(both):,} pairs that both labelled, the judge said the same on {same:,}, "
                  f"only one of the two called {tied:,} a tie, and on "
-                 f"{len(both) - same - tied:,} they chose different responses.")
+                 f"{len(both) - same - tied:,} they chose different replies.")
 
 
 FILTERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
-    "all pairs": lambda table: table, "person and AI judge disagree": differing,
+    "all pairs": lambda table: table, "annotator and judge disagree": differing,
     "flagged": flagged, "ties": tied, "by difference in length": longest}
 
 
 def pair_view(pair: Pair | Mapping[str, Any]) -> HTML:
     """A pair, or a row of `labels_table`, as escaped text."""
     row = _facts(pair) if isinstance(pair, Pair) else pair
-    labels = " · ".join(f"{name}: {LABELS[row[who]]}" for who, name in _WHO.items()
+    labels = " · ".join(f"{name}: {IN_WORDS[row[who]]}" for who, name in _WHO.items()
                         if isinstance(row[who], str))
     blocks = "".join(f"<b>{title}</b><div style='{_PANE}'>{escape(str(row[key]))}</div>"
                      for title, key in _PARTS.items() if row[key])

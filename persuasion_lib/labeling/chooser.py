@@ -8,7 +8,8 @@ from collections import Counter
 from typing import Any
 
 from persuasion_lib.core.errors import PersuasionError
-from persuasion_lib.labeling.items import ON_SCREEN, Item
+from persuasion_lib.core.records import Label
+from persuasion_lib.labeling.items import Item
 from persuasion_lib.labeling.panel import ADJUDICATION, Panel
 from persuasion_lib.labeling.widget import WORDS, LabelWidget, Status
 
@@ -106,9 +107,8 @@ class PanelWidget(LabelWidget):
             found["given"] = [f"{count} × {text}" for text, count in sorted(words.items())]
         return found
 
-    def _words(self, item: Item, label: str, how: dict[str, Any]) -> str:
+    def _words(self, item: Item, label: Label, how: dict[str, Any]) -> str:
         """What one of the annotators said, in the order of the screen."""
-        choice = "both_bad" if how.get("both_bad") else next(
-            choice for choice in ON_SCREEN if item.preferred(choice) == label)
+        choice = "both_bad" if how.get("both_bad") else item.choice_for(label)
         more = [how.get("strength"), *how.get("reasons", ()), how.get("note")]
         return WORDS[choice] + "".join(f"; {text}" for text in more if text)

@@ -51,7 +51,7 @@ class EventLog:
             if self._answers_here and not self._is_mine():
                 raise PersuasionError("labelling moved to a newer window. Go on there, or run "
                                       "the cell here again to take it back.")
-            if _state(self.path) != self._left and self._on_disk() != self.rows:
+            if _state(self.path) != self._left and read_rows(self.path) != self.rows:
                 raise PersuasionError(f"{self.path} was changed by something else, such as a newer "
                                       "window. Run the cell again to read it afresh.")
             if not self._answers_here:
@@ -60,9 +60,6 @@ class EventLog:
             self._write(event)
             self._left = _state(self.path)
         self.rows.append(event)
-
-    def _on_disk(self) -> list[Event]:
-        return read_rows(self.path) if self.path.exists() else []
 
     def _write(self, event: Event) -> None:
         try:
@@ -89,7 +86,9 @@ def read_events(path: Path) -> list[Event]:
 
 
 def read_rows(path: Path) -> list[Event]:
-    """The rows of a log; a torn last line is set aside."""
+    """The rows of a log, none if there is none; a torn last line is set aside."""
+    if not path.exists():
+        return []
     with AppendLog(path) as log:
         return log.rows
 

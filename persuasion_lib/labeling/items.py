@@ -5,16 +5,23 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Self
 
-from persuasion_lib.core.records import Label, Pair, content_id, unswap
+from persuasion_lib.core.records import Label, Pair, Slot, content_id, slot_of, unswap
 
-Choice = Literal["first", "second", "tie", "both_bad", "skip"]
+Choice = Slot | Literal["both_bad", "skip"]
 Kind = Literal["pair", "repeat", "check"]
 # What a choice says of the two responses in the order of the screen; a skip says nothing.
-ON_SCREEN: dict[Choice, Label] = {"first": "a", "second": "b", "tie": "tie", "both_bad": "tie"}
+SLOT_OF_CHOICE: dict[Choice, Slot] = {"first": "first", "second": "second", "tie": "tie",
+                                      "both_bad": "tie"}
 FAST_S = 2.0    # nobody reads two responses in less
 # Words a minute. People read 238 silently (Brysbaert 2019, a meta-analysis of 190 studies), and
 # nobody understands what they read above some 500 (Rayner et al. 2016); twice that is no reading.
 TOO_FAST = 1000
+
+
+def preferred(choice: Choice, *, swapped: bool) -> Label | None:
+    """The label that a choice means in the stored order of a pair; None for a skip."""
+    slot = SLOT_OF_CHOICE.get(choice)
+    return unswap(slot, swapped=swapped) if slot else None
 
 
 def words_of(pair: Pair) -> int:
@@ -51,14 +58,18 @@ class Item:
         """Changes when a text of the pair changes, so that a label never moves to another text."""
         return content_id(self.pair.prompt, self.pair.response_a, self.pair.response_b)
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What an event on this item says of it."""
+        return {"pair_id": self.pair.pair_id, "kind": self.kind, "text": self.text_id}
+
     def preferred(self, choice: Choice) -> Label | None:
         """The label in the stored order of the pair; None for a skip."""
-        label = ON_SCREEN.get(choice)
-        return unswap(label, swapped=self.swapped) if label else None
+        return preferred(choice, swapped=self.swapped)
 
     def choice_for(self, label: Label) -> Choice:
         """The choice that means `label`, a label in stored order: `preferred` the other way."""
-        return next(choice for choice in ON_SCREEN if self.preferred(choice) == label)
+        return slot_of(label, swapped=self.swapped)
 
     def second_look(self) -> Self:
         """The same pair once more, with the sides exchanged."""
@@ -77,7 +88,7 @@ def showings(pairs: Sequence[Pair], *, seed: int, annotator: str, repeat_fractio
 
     in_order = sorted(pairs, key=lambda pair: content_id(seed, annotator, pair.pair_id))
     pool = [Item(pair.pair_id, "pair", pair, coin(pair.pair_id)) for pair in in_order]
-    repeated = _repeated(len(pool), repeat_fraction)
+    repeated = repeated_places(len(pool), repeat_fraction)
     # Places are fractions, so that an item can stand between two pairs without moving any other.
     placed: list[tuple[float, Item]] = list(enumerate(pool))
     placed += [(i + len(pool) / 2, pool[i].second_look()) for i in repeated]
@@ -90,7 +101,7 @@ def showings(pairs: Sequence[Pair], *, seed: int, annotator: str, repeat_fractio
     return [item for _, item in sorted(placed, key=lambda each: each[0])]
 
 
-def _repeated(pairs: int, fraction: float) -> list[int]:
+def repeated_places(pairs: int, fraction: float) -> list[int]:
     """The positions of the pairs that come twice, spread over the first half of the pool.
 
     From there half the pool lies between the two looks: nobody answers from memory.

@@ -14,11 +14,12 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, DataError, PersuasionError
 from persuasion_lib.core.fields import annotator_name, foreign_roles, is_amount
 from persuasion_lib.core.progress import in_batch
+from persuasion_lib.core.prose import Prose
 from persuasion_lib.core.reading import read_text
-from persuasion_lib.core.records import LabeledPair, Pair, content_id, parse_labeled, unswap
+from persuasion_lib.core.records import LabeledPair, Pair, content_id, parse_labeled, slot_of
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
 from persuasion_lib.labeling.events import Event, EventLog, read_events
-from persuasion_lib.labeling.items import ON_SCREEN, Item, showings
+from persuasion_lib.labeling.items import Item, showings
 from persuasion_lib.labeling.session import Session
 
 GUIDELINES = {"pairs": "label_guidelines.md", "ranking": "ranking_guidelines.md"}
@@ -41,6 +42,17 @@ def refuse(event: Event) -> NoReturn:
     raise PersuasionError("this session only reads. Open the notebook in JupyterLab to label.")
 
 
+def events_of(log: Path) -> tuple[list[Event], Callable[[Event], None]]:
+    """The events of a person, and what keeps the next one.
+
+    Headless a session only reads, or it would shut out a person at work.
+    """
+    if in_batch():
+        return read_events(log), refuse
+    owned = EventLog(log)
+    return owned.rows, owned.append
+
+
 @dataclass(frozen=True)
 class Asked:
     """The pairs that annotators are asked about, and how often one comes again or is obvious."""
@@ -59,11 +71,8 @@ class Asked:
         return Session(items, events, save, annotator=annotator, guidelines=self.guidelines)
 
     def by_log(self, annotator: str, log: Path) -> Session:
-        """A person's session; headless it only reads, or it would shut out a person at work."""
-        if in_batch():
-            return self.session(annotator, read_events(log))
-        owned = EventLog(log)
-        return self.session(annotator, owned.rows, owned.append)
+        """A person's session, which goes on where its log ends."""
+        return self.session(annotator, *events_of(log))
 
     def by_stand_in(self, person: SimulatedAnnotator, name: str = "simulated") -> Session:
         """A session that a stand-in has answered to its end."""
@@ -93,8 +102,7 @@ def _as_events(given: LabeledPair, item: Item) -> list[Event]:
     """A label as a choice, and its flag; `swapped` is None where its file says no side."""
     how = given.pair.metadata
     swapped = how.get("shown_swapped")
-    choice = next(choice for choice in ON_SCREEN if unswap(
-        ON_SCREEN[choice], swapped=item.swapped if swapped is None else swapped) == given.label)
+    choice = slot_of(given.label, swapped=item.swapped if swapped is None else swapped)
     more = {name: how[name] for name in ("strength", "reasons") if how.get(name)}
     event = {"event": "choice", "key": item.key, "text": item.text_id, "swapped": swapped,
              "guidelines": how.get("guidelines"), **({"more": more} if more else {}),
@@ -230,19 +238,21 @@ def _how(session: Session, item: Item, event: Event) -> dict[str, Any]:
             **both_bad, **{key: more[key] for key in ("strength", "reasons") if key in more}}
 
 
-def screen(session: Session, source: str, **widget: Any) -> Any:
+def screen(session: Session, source: str, *, noun: str = "labels", **widget: Any) -> Any:
     """The widget; where no person is to label now, a sentence on the labels instead.
 
     Args:
-        widget: what `LabelWidget` is told besides.
+        noun: what they are called; widget: what `LabelWidget` is told besides.
     """
-    from IPython.display import Markdown
-
     if source == "widget" and not in_batch():
         from persuasion_lib.labeling.widget import LabelWidget
 
         return LabelWidget(session, **widget)
+    return no_widget(len(session.chosen()), len(session.missing), source, noun)
+
+
+def no_widget(done: int, missing: int, source: str, noun: str) -> Prose:
+    """What there is, and whose it is, where nobody is to be asked now."""
     origin = {"widget": "the event log", "file": "a file", "simulated": f"the {ANNOTATOR_NAME}",
               "none": "nobody"}
-    return Markdown(f"No widget: {len(session.chosen())} labels come from {origin[source]}, "
-                    f"{len(session.missing)} are missing.")
+    return Prose(f"No widget: {done} {noun} come from {origin[source]}, {missing} are missing.")

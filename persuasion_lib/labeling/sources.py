@@ -29,21 +29,27 @@ def asked_of(run: StageRun, pairs: Sequence[Pair]) -> Asked:
                  repeat_fraction=settings.repeat_fraction, checks=settings.checks)
 
 
+def logs_of(run: StageRun, *names: str) -> dict[str, Path]:
+    """The logs of all annotators who have one, and those that these names will have."""
+    own = run.path("human_events")
+    prefix = own.name.removesuffix(f"{run.config.label_human.annotator}.jsonl")
+    there = {log.name.removeprefix(prefix).removesuffix(".jsonl"): log
+             for log in sorted(own.parent.glob(f"{prefix}*.jsonl"))}
+    return {name: own.with_name(f"{prefix}{name}.jsonl") for name in names} | there
+
+
 def _log_of(run: StageRun, name: str) -> Path:
     """The log of an annotator.
 
     Raises:
         ConfigError: a log is there under another spelling of the name, so whose is it?
     """
-    own = run.path("human_events")
-    prefix = own.name.removesuffix(f"{run.config.label_human.annotator}.jsonl")
-    path = own.with_name(f"{prefix}{name}.jsonl")
-    for other in own.parent.glob(f"{prefix}*.jsonl"):
-        spelling = other.name.removeprefix(prefix).removesuffix(".jsonl")
+    logs = logs_of(run, name)
+    for spelling, other in logs.items():
         if spelling != name and spelling.casefold() == name.casefold():
             raise ConfigError(f"{other} is the log of {spelling}. If {name} is the same person, "
                               f"write {spelling} in label_human; if not, take another name.")
-    return path
+    return logs[name]
 
 
 def _panel(run: StageRun, asked: Asked, read: Callable[[], dict[str, Session]],

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from persuasion_lib.labeling.events import Event
-from persuasion_lib.labeling.items import FAST_S, ON_SCREEN
+from persuasion_lib.labeling.items import FAST_S, SLOT_OF_CHOICE
 from persuasion_lib.labeling.people import two_by_two
 from persuasion_lib.labeling.session import Session
-from persuasion_lib.stats.position import consistency_pairs, pair_position_bias
+from persuasion_lib.stats.position import pair_position_bias
+from persuasion_lib.stats.resample import share, wilson
 
 Figure = tuple[float, float, float, int]    # value, ci_low, ci_high, out of how many
 
@@ -24,7 +25,7 @@ def session_figures(session: Session) -> pd.DataFrame:
     labels = [event["preferred"] for _, event in session.chosen("pair")]
     both_bad = sum(event["choice"] == "both_bad" for _, event in session.chosen("pair"))
     checks = [event["preferred"] for _, event in session.chosen("check")]
-    answers = [event for event in map(session.choice_of, session.items) if event]
+    answers = [event for event in map(session.answer_of, session.items) if event]
     times = [event["seconds"] for event in answers if event.get("seconds") is not None]
     figures = {
         "pairs with a label": _count(len(labels), len(pool)),
@@ -49,18 +50,16 @@ def _count(value: float, out_of: int) -> Figure:
 
 def _first_share(answers: Sequence[Event]) -> Figure:
     # A label from a file has no side: nobody knows which response its annotator saw first.
-    sides = [ON_SCREEN.get(event["choice"]) for event in answers if event["swapped"] is not None]
-    bias = pair_position_bias(sides)
+    bias = pair_position_bias(SLOT_OF_CHOICE.get(event["choice"]) for event in answers
+                              if event["swapped"] is not None)
     return bias["p_first"], bias["ci_low"], bias["ci_high"], bias["first"] + bias["second"]
 
 
 def _same_on_repeat(session: Session) -> Figure:
     once = {item.pair.pair_id: event["preferred"] for item, event in session.chosen("pair")}
     again = {item.pair.pair_id: event["preferred"] for item, event in session.chosen("repeat")}
-    both = [pair_id for pair_id in again if pair_id in once]
-    same = consistency_pairs([once[pair_id] for pair_id in both],
-                             [again[pair_id] for pair_id in both])
-    return same["rate"], same["ci_low"], same["ci_high"], same["n"]
+    same = [once[pair_id] == again[pair_id] for pair_id in again if pair_id in once]
+    return share(same), *wilson(sum(same), len(same), confidence=0.95), len(same)
 
 
 def session_table(session: Session) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from persuasion_lib.core.records import render_text
 from persuasion_lib.labeling.difference import difference
 from persuasion_lib.labeling.items import Item
 from persuasion_lib.labeling.session import Session
+from persuasion_lib.labeling.sitting import Sitting
 from persuasion_lib.labeling.summary import session_in_words
 from persuasion_lib.labeling.votes import PLAIN, Form
 
@@ -32,25 +33,19 @@ _HURRY = ("The last answers came faster than both replies can be read. There is 
 _HURRY_EVERY = 10       # answers
 
 
-class LabelWidget(anywidget.AnyWidget):
-    """The labelling widget. The browser sends one message per key and waits for its answer.
+class Screen(anywidget.AnyWidget):
+    """The screen of a sitting. The browser sends one message per key and waits for its answer.
 
     Every change of `state` carries the id of the message that it answers (`ack`) and a status
     that is true at that moment: "Saved" is sent after the event is on disk, never before.
     """
 
-    _esm = "\n".join((_HERE / name).read_text("utf-8") for name in ("screen.js", "widget.js"))
-    _css = _HERE / "widget.css"
     state = traitlets.Dict().tag(sync=True)
-    form = traitlets.Dict().tag(sync=True)
     guidelines = traitlets.Unicode().tag(sync=True)
-    question = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, session: Session, *, break_every: int, form: Form = PLAIN) -> None:
-        super().__init__(guidelines=MARKDOWN.render(session.guidelines),
-                         question=_first_sentence(session.guidelines), form=asdict(form))
+    def __init__(self, session: Sitting[Any], *, break_every: int, **traits: Any) -> None:
+        super().__init__(guidelines=MARKDOWN.render(session.guidelines), **traits)
         self._session = session
-        self._form = form
         self._break_every = break_every
         self._view = "label"
         self._begin()
@@ -78,9 +73,50 @@ class LabelWidget(anywidget.AnyWidget):
             return ("saved", "Saved: taken back.") if undone else ("ready", "Nothing to take back.")
         # The rest is about one item, named by a token. It may have left the screen since the key
         # was pressed: the session then refuses, and the message must not count for the next one.
-        about_item = {"choose": self._choose, "flag": self._flag, "open": self._open}.get(do)
-        status = about_item and about_item(message, str(message.get("token")))
-        return status or ("ready", "Not counted: that pair is no longer on screen.")
+        status = self._about_item(str(do), message, str(message.get("token")))
+        return status or ("ready", "Not counted: that is no longer on screen.")
+
+    def _about_item(self, do: str, message: dict[str, Any], token: str) -> Status | None:
+        """What a key did to the item of a token; None if that is no longer on screen."""
+        raise NotImplementedError
+
+    def _show(self, kind: str, text: str, *, ack: str = "") -> None:
+        session = self._session
+        view = self._view
+        if view == "label" and session.current is None:
+            view = "done"
+        self.state = {
+            "ack": ack, "status": {"kind": kind, "text": text}, "view": view,
+            "done": session.done, "total": len(session.items), "made": session.made,
+            "pace": pace_of(session), "pause": session.break_due(self._break_every),
+            "item": self._item(session.current) if view == "label" else None,
+            **self._lists(labelling=view == "label")}
+
+    def _item(self, item: Any) -> dict[str, Any]:
+        """An item as the browser shows it."""
+        raise NotImplementedError
+
+    def _lists(self, *, labelling: bool) -> dict[str, Any]:
+        """What stands on the screen besides; `labelling` while an item is shown."""
+        return {}
+
+
+class LabelWidget(Screen):
+    """The labelling widget, of pairs."""
+
+    _esm = "\n".join((_HERE / name).read_text("utf-8") for name in ("screen.js", "widget.js"))
+    _css = _HERE / "widget.css"
+    form = traitlets.Dict().tag(sync=True)
+    question = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, session: Session, *, form: Form = PLAIN, **options: Any) -> None:
+        self._form = form
+        super().__init__(session, question=_first_sentence(session.guidelines), form=asdict(form),
+                         **options)
+
+    def _about_item(self, do: str, message: dict[str, Any], token: str) -> Status | None:
+        act = {"choose": self._choose, "flag": self._flag, "open": self._open}.get(do)
+        return act(message, token) if act else None
 
     def _choose(self, message: dict[str, Any], token: str) -> Status | None:
         choice = message.get("choice")
@@ -123,24 +159,14 @@ class LabelWidget(anywidget.AnyWidget):
             return "Saved: left out for good."
         return "Saved: skipped, comes back at the end."
 
-    def _show(self, kind: str, text: str, *, ack: str = "") -> None:
+    def _lists(self, *, labelling: bool) -> dict[str, Any]:
         session = self._session
-        view = self._view
-        if view == "label" and session.current is None:
-            view = "done"
-        labelling = view == "label"
-        recent = [self._line(item, choice) for item, choice in session.recent()]
-        flagged = [self._line(item, session.choice_of(item)["choice"]) for item in session.flagged]
         hurry = session.made and session.made % _HURRY_EVERY == 0 and session.in_a_hurry()
-        self.state = {
-            "ack": ack, "status": {"kind": kind, "text": text}, "view": view,
-            "done": session.done, "total": len(session.items), "pace": pace_of(session),
-            "pause": session.break_due(self._break_every), "made": session.made,
-            "hurry": _HURRY if hurry and labelling else "",
-            "recent": recent, "flagged": flagged,
-            "summary": [] if labelling else session_in_words(session),
-            "item": self._item(session.current) if labelling else None,
-        }
+        return {"hurry": _HURRY if hurry and labelling else "",
+                "recent": [self._line(item, choice) for item, choice in session.recent()],
+                "flagged": [self._line(item, session.answer_of(item)["choice"])
+                            for item in session.flagged],
+                "summary": [] if labelling else session_in_words(session)}
 
     def _line(self, item: Item, choice: str) -> dict[str, str]:
         """An answered item in a list."""
@@ -151,7 +177,7 @@ class LabelWidget(anywidget.AnyWidget):
     def _item(self, item: Item) -> dict[str, Any]:
         first, second = item.shown
         flagged, note = self._session.flag_of(item)
-        before = self._session.choice_of(item)
+        before = self._session.answer_of(item)
         *earlier, answered = item.pair.prompt
         return {"token": self._session.token(item), "flagged": flagged, "note": note,
                 "before": WORDS[before["choice"]] if before else "", "given": [],
@@ -160,7 +186,7 @@ class LabelWidget(anywidget.AnyWidget):
                 "difference": difference(first, second)}
 
 
-def pace_of(session: Any) -> str:
+def pace_of(session: Sitting[Any]) -> str:
     """The median seconds of an answer, and about how long the rest will take; "" at both ends."""
     seconds = session.median_seconds
     remaining = len(session.items) - session.done

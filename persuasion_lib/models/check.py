@@ -1,7 +1,5 @@
 """Is the base model fit for the experiment? Asked before the first hour of training."""
 
-from dataclasses import dataclass
-
 import torch
 from transformers import AutoConfig, PreTrainedModel
 
@@ -13,7 +11,7 @@ from persuasion_lib.models.loading import (
     base_folder,
     prompt_ids,
 )
-from persuasion_lib.models.sampling import Request, reply_ids
+from persuasion_lib.models.sampling import Request, Sampling, reply_ids
 
 # How far a sampled token may be below the likeliest, in logits: what two ways to compute one
 # differ by.
@@ -21,17 +19,8 @@ MAX_LOST = {torch.float32: 1e-2, torch.bfloat16: 0.5}
 CHOOSE = "Choose another model.base, for example Qwen/Qwen2.5-0.5B-Instruct."
 LENGTHS = ("data.max_prompt_tokens", "data.max_response_tokens", "pairs.max_new_tokens",
            "generation.max_new_tokens", "dpo.max_length")
+GREEDY = Sampling(max_new_tokens=12, temperature=0.0)
 PROMPTS = ("Why?", "Why should I change my view? I have held it for as long as I can think.")
-
-
-@dataclass(frozen=True)
-class Greedy:
-    """The settings of a check: some tokens, the likeliest ones."""
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_new_tokens: int = 12
-    batch_size: int = 2
 
 
 def check_model(config: Config) -> tuple[str, list[str]]:
@@ -77,7 +66,7 @@ def check_sampling(model: PreTrainedModel, tokenizer: Tokenizer, name: str) -> N
     """
     requests = [Request(text, [{"role": "user", "content": text}]) for text in PROMPTS]
     try:
-        replies = reply_ids(model, tokenizer, requests, Greedy(), [], seed=0)
+        replies = reply_ids(model, tokenizer, requests, GREEDY, [], seed=0)
         lost = [_lost(model, prompt_ids(tokenizer, request.prompt), reply)
                 for request, reply in zip(requests, replies, strict=True)]
     except Exception as error:

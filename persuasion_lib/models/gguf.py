@@ -6,8 +6,6 @@ reads it, with the name and the hash of what it was made from beside the weights
 
 import importlib.metadata
 import importlib.util
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import LineageError, MissingInput
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.progress import LINE_MARK
-from persuasion_lib.core.store import file_hash, read_json, write_json
+from persuasion_lib.core.store import file_hash, read_json, whole_folder, write_json
 
 SOURCE = "gguf_source.json"     # beside the converted weights
 # How texts are split before their pieces are numbered, by the file's name for it (`None` is what
@@ -51,13 +49,10 @@ def unpacked(config: Config, named: str) -> Path:
                            f"hub, and {file.name} (model.gguf) is another model: its name does "
                            f"not begin with {wanted}. Connect once, or set model.base to {file}.")
     print(f"{LINE_MARK}converting {file.name} to {folder}", flush=True)
-    partial = folder.with_name("unpacked.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    convert(file, partial)
-    write_json(partial / SOURCE, {"base": config.model.base, "named": named, "file": file.name,
+    with whole_folder(folder) as new:
+        convert(file, new)
+        write_json(new / SOURCE, {"base": config.model.base, "named": named, "file": file.name,
                                   "sha256": file_hash(file)})
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
     return folder
 
 

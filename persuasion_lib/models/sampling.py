@@ -45,6 +45,15 @@ class SamplingSettings(Protocol):
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """Such settings for a test of ours: a batch by itself, of the whole distribution."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True)
 class Request:
     """One reply to sample; `key` makes its random numbers its own."""
 

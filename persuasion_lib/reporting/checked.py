@@ -32,7 +32,7 @@ def rows_in(result: Result, *states: str) -> list[dict[str, Any]]:
 
 def names(rows: Sequence[dict[str, Any]]) -> str:
     """Their names, each once."""
-    return ", ".join(dict.fromkeys(row["check"] for row in rows))
+    return "; ".join(dict.fromkeys(row["check"] for row in rows))     # some have commas
 
 
 def withheld(result: Result, *, but: Sequence[str] = ()) -> str:
@@ -67,18 +67,17 @@ def checked(result: Result) -> Part:
              "never fine."]
     if found.empty:
         return Part("What was checked", ["Nothing: this analysis is older than the checks."])
-    silent = found[found["state"] == "fine"]
-    if len(silent):
-        lines.append(f"Fine: {', '.join(dict.fromkeys(silent['check']))}.")
+    silent = found.loc[found["state"] == "fine", "check"].drop_duplicates()
+    folded = {f"{len(silent)} kinds of checks found nothing": list(silent)} if len(silent) else {}
     spoke = found[found["state"] != "fine"]
     if spoke.empty:
-        return Part("What was checked", lines)
+        return Part("What was checked", lines, folded=folded)
     table = spoke.groupby(["state", "check", "text"], sort=False)["subject"].agg(", ".join)
     table = table.reset_index().sort_values(
         "state", key=lambda states: states.map(list(_WORDS).index), kind="stable")
     shown = pd.DataFrame({"check": table["check"], "result": table["state"].map(_WORDS),
                           "where": table["subject"], "what": table["text"]})
-    return Part("What was checked", lines, shown.set_index("check"))
+    return Part("What was checked", lines, shown.set_index("check"), folded=folded)
 
 
 def _counts(states: pd.Series) -> str:

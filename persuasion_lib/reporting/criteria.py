@@ -128,6 +128,6 @@ def _similar(result: Result) -> Decision:
 
 def _significant(result: Result) -> Decision:
     found = [row for row in result["pairs"] if row["significant"]]
-    text = (f"{len(found)} of {len(result['pairs'])} comparisons after Holm (the primary one "
-            "unadjusted)")
+    text = (f"{len(found)} of {len(result['pairs'])} pairs of models differ: the declared one by a "
+            "test of its own, the others by Holm's")
     return (MET if found else OPEN), text

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from persuasion_lib.core.prose import Prose, prose
 from persuasion_lib.core.records import Example, render_text
 from persuasion_lib.core.show import TextTable
 from persuasion_lib.reporting.evaluation_file import EvaluationFile, ExampleRow, Judgment, Summary
+from persuasion_lib.reporting.wording import number
 
 _CHOSEN = {"1": "chose {a}", "2": "chose {b}", "EQUAL": "a tie"}
 
@@ -132,7 +134,7 @@ def replies_table(example: Example, responses: Mapping[str, Mapping[str, Any]]) 
     """The message answered and every model's reply to one example."""
     replies = {name: reply.text for name, reply in responses[example.example_id].items()}
     return TextTable(pd.DataFrame({"text": {
-        "answered message": example.prompt[-1]["content"], **replies}}))
+        "message answered": example.prompt[-1]["content"], **replies}}))
 
 
 def verdict_table(example: Example, verdicts: Mapping[str, Sequence[Any]]) -> TextTable:
@@ -150,17 +152,40 @@ def _orders(count: int) -> list[str]:
 def score_steps(example: Example, verdicts: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """How the rankings of one example become scores: rank and score by order, and their mean.
 
-    Best model first; no row where no ranking could be read.
+    Best model first, scores with three digits; no row where no ranking could be read.
     """
     read = [_judgment(verdict) for verdict in verdicts[example.example_id] if verdict.ranking]
     models = read[0].ranking or [] if read else []
     table = pd.DataFrame(index=models)
     for name, judgment in zip(_orders(len(read)), read, strict=True):
         table[f"rank, {name}"] = judgment.ranks(models)
-        table[f"score, {name}"] = list(mean_scores([judgment], models).values())
-    table["score"] = pd.Series(mean_scores(read, models), dtype=float)
-    best_first = table.sort_values("score", ascending=False, kind="stable")
-    return best_first.round(3).convert_dtypes()     # whole ranks without decimals
+        table[f"score, {name}"] = _digits(mean_scores([judgment], models))
+    table["score"] = _digits(mean_scores(read, models))
+    return table.sort_values("score", ascending=False, kind="stable").convert_dtypes()
+
+
+def _digits(values: Mapping[str, float | None]) -> pd.Series:
+    return pd.Series({name: number(value, none="none") for name, value in values.items()},
+                     dtype=object)
+
+
+def closeness(example: Example, similarity: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """How close each reply to one example is to its oracle reply, and what says how much that is.
+    """
+    found = similarity[example.example_id]
+    beside = {"the prompt itself": found["baselines"]["prompt"],
+              "the oracle's reply to another prompt": found["baselines"]["oracle"]}
+    return _digits({**found["scores"], **beside}).rename("similarity to the oracle").to_frame()
+
+
+def panel_in_words(panel: Mapping[str, Mapping[str, Sequence[Any]]]) -> Prose:
+    """Which further judges ranked, and how many of their rankings were read."""
+    lines = []
+    for name, verdicts in panel.items():
+        given = [verdict for shown in verdicts.values() for verdict in shown]
+        read = sum(bool(verdict.ranking) for verdict in given)
+        lines.append(f"{name}: {read:,} of {len(given):,} rankings could be read.")
+    return prose(lines or ["One judge ranks here, and no further one was asked."])
 
 
 def controls_table(controls: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

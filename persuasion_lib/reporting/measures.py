@@ -29,7 +29,7 @@ def similarity(data: Evaluated, options: Options) -> dict[str, Any] | None:
     table = data.table("similarity_scores")
     if table is None or table.isna().all(axis=None):
         return None
-    complete = complete_blocks(table)[0]
+    complete = complete_blocks(table)
     both = complete.index.intersection(data.ranks.dropna().index)
     models = list(complete.columns)
     scores = normalised_scores(data.ranks.loc[both])
@@ -168,6 +168,6 @@ def gold(data: Evaluated, primary: tuple[str, str], alpha: float,
     table = data.table("gold_utility")
     if table is None:
         return None
-    complete = complete_blocks(table)[0]
+    complete = complete_blocks(table)
     return {"table": summarise(complete, **options),
             "primary_test": comparisons(complete, primary, alpha, options)[1]}

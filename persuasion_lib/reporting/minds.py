@@ -100,12 +100,13 @@ def sentences(found: Result | None) -> list[str]:
     what, limit = _ABOUT.get(found["source"], _ABOUT["file"])
     lines = [f"{found['judge']} was asked in both orders about {found['n']} pairs from "
              f"conversations used nowhere else: {what}.",
-             f"It chose what really won in {_told(found)} of them, a tie counting half, where "
-             f"chance is 50 %: right {found['right']}, wrong {found['wrong']}, tied "
-             f"{found['ties']}, of which the two orders contradicted each other in "
-             f"{found['flips']}. {_against_chance(found)}",
-             f"Always the longer one: {_told(found['longer'])}. Of the pairs that it decided the "
-             f"judge took the longer one in {told(found['prefers_longer'], '.0%')}."]
+             f"It chose what really won in {found['right']}, the other in {found['wrong']}, and "
+             f"neither in {found['ties']}; in {found['flips']} of those its two orders "
+             "contradicted each other.",
+             f"Counting neither as half right, that is {_told(found)} of all pairs; chance is "
+             f"50 %. {_against_chance(found)}".strip(),
+             f"Always the longer one would be right in {_told(found['longer'])}. Of the pairs that "
+             f"it decided the judge took the longer one in {told(found['prefers_longer'], '.0%')}."]
     if found["labelled"] is False:
         lines.append(f"{found['judge']} gave none of the AI labels to learn from: "
                      f"{', '.join(found['labellers'])} did, and of that judge this says nothing.")

@@ -5,7 +5,7 @@ Texts of models and judges come from outside: the templates escape every one of 
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ class Part:
     """A part of the report: sentences, at most one table and one figure.
 
     A cell of the table that is `Markup`, such as a link, is shown as that. `caption` is for a
-    figure that the template has none for.
+    figure that the template has none for. `folded` are long lists by what they are, which a page
+    opens when asked.
     """
 
     title: str
@@ -32,6 +33,7 @@ class Part:
     figure: str | None = None
     notes: Sequence[str] = ()
     caption: str | None = None
+    folded: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         """For a notebook: the words and the table, without the figure."""
@@ -66,9 +68,10 @@ def _inline(svg: str) -> Markup:
 def _html_table(table: pd.DataFrame) -> Markup:
     wordy = any(len(str(value)) > _LONG for value in table.to_numpy().ravel())
     safe = table.rename_axis(None).map(_escaped).rename(index=escape, columns=escape)
-    return Markup(safe.to_html(
-        escape=False, float_format="{:.3f}".format, na_rep="-", border=0,
-        classes="wordy" if wordy else "numbers"))
+    html = safe.to_html(escape=False, float_format="{:.3f}".format, na_rep="-", border=0,
+                        classes="wordy" if wordy else "numbers")
+    # JupyterLab sets every cell to the right, which is for numbers.
+    return Markup(re.sub(r"<(t[dh])>", r'<\1 style="text-align:left">', html) if wordy else html)
 
 
 def _escaped(value: Any) -> Any:

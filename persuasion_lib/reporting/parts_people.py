@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from persuasion_lib.labeling.alarms import MIN_REPEATS
 from persuasion_lib.reporting.judge_health import Result, difference
 from persuasion_lib.reporting.page import Part
 from persuasion_lib.reporting.wording import ci_text, told
@@ -16,7 +17,9 @@ def people(result: Result) -> Part | None:
     rows = {"people and judge": _row(found), "people alone": _row(found["alone"]),
             "judge alone": _row({"estimate": found["judge_alone"], "ci_low": found["judge_low"],
                                  "ci_high": found["judge_high"]})}
-    names = ", ".join(f"{name} ({count})" for name, count in found["annotators"].items())
+    who = found["annotators"]
+    names = ", ".join(f"{name} ({count})" for name, count in who.items()) if (
+        len(who) > 1) else next(iter(who), "nobody")
     lines = [f"{found['n_human']} comparisons of {found['a']} with {found['b']}, blind and of "
              f"prompts drawn by hash, by {names}. With the judge's {found['n_judged']} verdicts "
              f"they are worth {told(found['labels_worth'], '.0f')} comparisons.",
@@ -85,10 +88,20 @@ def _agreement(found: Result) -> list[str]:
         lines.append(f"On the same prompts the judge says the same as people in "
                      f"{told(judge['raw'], '.0%')} (kappa {told(judge['kappa'], '.2f')}, "
                      f"n = {judge['n']}).")
-    if again["n"]:
-        lines.append(f"People gave the same answer again to {told(again['raw'], '.0%')} of "
-                     f"{again['n']} comparisons that came twice.")
-    return lines
+    return lines + repeats(again)
+
+
+def repeats(found: Result) -> list[str]:
+    """How steady people are, by comparisons that came twice; nothing where none did.
+
+    Args:
+        found: n, and of the share of same answers `raw`, ci_low, ci_high.
+    """
+    if not found["n"]:
+        return []
+    few = "" if found["n"] >= MIN_REPEATS else f": fewer than {MIN_REPEATS} say little"
+    return [f"Of {found['n']:.0f} comparisons that came twice, {told(found['raw'], '.0%')} "
+            f"{ci_text(found, form='.0%')} were answered the same again{few}."]
 
 
 def _left_out(found: Result) -> list[str]:

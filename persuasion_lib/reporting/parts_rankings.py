@@ -5,7 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from persuasion_lib.core.prose import Prose, prose
 from persuasion_lib.labeling.agreement import confusion, sentences
+from persuasion_lib.labeling.alarms import FEW, share_text
 from persuasion_lib.reporting import human_reply, panel
 from persuasion_lib.reporting.checked import first_lines, withheld
 from persuasion_lib.reporting.evaluation_file import Setup
@@ -51,18 +53,23 @@ def criteria(result: Result) -> Part:
                 table[["verdict", "figure", "level"]])
 
 
+_ROLES = {"profile": "profile", "source": "corpus", "base_model": "base model",
+          "labeller": "AI labeller", "annotator": "annotator", "judge": "judge", "oracle": "oracle",
+          "safety": "judge of manipulation", "people": "people who compare",
+          "embedder": "embedder", "orders": "orders for each prompt", "seed": "seed"}
+
+
 def seen_input(result: Result) -> Part:
     """Who played which role, and what is suspicious in the file."""
     setup = Setup(**result["setup"])
-    roles = {role: getattr(setup, role) for role in (
-        "profile", "source", "base_model", "judge", "labeller", "oracle", "embedder", "orders",
-        "seed")}
-    roles |= {f"{role} asked": model for role, model in (setup.asked_models or {}).items()
+    known = {name: getattr(setup, role) for role, name in _ROLES.items()}
+    known |= {_ROLES.get(role, role): model for role, model in (setup.asked_models or {}).items()
               if model}
-    known = [f"{role}: {value}" for role, value in roles.items() if value is not None]
+    said = {name: str(value) for name, value in known.items() if value is not None}
+    table = pd.DataFrame({"who or what": said}) if said else None
     return Part("What was evaluated, and what is suspicious in it",
-                [", ".join(known) or "The file does not say how it was made.",
-                 *(result["warnings"] or ["Nothing suspicious was found in the file."])])
+                [*([] if said else ["The file does not say how it was made."]),
+                 *(result["warnings"] or ["Nothing suspicious was found in the file."])], table)
 
 
 def scores(result: Result) -> Part:
@@ -184,6 +191,21 @@ def agreement(result: Result) -> Part | None:
     table = confusion(found).rename_axis(columns=None).add_prefix("judge: ")
     return Part(title, sentences(found), table, None, (
         "Pairs of the SFT model's replies, by response; rows are the annotator's labels.",))
+
+
+def agreement_in_short(found: Mapping[str, Any] | None) -> Prose:
+    """Judge and annotator in a sentence or two, for who has read 03; alarms are in it."""
+    if found is None or found["status"] == "none":
+        return prose(sentences(found))
+    judge, own = found["with_ties"], (found["self"] or {}).get("with_ties")
+    lines = [f"On {judge['n']} pairs of the human pool {found['judge']} gives the annotator's "
+             f"label in {share_text(judge)}."]
+    if own and own["n"]:
+        lines.append(f"On {own['n']} repeats the annotator gives their own label again in "
+                     f"{share_text(own)}.")
+    if found["status"] == "few":
+        lines.append(f"Fewer than {FEW} pairs decide nothing.")
+    return prose([*lines, *(f"ALARM: {text}" for text in found["alarms"])])
 
 
 def strengths(result: Result) -> Part:

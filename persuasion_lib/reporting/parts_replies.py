@@ -62,32 +62,43 @@ def length(result: Result) -> Part:
 
 def tactics(result: Result) -> Part:
     """Manipulation: how much of it, and what training, the judge and the labellers did about it."""
-    found = result["tactics"]
+    found, setup = result["tactics"], Setup(**result["setup"])
     reward = found["reward"]
     table = pd.DataFrame({name: {row["model"]: with_interval(row, form=".0%") for row in rows}
                           for name, rows in found["share"].items()})
     changes = [f"{row['a']} - {row['b']} {with_interval(row, 'mean_diff', form='+.0%')}"
                for row in found["pairs"] if row["b"] == "sft"]
     return Part("Safety: manipulation tactics", (
-        *_found_by(found, Setup(**result["setup"])),
+        *_found_by(found, setup),
         "Did training on preferences add to it? Any tactic, within prompts: "
         f"{'; '.join(changes) or 'SFT was not evaluated'}.",
         f"Did the judge that ranks reward it? Within {reward['n']} prompts that have replies with "
         f"and without a tactic, those with one scored {with_interval(reward, form='+.3f')}.",
-        *map(_rewarded, found["labels"])), table)
+        *map(_rewarded, found["labels"])), table, folded=_word_lists(found, setup))
+
+
+def _word_lists(found: Mapping[str, Any], setup: Setup) -> dict[str, list[str]]:
+    """What a word list looks for; a judge has a rubric of its own."""
+    if _by_judge(found, setup):
+        return {}
+    return {"What it looks for": [f"{name}: {text}" for name, text in RUBRIC.items()]}
+
+
+def _by_judge(found: Mapping[str, Any], setup: Setup) -> bool:
+    return bool(found["judge"]) and "safety" not in setup.stand_ins()
 
 
 def _found_by(found: Mapping[str, Any], setup: Setup) -> list[str]:
     """Who found the tactics, and what that cannot say."""
     count = found["share"]["any"][0]["n"]
-    if found["judge"] and "safety" not in setup.stand_ins():
+    if _by_judge(found, setup):
         return [f"Share of replies in which {found['judge']}, told neither model nor label, finds a"
                 f" tactic of its rubric, over {count} prompts; {found['unscored']} replies are "
                 "unscored and not counted as clean. One model's reading in one call: no person "
                 "checked it, and it may miss what the labeller missed."]
     return [f"Share of replies in which a word list (a stand-in for a judge with this rubric) "
             f"finds a tactic, blind to the model, over {count} prompts. It finds phrases, not "
-            "intent.", *(f"{name}: {text}." for name, text in RUBRIC.items())]
+            "intent."]
 
 
 _LABELLERS = {"ai": "AI labels", "human": "human labels"}

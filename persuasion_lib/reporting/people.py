@@ -17,6 +17,7 @@ from persuasion_lib.core.rankings import Ranking
 from persuasion_lib.core.records import LabeledPair
 from persuasion_lib.reporting.evaluated import Evaluated, ranks_with, tabulated
 from persuasion_lib.reporting.tables import Options
+from persuasion_lib.reporting.wording import ci_text
 from persuasion_lib.stats.agreement import agreement
 from persuasion_lib.stats.people import ENOUGH, LEAST_RANKED, preference, several
 from persuasion_lib.stats.resample import Resampling, mean_interval
@@ -81,8 +82,9 @@ def of_people(data: Evaluated, comparisons: Sequence[LabeledPair | Ranking],
     Returns:
         what `stats.people.preference` does for the first of `primary`, and of the judge alone
         `judge_alone`, `judge_low`, `judge_high` on the `judge_prompts` prompts of the tables;
-        `alone` (people without the judge: estimate, ci_low, ci_high), `verdict`, `annotators`
-        {name: comparisons},
+        `alone` (people without the judge: estimate, ci_low, ci_high), `on_same` (the mean by
+        `people` and by the `judge` on the prompts that people compared: their difference is
+        `judge_bias`), `verdict`, `annotators` {name: comparisons},
         `agreement` (judge against people on the same prompts), `steady` (people against
         themselves on repeats), `not_used` {why: comparisons}.
     """
@@ -108,6 +110,8 @@ def of_people(data: Evaluated, comparisons: Sequence[LabeledPair | Ranking],
                        confidence=options["confidence"])
     return {"a": primary[0], "b": primary[1], **found, **_judge_alone(data, primary, options),
             "alone": _without_judge(used, different, len(alike), options),
+            "on_same": {"people": float(used.mean()),
+                        "judge": float(different.loc[used.index, "judge"].mean())},
             "verdict": _verdict(found),
             "annotators": _annotators(comparisons, used.index),
             "agreement": _judge_agrees(used, different["judge"], options),
@@ -239,15 +243,25 @@ def sentences(found: Result, verdict: str, *, stand_ins: bool) -> list[str]:
     who = "simulated people (a stand-in)" if found["simulated"] else "people"
     if found["status"] == "n<2":
         return [f"By {who}: no interval, {found['n_human']} comparison was given."]
-    low, high = (f"{found[name]:.0%}" for name in ("ci_low", "ci_high"))
-    count = f"{found['n_human']} comparisons and {found['n_judged']} judge verdicts"
-    text = (f"By {who}: {found['a']} preferred to {found['b']} in {found['estimate']:.0%} "
-            f"[{low}, {high}] of prompts ({count}; the judge alone says {judge_says(found)}, "
-            f"which leaves out its taste: it adds {found['judge_bias']:+.2f} "
-            f"[{found['bias_low']:+.2f}, {found['bias_high']:+.2f}]).")
+    text = (f"By {who}, {found['a']} is preferred to {found['b']} on {found['estimate']:.0%} "
+            f"{ci_text(found, form='.0%')} of prompts, a tie counting half.")
+    rests = (f"That rests on {found['n_human']} comparisons; the judge's verdicts on "
+             f"{found['n_judged']} prompts make it sharper.")
     if verdict.startswith("none"):
-        return [f"No verdict: {verdict.removeprefix('none: ')}. {text}"]
-    return [text if stand_ins else f"{OPENINGS[verdict]} {text}"]
+        text = f"No verdict: {verdict.removeprefix('none: ')}. {text}"
+    elif not stand_ins:
+        text = f"{OPENINGS[verdict]} {text}"
+    return [text, rests, _taste(found)]
+
+
+def _taste(found: Result) -> str:
+    """What the judge says by itself, and how far that is off where people can tell."""
+    same = found["on_same"]
+    low, high = (f"{100 * found[name]:+.1f}" for name in ("bias_low", "bias_high"))
+    return (f"The judge alone says {judge_says(found)}, which does not allow for its taste: on the "
+            f"{found['n_human']} prompts that were compared it says {same['judge']:.1%} where "
+            f"people say {same['people']:.1%}, a difference of {100 * found['judge_bias']:+.1f} "
+            f"points [{low}, {high}].")
 
 
 OPENINGS = {"helped": "Yes, the warm-up helped.",

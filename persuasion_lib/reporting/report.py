@@ -44,6 +44,14 @@ PARTS: dict[str, Callable[[Mapping[str, Any]], Part | None]] = {
     "limits": parts_replies.limits}
 
 
+# What a notebook shows instead, where there is a way to have it.
+_NOTHING = {
+    "people": "Nobody compared final replies, so everything here goes by the judge (05b).",
+    "ranked": "Nobody ranked all models here; with human_eval.kind=ranking 05b asks for that.",
+    "minds": "Nobody asked the judge about arguments of which one really won (minds.pairs, from "
+             "00 on)."}
+
+
 def parts(result: Mapping[str, Any]) -> dict[str, Part]:
     """The whole report by the names of its parts, in reading order."""
     found = {name: make(result) for name, make in PARTS.items()}
@@ -52,7 +60,7 @@ def parts(result: Mapping[str, Any]) -> dict[str, Part]:
 
 def part(result: Mapping[str, Any], name: str) -> Part:
     """A part of the report; one that says so where the evaluation has nothing for it."""
-    return PARTS[name](result) or Part(name, ("The evaluation does not say.",))
+    return PARTS[name](result) or Part(name, (_NOTHING.get(name, "The evaluation does not say."),))
 
 
 def as_text(result: Mapping[str, Any]) -> str:
@@ -65,6 +73,8 @@ def as_text(result: Mapping[str, Any]) -> str:
         lines += [textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in part.lines]
         if part.table is not None:
             lines += ["", _text_table(part.table)]
+        lines += [textwrap.fill(f"{what}: {'; '.join(entries)}.", WIDTH, subsequent_indent="  ")
+                  for what, entries in part.folded.items()]
         lines += [textwrap.fill(note, WIDTH) for note in part.notes]
     return "\n".join(lines) + "\n"
 

@@ -24,7 +24,8 @@ class Open(BaseModel):
 
 # role: (the value that stands for no real model, person or data; how a report calls it)
 _STAND_INS = {"judge": ("offline", "the judge"), "oracle": ("offline", "the oracle"),
-              "labeller": ("offline", "the AI labeller"), "embedder": ("offline", "the embedder"),
+              "labeller": ("offline", "the judge of labels"),
+              "embedder": ("offline", "the embedder"),
               "safety": ("offline", "the judge of manipulation"),
               "annotator": ("simulated", "the annotator"),
               "people": ("simulated", "the people who compare"), "source": ("demo", "the corpus"),

@@ -27,7 +27,7 @@ Options = Mapping[str, Any]     # confidence, n_resamples, seed
 
 def scored(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of `complete_blocks`; none, instead of an error, when nothing is scored."""
-    return table.iloc[:0] if table.isna().all(axis=None) else complete_blocks(table)[0]
+    return table.iloc[:0] if table.isna().all(axis=None) else complete_blocks(table)
 
 
 def counts(data: Evaluated, ranks: pd.DataFrame, planned: int) -> dict[str, Any]:

@@ -97,10 +97,10 @@ def _power(test: Mapping[str, Any]) -> list[str]:
     """What this number of prompts could have seen."""
     if test["mde80"] is None:
         return []
-    text = (f"With {test['n']} prompts this design finds a difference of {test['mde80']:.3f} or "
-            "more with 80 % probability, and smaller ones less often.")
+    text = (f"With {test['n']} prompts, a true difference of {test['mde80']:.3f} in score is found "
+            "four times in five, a smaller one less often.")
     if test["prompts_needed"] and not test["significant"]:
-        text += f" For the observed one it would need about {test['prompts_needed']:.0f} prompts."
+        text += f" The observed one would need about {test['prompts_needed']:.0f} prompts."
     return [text]
 
 
@@ -108,10 +108,11 @@ def _truth(result: Result) -> list[str]:
     gold = (result["gold"] or {}).get("primary_test")
     if gold is None:
         return []
-    same_sign = (gold["mean_diff"] or 0) * (result["primary_test"]["mean_diff"] or 0) > 0
+    product = (gold["mean_diff"] or 0) * (result["primary_test"]["mean_diff"] or 0)
+    ahead = "the same model" if product > 0 else "the other model" if product else "neither"
     return [f"The demo knows the truth: in gold utility {gold['a']} differs from {gold['b']} by "
-            f"{told(gold['mean_diff'])} {ci_text(gold, form='+.3f')} ({p_text(gold['p_perm'])})"
-            f"; the judge's sign {'agrees' if same_sign else 'disagrees'} with it."]
+            f"{told(gold['mean_diff'])} {ci_text(gold, form='+.3f')} ({p_text(gold['p_perm'])}). "
+            f"The judge puts {ahead} ahead."]
 
 
 def banner_of(setup: Setup) -> list[str]:

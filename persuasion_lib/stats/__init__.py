@@ -4,7 +4,7 @@
     resample     intervals over prompts, sign-flip p-values, Wilson intervals
     scores       score per model; all pairs of models; matrix of win rates
     ranks        Friedman, Page's trend, consistency of two rankings, similarity against ranking
-    position     does the slot decide? does the same pair get the same verdict when swapped?
+    position     does the slot decide?
     strengths    Plackett-Luce worths, with covariates such as position and length
     agreement    how far two raters agree, beyond chance
     length       do longer responses win?

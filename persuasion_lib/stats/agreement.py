@@ -101,11 +101,17 @@ def krippendorff(ratings: pd.DataFrame, **options: Any) -> dict[str, Any]:
     result["status"] = "ok" if np.isfinite(result["alpha"]) else "constant"
     rng = np.random.default_rng(how.seed)
     alphas = _alphas(rng.multinomial(n, np.full(n, 1 / n), how.n_resamples), counts)
-    defined = alphas[np.isfinite(alphas)]
-    if len(defined) >= (1 - _MAX_LOST) * how.n_resamples:
-        low, high = percentiles(defined, how.confidence)
-        result |= {"alpha_low": float(low), "alpha_high": float(high)}
+    result["alpha_low"], result["alpha_high"] = _interval(alphas, how)
     return result
+
+
+def _interval(resampled: np.ndarray, how: Resampling) -> tuple[float, float]:
+    """Percentiles of what resamples give; NaN where too many of them are undefined."""
+    defined = resampled[np.isfinite(resampled)]
+    if len(defined) < (1 - _MAX_LOST) * how.n_resamples:
+        return np.nan, np.nan
+    low, high = percentiles(defined, how.confidence)
+    return float(low), float(high)
 
 
 def _alphas(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -159,10 +165,7 @@ def _kappa(confusion: np.ndarray, how: Resampling) -> dict[str, float]:
     rng = np.random.default_rng(how.seed)
     resampled = rng.multinomial(n, confusion.ravel() / n, how.n_resamples)
     kappas = _kappas(resampled.reshape(-1, *confusion.shape) / n)
-    defined = kappas[np.isfinite(kappas)]
-    if len(defined) >= (1 - _MAX_LOST) * how.n_resamples:
-        low, high = percentiles(defined, how.confidence)
-        result |= {"kappa_low": float(low), "kappa_high": float(high)}
+    result["kappa_low"], result["kappa_high"] = _interval(kappas, how)
     return result
 
 

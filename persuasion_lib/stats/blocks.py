@@ -1,32 +1,22 @@
 """One gate for missing values, and checks that name the prompt at fault."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.core.records import Label
 
 TOO_FEW = 20  # below this many prompts no verdict on significance is given
 
 _TOLERANCE = 1e-6
 
 
-def complete_blocks(
-    table: pd.DataFrame, *, reasons: Mapping[Any, str] | None = None
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Keep the prompts for which every model has a value; count the rest, and say why.
+def complete_blocks(table: pd.DataFrame) -> pd.DataFrame:
+    """The prompts for which every model has a value; a model without any value is left out.
 
     Args:
         table: prompts x models (ranks, scores or similarities), NaN where unscored.
-        reasons: why a prompt is missing, by prompt_id; otherwise the missing models are named.
-
-    Returns:
-        (complete table, counts): `n_total`, `n_used`, `n_dropped`, `reasons` {text: prompts},
-        `warnings` (of models without any value, which are left out).
 
     Raises:
         DataError: fewer than two models are left, a prompt occurs twice, or a value is infinite.
@@ -34,23 +24,7 @@ def complete_blocks(
     absent = table.columns[table.isna().all() & (len(table) > 0)]
     present = table.drop(columns=absent)
     _check_shape(present, repeated=False)
-    missing = present.isna()
-    dropped = missing.any(axis=1)
-    known = reasons or {}
-    why = Counter(known.get(prompt_id) or _name_missing(row)
-                  for prompt_id, row in missing[dropped].iterrows())
-    counts = {
-        "n_total": len(table), "n_used": int((~dropped).sum()), "n_dropped": int(dropped.sum()),
-        "reasons": dict(why),
-        "warnings": [f"{model} has no value for any prompt and is left out" for model in absent],
-    }
-    return check_table(present[~dropped]), counts
-
-
-def _name_missing(row: pd.Series) -> str:
-    if row.all():
-        return "unscored"
-    return "no value for " + ", ".join(str(model) for model in row.index[row])
+    return check_table(present.dropna())
 
 
 def normalised_scores(ranks: pd.DataFrame) -> pd.DataFrame:
@@ -101,10 +75,7 @@ def check_ranks(ranks: pd.DataFrame, *, repeated: bool = False) -> pd.DataFrame:
 
 def check_positions(positions: pd.DataFrame, ranks: pd.DataFrame) -> pd.DataFrame:
     """Slots 1..K, one per model, for the same prompts and models as `ranks` (same row order)."""
-    if not (positions.index.equals(ranks.index) and set(positions.columns) == set(ranks.columns)):
-        raise DataError("positions and ranks have different prompts or models. Build both from "
-                        "the same judge calls, in the same order.")
-    checked = check_table(positions[ranks.columns], repeated=True)
+    checked = like_ranks(positions, ranks, "positions")
     bad = (np.sort(checked.to_numpy(), axis=1) != np.arange(1, ranks.shape[1] + 1)).any(axis=1)
     if bad.any():
         raise DataError(f"prompt_id {checked.index[bad][0]!r} has positions "
@@ -117,6 +88,14 @@ def check_positions(positions: pd.DataFrame, ranks: pd.DataFrame) -> pd.DataFram
     return checked
 
 
+def like_ranks(extra: pd.DataFrame, ranks: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Something else about the judge calls of `ranks`, its columns in their order."""
+    if not (extra.index.equals(ranks.index) and set(extra.columns) == set(ranks.columns)):
+        raise DataError(f"{name} and ranks have different prompts or models. Build both from "
+                        "the same judge calls, in the same order.")
+    return check_table(extra[ranks.columns], repeated=True)
+
+
 def same_prompts(first: pd.DataFrame, second: pd.DataFrame, names: str) -> pd.DataFrame:
     """`second` in the row and column order of `first`; both must hold the same ones."""
     if set(first.index) != set(second.index) or set(first.columns) != set(second.columns):
@@ -127,13 +106,13 @@ def same_prompts(first: pd.DataFrame, second: pd.DataFrame, names: str) -> pd.Da
     return second.loc[first.index, first.columns]
 
 
-def clean_labels(labels: Iterable[Label | None]) -> pd.Series:
-    """Labels "a", "b", "tie", missing where None or NaN; anything else is an error."""
-    values = labels if isinstance(labels, pd.Series) else pd.Series(list(labels), dtype=object)
-    strange = ~(values.isin(["a", "b", "tie"]) | values.isna())
+def one_of(values: Iterable[str | None], known: Sequence[str]) -> pd.Series:
+    """Labels or slots, missing where None or NaN; what is none of the `known` ones is an error."""
+    values = values if isinstance(values, pd.Series) else pd.Series(list(values), dtype=object)
+    strange = ~(values.isin(known) | values.isna())
     if strange.any():
-        raise DataError(f"item {values.index[strange][0]!r} has the label "
-                        f"{values[strange].iloc[0]!r}; use 'a', 'b', 'tie', or None for unscored.")
+        raise DataError(f"item {values.index[strange][0]!r} is {values[strange].iloc[0]!r}; use "
+                        f"{', '.join(map(repr, known))}, or None for unscored.")
     return values
 
 

@@ -1,6 +1,6 @@
 """Do longer responses win?"""
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,8 @@ import statsmodels.api as sm
 from statsmodels.stats.proportion import proportion_confint
 
 from persuasion_lib.core.errors import DataError
-from persuasion_lib.stats.blocks import clean_labels
+from persuasion_lib.core.records import Label
+from persuasion_lib.stats.blocks import one_of
 from persuasion_lib.stats.resample import constant
 
 
@@ -46,7 +47,7 @@ def _checked(pairs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     missing = {"label", "length_a", "length_b"} - set(pairs.columns)
     if missing:
         raise DataError(f"the pairs have no column {sorted(missing)[0]!r}.")
-    scored = clean_labels(pairs["label"]).notna()
+    scored = one_of(pairs["label"], get_args(Label)).notna()
     lengths = pairs[["length_a", "length_b"]].to_numpy(dtype=float)
     bad = ~np.isfinite(lengths).all(axis=1)
     if bad.any():

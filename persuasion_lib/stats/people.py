@@ -160,25 +160,15 @@ def _bias(excess: np.ndarray, confidence: float) -> dict[str, float]:
             "bias_high": float(mean + half)}
 
 
-def comparisons_needed(half_width: float, *, n_judged: float = np.inf, sd: float = 0.4,
-                       correlation: float = 0.45, confidence: float = 0.95) -> float:
-    """Comparisons by people for an interval of plus or minus `half_width`; infinite if none do.
+def half_width(n_human: int, *, n_judged: float = np.inf, sd: float = 0.4,
+               correlation: float = 0.45, confidence: float = 0.95) -> float:
+    """Half of the interval's width that so many comparisons by people give.
 
     Args:
         n_judged: prompts with a verdict of the judge.
         sd: of people's scores over prompts.
         correlation: of the judge's scores with people's; the defaults are those of the demo.
     """
-    z = stats.norm.ppf((1 + confidence) / 2)
-    room = (half_width / z) ** 2 - correlation**2 * sd**2 / n_judged
-    if room <= 0:
-        return np.inf
-    return float(np.ceil(sd**2 * (1 - correlation**2) / room))
-
-
-def half_width(n_human: int, *, n_judged: float = np.inf, sd: float = 0.4,
-               correlation: float = 0.45, confidence: float = 0.95) -> float:
-    """Half of the interval's width that so many comparisons give: turns `comparisons_needed`."""
     z = stats.norm.ppf((1 + confidence) / 2)
     people = (1 - correlation**2) / n_human
     judge = correlation**2 / n_judged

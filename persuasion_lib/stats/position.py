@@ -1,16 +1,15 @@
-"""Does the slot decide, and does the same pair get the same verdict when it is swapped?"""
+"""Does the slot decide?"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from persuasion_lib.core.errors import DataError
-from persuasion_lib.core.records import Label
-from persuasion_lib.stats.blocks import TOO_FEW, check_positions, check_ranks, clean_labels
+from persuasion_lib.core.records import Slot
+from persuasion_lib.stats.blocks import TOO_FEW, check_positions, check_ranks, one_of
 from persuasion_lib.stats.ranks import friedman_test
 from persuasion_lib.stats.resample import Resampling, binomial_p, mean_intervals, wilson
 from persuasion_lib.stats.scores import best_share, column_means
@@ -144,20 +143,20 @@ def _position_status(test: dict[str, Any], n: int, counts: np.ndarray) -> str:
 
 
 def pair_position_bias(
-    labels: Iterable[Label | None], *, confidence: float = 0.95
+    slots: Iterable[Slot | None], *, confidence: float = 0.95
 ) -> dict[str, Any]:
     """Is the response shown first preferred? Needs orders assigned at random.
 
     Args:
-        labels: by slot: "a" the response shown first, "b" the second, "tie", None unscored.
+        slots: which was chosen, None where unscored.
 
     Returns:
         n (scored), n_null, ties, first, second, p_first (share of decided verdicts), ci_low,
         ci_high (Wilson), p (exact binomial), status ("ok", "too_few").
     """
-    values = clean_labels(labels)
-    first = int((values == "a").sum())
-    second = int((values == "b").sum())
+    values = one_of(slots, get_args(Slot))
+    first = int((values == "first").sum())
+    second = int((values == "second").sum())
     decided = first + second
     n = int(values.notna().sum())
     low, high = wilson(first, decided, confidence=confidence)
@@ -165,38 +164,4 @@ def pair_position_bias(
         "n": n, "n_null": len(values) - n, "ties": n - decided, "first": first, "second": second,
         "p_first": first / decided if decided else np.nan, "ci_low": low, "ci_high": high,
         "p": binomial_p(first, decided), "status": "ok" if decided >= 2 else "too_few",
-    }
-
-
-def consistency_pairs(
-    order1: Iterable[Label | None], order2: Iterable[Label | None], *, confidence: float = 0.95
-) -> dict[str, Any]:
-    """Does the same pair get the same verdict when its responses are swapped?
-
-    Args:
-        order1: labels by response, with `a` shown first.
-        order2: labels by response (already turned back) of the same pairs, with `b` shown first.
-
-    Returns:
-        n (both scored), n_null, consistent, rate, ci_low, ci_high (Wilson), flips_to_first,
-        flips_to_second (a against b, by the slot that won twice), half_flips (a tie against a
-        verdict), p_flip (exact binomial on the flips), status ("ok", "n<2").
-    """
-    one = clean_labels(order1)
-    two = clean_labels(order2)
-    if len(one) != len(two) or not one.index.equals(two.index):
-        raise DataError(f"the two orders have {len(one)} and {len(two)} labels, or other ids. "
-                        "Pass the same pairs in the same sequence, None where one is unscored.")
-    scored = one.notna() & two.notna()
-    n = int(scored.sum())
-    consistent = int(((one == two) & scored).sum())
-    first = int(((one == "a") & (two == "b")).sum())
-    second = int(((one == "b") & (two == "a")).sum())
-    low, high = wilson(consistent, n, confidence=confidence)
-    return {
-        "n": n, "n_null": len(one) - n, "consistent": consistent,
-        "rate": consistent / n if n else np.nan, "ci_low": low, "ci_high": high,
-        "flips_to_first": first, "flips_to_second": second,
-        "half_flips": n - consistent - first - second,
-        "p_flip": binomial_p(first, first + second), "status": "ok" if n >= 2 else "n<2",
     }

@@ -17,8 +17,7 @@ from scipy.special import expit, softmax
 from statsmodels.base.model import GenericLikelihoodModel
 from statsmodels.tools.numdiff import approx_fprime
 
-from persuasion_lib.core.errors import DataError
-from persuasion_lib.stats.blocks import check_ranks, check_table
+from persuasion_lib.stats.blocks import check_ranks, like_ranks
 from persuasion_lib.stats.resample import Resampling, constant, percentiles
 
 RIDGE = 0.01  # penalty of the refit when no finite estimate exists
@@ -75,15 +74,8 @@ def _usable(
     n_dropped = table.index[bad].nunique()
     counts = {"n_total": n_total, "n_used": n_total - n_dropped, "n_dropped": n_dropped,
               "reasons": {"ties": n_dropped} if n_dropped else {}}
-    tables = {name: _like(extra, ranks, name)[~bad] for name, extra in covariates.items()}
+    tables = {name: like_ranks(extra, ranks, name)[~bad] for name, extra in covariates.items()}
     return table[~bad], tables, counts
-
-
-def _like(extra: pd.DataFrame, ranks: pd.DataFrame, name: str) -> pd.DataFrame:
-    if not (extra.index.equals(ranks.index) and set(extra.columns) == set(ranks.columns)):
-        raise DataError(f"the covariate {name!r} has other prompts or models than the ranks. "
-                        "Build it from the same judge calls, in the same order.")
-    return check_table(extra[ranks.columns], repeated=True)
 
 
 class _Design:

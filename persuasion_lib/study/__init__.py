@@ -1,6 +1,7 @@
 """One question asked over many trainings: levels of one setting, several seeds, one anchor.
 
-    design    what a study file says, and the cells that it expands to
+    file      a study file, read and checked
+    design    the cells that it expands to, and the run of an anchor that is trained
     plan      what it would take, and what it could show, before anything runs
     run       runs the cells that are missing, each an ordinary named run
     anchored  every reply against the anchor's reply to the same prompt, by the judge

@@ -50,7 +50,7 @@ def analyse(study: Study, scores: pd.DataFrame, states: pd.DataFrame) -> dict[st
         "kind": _kind(config), "banner": banner_of(config), "stand_ins": stand_ins(config),
         "judge": _judge(config), "confidence": confidence, "costs": costs(config),
         "leading": answer.leading(anchors), "anchors": anchors,
-        "cells": cell_rows(study, states, grids[study.anchor])}))
+        "cells": cell_rows(study, states, next(iter(grids.values())))}))
     result["withheld"] = answer.withheld(result)
     result["sentences"] = answer.sentences(result)
     result["limits"] = limits(result)
@@ -61,7 +61,7 @@ def _about(study: Study) -> dict[str, Any]:
     return {"name": study.name, "question": study.question, "axis": study.axis,
             "levels": [level_name(level) for level in study.levels], "arms": study.arms,
             "unlabelled": study.unlabelled, "seeds": study.seeds,
-            "primary": level_name(study.primary), "anchors": study.anchors,
+            "primary": level_name(study.primary), "anchors": list(study.anchors),
             "pair": pair_of(study), "plain": plain_of(study), "notes": study.notes}
 
 

@@ -4,11 +4,12 @@ Judgments are found again by their texts, so no comparison is paid twice, in whi
 follows from them is kept in one file a cell, with the hash of the evaluation that it was made of.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from persuasion_lib.core.manifest import content_hash
+from persuasion_lib.core.family import PREFERENCE_TRAINED
+from persuasion_lib.core.manifest import content_hash, hash_if_there
 from persuasion_lib.core.pipeline import made_by, path_of
 from persuasion_lib.core.records import Label, Message, Pair, content_id, to_messages
 from persuasion_lib.core.store import write_json
@@ -18,7 +19,7 @@ from persuasion_lib.judging.roles import make_judge
 from persuasion_lib.judging.tasks.compare import label_pairs
 from persuasion_lib.reporting import evaluation_file
 from persuasion_lib.reporting.evaluation_file import EvaluationFile, ExampleRow
-from persuasion_lib.study.design import Cell, Study
+from persuasion_lib.study.design import Anchor, Cell, Study
 
 WORTH: dict[Label, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}     # of the arm's reply, which is a
 
@@ -44,16 +45,36 @@ def read_evaluation(cell: Cell) -> EvaluationFile:
 
 def meetings(study: Study, cell: Cell, data: EvaluationFile) -> Iterator[Meeting]:
     """All comparisons of a cell; a prompt that an arm or the anchor did not answer has none."""
-    for anchor in study.anchors:
+    reply_of_anchor = _anchors_of(study)
+    for name, anchor in study.anchors.items():
         for arm in cell.arms:
             for row in data.per_example:
                 if row.judge_only:
                     continue
-                texts = reply_of(row, arm), reply_of(row, anchor)
+                texts = reply_of(row, arm), reply_of_anchor(row, anchor)
                 if None not in texts:
                     key = content_id("anchored", row.example_id, *texts)
-                    yield Meeting(arm, anchor, str(row.example_id),
+                    yield Meeting(arm, name, str(row.example_id),
                                   Pair(key, prompt_of(row), *map(str, texts), {}))
+
+
+def _anchors_of(study: Study) -> Callable[[ExampleRow, Anchor], str | None]:
+    """An anchor's reply to the prompt of a row: a trained one's is in the run of the anchor."""
+    cell = study.anchor_cell
+    rows = read_evaluation(cell).per_example if cell else []
+    known = {str(row.example_id): row for row in rows}
+
+    def reply(row: ExampleRow, anchor: Anchor) -> str | None:
+        own = known.get(str(row.example_id)) if anchor in PREFERENCE_TRAINED else row
+        return reply_of(own, anchor) if own else None
+
+    return reply
+
+
+def anchor_hash(study: Study) -> str | None:
+    """Of the evaluation that holds a trained anchor's replies; None without one."""
+    cell = study.anchor_cell
+    return hash_if_there(path_of(cell.config(), "evaluation")) if cell else None
 
 
 def reply_of(row: ExampleRow, model: str) -> str | None:
@@ -82,6 +103,7 @@ def judge_cell(study: Study, cell: Cell) -> dict[str, Any]:
     record = {
         "cell": cell.name, "judge": judge.name, "anchors": list(study.anchors),
         "arms": list(cell.arms), "evaluation": content_hash(path_of(config, "evaluation")),
+        **({"anchor_evaluation": anchor_hash(study)} if study.anchor_cell else {}),
         "compared": len(pairs), "flips": outcome.flips, "open": kinds_of(outcome.errors.values()),
         "scores": list(_rows(found, labels, is_demo=config.data.source == "demo"))}
     write_json(record_of(study, cell), record)

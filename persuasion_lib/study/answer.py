@@ -8,7 +8,7 @@ import numpy as np
 from persuasion_lib.reporting.wording import p_text
 from persuasion_lib.stats.blocks import TOO_FEW
 from persuasion_lib.study import words
-from persuasion_lib.study.design import HUMAN_LABELS
+from persuasion_lib.study.file import HUMAN_LABELS
 
 Result = Mapping[str, Any]
 
@@ -17,9 +17,13 @@ SATURATED = 0.85
 
 
 def leading(anchors: Mapping[str, Result]) -> str:
-    """The anchor that the answer is read against: the first with no curve near 1 or 0 of it."""
-    free = [name for name, found in anchors.items() if not saturated(found)]
-    return (free or list(anchors))[0]
+    """The anchor that the answer is read against: one with no curve near 1 or 0 of it, if there is
+    one; of those the one that people compared with, or else the first.
+    """
+    free = [name for name, found in anchors.items() if not saturated(found)] or list(anchors)
+    by_people = [name for name in free
+                 if any(row["people"] for row in anchors[name]["advantage"])]
+    return (by_people or free)[0]
 
 
 def saturated(found: Result) -> list[str]:

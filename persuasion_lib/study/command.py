@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from persuasion_lib.core.config import find_root, load_config
 from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.rehearsal import banner_of
-from persuasion_lib.study.design import Study, profile_of, read_study
+from persuasion_lib.study.design import Study, read_study
+from persuasion_lib.study.file import profile_of
 from persuasion_lib.study.notebook import conclude
 from persuasion_lib.study.plan import plan_of
 from persuasion_lib.study.run import part_of, run_study, state_of

@@ -4,14 +4,13 @@ A cell is one level of the axis and one training seed. It is an ordinary named r
 open, evaluate or repeat it like any other.
 """
 
-import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError
@@ -19,15 +18,17 @@ from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
 from persuasion_lib.core.named import NAME
 from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.pipeline import STAGES, apart, path_of
-from persuasion_lib.core.plain_yaml import read_yaml
 from persuasion_lib.core.records import content_id
-
-Level = bool | int | float | str
-Anchor = Literal["base", "sft", "oracle"]       # the same reply for every cell
-HUMAN_LABELS = "human_labels"
-# Axes that count labels: the setting, and the split whose labels they are.
-COUNTS = {"training.human_labels": "rlhf", "training.ai_labels": "rlaif"}
-_SHORT = {HUMAN_LABELS: "training.human_labels"}
+from persuasion_lib.study.file import (
+    COUNTS,
+    HUMAN_LABELS,
+    SHORT,
+    Anchor,
+    Level,
+    StudyFile,
+    keys_of,
+    read_file,
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,9 @@ class Study:
     """What is asked, and of what; see `configs/studies/human_labels.yaml` for the fields.
 
     `axis` is "human_labels" or the changed settings; `primary` is one of `levels`. `notes` say
-    what became of the file's levels where there are fewer labels. `config` holds what all cells
-    share.
+    what became of the file's levels where there are fewer labels, and what a trained anchor is.
+    `anchor_cell` is the run that trains it, None for an anchor that is there anyway. `config` holds
+    what all cells share.
     """
 
     config: Config
@@ -70,6 +72,7 @@ class Study:
     primary: Level
     anchor: Anchor
     second_anchor: Anchor | None
+    anchor_cell: Cell | None
     comparisons: int
     notes: tuple[str, ...]
     cells: tuple[Cell, ...]
@@ -80,9 +83,12 @@ class Study:
         return self.config.profile
 
     @property
-    def anchors(self) -> tuple[Anchor, ...]:
-        """The anchor, and the stronger one where there is one."""
-        return (self.anchor, *([self.second_anchor] if self.second_anchor else []))
+    def anchors(self) -> dict[str, Anchor]:
+        """The anchor, and the stronger one where there is one, by the names that they have in
+        tables: a trained one is another model than the arm that is called so.
+        """
+        named = (self.anchor, *([self.second_anchor] if self.second_anchor else []))
+        return {anchor_name(anchor): anchor for anchor in named}
 
     @property
     def folder(self) -> Path:
@@ -102,34 +108,9 @@ class Study:
         return 0 if arm in self.unlabelled else cell.level
 
 
-class _File(BaseModel):
-    """The fields of a study file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=f"^{NAME}$")
-    question: str = Field(min_length=1)
-    axis: str | list[str] = Field(min_length=1)
-    times: bool = False
-    levels: list[Level] = Field(min_length=1)
-    arms: list[Literal[PREFERENCE_TRAINED]] = Field(min_length=1)
-    seeds: int | list[int]
-    profile: str = "demo"
-    primary: Level
-    anchor: Anchor = "sft"
-    second_anchor: Anchor | None = None
-    comparisons: int = Field(0, ge=0)
-    settings: dict[str, Any] = Field(default_factory=dict)
-
-
-def studies(root: Path) -> list[str]:
-    """The names of the studies of a project."""
-    return sorted(path.stem for path in (root / "configs" / "studies").glob("*.yaml"))
-
-
-def profile_of(root: Path, name_or_file: str | Path) -> str:
-    """The profile that a study file names."""
-    return _read(_found(root, name_or_file)).profile
+def anchor_name(anchor: Anchor) -> str:
+    """What tables and sentences call an anchor."""
+    return f"another {anchor}" if anchor in PREFERENCE_TRAINED else anchor
 
 
 def read_study(config: Config, name_or_file: str | Path, *, name: str | None = None) -> Study:
@@ -141,14 +122,12 @@ def read_study(config: Config, name_or_file: str | Path, *, name: str | None = N
     Raises:
         ConfigError: there is no such study, or its file is not one; says which field, and why.
     """
-    path = _found(config.root, name_or_file)
-    file = _read(path)
+    path, file = read_file(config.root, name_or_file)
     name = name or file.name
     if not re.fullmatch(NAME, name):
         raise ConfigError(f"a study cannot be called {name!r}: letters, digits, _ and -, 31 at "
                           "most, from a letter or digit on.")
-    keys = _keys(config, file, path)
-    _check(file, keys, path)
+    keys = keys_of(config, file, path)
     theirs = [text for text in config.overrides if key_of(text) != "name"]
     given = {key_of(text) for text in theirs}
     shared = (*(f"{key}={_text(value)}" for key, value in file.settings.items()
@@ -157,96 +136,17 @@ def read_study(config: Config, name_or_file: str | Path, *, name: str | None = N
     levels, notes = _within_labels(config, keys, file.levels)
     seeds = list(range(1, file.seeds + 1)) if isinstance(file.seeds, int) else file.seeds
     primary = levels[file.levels.index(file.primary)]
+    anchor_cell = _anchor_cell(config, name, file, shared)
+    if anchor_cell:
+        notes = [*notes, _about_anchor(anchor_cell, path, seeds)]
     cells = tuple(_cell(config, name, level, seed, file, [*shared, *_overrides(
         config, keys, level, times=file.times)]) for seed in seeds for level in _once(levels))
     return Study(
         config=config, file=path, name=name, question=file.question.strip(),
-        axis=HUMAN_LABELS if keys == [_SHORT[HUMAN_LABELS]] else ", ".join(keys),
+        axis=HUMAN_LABELS if keys == [SHORT[HUMAN_LABELS]] else ", ".join(keys),
         levels=_once(levels), arms=tuple(file.arms), seeds=tuple(seeds), primary=primary,
-        anchor=file.anchor, second_anchor=file.second_anchor, comparisons=file.comparisons,
-        notes=tuple(notes), cells=cells)
-
-
-def _found(root: Path, name_or_file: str | Path) -> Path:
-    given = Path(name_or_file)
-    if given.suffix in (".yaml", ".yml") or len(given.parts) > 1:
-        if not given.is_file():
-            raise ConfigError(f"there is no study file {given}. A copy of one of configs/studies/ "
-                              "is a beginning.")
-        return given
-    known = studies(root)
-    if str(given) not in known:
-        near = difflib.get_close_matches(str(given), known, n=1, cutoff=0.4)
-        hint = f"Did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"no study {str(given)!r}. {hint}There are: {', '.join(known)} (in "
-                          f"configs/studies); a file of your own is given by its path.")
-    return root / "configs" / "studies" / f"{given}.yaml"
-
-
-def _read(path: Path) -> _File:
-    try:
-        return _File.model_validate(read_yaml(path))
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(path, problem) for problem in error.errors())
-                          ) from None
-
-
-def _explain(path: Path, problem: Any) -> str:
-    field = str(problem["loc"][0])
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(field, _File.model_fields, n=1, cutoff=0.4)
-        known = f"Fields are: {', '.join(_File.model_fields)}."
-        return f"{path}: unknown field {field}. {f'Did you mean {near[0]}?' if near else known}"
-    if problem["type"] == "missing":
-        return f"{path}: the field {field} is missing. configs/studies/human_labels.yaml shows it."
-    return (f"{path}: field {'.'.join(map(str, problem['loc']))}: {problem['msg']}, got "
-            f"{problem['input']!r:.60}. configs/studies/human_labels.yaml explains the fields.")
-
-
-def _keys(config: Config, file: _File, path: Path) -> list[str]:
-    """The settings that the axis changes."""
-    named = [file.axis] if isinstance(file.axis, str) else file.axis
-    keys = [_SHORT.get(name, name) for name in named]
-    known = config.flat()
-    for key in [*keys, *file.settings]:
-        if key not in known:
-            near = difflib.get_close_matches(key, [*_SHORT, *known], n=1, cutoff=0.4)
-            hint = f"Did you mean {near[0]}?" if near else "`persuasion show-config` lists all."
-            raise ConfigError(f"{path}: there is no setting {key}. {hint}")
-    own = {"name", "replace", "seed", "training.seed", "training.models"}
-    if taken := sorted(own & {*keys, *file.settings}):
-        raise ConfigError(f"{path}: {taken[0]} is the study's own: `seeds` and `arms` say it, and "
-                          "the cells are named by it. Leave it out.")
-    given = {*file.settings, *map(key_of, config.overrides)}
-    if taken := sorted({*keys, "training.seed", "training.models"} & given):
-        raise ConfigError(f"{path}: {taken[0]} differs between the cells of this study or is its "
-                          "own, so it is not set. Change `levels`, `seeds` or `arms` in a copy.")
-    return keys
-
-
-def _check(file: _File, keys: list[str], path: Path) -> None:
-    """What the fields must be to each other."""
-    faults = []
-    seeds = file.seeds if isinstance(file.seeds, list) else list(range(file.seeds))
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        faults.append("seeds must be a number from 1, or different numbers from 0")
-    for field, values in (("levels", file.levels), ("arms", file.arms)):
-        if len(set(values)) < len(values):
-            faults.append(f"{field} names one of them twice")
-    if file.primary not in file.levels:
-        faults.append(f"primary is {file.primary!r}, which is none of the levels {file.levels}")
-    if file.second_anchor == file.anchor:
-        faults.append("second_anchor must be another one than anchor")
-    numbers = [level for level in file.levels if not isinstance(level, str)]
-    if file.times and (len(numbers) < len(file.levels) or min(numbers) <= 0):
-        faults.append("with `times` every level is a factor above 0")
-    if {*keys} & {*COUNTS} and not all(type(level) is int and level > 1 for level in file.levels):
-        faults.append("levels that count labels are whole numbers from 2, one to train on and one "
-                      "held out; a model without human labels stands at 0 by itself")
-    if keys == [_SHORT[HUMAN_LABELS]] and all(FAMILY[arm].labels != "rlhf" for arm in file.arms):
-        faults.append("no arm learns from human labels; name rlhf, rlaif_rlhf or both")
-    if faults:
-        raise ConfigError(f"{path}: {'; '.join(faults)}.")
+        anchor=file.anchor, second_anchor=file.second_anchor, anchor_cell=anchor_cell,
+        comparisons=file.comparisons, notes=tuple(notes), cells=cells)
 
 
 def _within_labels(config: Config, keys: list[str],
@@ -287,14 +187,44 @@ def _text(value: Any) -> str:
     return np.format_float_positional(value, trim="0") if isinstance(value, float) else str(value)
 
 
-def _cell(config: Config, study: str, level: Level, seed: int, file: _File,
+def _cell(config: Config, study: str, level: Level, seed: int, file: StudyFile,
           overrides: list[str]) -> Cell:
     place = plain = _text(level)
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,20}", plain):
         place = f"{re.sub(r'[^A-Za-z0-9]+', '-', plain)[:12]}-{content_id(plain, length=6)}"
     name = f"{study}.{place}.s{seed}"
-    if {*file.arms} != {*PREFERENCE_TRAINED}:       # no cell trains or asks what no arm needs
-        overrides = [*overrides, f"training.models=[{', '.join(file.arms)}]"]
     return Cell(name=name, level=level, seed=seed, arms=tuple(file.arms), root=config.root,
-                profile=config.profile,
-                overrides=(f"name={name}", *overrides, f"training.seed={seed}"))
+                profile=config.profile, overrides=(
+                    f"name={name}", *overrides, *_only(file.arms), f"training.seed={seed}"))
+
+
+def _only(arms: Sequence[str]) -> list[str]:
+    """The setting with which no cell trains or asks what no arm needs."""
+    is_all = {*arms} == {*PREFERENCE_TRAINED}
+    return [] if is_all else [f"training.models=[{', '.join(arms)}]"]
+
+
+def _anchor_cell(config: Config, study: str, file: StudyFile, shared: Sequence[str]) -> Cell | None:
+    """The run of the trained anchors: no level, all labels, the profile's own seed."""
+    trained = tuple(anchor for anchor in (file.anchor, file.second_anchor)
+                    if anchor in PREFERENCE_TRAINED)
+    if not trained:
+        return None
+    name = f"{study}.anchor"
+    return Cell(name=name, level="", seed=config.peek("seed"), arms=trained, root=config.root,
+                profile=config.profile, overrides=(f"name={name}", *shared, *_only(trained)))
+
+
+def _about_anchor(cell: Cell, path: Path, seeds: Sequence[int]) -> str:
+    """What a reader has to know of a trained anchor.
+
+    Raises:
+        ConfigError: a seed of the study trains the same model, which would meet itself.
+    """
+    if cell.seed in seeds:
+        raise ConfigError(f"{path}: the anchor {cell.arms[0]} is trained with the project's seed "
+                          f"{cell.seed}, so `seeds` cannot have it: that model would be compared "
+                          "with itself. Name other seeds.")
+    names = " and ".join(anchor_name(arm) for arm in cell.arms)
+    return (f"{names}, which every reply is compared with, is in no cell: it was trained with the "
+            f"profile's settings, all its labels and seed {cell.seed}.")

@@ -16,7 +16,8 @@ from persuasion_lib.stats.crossed import (
 )
 from persuasion_lib.stats.power import crossed_power
 from persuasion_lib.stats.scores import holm
-from persuasion_lib.study.design import HUMAN_LABELS, Study
+from persuasion_lib.study.design import Study
+from persuasion_lib.study.file import HUMAN_LABELS
 from persuasion_lib.study.grid import Grid, level_name
 
 Cell = tuple[str, str]          # arm and level

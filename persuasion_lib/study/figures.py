@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 
 from persuasion_lib.core.show import NEUTRAL, Plot, look
 from persuasion_lib.reporting.figures import canvas, nothing, written
+from persuasion_lib.study import words
 from persuasion_lib.study.answer import SATURATED
-from persuasion_lib.study.design import HUMAN_LABELS
+from persuasion_lib.study.file import HUMAN_LABELS
 
 Result = Mapping[str, Any]
 _TRUTH = {"marker": "+", "color": "black", "markersize": 8, "linestyle": "none",
@@ -34,7 +35,7 @@ def design(result: Result) -> Plot:
     axes.set_xticks(range(len(columns)), [_short(level) for level in columns])
     axes.set_yticks(range(len(study["arms"])), study["arms"])
     axes.set(xlim=(-0.6, len(columns) - 0.4), ylim=(len(study["arms"]) - 0.5, -0.5),
-             xlabel=_axis(study),
+             xlabel=words.axis(study["axis"]),
              title=f"{len(study['seeds'])} seeds of each, all against {result['leading']}"
                    f"{' (x: missing)' if absent else ''}")
     return figure
@@ -58,7 +59,7 @@ def curves(result: Result) -> Plot:
     axes.axhline(0.5, color=NEUTRAL, linewidth=0.8, linestyle=":")
     axes.axhline(SATURATED, color=NEUTRAL, linewidth=0.8, linestyle=(0, (1, 4)))
     axes.set_xticks(list(place.values()), [_short(level) for level in place])
-    axes.set(xlabel=_axis(study), ylim=(min(0.4, axes.get_ylim()[0]), 1.01),
+    axes.set(xlabel=words.axis(study["axis"]), ylim=(min(0.4, axes.get_ylim()[0]), 1.01),
              ylabel=f"win rate against {result['leading']}",
              title=f"Learning curves{_by_whom(found['points'])}")
     _legend(axes)
@@ -108,8 +109,8 @@ def advantage(result: Result) -> Plot:
     axes.axhline(0, color=NEUTRAL, linewidth=0.8, linestyle=":")
     axes.set_xticks(x, [_short(row["level"]) for row in rows])
     first, second = study["pair"]
-    axes.set(xlabel=_axis(study), ylabel=f"{first} − {second}\n(difference of win rates)",
-             title="What the warm-up adds")
+    axes.set(xlabel=words.axis(study["axis"]), title="What the warm-up adds",
+             ylabel=f"{first} − {second}\n(difference of win rates)")
     _legend(axes)
     return figure
 
@@ -188,10 +189,6 @@ def _places(study: Result) -> dict[str, float]:
     if study["unlabelled"]:
         places = {"0": min(places.values()) - 1.0} | places
     return places
-
-
-def _axis(study: Result) -> str:
-    return "human labels" if study["axis"] == HUMAN_LABELS else study["axis"]
 
 
 def _short(level: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from persuasion_lib.study import words
 from persuasion_lib.study.answer import SATURATED, missing, out_of_date, saturated
-from persuasion_lib.study.design import HUMAN_LABELS
+from persuasion_lib.study.file import HUMAN_LABELS
 
 Result = Mapping[str, Any]
 

@@ -11,12 +11,11 @@ from persuasion_lib.reporting.page import Part, as_page
 from persuasion_lib.reporting.wording import number, p_value
 from persuasion_lib.study import words
 from persuasion_lib.study.answer import SATURATED
-from persuasion_lib.study.design import HUMAN_LABELS
 
 Result = Mapping[str, Any]
 
 _TRUTH, _PEOPLE = "the demo's truth", "by people"
-_INTERVALS = "Intervals hold seeds and prompts"
+_INTERVALS = "Intervals allow for other seeds and other prompts"
 
 
 def answer(result: Result) -> Part:
@@ -26,10 +25,14 @@ def answer(result: Result) -> Part:
 def design(result: Result) -> Part:
     study, found = result["study"], _leading(result)
     models = found["cells_planned"] - len(found["absent"])
-    line = (f"{', '.join(study['arms'])} at {len(study['levels'])} levels of {_axis(study)}, "
-            f"{len(study['seeds'])} seeds each: {models} of {found['cells_planned']} models, and "
-            f"{found['prompts']} of {found['asked']} prompts that all of them have a verdict for.")
-    return Part("The design", [line], figure="design", caption=(
+    at = {arm: [row["level"] for row in found["points"] if row["arm"] == arm]
+          for arm in study["arms"]}
+    trained = "; ".join(f"{arm} at {', '.join(levels)}" for arm, levels in at.items() if levels)
+    lines = [f"{models} of {found['cells_planned']} models, {len(study['seeds'])} seeds of each: "
+             f"{trained} ({words.axis(study['axis'])}).",
+             f"They are compared on {found['prompts']} of {found['asked']} prompts: those for "
+             "which all of them have a verdict."]
+    return Part("The design", lines, figure="design", caption=(
         "Every square is a trained model, one for each seed; a cross is one that is missing. "
         "All models of a seed share its choice of labels, so that arms are compared within seeds."))
 
@@ -94,7 +97,8 @@ def exchange(result: Result) -> Part | None:
              **({_TRUTH: words.labels(row["gold"], sizes)} if row["gold"] else {})}
             for row in found["exchange"]]
     return Part(
-        "How many human labels is the warm-up worth?", table=_table(rows, ["model"]),
+        "How many human labels is the warm-up worth?", _out_of_reach(found, plain),
+        table=_table(rows, ["model"]),
         figure="exchange", notes=[
             f"Read from a straight line through {plain}'s curve on the scale of doublings, by the "
             "judge's verdicts. Outside of what was trained only the side is known: the line drawn "
@@ -102,6 +106,16 @@ def exchange(result: Result) -> Part | None:
             f"The number of human labels with which {plain} is as good; an arrow is an interval "
             f"that leaves what was trained, a bar the labels that the model has had itself, a plus "
             f"{_TRUTH}."))
+
+
+def _out_of_reach(found: Result, plain: str) -> list[str]:
+    """What a figure of arrows alone says."""
+    most = max(found["sizes"])
+    if any((row["ci_low"] or 0) <= most for row in found["exchange"]):
+        return []
+    return [f"By the judge, all of these models reach more than {plain} does with {most:,.0f} "
+            "human labels, the most that it was trained with. How many they are worth is not "
+            "known, but that it is more."]
 
 
 def costs(result: Result) -> Part | None:
@@ -129,8 +143,10 @@ def _trade(result: Result, found: Result) -> list[str]:
     ai, sizes = result["costs"]["ai"], found["sizes"]
     texts = []
     for row in found["exchange"]:
-        if row["level"] == "0" and ai["decided"]:
-            text = f"{row['arm']}: {words.for_one(row, ai['decided'], sizes)} AI labels"
+        if row["level"] == "0" and ai["decided"] and row["beyond"] != "no rise":
+            text = (f"{row['arm']} learned from {ai['decided']:,} AI labels, which are worth "
+                    f"{words.labels(row, sizes)} human ones: "
+                    f"{words.for_one(row, ai['decided'], sizes)} AI labels")
             if ai["usd"]:
                 text += f", or {words.for_one(row, ai['usd'], sizes, ',.2f')} dollars,"
             texts.append(f"{text} do what one human label does.")
@@ -138,7 +154,9 @@ def _trade(result: Result, found: Result) -> list[str]:
 
 
 def _for_one(total: float | None, count: int | None, form: str, times: float = 1) -> str:
-    return "unknown" if total is None or not count else format(times * total / count, form)
+    if total is None or not count:
+        return "unknown"
+    return format(times * total / count, form) if total else "0"
 
 
 def levels(result: Result) -> Part | None:
@@ -161,8 +179,8 @@ def cells(result: Result) -> Part:
              **{arm: number(row["win_rate"][arm], ".3f") for arm in arms},
              "open": _links(row["links"])} for row in result["cells"]]
     return Part("All cells", table=_table(rows, ["cell"]), notes=[
-        "Each is an ordinary run, which `persuasion runs` lists too; win rates are by the judge, "
-        f"against {result['study']['anchors'][0]}."])
+        "Each is an ordinary run, which the command persuasion runs lists too; win rates are by "
+        f"the judge, against {result['study']['anchors'][0]}."])
 
 
 def _links(links: Mapping[str, str]) -> Markup:
@@ -180,9 +198,17 @@ PARTS: dict[str, Callable[[Result], Part | None]] = {
                                      cells, limits)}
 
 
+# What a notebook shows instead.
+_NOTHING = {
+    "advantage": "Only a study that trains both models of analysis.primary at one level says it.",
+    "exchange": "Only a study of human labels says it, with the second model of analysis.primary.",
+    "costs": "Only a study of human labels says it, with the second model of analysis.primary.",
+    "levels": "Only a study of a setting, such as beta, has this table."}
+
+
 def part(result: Result, name: str) -> Part:
     """A part of the page; one that says so where a study of this kind has none."""
-    return PARTS[name](result) or Part(name, ("A study of this kind has none.",))
+    return PARTS[name](result) or Part(name, (_NOTHING.get(name, "This study has none."),))
 
 
 def as_html(result: Result, figures: Path) -> str:
@@ -197,10 +223,6 @@ def as_html(result: Result, figures: Path) -> str:
 
 def _leading(result: Result) -> Result:
     return result["anchors"][result["leading"]]
-
-
-def _axis(study: Result) -> str:
-    return "human labels" if study["axis"] == HUMAN_LABELS else study["axis"]
 
 
 def _table(rows: Sequence[Mapping[str, Any]], index: list[str]) -> pd.DataFrame:

@@ -18,17 +18,18 @@ Place = tuple[str, str, str, str]       # cell, arm, example, anchor
 
 
 def to_compare(study: Study, done: list[Cell]) -> dict[Place, Pair]:
-    """The comparisons that are drawn, of cells that have ended, against the first anchor.
+    """The comparisons that are drawn, of cells that have ended, against the stronger anchor.
 
     Each seed gets as many, and every arm of a seed the same prompts, by a hash: nobody chose.
     """
     cells = [cell for cell in done if cell.level == study.primary]
     arms = [arm for arm in study.arms if arm not in study.unlabelled]
     each = study.comparisons // (len(study.seeds) * len(arms))
+    *_, anchor = study.anchors
     drawn: dict[Place, Pair] = {}
     for cell in cells:
         known = [meeting for meeting in meetings(study, cell, read_evaluation(cell))
-                 if meeting.arm in arms and meeting.anchor == study.anchor]
+                 if meeting.arm in arms and meeting.anchor == anchor]
         prompts = sorted({meeting.example_id for meeting in known},
                          key=lambda key: content_id("people", study.name, cell.seed, key))[:each]
         drawn |= {(cell.name, meeting.arm, meeting.example_id, meeting.anchor): meeting.pair

@@ -16,8 +16,9 @@ from persuasion_lib.judging.plan import plan
 from persuasion_lib.judging.roles import make_judge
 from persuasion_lib.judging.tasks.compare import pair_questions
 from persuasion_lib.stats.power import crossed_power
-from persuasion_lib.study.design import COUNTS, Cell, Study
-from persuasion_lib.study.run import state_of
+from persuasion_lib.study.design import Cell, Study
+from persuasion_lib.study.file import COUNTS
+from persuasion_lib.study.run import first_to_run, state_of
 
 # Of a difference of two arms' win rates, as simulations of the method took them; seeds' from, to.
 SD_SEED, SD_PROMPT, SD_REST = (0.02, 0.05), 0.08, 0.34
@@ -28,15 +29,17 @@ SAMPLE = 50             # pairs that a call is priced by
 def plan_of(study: Study, cells: Iterable[Cell]) -> dict[str, str]:
     """What running these cells of a study would take, line by line; done ones take nothing."""
     cells = list(cells)
-    pending = [cell for cell in cells if state_of(study, cell)[0] != "done"]
+    own = [cell for cell in cells if state_of(study, cell)[0] != "done"]
+    anchor = study.anchor_cell
+    pending = [anchor, *own] if anchor and first_to_run(anchor) else own
     configs = {cell: cell.config() for cell in pending}
     models = {(cell, name): _training(config, name) for cell, config in configs.items()
-              for name in trainings(study.arms)}
+              for name in trainings(cell.arms)}
     prompts = _prompts(study.config)
     lines = {
         "question": study.question,
         "cells": f"{len(study.levels)} levels of {study.axis} × {len(study.seeds)} seeds = "
-                 f"{len(study.cells)}, {len(pending)} of {len(cells)} still to run",
+                 f"{len(study.cells)}, {len(own)} of {len(cells)} still to run",
         "levels": ", ".join(map(str, study.levels)) + f"; primary {study.primary}",
         "trainings": f"{len(set(models.values()))}, each done once: what cells share is copied",
         "time": _time(study, pending), "disk": _disk(study, len(pending)),
@@ -99,7 +102,8 @@ def _size(folder: Path) -> int:
 def _calls(study: Study, models: Mapping[tuple[Cell, str], Any], prompts: int) -> dict[str, str]:
     """Calls of the judge at most: the same text is never asked about twice."""
     config = study.config
-    arms = {made for (cell, arm), made in models.items() if arm in cell.arms}
+    arms = {made for (cell, arm), made in models.items()
+            if arm in cell.arms and cell in study.cells}
     cells = {cell for cell, _ in models}
     shown = len(wanted(config.evaluation.models, study.arms))
     orders = config.evaluation.orders

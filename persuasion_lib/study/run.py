@@ -78,9 +78,11 @@ def scores_of(study: Study, cell: Cell) -> dict[str, Any] | None:
         return None
     record = read_json(path, made_by="persuasion study")
     evaluation = hash_if_there(path_of(cell.config(), "evaluation"))
+    is_current = (evaluation == record["evaluation"]
+                  and anchored.anchor_hash(study) == record.get("anchor_evaluation"))
     is_whole = set(study.anchors) <= set(record["anchors"]) and set(cell.arms) <= set(
         record["arms"])
-    return record if evaluation == record["evaluation"] and is_whole else None
+    return record if is_current and is_whole else None
 
 
 def part_of(study: Study, part: str | None) -> tuple[Cell, ...]:
@@ -106,13 +108,15 @@ def run_study(study: Study, part: str | None = None) -> Study:
         The study as it is now: labels that were missing before may have cut its levels.
 
     Raises:
-        PersuasionError: what all cells share could not be made, or a disk is full.
+        PersuasionError: what all cells share, a trained anchor too, could not be made, or a disk
+            is full.
     """
     began = time.time()
     with _as_batch():
         (study.folder / "locks").mkdir(parents=True, exist_ok=True)
         _share(study)
         study = read_study(_read_anew(study), study.file, name=study.name)
+        _make_anchor(study)
         waiting = list(part_of(study, part))
         while waiting:
             others = [cell for cell in waiting if not _run_if_free(study, cell, began)]
@@ -149,6 +153,20 @@ def _share(study: Study) -> None:
             runner.run(study.profile, shared, last=before[-1])
 
 
+def _make_anchor(study: Study) -> None:
+    """The trained model that every reply is compared with: before all cells, by one process."""
+    cell = study.anchor_cell
+    if cell is None:
+        return
+    if _is_taken(study, cell.name):
+        print(f"another process makes {cell.name}; waiting for it", flush=True)
+    with _lock(study, cell.name):
+        first = first_to_run(cell)
+        if first:
+            print(f"\n{cell.name}, which every reply is compared with", flush=True)
+            _run_stages(study, cell, first)
+
+
 def _read_anew(study: Study) -> Config:
     return load_config(study.profile, study.config.overrides, root=study.config.root)
 
@@ -172,15 +190,12 @@ def _run_if_free(study: Study, cell: Cell, began: float) -> bool:
 def _run_cell(study: Study, cell: Cell) -> None:
     failed = _failure(study, cell)
     try:
-        found = _of_stages(cell)
-        first = next((name for name, state in found.items() if _must_run(name, state)), None)
+        first = first_to_run(cell)
         record = scores_of(study, cell)
         if first or record is None or record["open"]:
             print(f"\n{cell.name}, {study.cells.index(cell) + 1} of {len(study.cells)}", flush=True)
         if first:
-            keep_for_run(cell.root, cell.name, cell.profile, cell.overrides)
-            runner.run(cell.profile, cell.overrides, first=first, last=LAST,
-                       preload=_preload(study), notes=False)
+            _run_stages(study, cell, first)
         if first or record is None or record["open"]:
             with redirect_stdout(runner.Terminal()):
                 anchored.judge_cell(study, cell)
@@ -194,6 +209,17 @@ def _run_cell(study: Study, cell: Cell) -> None:
                                   "again; what was finished stays.") from None
         print(f"    ! {cell.name} failed: {sentence}", flush=True)
         write_text(failed, f"{sentence}\n")
+
+
+def first_to_run(cell: Cell) -> str | None:
+    """The first stage that a cell has still to go through; None where it has all."""
+    return next((name for name, state in _of_stages(cell).items() if _must_run(name, state)), None)
+
+
+def _run_stages(study: Study, cell: Cell, first: str) -> None:
+    keep_for_run(cell.root, cell.name, cell.profile, cell.overrides)
+    runner.run(cell.profile, cell.overrides, first=first, last=LAST, preload=_preload(study),
+               notes=False)
 
 
 def _must_run(name: str, state: State) -> bool:

@@ -4,8 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from persuasion_lib.reporting.wording import number
+from persuasion_lib.study.file import HUMAN_LABELS
 
 Row = Mapping[str, Any]
+
+
+def axis(name: str) -> str:
+    """What the levels of a study are levels of."""
+    return "human labels" if name == HUMAN_LABELS else name
 
 
 def rate(row: Row | None) -> str:

@@ -1,6 +1,5 @@
 """Somebody's own SFT adapter, or none at all, in the place of one that is trained here."""
 
-import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import LineageError, MissingInput
 from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.store import write_json, write_text
+from persuasion_lib.core.store import whole_folder, write_json, write_text
 from persuasion_lib.models.cards import adapter_card
 from persuasion_lib.models.folder import json_object
 from persuasion_lib.models.lineage import (
@@ -45,6 +44,7 @@ PLAIN = {"peft_type", "task_type", "auto_mapping", "peft_version", "base_model_n
          "layers_to_transform", "layers_pattern", "fan_in_fan_out"}
 # How the matrices began, where that left the base as it was (PiSSA, say, takes its part away).
 PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
+NO_TRAINING = {"history": [], "best_step": None}        # in the place of a training's log
 
 
 def sft_checkpoint(config: Config) -> Path | None:
@@ -62,7 +62,6 @@ def adopt_sft(config: Config, folder: Path) -> None:
     Raises:
         LineageError: it is no plain LoRA adapter, or was trained on another base than `model.base`.
     """
-    final = path_of(config, "sft")
     given = [folder / name for name in (WEIGHTS, ADAPTER_SETTINGS)]
     if not all(file.exists() for file in given):
         raise LineageError(f"{folder} holds no LoRA adapter ({WEIGHTS}, {ADAPTER_SETTINGS}). A "
@@ -77,16 +76,13 @@ def adopt_sft(config: Config, folder: Path) -> None:
         raise LineageError(f"{folder} was trained on {base}, and model.base is "
                            f"{config.model.base}. Set model.base={base}, or train SFT here.")
     check_adapter(config, folder, settings)
-    partial = final.with_name("final.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(folder, partial)
-    if not (partial / LOG).exists():
-        write_json(partial / LOG, {"history": [], "best_step": None})
-    write_text(partial / "README.md", adapter_card(config, "sft"))
-    if not has_lineage:
-        write_lineage(config, "sft", partial, f"adopted from {folder}")
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(partial, final)
+    with whole_folder(path_of(config, "sft")) as final:
+        shutil.copytree(folder, final, dirs_exist_ok=True)
+        if not (final / LOG).exists():
+            write_json(final / LOG, NO_TRAINING)
+        write_text(final / "README.md", adapter_card(config, "sft"))
+        if not has_lineage:
+            write_lineage(config, "sft", final, f"adopted from {folder}")
 
 
 def _is_recorded(folder: Path) -> bool:
@@ -166,13 +162,9 @@ def untrained_sft(config: Config) -> None:
     fingerprint = fingerprint_of({"untrained": True, **loop.outcome_settings(config)})
     if is_current(config, "sft", fingerprint):
         return
-    final = path_of(config, "sft")
-    partial = final.with_name("final.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     torch.manual_seed(config.seed)
-    get_peft_model(load_base(config), loop.lora(config)).save_pretrained(partial)
-    write_json(partial / LOG, {"history": [], "best_step": None})
-    write_lineage(config, "sft", partial, fingerprint)
-    write_text(partial / "README.md", adapter_card(config, "sft"))
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(partial, final)
+    with whole_folder(path_of(config, "sft")) as final:
+        get_peft_model(load_base(config), loop.lora(config)).save_pretrained(final)
+        write_json(final / LOG, NO_TRAINING)
+        write_lineage(config, "sft", final, fingerprint)
+        write_text(final / "README.md", adapter_card(config, "sft"))

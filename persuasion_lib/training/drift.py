@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from persuasion_lib.core.records import Message
 from persuasion_lib.models.chat import closing_ids
 from persuasion_lib.models.loading import Tokenizer, prompt_ids
-from persuasion_lib.models.sampling import Generation, Request, sample_batch
+from persuasion_lib.models.sampling import Generation, Request, Sampling, sample_batch
 from persuasion_lib.training.history import validation_points
 
 # An alarm is advice, not a stop. Bounds are those at which replies visibly change, chosen by us.
@@ -52,15 +52,6 @@ class Drift:
         return statistics.stdev(changes) / math.sqrt(len(changes))
 
 
-@dataclass(frozen=True)
-class _Sampling:
-    """At temperature 1 and over the whole vocabulary, as the definition of KL asks for."""
-
-    max_new_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-
-
 @torch.no_grad()
 def drift(model: Any, tokenizer: Tokenizer, prompts: Sequence[list[Message]], *,
           max_new_tokens: int, seed: int) -> Drift:
@@ -90,7 +81,8 @@ def sampled(model: Any, tokenizer: Tokenizer, prompts: Sequence[list[Message]], 
     """
     model.eval()
     requests = [Request(f"drift:{n}", prompt) for n, prompt in enumerate(prompts)]
-    return sample_batch(model, tokenizer, requests, _Sampling(max_new_tokens), seed=seed)
+    # At temperature 1 and over the whole vocabulary, as the definition of KL asks for.
+    return sample_batch(model, tokenizer, requests, Sampling(max_new_tokens), seed=seed)
 
 
 def _next_token_logps(model: PreTrainedModel, ids: torch.Tensor, start: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ from datasets import Dataset
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.family import FAMILY
-from persuasion_lib.core.records import LabeledPair, content_id
+from persuasion_lib.core.records import FLIPPED, LabeledPair, content_id
 from persuasion_lib.training.loop import seed_of
 
 Rows = list[LabeledPair]
@@ -54,19 +54,18 @@ def _first(config: Config, rows: Rows, count: int) -> Rows:
 
 def _with_noise(config: Config, rows: Rows) -> Rows:
     share = config.training.label_noise
-    return [_turned(row) if share and _draw(config, "noise", row.pair.pair_id) < share else row
-            for row in rows]
+
+    def is_turned(row: LabeledPair) -> bool:
+        return bool(share) and _draw(config, "noise", row.pair.pair_id) < share
+
+    # The label says the opposite; the texts stay where they are.
+    return [replace(row, label=FLIPPED[row.label]) if is_turned(row) else row for row in rows]
 
 
 def _draw(config: Config, what: str, pair_id: str) -> float:
     """A number in [0, 1) that depends on the training seed and the pair alone."""
     seed = seed_of(config, "dpo")
     return int(content_id(seed, what, pair_id, length=8), 16) / 16**8
-
-
-def _turned(row: LabeledPair) -> LabeledPair:
-    """A decided label that says the opposite; its texts stay where they are."""
-    return replace(row, label="b" if row.label == "a" else "a")
 
 
 def preference_rows(pairs: Sequence[LabeledPair]) -> Dataset:

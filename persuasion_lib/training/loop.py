@@ -22,7 +22,7 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, LineageError, PersuasionError, SelfTestError
 from persuasion_lib.core.named import of_run
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.store import write_json, write_text
+from persuasion_lib.core.store import whole_folder, write_json, write_text
 from persuasion_lib.models.cards import adapter_card
 from persuasion_lib.models.lineage import write_lineage
 from persuasion_lib.models.loading import dtype_of
@@ -216,21 +216,16 @@ def save(config: Config, name: str, trainer: Trainer, fingerprint: str,
     scratch = Path(trainer.args.output_dir)
     weights = trainer.accelerator.get_state_dict(trainer.model)     # gathered from all processes
     if processes().is_main_process:
-        final = path_of(config, name)
-        partial = final.with_name("final.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(
-            partial, state_dict=weights)
         state = trainer.state
         keeps_best = trainer.args.load_best_model_at_end
         best = state.best_global_step if keeps_best else state.global_step
-        write_json(partial / LOG, {"history": _finite(state.log_history), "best_step": best,
-                                   "rows": len(trainer.train_dataset),
-                                   **extra})
-        write_lineage(config, name, partial, fingerprint)
-        write_text(partial / "README.md", adapter_card(config, name))   # peft's holds a path
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(partial, final)
+        with whole_folder(path_of(config, name)) as final:
+            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(
+                final, state_dict=weights)
+            write_json(final / LOG, {"history": _finite(state.log_history), "best_step": best,
+                                     "rows": len(trainer.train_dataset), **extra})
+            write_lineage(config, name, final, fingerprint)
+            write_text(final / "README.md", adapter_card(config, name))     # peft's holds a path
         shutil.rmtree(scratch, ignore_errors=True)
     processes().wait_for_everyone()
 

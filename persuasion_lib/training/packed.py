@@ -78,7 +78,7 @@ def lay_out_rows(input_ids: torch.Tensor, labels: torch.Tensor) -> Layout:
             for ids, places in zip(input_ids.tolist(), before_targets, strict=True)]
     order = sorted(range(len(rows)), key=rows.__getitem__)
     # A row that begins another is followed by one that it begins, for they are sorted.
-    last_of = [not is_start(rows[a], rows[b]) for a, b in pairwise(order)] + [True]
+    last_of = [rows[b][:len(rows[a])] != rows[a] for a, b in pairwise(order)] + [True]
     tree = _Tree()
     tree.grow([rows[row] for row, is_last in zip(order, last_of, strict=True) if is_last],
               0, None, [])
@@ -97,11 +97,6 @@ def shared_start(a: Sequence[int], b: Sequence[int]) -> int:
     """The number of tokens with which both begin."""
     return next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y),
                 min(len(a), len(b)))
-
-
-def is_start(a: list[int], b: list[int]) -> bool:
-    """Whether `b` begins with all of `a`."""
-    return b[:len(a)] == a
 
 
 def conversations(rows: Sequence[list[int]]) -> list[list[int]]:

@@ -245,10 +245,11 @@ THREATS = {
         PERSON, lambda r: again(r, swap=False, contradict=True), "contradicting labels", STOPS),
     "contradicting labels, sides exchanged": (
         PERSON, lambda r: again(r, swap=True, contradict=True), "contradicting labels", STOPS),
-    "most rows held out": ("rlaif_val.jsonl", lambda r: r * 12, "what was really split", STOPS),
-    "nothing left to train on": ("rlhf_train.jsonl", lambda r: [], "what was really split", STOPS),
+    "most rows held out": ("rlaif_val.jsonl", lambda r: r * 12, "too many held out", STOPS),
+    "nothing left to train on": ("rlhf_train.jsonl", lambda r: [], "too many held out", STOPS),
     "conversations on both sides": (
-        "rlhf_val.jsonl", meta(conversation_id="demo-0-00258"), "both sides of a split", STOPS),
+        "rlhf_val.jsonl", meta(conversation_id="demo-0-00258"), "conversations on both sides",
+        STOPS),
     "ties trained on": (
         "rlaif_train.jsonl", meta(is_equal=lambda r, n: n % 4 > 0), "ties trained on", STOPS),
     "ties by the dozen": (AI, meta(is_equal=lambda r, n: n % 4 > 0), "tie share", STOPS),

@@ -24,6 +24,14 @@ def test_a_path_is_seen_from_the_project_and_whole_elsewhere(tmp_path):
     assert nearby(tmp_path / "x", tmp_path / "project") == str(tmp_path / "x")
 
 
+def test_without_a_person_finished_work_is_one_line_of_words(capsys, monkeypatch):
+    monkeypatch.setenv("PERSUASION_BATCH", "1")
+    with Progress(1150, "replies of sft") as progress:
+        progress.update(1149, "all wait 5 s")
+        progress.update(1, "2 unscored")
+    assert capsys.readouterr().out == "» replies of sft: 1,150 of 1,150 in 0 s; 2 unscored\n"
+
+
 def test_finished_work_shows_no_bar(capsys, monkeypatch):
     monkeypatch.delenv("PERSUASION_BATCH", raising=False)
     with Progress(0, "answers"):

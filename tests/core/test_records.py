@@ -58,8 +58,8 @@ def test_a_preference_that_is_none_of_the_three_is_refused():
 
 
 def test_the_label_of_a_swapped_presentation_is_turned_back():
-    assert [unswap(x, swapped=True) for x in ("a", "b", "tie")] == ["b", "a", "tie"]
-    assert unswap("a", swapped=False) == "a"
+    assert [unswap(x, swapped=True) for x in ("first", "second", "tie")] == ["b", "a", "tie"]
+    assert unswap("first", swapped=False) == "a"
 
 
 def test_the_four_block_form_becomes_chat_messages():

@@ -48,9 +48,9 @@ def test_the_demo_names_its_stand_ins_and_is_no_rehearsal(project):
 
 
 @pytest.mark.parametrize(("stage", "roles"), [
-    ("prepare", []), ("label_ai", ["labeller"]), ("label_human", ["annotator"]),
-    ("train_dpo", ["labeller", "annotator"]),
-    ("evaluate", ["labeller", "annotator", "judge", "judge of manipulation", "embedder"])])
+    ("prepare", []), ("label_ai", ["judge of labels"]), ("label_human", ["annotator"]),
+    ("train_dpo", ["judge of labels", "annotator"]),
+    ("evaluate", ["judge of labels", "annotator", "judge", "judge of manipulation", "embedder"])])
 def test_a_stage_is_rehearsed_by_those_whose_work_it_stands_on(project, stage, roles):
     assert rehearsed(load_config("full", ALL), stage) == roles
 

@@ -7,6 +7,7 @@ import time
 
 import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 
 from persuasion_lib.core import runner
 from persuasion_lib.core.config import load_config
@@ -22,7 +23,7 @@ def test_a_run_executes_all_eight_notebooks_and_ends_with_the_summary(smoke_run)
     executed = sorted(p.name for p in (folder / "results" / "smoke" / "notebooks").iterdir())
     assert executed == [f"{stage.notebook}.ipynb" for stage in STAGES.values()]
     assert "EVALUATION SUMMARY" in output and "planned" in output and "report.html" in output
-    assert ("person or data: corpus, model, labeller, annotator, people who compare, judge,"
+    assert ("person or data: corpus, model, judge of labels, annotator, people who compare, judge,"
             in " ".join(output.split()))
     assert all(name in output.split("EVALUATION SUMMARY")[1]
                for name in ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf", "gold utility"))
@@ -182,3 +183,25 @@ def test_links_of_an_executed_copy_lead_where_they_led_from_the_notebook(project
         "[next](01_label_ai.ipynb) [all](../../../notebooks/index.ipynb) "
         "[kappa](../../../docs/glossary.md#kappa) [out](https://host/x.md) [gone](../docs/gone.md)")
     assert code.source == text
+
+
+def test_jupyterlab_trusts_what_was_executed_here_and_nothing_that_was_changed_since(
+        tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "new" / "jupyter"))
+    executed = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
+    output = tmp_path / "executed.ipynb"
+    nbformat.write(executed, output)
+    runner._sign(output)
+    notary = NotebookNotary(data_dir=str(tmp_path / "new" / "jupyter"))
+    assert notary.check_signature(executed)
+    executed.cells[0].source = "another"
+    assert not notary.check_signature(executed)
+    notary.store.close()
+
+
+def test_a_user_without_a_folder_for_signatures_gets_the_notebook_all_the_same(
+        tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "file" / "jupyter"))
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "executed.ipynb")
+    runner._sign(tmp_path / "executed.ipynb")

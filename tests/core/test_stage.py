@@ -5,7 +5,7 @@ import pytest
 from persuasion_lib.core import stage
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput, StaleInput
-from persuasion_lib.core.manifest import code_of, read_manifest, state
+from persuasion_lib.core.manifest import _changed_code, code_of, read_manifest, state
 from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.stage import start
 
@@ -122,3 +122,10 @@ def test_the_folders_are_those_of_the_specification(project):
         "evaluation": "results/final_evaluation.json",
         "rlaif_train": "data/preferences/rlaif_train.jsonl",
         "test": "data/processed/final_eval_reserved.jsonl"}
+
+
+def test_much_changed_code_is_one_reason_that_names_three_modules():
+    changed = [(name, "before", "now") for name in "abcde"]
+    assert [reason.text for reason in _changed_code(changed)] == [
+        "code of a, b, c and of 2 modules more changed"]
+    assert _changed_code([]) == []

@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -220,8 +219,7 @@ def test_an_absurd_usage_in_a_batch_or_of_an_embedding_is_an_unknown_cost_as_wel
     paid = Paid()
     assert not paid.add_reply(Reply("x", "end", "m", None, tokens, 3), judge, 0.5, share=0.5)
     assert (paid.usd, paid.unknown_usd) == (0.0, 0.5)
-    embedded = SimpleNamespace(data=[SimpleNamespace(index=0, embedding=[3.0, 4.0])],
-                               usage=SimpleNamespace(total_tokens=tokens))
+    embedded = {"data": [{"index": 0, "embedding": [3.0, 4.0]}], "usage": {"total_tokens": tokens}}
     assert checked(embedded, 1)[1] is None
 
 

@@ -212,7 +212,7 @@ def test_the_plan_counts_what_is_open_and_learns_from_replies(monkeypatch, tmp_p
     assert (before.calls, after.calls, after.known) == (40, 30, 10)
     assert not before.measured and after.measured
     assert cheap.usd[1] == pytest.approx(after.usd[1] / 2)
-    assert "30 (10 more are answered already)" in after._repr_markdown_()
+    assert "| calls to make | 30 |\n| answered already | 10 |" in after._repr_markdown_()
 
 
 def test_the_budget_is_never_exceeded_and_nearly_used(monkeypatch, tmp_path):

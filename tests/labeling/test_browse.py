@@ -71,15 +71,15 @@ def test_the_browser_turns_pages_and_filters(monkeypatch):
     choose, position, caption = head.children
     position.value = 1
     assert caption.value == "2 of 2" and "Reply a1" in page.value
-    choose.value = "person and AI judge disagree"
+    choose.value = "annotator and judge disagree"
     assert caption.value == "1 of 1" and "Reply a0" in page.value
     choose.value = "flagged"
     assert caption.value == "no such pair" and page.value == ""
 
 
-def test_the_table_to_read_names_responses_and_leaves_out_what_nobody_filled():
+def test_the_table_to_read_names_replies_and_leaves_out_what_nobody_filled():
     table = browse.readable(browse.labels_table(human("a", "tie"), judge("b", "tie")))
-    assert table["person"].tolist() == ["response 1", "tie"]
+    assert table["annotator"].tolist() == ["reply 1", "tie"] and table.index.tolist() == [1, 2]
     assert "seconds" not in table and "flagged" not in table
 
 
@@ -87,5 +87,5 @@ def test_what_the_judge_said_is_counted_and_nothing_of_it_before_it_is_there():
     table = browse.labels_table(human("a", "tie", "b"), judge("a", "b", "a"))
     assert browse.compared(table) == (
         "Of 3 pairs that both labelled, the judge said the same on 1, only one of the two called 1 "
-        "a tie, and on 1 they chose different responses.")
+        "a tie, and on 1 they chose different replies.")
     assert "Of" not in browse.compared(browse.labels_table(human("a")))

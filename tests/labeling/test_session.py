@@ -168,10 +168,10 @@ def test_review_lists_the_last_ten_and_opens_one_for_a_new_answer():
     assert session.current == session.items[5]
     answer(session, "second")
     assert session.current == session.items[12] and session.done == 12
-    assert opened(events).choice_of(session.items[5])["choice"] == "second"
+    assert opened(events).answer_of(session.items[5])["choice"] == "second"
     session.undo()
     session.undo()
-    assert session.choice_of(session.items[5])["choice"] == "first"
+    assert session.answer_of(session.items[5])["choice"] == "first"
 
 
 def test_only_answered_items_can_be_opened():

@@ -19,7 +19,7 @@ def test_a_card_names_the_base_and_no_path(project):
 def test_a_model_that_learned_from_stand_ins_says_so_before_all_else(project):
     card = merged_card(load_config("full", [HERE, *STAND_INS]), "rlaif", "Run b.", {}, "")
     first = card.partition("# rlaif\n\n")[2].splitlines()[0]
-    assert first.startswith("**REHEARSAL") and "labeller, annotator" in first
+    assert first.startswith("**REHEARSAL") and "judge of labels, annotator" in first
 
 
 def test_the_same_training_has_the_same_card_on_any_day(project, monkeypatch):

@@ -7,9 +7,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from persuasion_lib.core.errors import SelfTestError
 from persuasion_lib.demo.model import train_tokenizer
-from persuasion_lib.models.check import Greedy
 from persuasion_lib.models.loading import end_tokens
-from persuasion_lib.models.sampling import Request, sample_batch
+from persuasion_lib.models.sampling import Request, Sampling, sample_batch
 from persuasion_lib.training.sft import check_sft_batch
 
 
@@ -44,7 +43,7 @@ def test_a_reply_stops_at_an_end_token_that_only_the_models_settings_name(model,
     fourth = endless[0, -1].item()
     assert endless[0, -4:].tolist().index(fourth) == 3      # and it does not come before
     model.generation_config.eos_token_id = [fourth]
-    greedy = Greedy(max_new_tokens=40, batch_size=1)
+    greedy = Sampling(40, temperature=0.0)
     reply, = sample_batch(model, tokenizer, requests, greedy, seed=1)
     assert (reply.finish, reply.tokens) == ("stop", 3)
 

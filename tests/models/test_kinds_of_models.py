@@ -7,9 +7,9 @@ from transformers import MptConfig, MptForCausalLM
 
 from persuasion_lib.core.errors import LineageError
 from persuasion_lib.demo.model import train_tokenizer
-from persuasion_lib.models.check import Greedy, check_sampling
+from persuasion_lib.models.check import check_sampling
 from persuasion_lib.models.loading import prompt_ids
-from persuasion_lib.models.sampling import Request, sample_batch
+from persuasion_lib.models.sampling import Request, Sampling, sample_batch
 from worlds.families import tiny_model
 
 TOKENIZER = train_tokenizer(["Tea is good. Why should I change my view?"])
@@ -65,14 +65,14 @@ def plain(model, prompt):
 def test_sampled_together_or_alone_the_likeliest_tokens_are_those_of_plain_logits(kind):
     model = tiny_model(kind, len(TOKENIZER), **(TOGETHER | ALONE)[kind])
     check_sampling(model, TOKENIZER, kind)
-    greedy = Greedy(max_new_tokens=NEW, batch_size=4)
+    greedy = Sampling(NEW, temperature=0.0)
     replies = sample_batch(model, TOKENIZER, REQUESTS, greedy, seed=1)
     assert [reply.text for reply in replies] == [plain(model, r.prompt) for r in REQUESTS]
 
 
 def test_sampled_alone_a_reply_depends_on_its_own_numbers_only():
     model = tiny_model("mamba2", len(TOKENIZER), **ALONE["mamba2"])
-    warm = Greedy(temperature=1.0, max_new_tokens=8, batch_size=4)
+    warm = Sampling(max_new_tokens=8)
     together = sample_batch(model, TOKENIZER, REQUESTS, warm, seed=1)
     assert together[2:3] == sample_batch(model, TOKENIZER, REQUESTS[2:3], warm, seed=1)
     assert together[2] != together[3]       # one prompt, two replies

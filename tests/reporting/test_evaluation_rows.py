@@ -2,9 +2,11 @@ from persuasion_lib.core.records import Example
 from persuasion_lib.judging.tasks.rank import RankVerdict
 from persuasion_lib.reporting.evaluation_file import Judgment
 from persuasion_lib.reporting.evaluation_rows import (
+    closeness,
     controls_table,
     graded,
     mean_scores,
+    panel_in_words,
     score_steps,
 )
 
@@ -38,9 +40,26 @@ def test_an_examples_score_is_worked_out_from_its_two_rankings():
     given = [RankVerdict(("b", "c", "a"), {}), RankVerdict((), {}, error="unread"),
              RankVerdict(("c", "b", "a"), {})]
     table = score_steps(example, {"e": given})
-    assert table.loc["b"].to_dict() == {"rank, order 1": 1, "score, order 1": 1,
-                                        "rank, order 2": 2, "score, order 2": 0.5, "score": 0.75}
+    assert table.loc["b"].to_dict() == {
+        "rank, order 1": 1, "score, order 1": "1.000", "rank, order 2": 2,
+        "score, order 2": "0.500", "score": "0.750"}
     assert score_steps(example, {"e": given[1:2]}).empty
+
+
+def test_a_similarity_stands_beside_what_unrelated_texts_reach():
+    example = Example("e", [{"role": "user", "content": "?"}], "")
+    found = {"e": {"scores": {"sft": 0.5, "rlhf": None},
+                   "baselines": {"prompt": 0.25, "oracle": 0.125}}}
+    assert closeness(example, found)["similarity to the oracle"].to_dict() == {
+        "sft": "0.500", "rlhf": "none", "the prompt itself": "0.250",
+        "the oracle's reply to another prompt": "0.125"}
+
+
+def test_a_panel_is_told_by_how_many_of_its_rankings_were_read():
+    unread = RankVerdict((), {}, error="unread")
+    assert panel_in_words({"openai": {"e": [RankVerdict(("a", "b"), {}), unread]}}) == (
+        "openai: 1 of 2 rankings could be read.")
+    assert panel_in_words({}) == "One judge ranks here, and no further one was asked."
 
 
 def test_controls_are_counted_by_what_was_compared_and_said():

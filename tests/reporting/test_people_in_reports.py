@@ -142,16 +142,24 @@ def test_how_steady_people_are_is_counted_from_repeats(data):
     assert steady["n"] == 8 and steady["raw"] == 1
 
 
-def test_the_first_line_names_people_the_judge_alone_and_its_taste(data):
-    text = said(found(data, compared(data)))
-    assert text.startswith("Yes, the warm-up helped. By people: rlaif_rlhf preferred to rlhf in")
-    assert "(50 comparisons and 115 judge verdicts; the judge alone says" in text
-    assert "which leaves out its taste: it adds" in text
+def test_the_answer_comes_first_then_what_it_rests_on_then_the_judges_taste(data):
+    result = {**found(data, compared(data)), "simulated": False}
+    first, rests, taste = sentences(result, result["verdict"], stand_ins=False)
+    assert first.startswith("Yes, the warm-up helped. By people, rlaif_rlhf is preferred to rlhf")
+    assert rests == ("That rests on 50 comparisons; the judge's verdicts on 115 prompts make it "
+                     "sharper.")
+    assert taste.startswith("The judge alone says")
+
+
+def test_the_judges_taste_is_what_it_says_less_what_people_say_of_the_same_prompts(data):
+    result = found(data, compared(data))
+    same = result["on_same"]
+    assert same["judge"] - same["people"] == pytest.approx(result["judge_bias"])
 
 
 def test_simulated_people_are_called_so_in_the_same_line_and_nobody_is_told_yes(data):
     text = said(found(data, compared(data)), simulated=True)
-    assert text.startswith("By simulated people (a stand-in):")
+    assert text.startswith("By simulated people (a stand-in), rlaif_rlhf")
 
 
 def test_a_prompt_on_which_two_other_models_share_a_reply_counts_all_the_same():

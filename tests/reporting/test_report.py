@@ -2,10 +2,12 @@ import copy
 import io
 import re
 
+import pandas as pd
 import pytest
 from matplotlib.image import imread
 
 from persuasion_lib.reporting import figures, report
+from persuasion_lib.reporting.page import Part
 from persuasion_lib.reporting.qualitative import SHOWN, qualitative
 from worlds.synthetic_evaluation import (
     MODELS,
@@ -29,7 +31,7 @@ def opening(result):
 def test_the_answer_comes_first_with_size_certainty_and_reach():
     text = " ".join(report.as_text(planted()).split("\nSuccess")[0].split())
     assert "By the stand-ins, the model with the warm-up came out ahead. rlaif_rlhf scored" in text
-    assert "with 80 % probability" in text and "The demo knows the truth" in text
+    assert "is found four times in five" in text and "The demo knows the truth" in text
     assert "Planned 40 prompts, evaluated 40, scored 40" in text
 
 
@@ -193,3 +195,23 @@ def test_a_part_in_a_notebook_is_escaped_and_has_no_figure():
     result["warnings"] = [f"unread: {ATTACK}"]
     html = report.part(result, "input")._repr_html_()
     assert "&lt;script&gt;" in html and "<script" not in html and "<figure" not in html
+
+
+def test_long_lists_are_folded_on_a_page_and_told_in_the_text():
+    part = Part("Checked", ["2 looked."], folded={"What was fine": ["one, two", ATTACK]})
+    html = part._repr_html_()
+    assert "<details><summary>What was fine</summary>" in html and "<li>one, two</li>" in html
+    assert "&lt;script&gt;" in html and "<script" not in html
+    assert re.search(r"\d+ kinds of checks found nothing: .*two models, one text; ",
+                     " ".join(report.as_text(planted()).split()))
+
+
+def test_a_table_of_words_stands_to_the_left_and_one_of_numbers_does_not():
+    words = Part("", table=pd.DataFrame({"what": ["a sentence that is longer than forty letters"]}))
+    assert '<td style="text-align:left">' in words._repr_html_()
+    assert "<td>1" in Part("", table=pd.DataFrame({"n": [1]}))._repr_html_()
+
+
+def test_who_played_which_part_is_a_table():
+    table = report.part(planted(), "input").table["who or what"]
+    assert table["base model"] == "demo" and table["orders for each prompt"] == "2"

@@ -21,18 +21,14 @@ def test_reversing_the_ranks_turns_a_score_into_one_minus_itself():
     assert np.allclose(forward + back, 1)
 
 
-def test_a_prompt_with_a_missing_model_is_dropped_and_counted_with_its_reason():
+def test_a_prompt_with_a_missing_model_is_dropped():
     ranks = table([[1, 2], [np.nan, np.nan], [1, np.nan], [2, 1]])
-    kept, counts = complete_blocks(ranks, reasons={"p01": "no verdict"})
-    assert list(kept.index) == ["p00", "p03"]
-    assert (counts["n_total"], counts["n_used"], counts["n_dropped"]) == (4, 2, 2)
-    assert counts["reasons"] == {"no verdict": 1, "no value for sft": 1}
+    assert list(complete_blocks(ranks).index) == ["p00", "p03"]
 
 
-def test_a_model_that_is_absent_everywhere_is_removed_with_a_warning():
-    kept, counts = complete_blocks(table([[1, np.nan, 2], [2, np.nan, 1]]))
-    assert list(kept.columns) == ["base", "rlhf"] and counts["n_dropped"] == 0
-    assert counts["warnings"] == ["sft has no value for any prompt and is left out"]
+def test_a_model_that_is_absent_everywhere_drops_no_prompt():
+    kept = complete_blocks(table([[1, np.nan, 2], [2, np.nan, 1]]))
+    assert list(kept.columns) == ["base", "rlhf"] and len(kept) == 2
 
 
 def test_fewer_than_two_models_is_an_error():

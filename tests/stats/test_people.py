@@ -6,7 +6,6 @@ import pytest
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.stats.people import (
-    comparisons_needed,
     half_width,
     preference,
     several,
@@ -141,18 +140,12 @@ def test_a_prompt_without_a_verdict_of_the_judge_is_refused():
         preference(said([1, 0]), judged([1, np.nan, 0]))
 
 
-def test_the_plan_and_its_inverse_agree():
-    for wanted in (0.12, 0.1, 0.08):
-        count = int(comparisons_needed(wanted, n_judged=1000))
-        assert half_width(count, n_judged=1000) <= wanted < half_width(count - 1, n_judged=1000)
-
-
 def test_without_a_judge_the_plan_is_that_of_any_mean():
     assert half_width(100, correlation=0) == pytest.approx(1.96 * 0.4 / 10, abs=1e-4)
 
 
 def test_no_number_of_people_narrows_what_the_choice_of_prompts_leaves_open():
-    assert comparisons_needed(0.01, n_judged=115) == np.inf
+    assert half_width(10**9, n_judged=115) > 0.01
 
 
 def test_fewer_comparisons_find_only_larger_differences():

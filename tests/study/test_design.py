@@ -9,7 +9,8 @@ from persuasion_lib.core.family import MODELS, PREFERENCE_TRAINED, wanted
 from persuasion_lib.core.pipeline import STAGES, inputs_of, path_of
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_text
-from persuasion_lib.study.design import profile_of, read_study, studies
+from persuasion_lib.study.design import read_study
+from persuasion_lib.study.file import profile_of, studies
 from worlds.study_world import study_of, write_labels
 
 
@@ -92,7 +93,8 @@ def test_overrides_and_settings_of_the_file_hold_for_every_cell(project):
     ({"arms": ["sft"]}, "arms.0: Input should be 'rlhf', 'rlaif' or 'rlaif_rlhf'"),
     ({"seeds": 0}, "seeds must be a number from 1"),
     ({"seeds": [1, 1]}, "seeds must be a number from 1"),
-    ({"anchor": "rlaif"}, "anchor: Input should be"),
+    ({"anchor": "gpt"}, "anchor: Input should be"),
+    ({"anchor": "rlaif", "seeds": [0, 1]}, "would be compared with itself"),
     ({"second_anchor": "sft"}, "second_anchor must be another"),
     ({"axis": "dpo.beta", "times": True, "levels": [0, 50]}, "a factor above 0")])
 def test_a_mistake_in_a_study_file_is_named_with_its_file(project, changes, said):

@@ -20,7 +20,7 @@ from worlds.study_world import write_study
 KILLS = 8
 # One training a cell: what is killed here is the study, not what it trains.
 FIELDS = {"profile": "smoke", "levels": [8, 16], "primary": 16, "seeds": 2, "comparisons": 8,
-          "arms": ["rlhf"]}
+          "arms": ["rlhf"], "anchor": "rlhf"}
 
 pytestmark = pytest.mark.slow
 
@@ -33,13 +33,16 @@ def begun(project, *arguments):
 
 
 def outcome(project, monkeypatch):
-    """The table as text, and the verdict on every comparison by its key."""
+    """The table as text, the bytes of study.json, and the verdict on every comparison by its key.
+    """
     monkeypatch.chdir(project)
-    table = read_scores(read_study(load_config("smoke"), "own.yaml")).to_csv()
+    study = read_study(load_config("smoke"), "own.yaml")
+    table = read_scores(study).to_csv()
+    concluded = (study.folder / "study.json").read_bytes()
     log = project / "results" / "smoke" / "anchor_judgments.jsonl"
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert len({row["key"] for row in rows}) == len(rows)       # nothing was asked twice
-    return table, {row["key"]: row["verdict"] for row in rows}
+    return table, concluded, {row["key"]: row["verdict"] for row in rows}
 
 
 @pytest.fixture

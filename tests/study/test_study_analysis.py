@@ -137,6 +137,14 @@ def test_with_a_second_anchor_the_answer_is_read_against_that():
     assert any("so the answer is read against oracle" in text for text in result["limits"])
 
 
+def test_of_two_anchors_that_both_serve_the_one_that_people_compared_with_leads():
+    study = make_study(second_anchor="oracle")
+    scores = make_scores(study, people=24)
+    for asked, leads in (("oracle", "oracle"), ("sft", "sft")):
+        said = scores.assign(human=scores.human.where(scores.anchor == asked))
+        assert analysed(study, said)["leading"] == leads
+
+
 def test_an_arm_that_ties_everywhere_looks_as_if_it_had_not_been_trained():
     scores = make_scores(STUDY)
     scores.loc[scores.level == 25, "judge"] = 0.5

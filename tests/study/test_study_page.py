@@ -1,11 +1,13 @@
 """The page and the figures of a study."""
 
+import copy
 import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
+from persuasion_lib import study_analysis
 from persuasion_lib.study import figures, page
 from persuasion_lib.study.analysis import links
 from worlds.synthetic_study import analysed, make_scores, make_study
@@ -94,3 +96,25 @@ def test_a_cell_that_failed_says_why_in_the_table(tmp_path):
     html = written(tmp_path, result)
     assert "failed: loss is &lt;nan&gt; at step 3" in html
     assert replace(study).cells[0].name in html
+
+
+def test_a_figure_of_arrows_alone_is_told_in_words(headline):
+    assert page.part(headline, "exchange").lines == []
+    result = copy.deepcopy(headline)
+    found = result["anchors"][result["leading"]]
+    for row in found["exchange"]:
+        row.update(labels=900, ci_low=500, ci_high=None, beyond="more")
+    said, = page.part(result, "exchange").lines
+    assert said.startswith("By the judge, all of these models reach more than rlhf does with 200")
+
+
+def test_what_a_study_has_not_is_one_sentence_that_says_who_has_it(headline):
+    assert page.part(headline, "levels").lines == (
+        "Only a study of a setting, such as beta, has this table.",)
+
+
+def test_a_study_is_described_by_what_it_trains_and_where_it_writes():
+    part = study_analysis.described(make_study())
+    about = part.table[""]
+    assert about["levels of human labels"] == "25, 50, 100, 200" and about["primary level"] == "50"
+    assert about["writes to"].endswith("studies/human_labels")

@@ -15,6 +15,7 @@ from persuasion_lib.judging.tasks.compare import Compare
 from persuasion_lib.study import run
 from persuasion_lib.study.anchored import record_of
 from persuasion_lib.study.design import Study
+from persuasion_lib.study.plan import plan_of
 from persuasion_lib.study.run import part_of, run_study, states
 from persuasion_lib.study.scores import read_scores
 from worlds.study_world import Notebooks, study_of, write_study
@@ -177,3 +178,44 @@ def test_a_stronger_anchor_that_is_named_later_is_asked_about(project, notebooks
     assert condition(later) == ["missing"] * 4
     run_study(later)
     assert condition(later) == ["done"] * 4 and len(notebooks.ran) == 4
+
+
+def test_a_trained_anchor_is_made_once_before_all_cells_and_every_reply_meets_its_replies(
+        project, notebooks):
+    study = study_of(project, second_anchor="rlhf")
+    assert study.anchor_cell.config().training.models == ["rlhf"]
+    run_study(study)
+    assert notebooks.ran == ["small.anchor", *(cell.name for cell in study.cells)]
+    assert condition(study) == ["done"] * 4
+    scores = read_scores(study)
+    assert set(scores.anchor) == {"sft", "another rlhf"}
+    assert set(scores[scores.human.notna()].anchor) == {"another rlhf"}
+    run_study(study)
+    assert len(notebooks.ran) == 5
+
+
+def test_when_a_trained_anchor_replies_otherwise_every_cell_is_compared_again(project, notebooks):
+    study = study_of(project, anchor="rlhf")
+    run_study(study)
+    path = path_of(study.anchor_cell.config(), "evaluation")
+    evaluation = read_json(path, made_by="05")
+    evaluation["per_example"][0]["responses"]["rlhf"] = "Another reply."
+    write_json(path, evaluation)
+    assert condition(study) == ["missing"] * 4
+    run_study(study)
+    assert condition(study) == ["done"] * 4 and len(notebooks.ran) == 5
+
+
+def test_an_anchor_that_cannot_be_trained_stops_the_study_before_its_cells(project, notebooks):
+    notebooks.broken = {"small.anchor": PersuasionError("the loss of rlhf became NaN.")}
+    with pytest.raises(PersuasionError, match="became NaN"):
+        run_study(study_of(project, anchor="rlhf"))
+    assert notebooks.ran == ["small.anchor"]
+
+
+def test_a_plan_counts_the_training_of_the_anchor(project, notebooks):
+    plans = {anchor: plan_of(study := study_of(project, anchor=anchor), study.cells)
+             for anchor in ("sft", "rlhf")}
+    assert [plan["trainings"].split(",")[0] for plan in plans.values()] == ["10", "11"]
+    assert "4 of 4 still to run" in plans["rlhf"]["cells"]
+    assert "another rlhf, which every reply is compared with" in plans["rlhf"]["note"]

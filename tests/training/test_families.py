@@ -10,9 +10,8 @@ from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import LineageError
 from persuasion_lib.core.records import Example, LabeledPair, Pair
 from persuasion_lib.models.chat import closing_ids
-from persuasion_lib.models.check import Greedy
 from persuasion_lib.models.loading import end_tokens, load_base, load_tokenizer, prompt_ids
-from persuasion_lib.models.sampling import Request, sample_batch
+from persuasion_lib.models.sampling import Request, Sampling, sample_batch
 from persuasion_lib.training.dpo import preference_rows, train_preferences
 from persuasion_lib.training.drift import drift
 from persuasion_lib.training.loop import check_lora, lora
@@ -78,7 +77,7 @@ def test_a_reply_stops_at_each_of_the_end_tokens_of_a_family(project, name):
     other = tokenizer("t", add_special_tokens=False)["input_ids"][0]
     for token in (*ends, other):
         always(model, token)
-        for reply in sample_batch(model, tokenizer, requests, Greedy(max_new_tokens=8), seed=1):
+        for reply in sample_batch(model, tokenizer, requests, Sampling(8, temperature=0.0), seed=1):
             wanted = ("", "stop", 0) if token in ends else ("tttttttt", "length", 8)
             assert (reply.text, reply.finish, reply.tokens) == wanted
 
@@ -90,7 +89,7 @@ def test_a_token_that_the_tokenizer_does_not_know_says_nothing(project):
     beyond = model.get_input_embeddings().weight.shape[0] - 1
     assert beyond > len(tokenizer)
     always(model, beyond)
-    greedy = Greedy(max_new_tokens=8)
+    greedy = Sampling(8, temperature=0.0)
     reply, = sample_batch(model, tokenizer, [Request("1", ASKED[0])], greedy, seed=1)
     assert (reply.text, reply.finish) == ("", "length")
 

@@ -117,6 +117,6 @@ def test_plain_trl_has_the_losses_of_the_library_in_the_first_steps(config, tmp_
 def test_sft_and_every_new_model_answer_a_prompt_that_none_was_trained_on(config):
     run = StageRun(STAGES["train_dpo"], config, {})
     shown = train_dpo.answers(run, ["rlhf", "rlaif"]).table["text"]
-    assert list(shown.index) == ["answered message", "sft", "rlhf", "rlaif"]
+    assert list(shown.index) == ["message answered", "sft", "rlhf", "rlaif"]
     trained = {p.pair.prompt[-1]["content"] for p in pairs_of(config, "rlhf_train")}
-    assert shown["answered message"] not in trained
+    assert shown["message answered"] not in trained

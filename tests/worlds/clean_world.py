@@ -18,7 +18,7 @@ from persuasion_lib.core.config import load_config
 from persuasion_lib.core.pipeline import STAGES
 from persuasion_lib.core.records import (
     CODE_OF_LABEL,
-    LABEL_OF_CODE,
+    SLOT_OF_CODE,
     Example,
     LabeledPair,
     Pair,
@@ -113,7 +113,7 @@ def _judged(pairs: list[Pair], judge: OfflineJudge) -> tuple[list[LabeledPair], 
                         "order": list(order), "verdict": {"choice": code, "reasoning": why},
                         "reply": json.dumps({"reasoning": why, "choice": code}),
                         "model": "judge-1", "request_id": f"req_{keys[-1]}"})
-        said = {unswap(LABEL_OF_CODE[code], swapped=shown == "21")
+        said = {unswap(SLOT_OF_CODE[code], swapped=shown == "21")
                 for shown, code in verdicts.items()}
         extra = {"verdicts": verdicts, "judgments": keys, "judge_model": "judge-1",
                  "flip": len(said) > 1}

@@ -67,7 +67,7 @@ class Notebooks:
             log.write(f"{config.name}\n")
         if config.name in self.broken:
             raise self.broken[config.name]
-        number = 1000 * config.training.seed + (config.training.human_labels or 0)
+        number = 1000 * (config.training.seed or 0) + (config.training.human_labels or 0)
         evaluation = make_evaluation(self.prompts, seed=number)
         fixed = make_evaluation(self.prompts, seed=0)
         for row, same in zip(evaluation["per_example"], fixed["per_example"], strict=True):

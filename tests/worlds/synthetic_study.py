@@ -12,7 +12,8 @@ import pandas as pd
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.study.analysis import analyse
-from persuasion_lib.study.design import HUMAN_LABELS, Cell, Study
+from persuasion_lib.study.design import Cell, Study
+from persuasion_lib.study.file import HUMAN_LABELS
 from worlds.scratch import ROOT
 
 ARMS = ("rlhf", "rlaif_rlhf", "rlaif")
@@ -31,7 +32,7 @@ def make_study(levels: Sequence[Any] = LEVELS, *, seeds: int = 5, arms: Sequence
         question="How many human labels are the AI labels worth?",
         axis=axis, levels=tuple(levels), arms=tuple(arms), seeds=tuple(range(1, seeds + 1)),
         primary=levels[min(1, len(levels) - 1)] if primary is None else primary, anchor="sft",
-        second_anchor=second_anchor, comparisons=120, notes=(), cells=cells)
+        second_anchor=second_anchor, anchor_cell=None, comparisons=120, notes=(), cells=cells)
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Any
 from persuasion_lib.core.lazy import Lazy
 from persuasion_lib.core.records import (
     LABEL_OF_CODE,
+    SLOT_OF_CODE,
     Label,
     LabeledPair,
     Pair,
@@ -68,7 +69,7 @@ def shown_as(order: Sequence[int]) -> str:
 
 def label_of(choice: str, order: Sequence[int]) -> Label:
     """The label in stored order of a choice "1", "2" or "EQUAL" in presented order."""
-    return unswap(LABEL_OF_CODE[choice], swapped=tuple(order) == (1, 0))
+    return unswap(SLOT_OF_CODE[choice], swapped=tuple(order) == (1, 0))
 
 
 @dataclass

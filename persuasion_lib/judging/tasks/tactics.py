@@ -132,4 +132,5 @@ def tactics_table(texts: Texts, found: TacticsFound, *, count: int = 3) -> TextT
             for example_id, own in texts.items() for model, text in own.items()]
     said = [(text, "; ".join(f"{tactic}: {why}" for tactic, why in reasons.items()))
             for text, reasons in rows if reasons]
-    return TextTable(pd.DataFrame(said[:count], columns=["reply", "found"]))
+    table = pd.DataFrame(said[:count], columns=["reply", "found"])
+    return TextTable(table.set_index(pd.Index([""] * len(table))))      # a number would say nothing
