@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from persuasion_lib.checks.check import Check
 from persuasion_lib.checks.material import text_of
 from persuasion_lib.checks.measured import Measured, NotMeasured, Result
-from persuasion_lib.checks.texts import ENOUGH, said
+from persuasion_lib.checks.texts import said
 from persuasion_lib.reporting.evaluated import Evaluated
 from persuasion_lib.reporting.evaluation_file import ExampleRow
+from persuasion_lib.stats.blocks import TOO_FEW
 
 _A_GREETING = 5     # words up to which two people may say the same ("Hello! How are you?")
 
@@ -56,10 +57,10 @@ def one_similarity(data: Evaluated) -> Result:
     for model in data.models:
         known = [round(row.similarity_scores[model], 6) for row in data.rows
                  if row.similarity_scores.get(model) is not None]
-        if len(known) >= ENOUGH:
+        if len(known) >= TOO_FEW:
             value, count = Counter(known).most_common(1)[0]
             shares[model] = Measured(count / len(known), len(known), f"{model}: {value:g}")
-    return _worst(shares) or NotMeasured(f"no model has {ENOUGH} similarities")
+    return _worst(shares) or NotMeasured(f"no model has {TOO_FEW} similarities")
 
 
 def _oracle(data: Evaluated) -> dict[str, list[str | None]]:
