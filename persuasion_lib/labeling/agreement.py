@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from persuasion_lib.core.answers import IN_WORDS, reasons_in_words
-from persuasion_lib.core.prose import Prose
+from persuasion_lib.core.prose import Prose, prose
 from persuasion_lib.core.records import SLOT_OF_CODE, Label, LabeledPair, Slot, unswap
 from persuasion_lib.core.show import TextTable, numbered
 from persuasion_lib.labeling import people
@@ -176,6 +176,18 @@ def sentences(result: Mapping[str, Any] | None) -> list[str]:
     if result["status"] == "few":
         lines.append(f"With fewer than {FEW} pairs these figures decide nothing.")
     return lines + [f"ALARM: {text}" for text in result["alarms"]]
+
+
+def in_short(result: Mapping[str, Any] | None) -> Prose:
+    """The two figures that matter most, for who has read all of them in 03; and every alarm."""
+    if result is None or result["status"] == "none":
+        return prose(sentences(result))
+    found = result["with_ties"]
+    few = [f"Fewer than {FEW} pairs decide nothing."] if result["status"] == "few" else []
+    return prose([
+        f"On {found['n']} pairs of the human pool {result['judge']} gives the annotator's label in "
+        f"{share_text(found)}.", *_ceilings(result), *few,
+        *(f"ALARM: {text}" for text in result["alarms"])])
 
 
 def _strictly(result: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from persuasion_lib.labeling.alarms import MIN_REPEATS
+from persuasion_lib.labeling.agreement import MIN_REPEATS
 from persuasion_lib.reporting.judge_health import Result, difference
 from persuasion_lib.reporting.page import Part
 from persuasion_lib.reporting.wording import ci_text, told

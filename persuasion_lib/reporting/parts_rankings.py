@@ -5,9 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.core.prose import Prose, prose
 from persuasion_lib.labeling.agreement import confusion, sentences
-from persuasion_lib.labeling.alarms import FEW, share_text
 from persuasion_lib.reporting import human_reply, panel
 from persuasion_lib.reporting.checked import first_lines, withheld
 from persuasion_lib.reporting.evaluation_file import Setup
@@ -53,19 +51,18 @@ def criteria(result: Result) -> Part:
                 table[["verdict", "figure", "level"]])
 
 
-_ROLES = {"profile": "profile", "source": "corpus", "base_model": "base model",
-          "labeller": "AI labeller", "annotator": "annotator", "judge": "judge", "oracle": "oracle",
-          "safety": "judge of manipulation", "people": "people who compare",
-          "embedder": "embedder", "orders": "orders for each prompt", "seed": "seed"}
+_SETUP = ("profile", "source", "base_model", "labeller", "annotator", "judge", "oracle", "safety",
+          "people", "embedder", "orders", "seed")
+_NAMES = {"base_model": "base model", "orders": "orders for each prompt"}
 
 
 def seen_input(result: Result) -> Part:
     """Who played which role, and what is suspicious in the file."""
     setup = Setup(**result["setup"])
-    known = {name: getattr(setup, role) for role, name in _ROLES.items()}
-    known |= {_ROLES.get(role, role): model for role, model in (setup.asked_models or {}).items()
-              if model}
-    said = {name: str(value) for name, value in known.items() if value is not None}
+    known = {role: getattr(setup, role) for role in _SETUP}
+    known |= {role: model for role, model in (setup.asked_models or {}).items() if model}
+    said = {_NAMES.get(role) or setup.name_of(role).removeprefix("the "): str(value)
+            for role, value in known.items() if value is not None}
     table = pd.DataFrame({"who or what": said}) if said else None
     return Part("What was evaluated, and what is suspicious in it",
                 [*([] if said else ["The file does not say how it was made."]),
@@ -191,21 +188,6 @@ def agreement(result: Result) -> Part | None:
     table = confusion(found).rename_axis(columns=None).add_prefix("judge: ")
     return Part(title, sentences(found), table, None, (
         "Pairs of the SFT model's replies, by response; rows are the annotator's labels.",))
-
-
-def agreement_in_short(found: Mapping[str, Any] | None) -> Prose:
-    """Judge and annotator in a sentence or two, for who has read 03; alarms are in it."""
-    if found is None or found["status"] == "none":
-        return prose(sentences(found))
-    judge, own = found["with_ties"], (found["self"] or {}).get("with_ties")
-    lines = [f"On {judge['n']} pairs of the human pool {found['judge']} gives the annotator's "
-             f"label in {share_text(judge)}."]
-    if own and own["n"]:
-        lines.append(f"On {own['n']} repeats the annotator gives their own label again in "
-                     f"{share_text(own)}.")
-    if found["status"] == "few":
-        lines.append(f"Fewer than {FEW} pairs decide nothing.")
-    return prose([*lines, *(f"ALARM: {text}" for text in found["alarms"])])
 
 
 def strengths(result: Result) -> Part:

@@ -82,9 +82,8 @@ def of_people(data: Evaluated, comparisons: Sequence[LabeledPair | Ranking],
     Returns:
         what `stats.people.preference` does for the first of `primary`, and of the judge alone
         `judge_alone`, `judge_low`, `judge_high` on the `judge_prompts` prompts of the tables;
-        `alone` (people without the judge: estimate, ci_low, ci_high), `on_same` (the mean by
-        `people` and by the `judge` on the prompts that people compared: their difference is
-        `judge_bias`), `verdict`, `annotators` {name: comparisons},
+        `alone` (people without the judge: estimate, ci_low, ci_high), `on_same` (means by `people`
+        and by the `judge` on the prompts compared), `verdict`, `annotators` {name: comparisons},
         `agreement` (judge against people on the same prompts), `steady` (people against
         themselves on repeats), `not_used` {why: comparisons}.
     """
@@ -110,8 +109,7 @@ def of_people(data: Evaluated, comparisons: Sequence[LabeledPair | Ranking],
                        confidence=options["confidence"])
     return {"a": primary[0], "b": primary[1], **found, **_judge_alone(data, primary, options),
             "alone": _without_judge(used, different, len(alike), options),
-            "on_same": {"people": float(used.mean()),
-                        "judge": float(different.loc[used.index, "judge"].mean())},
+            "on_same": {"people": used.mean(), "judge": different.loc[used.index, "judge"].mean()},
             "verdict": _verdict(found),
             "annotators": _annotators(comparisons, used.index),
             "agreement": _judge_agrees(used, different["judge"], options),

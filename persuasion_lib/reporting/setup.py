@@ -70,4 +70,4 @@ class Setup(Open):
 
     def name_of(self, role: str) -> str:
         """What a report calls a role."""
-        return _STAND_INS[role][1]
+        return _STAND_INS[role][1] if role in _STAND_INS else role

@@ -209,3 +209,14 @@ def test_the_noise_table_says_what_is_unknown():
     shares = agreement.noise_table(compared(coin(["a", "b"]))).table["share"]
     assert shares["wrong labels of the annotator"] == "unknown"
     assert shares["dpo.label_smoothing to match"] == "none"
+
+
+def test_in_short_it_says_the_share_the_ceiling_and_every_alarm():
+    judge = [LabeledPair(pair, "a", "judge") for pair in make_pairs(40)]
+    human = [LabeledPair(pair, "ab"[i % 2], "human") for i, pair in enumerate(make_pairs(40))]
+    found = judge_against_annotator(judge, human)
+    said = agreement.in_short(found).splitlines()
+    assert said[0].startswith("On 40 pairs of the human pool judge gives the annotator's label in")
+    assert "shown no pair twice" in said[1] and said[2:] == [
+        f"ALARM: {text}" for text in found["alarms"]]
+    assert "is not known" in agreement.in_short(None)

@@ -64,7 +64,7 @@ def test_without_a_report_it_says_what_to_run(project, tmp_path):
 WORDS = {"kappa": "kappa", "Krippendorff": "alpha", "Holm": "holm", "Plackett": "plackett-luce",
          "PPI": "ppi", "gold utility": "gold-utility", "LoRA": "lora", "beta": "beta",
          "position bias": "position-bias", "bootstrap": "bootstrap", "BCa": "bca", "nats": "kl",
-         "stand-in": "stand-in", "anchor": "anchor"}
+         "stand-in": "stand-in", "anchor": "anchor", "Kendall": "kendall-w"}
 
 
 def prose_of(notebook):
