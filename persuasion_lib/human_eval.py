@@ -20,15 +20,7 @@ from persuasion_lib.core.records import LabeledPair, Pair, content_id, to_messag
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.demo.standins import ANNOTATOR_NAME, SimulatedAnnotator
-from persuasion_lib.labeling import ranking
-from persuasion_lib.labeling.opening import (
-    Asked,
-    Fitting,
-    events_of,
-    labels_of,
-    read_guidelines,
-    screen,
-)
+from persuasion_lib.labeling import opening, ranking
 from persuasion_lib.labeling.session import Session
 from persuasion_lib.labeling.summary import session_figures, session_table
 from persuasion_lib.reporting import evaluation_file, parts_people
@@ -161,8 +153,8 @@ def open_session(run: StageRun, pairs: Sequence[Pair] | Sequence[Ranking]) -> As
     settings = run.config.human_eval
     if settings.kind == "ranking":
         return _open_ranking(run, pairs)
-    asked = Asked(pairs, read_guidelines(run.config), seed=run.config.seed,
-                  repeat_fraction=settings.repeat_fraction, checks=settings.checks)
+    asked = opening.Asked(pairs, opening.read_guidelines(run.config), seed=run.config.seed,
+                          repeat_fraction=settings.repeat_fraction, checks=settings.checks)
     if settings.source == "simulated":
         return asked.by_stand_in(SimulatedAnnotator(seed=run.config.seed + _OTHER_PERSON))
     if settings.source == "file":
@@ -174,7 +166,7 @@ def open_session(run: StageRun, pairs: Sequence[Pair] | Sequence[Ranking]) -> As
 
 def _open_ranking(run: StageRun, asked: Sequence[Ranking]) -> ranking.RankingSession:
     settings = run.config.human_eval
-    guidelines = read_guidelines(run.config, settings.kind)
+    guidelines = opening.read_guidelines(run.config, settings.kind)
     items = ranking.rank_items(asked, seed=run.config.seed, annotator=settings.annotator,
                                repeat_fraction=settings.repeat_fraction)
     if settings.source == "simulated":
@@ -182,7 +174,7 @@ def _open_ranking(run: StageRun, asked: Sequence[Ranking]) -> ranking.RankingSes
         return ranking.by_stand_in(items, lambda item: person.rank(
             item.asked.prompt, item.texts, sample=int(item.is_repeat)), guidelines)
     if settings.source == "widget":
-        return ranking.RankingSession(items, *events_of(run.path("ranking_events")),
+        return ranking.RankingSession(items, *opening.events_of(run.path("ranking_events")),
                                       annotator=settings.annotator, guidelines=guidelines)
     given = _given_rankings(run, asked) if settings.source == "file" else []
     return ranking.by_file(items, given, annotator=settings.annotator, guidelines=guidelines)
@@ -220,9 +212,9 @@ def _note_others(run: StageRun, others: Sequence[str]) -> None:
                             f"among those that were drawn (first: {others[0]}) and do not count.")
 
 
-def _from_file(run: StageRun, asked: Asked) -> Session:
+def _from_file(run: StageRun, asked: opening.Asked) -> Session:
     """A session that knows the comparisons of a file, in the format that this notebook writes."""
-    fitting = Fitting(asked.pairs, others_too=True)
+    fitting = opening.Fitting(asked.pairs, others_too=True)
     given = read_brought(_named(run), "labels", fitting)
     _note_others(run, fitting.others)
     return asked.by_labels(run.config.human_eval.annotator, [label for label in given if label])
@@ -233,7 +225,8 @@ def view(run: StageRun, session: Asking) -> Any:
     settings = run.config.human_eval
     if isinstance(session, ranking.RankingSession):
         return ranking.screen(session, settings.source, break_every=settings.break_every)
-    return screen(session, settings.source, noun="comparisons", break_every=settings.break_every)
+    return opening.screen(session, settings.source, noun="comparisons",
+                          break_every=settings.break_every)
 
 
 def figures(session: Asking) -> pd.DataFrame:
@@ -261,7 +254,7 @@ def comparisons(run: StageRun, session: Asking) -> list[Made]:
     name = ANNOTATOR_NAME if is_simulated else session.annotator
     if isinstance(session, ranking.RankingSession):
         return session.ranked(name)
-    return labels_of(session, name)
+    return opening.labels_of(session, name)
 
 
 def write_comparisons(run: StageRun, session: Asking) -> list[Made]:

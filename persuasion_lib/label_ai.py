@@ -173,8 +173,8 @@ def summary(outcome: LabelOutcome) -> pd.DataFrame:
              ("dollars in the log", f"{ledger.usd:.2f}", f"{ledger.run_usd:.2f} in this run"
               + (f"; at most {ledger.unknown_usd:.2f} more for calls whose reply was lost"
                  if ledger.unknown_usd else ""))]
-    return pd.DataFrame(rows, columns=["", "number", "share or detail"],
-                        dtype=object).set_index("")
+    return pd.DataFrame(rows, columns=["of", "number", "share or detail"],
+                        dtype=object).set_index("of").rename_axis(None)
 
 
 def _reasons(outcome: LabelOutcome) -> str:

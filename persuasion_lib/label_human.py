@@ -27,7 +27,12 @@ from persuasion_lib.labeling.opening import labels_of, screen
 from persuasion_lib.labeling.panel import Panel, panel_screen
 from persuasion_lib.labeling.session import Session
 from persuasion_lib.labeling.sources import asked_of, logs_of, of_files, of_logs, of_stand_ins
-from persuasion_lib.labeling.summary import annotators_compared, labels_by_id, session_table
+from persuasion_lib.labeling.summary import (
+    annotators_compared,
+    labels_by_id,
+    session_column,
+    session_table,
+)
 from persuasion_lib.labeling.votes import Form
 from persuasion_lib.stats.plain import plain
 
@@ -94,7 +99,7 @@ def figures(run: StageRun, session: Session | Panel) -> pd.DataFrame:
     if isinstance(session, Session):
         return session_table(session)
     session.read_again()
-    return pd.DataFrame({name: session_table(each)["value"]
+    return pd.DataFrame({name: session_column(each)
                          for name, each in session.sessions.items()}).fillna("")
 
 
@@ -208,7 +213,8 @@ def _how_to_go_on(run: StageRun, session: Session | Panel) -> str:
 def who_labelled(run: StageRun, session: Session | Panel) -> Prose:
     """How far everybody is, and of several people how far all of them agree."""
     if isinstance(session, Session):
-        return Prose(f"{session.annotator}: {session.done} of {len(session.items)} answered.")
+        return Prose(f"{session.annotator}: {session.done} of {len(session.items)} answered, "
+                     "repeats and easy pairs included.")
     final = {label.pair.pair_id: label.label for label in shown_labels(run, session)}
     lines = []
     for name, each in session.sessions.items():
@@ -251,8 +257,8 @@ def differences(run: StageRun, session: Session | Panel) -> TextTable | Prose:
         return Prose("Pairs on which people differ are shown when several have labelled, and "
                      "nobody has an answer left to give.")
     final = {label.pair.pair_id: label.label for label in session.labels()}
-    rows = [{"answered message": pair.prompt[-1]["content"], "response 1": pair.response_a,
-             "response 2": pair.response_b,
+    rows = [{"message answered": pair.prompt[-1]["content"], IN_WORDS["a"]: pair.response_a,
+             IN_WORDS["b"]: pair.response_b,
              **{name: IN_WORDS[vote.label] for name, vote in session.votes[pair.pair_id].items()},
              "counts": IN_WORDS[final[pair.pair_id]]} for pair in session.disputed[:_SHOWN]]
     if not rows:

@@ -265,7 +265,8 @@ def check_pools(run: StageRun, pools: tables.Pools) -> pd.DataFrame:
         faults += [gates.to_allow(figures, run.config), BY_NAME]
         raise DataError("the pairs are not worth labelling:\n" + "\n".join(filter(None, faults)))
     limits = {name: gates.limit_of(name, run.config) for name in gates.FIGURES}
-    return pd.DataFrame(figures).assign(**{"at most": limits}).map(percent)
+    table = pd.DataFrame(figures).assign(**{"at most": limits})
+    return table.map(percent, na_action="ignore").fillna("–")
 
 
 def row_counts(run: StageRun, corpus: Corpus) -> dict[str, Any]:

@@ -89,8 +89,9 @@ def readable_facts(facts: pd.DataFrame) -> pd.DataFrame:
                            "{:.1f}".format)
     heads = {pool.trains: f"{name.replace('_', ' ').replace('ai', 'AI')}, for {pool.trains}"
              for name, pool in POOLS.items()}
-    return pd.DataFrame({name: column.map(forms.get(name, percent))
-                         for name, column in facts.items()}).T.rename(columns=heads)
+    shown = {name: column.map(forms.get(name, percent), na_action="ignore")
+             for name, column in facts.items()}
+    return pd.DataFrame(shown).fillna("–").T.rename(columns=heads)
 
 
 def check_labels(run: StageRun, labels: Labels,

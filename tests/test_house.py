@@ -43,7 +43,7 @@ FILE_LINES = 300
 CODE = {".py", ".js", ".css", ".j2"}       # not the phrases of the demo world, which are data
 FUNCTION_LINES = 40
 # Of what the first version promised: 9,764 before one thing stood on a line. The aim is 9,000.
-LINES_OF_CODE = 10_050
+LINES_OF_CODE = 9_780
 
 HAS_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -82,7 +82,7 @@ def test_the_first_of_two_stand_ins_labels_as_it_does_alone_and_the_second_the_o
 def test_pairs_on_which_people_differ_are_shown_with_what_each_said(project):
     run, panel = opened()
     table = label_human.differences(run, panel).table
-    assert list(table.columns) == ["answered message", "response 1", "response 2", "simulated",
+    assert list(table.columns) == ["message answered", "reply 1", "reply 2", "simulated",
                                    "second stand-in", "counts"]
     assert set(table["counts"]) == {"tie"} and (
         table["simulated"] != table["second stand-in"]).all()

@@ -47,6 +47,13 @@ def test_the_table_to_be_read_has_whole_counts_and_shares_in_percent(run):
         "2,150", "100", "100%"]
 
 
+def test_labels_that_are_all_ties_leave_no_number_that_is_none(run):
+    ties = {"rlhf": [pair(k, "tie", pool="human") for k in range(20)]}
+    shown = validate.readable_facts(validate.label_facts(run, ties))["human pool, for rlhf"]
+    assert shown["tie share"] == "100%" and shown["reply 1 chosen"] == "–"
+    assert "nan" not in " ".join(shown)
+
+
 def test_a_tenth_of_the_decided_pairs_is_held_out(run):
     train, val = validate.split_labels(run, labels()["rlaif"])
     assert (len(train), len(val)) == (90, 10)

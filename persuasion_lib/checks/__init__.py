@@ -15,4 +15,5 @@
     languages   which of some common languages a text is in
     models      are the models those that they are called, as far as their texts tell?
     yardsticks  oracle, test prompts, and a judge that must be blind
+    similarity  do replies answer, and do similarities to the oracle measure anything?
 """

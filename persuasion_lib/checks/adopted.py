@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from persuasion_lib.checks.check import Check
-from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.checks.measured import Measured, need
 from persuasion_lib.core.records import LabeledPair, Pair
 from persuasion_lib.data.gates import FIGURES, GATES
 from persuasion_lib.labeling import alarms
@@ -15,36 +15,37 @@ from persuasion_lib.stats.blocks import TOO_FEW
 _FEW_PAIRS = 100
 
 
-def said(find: Callable[[Any], Sequence[str]]) -> Callable[[Any], Result]:
+def said(find: Callable[[Any], Sequence[str]]) -> Callable[[Any], Measured]:
     """A check that says by itself what it found, in sentences."""
-    def look(thing: Any) -> Result:
+    def look(thing: Any) -> Measured:
         found = find(thing)
         return Measured(len(found), 0, " ".join(found))
     return look
 
 
-def unknown(find: Callable[[Any], Sequence[str]]) -> Callable[[Any], Result]:
+def unknown(find: Callable[[Any], Sequence[str]]) -> Callable[[Any], Measured]:
     """A check whose sentences say what the file lacks."""
-    def look(thing: Any) -> Result:
+    def look(thing: Any) -> Measured:
         found = find(thing)
-        return NotMeasured(" ".join(found)) if found else Measured(0, 0)
+        need(not found, " ".join(found))
+        return Measured(0, 0)
     return look
 
 
-def tie_share(labels: Sequence[LabeledPair]) -> Result:
+def tie_share(labels: Sequence[LabeledPair]) -> Measured:
     """The share of labels that are ties."""
     ties = sum(label.label == "tie" for label in labels)
-    return Measured(ties / len(labels), len(labels)) if labels else NotMeasured("no label")
+    need(labels, "no label")
+    return Measured(ties / len(labels), len(labels))
 
 
-def _pair_figure(name: str) -> Callable[[Sequence[Pair]], Result]:
-    def look(pairs: Sequence[Pair]) -> Result:
-        if not pairs:
-            return NotMeasured("no pair")
+def _pair_figure(name: str) -> Callable[[Sequence[Pair]], Measured]:
+    def look(pairs: Sequence[Pair]) -> Measured:
+        need(pairs, "no pair")
         share, n = FIGURES[name](pairs), len(pairs)
         # Slots that were sampled alike differ by about 1.5 / √pairs.
-        if name == "opening gap between slots" and n < _FEW_PAIRS and share < 2 / math.sqrt(n):
-            return NotMeasured(f"{n} pairs are too few to tell a gap from chance")
+        by_chance = name == "opening gap between slots" and share < 2 / math.sqrt(n)
+        need(n >= _FEW_PAIRS or not by_chance, f"{n} pairs are too few to tell a gap from chance")
         return Measured(share, n)
     return look
 
@@ -68,9 +69,8 @@ def _alarm(name: str) -> Check:
 
 
 def _health(name: str) -> Check:
-    def look(result: judge_health.Result) -> Result:
-        if result["counts"]["rankings"] < TOO_FEW:
-            return NotMeasured(f"fewer than {TOO_FEW} rankings")
+    def look(result: judge_health.Result) -> Measured:
+        need(result["counts"]["rankings"] >= TOO_FEW, f"fewer than {TOO_FEW} rankings")
         broken, _, text = judge_health.faults(result)[name]
         return Measured(broken, result["counts"]["rankings"], text)
     return Check(name, "rankings", look, 0, "reporting/judge_health.py says, beside each",

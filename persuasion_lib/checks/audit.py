@@ -245,7 +245,7 @@ def lines_of(state: str, findings: Sequence[Finding]) -> list[str]:
         same[found.check, "" if state == "fine" else found.text].append(found)
     if state == "fine":
         return [f"{check:{COLUMN}s} {_worst(alike)}" for (check, _), alike in same.items()]
-    return [f"{check}: {why} [{', '.join(found.subject for found in alike)}]"
+    return [f"{check}: {why} [{'; '.join(found.subject for found in alike)}]"
             for (check, why), alike in same.items()]
 
 

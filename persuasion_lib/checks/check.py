@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from persuasion_lib.checks.measured import NotMeasured, Result
+from persuasion_lib.checks.measured import Measured, NotMeasured
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.pipeline import POOLS
 from persuasion_lib.data.gates import GATES, POOL_OF_MODEL, brought_in
@@ -30,7 +30,7 @@ class Slot(NamedTuple):
 class Check:
     """One thing that is checked, wherever files of its kind are.
 
-    look: measures; a value above the limit is a finding.
+    look: measures, or raises NotMeasured; a value above the limit is a finding.
     limit: None where `setting` holds it.
     why: where the limit comes from.
     message: with {value}, {n}, {example} and {limit}; `remedy` says what to do next.
@@ -41,7 +41,7 @@ class Check:
 
     name: str
     of: str
-    look: Callable[[Any], Result]
+    look: Callable[[Any], Measured]
     limit: float | None
     why: str
     message: str
@@ -93,9 +93,10 @@ def look(checks: Sequence[Check], material: Material, config: Config | None = No
 
 def _finding(check: Check, subject: str, thing: Any, config: Config | None,
              allowed: set[str]) -> Finding:
-    result = check.look(thing)
-    if isinstance(result, NotMeasured):
-        return Finding(check.name, subject, "not checked", result.why)
+    try:
+        result = check.look(thing)
+    except NotMeasured as why:
+        return Finding(check.name, subject, "not checked", str(why))
     limit, figure = _limit(check, config), float(result.value)
     if figure <= limit:
         return Finding(check.name, subject, "fine", check.within(figure, limit), figure)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.checks.measured import Measured, need
 from persuasion_lib.core.answers import IN_WORDS
 from persuasion_lib.core.records import LABEL_OF_CODE, SLOT_OF_CODE, LabeledPair, unswap
 from persuasion_lib.reporting.evaluated import Evaluated
@@ -24,30 +24,27 @@ def verdicts_of(label: LabeledPair) -> dict[str, str]:
     return {shown: code for shown, code in found if shown in _SHOWN and code in SLOT_OF_CODE}
 
 
-def one_verdict(labels: Sequence[LabeledPair]) -> Result:
+def one_verdict(labels: Sequence[LabeledPair]) -> Measured:
     """The share of the commonest verdict, in the order in which the judge saw the replies."""
     codes = Counter(code for label in labels for code in verdicts_of(label).values())
-    if codes.total() < TOO_FEW:
-        return NotMeasured(f"the labels hold {codes.total()} verdicts in the order shown")
+    need(codes.total() >= TOO_FEW, f"the labels hold {codes.total()} verdicts in the order shown")
     code, count = codes.most_common(1)[0]
     return Measured(count / codes.total(), codes.total(), code)
 
 
-def by_the_place(labels: Sequence[LabeledPair]) -> Result:
+def by_the_place(labels: Sequence[LabeledPair]) -> Measured:
     """The share of decided verdicts for the place chosen more often, whether or not a second
     order was asked."""
     codes = [code for label in labels for code in verdicts_of(label).values() if code != "EQUAL"]
-    if len(codes) < TOO_FEW:
-        return NotMeasured(f"the labels hold {len(codes)} decided verdicts in the order shown")
+    need(len(codes) >= TOO_FEW, f"the labels hold {len(codes)} decided verdicts in the order shown")
     first = codes.count("1") / len(codes)
     return Measured(max(first, 1 - first), len(codes), "first" if first >= 0.5 else "second")
 
 
-def against_its_verdicts(labels: Sequence[LabeledPair]) -> Result:
+def against_its_verdicts(labels: Sequence[LabeledPair]) -> Measured:
     """How many labels are not what the verdicts stored beside them say."""
     known = [label for label in labels if verdicts_of(label)]
-    if not known:
-        return NotMeasured("the labels hold no verdicts in the order shown")
+    need(known, "the labels hold no verdicts in the order shown")
     wrong = [label for label in known if label.label != concluded(label)]
     return Measured(len(wrong), len(known), _told(wrong))
 
@@ -67,7 +64,7 @@ def _told(wrong: Sequence[LabeledPair]) -> str:
             f"{verdicts_of(first)}")
 
 
-def against_the_log(both: tuple[Sequence[LabeledPair], Log]) -> Result:
+def against_the_log(both: tuple[Sequence[LabeledPair], Log]) -> Measured:
     """How many verdicts beside labels are not those of the judgments in the log that they name."""
     labels, log = both
     by_key = {row.get("key"): row for row in log}
@@ -80,8 +77,7 @@ def against_the_log(both: tuple[Sequence[LabeledPair], Log]) -> Result:
             logged = {_shown(row): (row.get("verdict") or {}).get("choice") for row in rows}
             if logged != verdicts_of(label):
                 wrong.append(label.pair.pair_id)
-    if not compared:
-        return NotMeasured("no label names its judgments in this log")
+    need(compared, "no label names its judgments in this log")
     return Measured(len(wrong), compared, f"first: {wrong[0]}" if wrong else "")
 
 
@@ -89,25 +85,23 @@ def _shown(row: Mapping[str, Any]) -> str:
     return "".join(str(slot + 1) for slot in row.get("order") or [])
 
 
-def against_what_won(labels: Sequence[LabeledPair]) -> Result:
+def against_what_won(labels: Sequence[LabeledPair]) -> Measured:
     """How surely the judge prefers arguments that did not win.
 
     The least share of wrong choices with 95 % confidence (Wilson), of the pairs that it decided.
     """
     decided = [label for label in labels if label.label != "tie"]
-    if len(decided) < TOO_FEW:
-        return NotMeasured(f"the judge decided {len(decided)} pairs of which one really won")
+    need(len(decided) >= TOO_FEW, f"the judge decided {len(decided)} pairs of which one really won")
     wrong = sum(label.label != LABEL_OF_CODE.get(str(label.pair.metadata.get("really")))
                 for label in decided)
     low, _ = wilson(wrong, len(decided), confidence=0.95)
     return Measured(low, len(decided), f"{wrong} wrong")
 
 
-def model_versions(rows: Sequence[LabeledPair] | Log) -> Result:
+def model_versions(rows: Sequence[LabeledPair] | Log) -> Measured:
     """How many models answered beyond one for each judge, who is one from first to last."""
     counts = Counter(who for who in map(_who, rows) if who[1])
-    if not counts:
-        return NotMeasured("no row says which model answered")
+    need(counts, "no row says which model answered")
     judges = {judge for judge, _ in counts}     # several may share a log
     example = ", ".join(f"{model} ({count})" for (_, model), count in counts.most_common(3))
     return Measured(len(counts) - len(judges), counts.total(), example)
@@ -120,11 +114,10 @@ def _who(row: LabeledPair | Mapping[str, Any]) -> tuple[str | None, str | None]:
     return row.get("judge"), row.get("model")
 
 
-def same_reply(log: Log) -> Result:
+def same_reply(log: Log) -> Measured:
     """The share of the commonest reply text; the same words to every question are no judgment."""
     texts = [_reply(row) for row in log if _reply(row)]
-    if len(texts) < TOO_FEW:
-        return NotMeasured(f"{len(texts)} rows hold the text of a reply")
+    need(len(texts) >= TOO_FEW, f"{len(texts)} rows hold the text of a reply")
     text, count = Counter(texts).most_common(1)[0]
     return Measured(count / len(texts), len(texts), f"{text!r:.80}")
 
@@ -134,16 +127,15 @@ def _reply(row: Mapping[str, Any]) -> str:
     return reply if isinstance(reply, str) else ""
 
 
-def same_request(log: Log) -> Result:
+def same_request(log: Log) -> Measured:
     """The share of rows whose request id an earlier row has: replies out of a cache."""
     ids = [row["request_id"] for row in log if row.get("request_id")]
-    if len(ids) < TOO_FEW:
-        return NotMeasured(f"{len(ids)} rows hold the id of a request")
+    need(len(ids) >= TOO_FEW, f"{len(ids)} rows hold the id of a request")
     return Measured(1 - len(set(ids)) / len(ids), len(ids),
                     str(Counter(ids).most_common(1)[0][0]))
 
 
-def against_its_reply(log: Log) -> Result:
+def against_its_reply(log: Log) -> Measured:
     """How many verdicts are not what the reply stored beside them says, where that is JSON."""
     compared, wrong = 0, []
     for row in log:
@@ -152,8 +144,7 @@ def against_its_reply(log: Log) -> Result:
             compared += 1
             if said != _read(row):
                 wrong.append(str(row.get("id")))
-    if not compared:
-        return NotMeasured("no reply in the log is JSON with a choice or a ranking")
+    need(compared, "no reply in the log is JSON with a choice or a ranking")
     return Measured(len(wrong), compared, f"first: {wrong[0]}" if wrong else "")
 
 
@@ -177,37 +168,34 @@ def _read(row: Mapping[str, Any]) -> object:
     return verdict.get("ranking", verdict.get("choice"))
 
 
-def one_order(data: Evaluated) -> Result:
+def one_order(data: Evaluated) -> Measured:
     """The share of rankings that have the commonest order of the models."""
     orders = [tuple(order) for order in data.calls.to_numpy().tolist()]
-    if len(data.models) < 3 or len(orders) < TOO_FEW:
-        return NotMeasured(f"{len(orders)} rankings of {len(data.models)} models; {TOO_FEW} of 3 "
-                           "are needed")
+    need(len(data.models) >= 3 and len(orders) >= TOO_FEW,
+         f"{len(orders)} rankings of {len(data.models)} models; {TOO_FEW} of 3 are needed")
     order, count = Counter(orders).most_common(1)[0]
     best_first = [model for _, model in sorted(zip(order, data.models, strict=True))]
     return Measured(count / len(orders), len(orders), " > ".join(best_first))
 
 
-def twins_told_apart(data: Evaluated) -> Result:
+def twins_told_apart(data: Evaluated) -> Measured:
     """The share of controls with the same reply twice that the judge did not call a tie."""
     twins = [row for row in data.file.controls or [] if row.is_twin() and row.label]
-    if len(twins) < 5:
-        return NotMeasured(f"the judge was shown {len(twins)} pairs of the same reply")
+    need(len(twins) >= 5, f"the judge was shown {len(twins)} pairs of the same reply")
     apart = [row.example_id for row in twins if row.label != "EQUAL"]
     return Measured(len(apart) / len(twins), len(twins), f"first: {apart[0]}" if apart else "")
 
 
-def panel_differs(panel: Mapping[str, Any]) -> Result:
+def panel_differs(panel: Mapping[str, Any]) -> Measured:
     """How many verdicts on the declared comparison the judges of a panel have beyond one."""
     said = {judge["judge"]: judge["verdict"] for judge in panel["judges"]
             if judge["verdict"] != "none"}
-    if len(said) < 2:
-        return NotMeasured("fewer than two judges of the panel have a verdict")
+    need(len(said) >= 2, "fewer than two judges of the panel have a verdict")
     return Measured(len(set(said.values())) - 1, len(said),
                     "; ".join(f"{name}: {verdict}" for name, verdict in said.items()))
 
 
-def against_its_pairs(data: Evaluated) -> Result:
+def against_its_pairs(data: Evaluated) -> Measured:
     """How surely the judge's rankings contradict its own pairwise verdicts on the same replies.
 
     The least share of contradictions with 95 % confidence (Wilson), of pairs that both decided.
@@ -222,7 +210,6 @@ def against_its_pairs(data: Evaluated) -> Result:
             agrees = (gap > 0) == (row.label == "1")        # rank 1 is best
             same, against = same + agrees, against + (not agrees)
     n = same + against
-    if n < 8:
-        return NotMeasured(f"{n} pairs of evaluated replies were both compared and ranked")
+    need(n >= 8, f"{n} pairs of evaluated replies were both compared and ranked")
     low, _ = wilson(against, n, confidence=0.95)
     return Measured(low, n, f"{against} of {n} the other way round")

@@ -17,11 +17,15 @@ class Measured:
     example: str = ""
 
 
-@dataclass(frozen=True)
-class NotMeasured:
-    """A check that could not look; that is shown, never taken for "fine"."""
-
-    why: str
+class NotMeasured(Exception):
+    """A check could not look, and why; that is shown, never taken for "fine"."""
 
 
-Result = Measured | NotMeasured
+def need(there: object, why: str) -> None:
+    """Look no further where something that a check needs is not there.
+
+    Raises:
+        NotMeasured: says `why`.
+    """
+    if not there:
+        raise NotMeasured(why)

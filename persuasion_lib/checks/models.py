@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import sparse
 
-from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.checks.measured import Measured, need
 from persuasion_lib.checks.texts import said
 from persuasion_lib.stats.blocks import TOO_FEW
 
@@ -20,7 +20,7 @@ _FOLDS = 5
 _MOST = 500         # prompts; more hardly sharpen a share
 
 
-def same_text(first: Replies, second: Replies) -> Result:
+def same_text(first: Replies, second: Replies) -> Measured:
     """Share of prompts on which two models say the same, whatever case and punctuation.
 
     On those prompts their difference is the judge's noise. Look whether one model was loaded twice,
@@ -33,16 +33,15 @@ def _said(replies: Replies) -> list[str | None]:
     return [None if text is None else said(text) for text in replies]
 
 
-def _same(first: Replies, second: Replies) -> Result:
+def _same(first: Replies, second: Replies) -> Measured:
     both = [at for at, texts in enumerate(zip(first, second, strict=True)) if None not in texts]
-    if not both:
-        return NotMeasured("there is no prompt that both models answered")
+    need(both, "there is no prompt that both models answered")
     same = [at for at in both if first[at] == second[at]]
     example = f"prompt {same[0] + 1}: “{first[same[0]][:60]}”" if same else ""
     return Measured(len(same) / len(both), len(both), example)
 
 
-def unlike_sft(replies: Mapping[str, Replies], *, seed: int = 0) -> Result:
+def unlike_sft(replies: Mapping[str, Replies], *, seed: int = 0) -> Measured:
     """Share of a model's replies that a classifier takes for those of `base`, not of `sft`.
 
     The model with the most of them; the example gives the share of every one. Such a model does not
@@ -54,17 +53,16 @@ def unlike_sft(replies: Mapping[str, Replies], *, seed: int = 0) -> Result:
     those whose replies it reads. Where it cannot tell base from sft there is nothing to say.
     """
     others = [name for name in replies if name not in ("base", "sft")]
-    if not others or len(others) == len(replies) - 1 or "sft" not in replies:
-        return NotMeasured("it needs replies of base, of sft, and of a model made from them")
+    need(others and len(others) != len(replies) - 1 and "sft" in replies,
+         "it needs replies of base, of sft, and of a model made from them")
     used = [at for at, texts in enumerate(zip(*replies.values(), strict=True)) if all(texts)]
-    if len(used) < TOO_FEW:
-        return NotMeasured(f"all models answered {len(used)} prompts, {TOO_FEW} are needed")
+    need(len(used) >= TOO_FEW, f"all models answered {len(used)} prompts, {TOO_FEW} are needed")
     taken = _taken_for_base({name: [texts[at] for at in used[:_MOST]]
                              for name, texts in replies.items()}, seed)
     known = (taken["base"] + 1 - taken["sft"]) / 2
-    if known < TOLD_APART:
-        return NotMeasured("base and sft write too much alike: a classifier of words tells whose a "
-                           f"reply is in {known:.0%} of cases, and {TOLD_APART:.0%} are needed")
+    need(known >= TOLD_APART,
+         "base and sft write too much alike: a classifier of words tells whose a reply is in "
+         f"{known:.0%} of cases, and {TOLD_APART:.0%} are needed")
     worst = max(others, key=taken.get)
     shares = ", ".join(f"{name} {share:.0%}" for name, share in taken.items())
     return Measured(taken[worst], len(used[:_MOST]), f"{worst}; taken for base: {shares}")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.checks.measured import Measured, need
 from persuasion_lib.core.answers import IN_WORDS
 from persuasion_lib.core.fields import is_amount
 from persuasion_lib.core.records import LabeledPair
@@ -29,14 +29,13 @@ def of_two_models(labels: Sequence[LabeledPair]) -> bool:
     return any("models" in label.pair.metadata for label in labels)
 
 
-_MODELS_DIFFER = NotMeasured("replies of two models, of which one may be better, and longer")
+_MODELS_DIFFER = "replies of two models, of which one may be better, and longer"
 
 
-def faster_than_reading(labels: Sequence[LabeledPair]) -> Result:
+def faster_than_reading(labels: Sequence[LabeledPair]) -> Measured:
     """The share of labels given in less time than both replies take to be read at `TOO_FAST`."""
     timed = [label for label in labels if is_amount(label.pair.metadata.get("seconds"))]
-    if len(timed) < TOO_FEW:
-        return NotMeasured(f"{len(timed)} labels say how many seconds they took")
+    need(len(timed) >= TOO_FEW, f"{len(timed)} labels say how many seconds they took")
     fast = [label for label in timed if too_fast(label.pair, label.pair.metadata["seconds"])]
     example = ""
     if fast:
@@ -47,12 +46,11 @@ def faster_than_reading(labels: Sequence[LabeledPair]) -> Result:
     return Measured(len(fast) / len(timed), len(timed), example)
 
 
-def one_side(labels: Sequence[LabeledPair]) -> Result:
+def one_side(labels: Sequence[LabeledPair]) -> Measured:
     """The share of decided labels for the side of the screen that was chosen more often."""
     known = [label for label in labels if isinstance(label.pair.metadata.get("shown_swapped"), bool)
              and label.label != "tie"]
-    if len(known) < TOO_FEW:
-        return NotMeasured(f"{len(known)} decided labels say which reply was shown first")
+    need(len(known) >= TOO_FEW, f"{len(known)} decided labels say which reply was shown first")
     first = sum((label.label == "a") != label.pair.metadata["shown_swapped"] for label in known)
     return _commoner(first, len(known), ("the reply shown first", "the reply shown second"))
 
@@ -62,34 +60,29 @@ def _commoner(count: int, n: int, names: tuple[str, str]) -> Measured:
     return Measured(more / n, n, names[0] if count == more else names[1])
 
 
-def one_place(labels: Sequence[LabeledPair]) -> Result:
+def one_place(labels: Sequence[LabeledPair]) -> Measured:
     """The share of decided labels for the place in the file that was chosen more often."""
-    if of_two_models(labels):
-        return _MODELS_DIFFER
+    need(not of_two_models(labels), _MODELS_DIFFER)
     decided = [label.label == "a" for label in labels if label.label != "tie"]
-    if len(decided) < TOO_FEW:
-        return NotMeasured(f"{len(decided)} decided labels are too few to tell")
+    need(len(decided) >= TOO_FEW, f"{len(decided)} decided labels are too few to tell")
     return _commoner(sum(decided), len(decided), (IN_WORDS["a"], IN_WORDS["b"]))
 
 
-def longer_wins(labels: Sequence[LabeledPair]) -> Result:
+def longer_wins(labels: Sequence[LabeledPair]) -> Measured:
     """How often the longer reply won, or the shorter, of decided pairs that differ by `DIFFERS`."""
-    if of_two_models(labels):
-        return _MODELS_DIFFER
+    need(not of_two_models(labels), _MODELS_DIFFER)
     gaps = _gaps(labels)
-    if len(gaps) < _FEW_GAPS:
-        return NotMeasured(f"{len(gaps)} decided pairs differ by {DIFFERS} characters or more, "
-                           f"{_FEW_GAPS} are needed")
+    need(len(gaps) >= _FEW_GAPS,
+         f"{len(gaps)} decided pairs differ by {DIFFERS} characters or more, "
+         f"{_FEW_GAPS} are needed")
     return _commoner(sum(gap > 0 for gap in gaps), len(gaps), ("longer", "shorter"))
 
 
-def surely_longer(labels: Sequence[LabeledPair]) -> Result:
+def surely_longer(labels: Sequence[LabeledPair]) -> Measured:
     """The least share of such pairs that the longer reply wins with 95 % confidence (Wilson)."""
-    if of_two_models(labels):
-        return _MODELS_DIFFER
+    need(not of_two_models(labels), _MODELS_DIFFER)
     gaps = _gaps(labels)
-    if len(gaps) < TOO_FEW:
-        return NotMeasured(f"{len(gaps)} decided pairs differ by {DIFFERS} characters or more")
+    need(len(gaps) >= TOO_FEW, f"{len(gaps)} decided pairs differ by {DIFFERS} characters or more")
     longer = sum(gap > 0 for gap in gaps)
     low, _ = wilson(longer, len(gaps), confidence=0.95)
     mean = sum(gaps) / len(gaps)
@@ -103,25 +96,22 @@ def _gaps(labels: Sequence[LabeledPair]) -> list[int]:
     return [gap for gap in gaps if abs(gap) >= DIFFERS]
 
 
-def unsteady(labels: Sequence[LabeledPair]) -> Result:
+def unsteady(labels: Sequence[LabeledPair]) -> Measured:
     """1 - kappa of the repeats: 0 is the same answer every time, 1 what a coin would give."""
     twice = [label for label in labels if label.again]
-    if len(twice) < FEW_REPEATS:
-        return NotMeasured(f"{len(twice)} pairs were labelled a second time, {FEW_REPEATS} are "
-                           "needed")
+    need(len(twice) >= FEW_REPEATS,
+         f"{len(twice)} pairs were labelled a second time, {FEW_REPEATS} are needed")
     found = agreement([label.label for label in twice], [label.again for label in twice],
                       n_resamples=1)
-    if found["status"] == "constant":
-        return NotMeasured("every repeat got the one answer, so there is no kappa")
+    need(found["status"] != "constant", "every repeat got the one answer, so there is no kappa")
     return Measured(1 - found["kappa"], len(twice),
                     f"{found['raw']:.0%} the same, kappa {found['kappa']:.2f}")
 
 
-def nearly_the_judges(agreed: Mapping[str, Any]) -> Result:
+def nearly_the_judges(agreed: Mapping[str, Any]) -> Measured:
     """The least share of labels that are the judge's with 95 % confidence (Wilson)."""
     found = agreed["with_ties"]
-    if found["n"] < COPIED:
-        return NotMeasured(f"{found['n']} pairs were labelled by both, {COPIED} are needed")
+    need(found["n"] >= COPIED, f"{found['n']} pairs were labelled by both, {COPIED} are needed")
     return Measured(found["ci_low"], found["n"], f"{found['raw']:.1%} are the same")
 
 
@@ -138,21 +128,19 @@ def answers(events: Events) -> list[Mapping[str, Any]]:
     return sorted(last, key=lambda event: str(event.get("at", "")))
 
 
-def in_a_hurry(events: Events) -> Result:
+def in_a_hurry(events: Events) -> Measured:
     """The share of answers in less than `FAST_S` seconds."""
     timed = [event for event in answers(events) if is_amount(event.get("seconds"))]
-    if len(timed) < TOO_FEW:
-        return NotMeasured(f"{len(timed)} answers say how many seconds they took")
+    need(len(timed) >= TOO_FEW, f"{len(timed)} answers say how many seconds they took")
     fast = [event for event in timed if event["seconds"] < FAST_S]
     example = f"{fast[0]['key']}: {fast[0]['seconds']:g} seconds" if fast else ""
     return Measured(len(fast) / len(timed), len(timed), example)
 
 
-def one_key(events: Events) -> Result:
+def one_key(events: Events) -> Measured:
     """The share of the commonest choice (first, second, tie, skip; an order of slots)."""
     made = [str(event.get("choice") or _slots(event)) for event in answers(events)]
-    if len(made) < TOO_FEW:
-        return NotMeasured(f"{len(made)} answers are too few to tell")
+    need(len(made) >= TOO_FEW, f"{len(made)} answers are too few to tell")
     commonest = max(set(made), key=made.count)
     return Measured(made.count(commonest) / len(made), len(made), commonest)
 
@@ -164,20 +152,18 @@ def _slots(event: Mapping[str, Any]) -> list[list[int]]:
             for place in event.get("places") or ()]
 
 
-def by_turns(events: Events) -> Result:
+def by_turns(events: Events) -> Measured:
     """The share of answers that are for the other side than the answer before."""
     sides = [event["choice"] for event in answers(events)
              if event.get("choice") in ("first", "second")]
     steps = list(zip(sides, sides[1:], strict=False))
-    if len(steps) < TOO_FEW:
-        return NotMeasured(f"{len(sides)} decided answers are too few to tell")
+    need(len(steps) >= TOO_FEW, f"{len(sides)} decided answers are too few to tell")
     return Measured(sum(one != two for one, two in steps) / len(steps), len(steps))
 
 
-def obvious_failed(events: Events) -> Result:
+def obvious_failed(events: Events) -> Measured:
     """The share of obvious pairs (a reply against its own words, shuffled) answered wrongly."""
     checks = [event for event in answers(events) if event.get("kind") == "check"]
-    if len(checks) < 3:
-        return NotMeasured(f"{len(checks)} obvious pairs were answered, 3 are needed")
+    need(len(checks) >= 3, f"{len(checks)} obvious pairs were answered, 3 are needed")
     wrong = [event["key"] for event in checks if event.get("preferred") != "a"]
     return Measured(len(wrong) / len(checks), len(checks), f"first: {wrong[0]}" if wrong else "")

@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.checks.measured import Measured, need
 from persuasion_lib.core.records import FLIPPED, Label, LabeledPair, Pair
 from persuasion_lib.data.overlap import Sets, overlap_faults, shared_passages, thread_of
 from persuasion_lib.stats.blocks import TOO_FEW
@@ -14,14 +14,13 @@ from persuasion_lib.stats.blocks import TOO_FEW
 Split = tuple[Sequence[LabeledPair] | None, Sequence[LabeledPair] | None]
 
 
-def concentration(pairs: Sequence[Pair]) -> Result:
+def concentration(pairs: Sequence[Pair]) -> Measured:
     """The chance that two pairs drawn at random are of one conversation (Simpson's index).
 
     1 divided by it is the number of conversations of equal size that would be as varied.
     """
     n = len(pairs)
-    if n < 2 * TOO_FEW:
-        return NotMeasured(f"{n} pairs are too few to tell")
+    need(n >= 2 * TOO_FEW, f"{n} pairs are too few to tell")
     sizes = Counter(map(thread_of, pairs))
     thread, most = sizes.most_common(1)[0]
     chance = sum(size**2 for size in sizes.values()) / n**2
@@ -29,36 +28,32 @@ def concentration(pairs: Sequence[Pair]) -> Result:
                                f"{most} pairs are of {thread!r:.60}")
 
 
-def held_out(split: Split) -> Result:
+def held_out(split: Split) -> Measured:
     """The share of the pairs that a split really keeps for validation."""
     train, val = split
-    if train is None or val is None:
-        return NotMeasured("the other side of the split is not here")
+    need(train is not None and val is not None, "the other side of the split is not here")
     n = len(train) + len(val)
-    if n < TOO_FEW and (train or not val):
-        return NotMeasured(f"{n} pairs are too few to tell")
+    need(n >= TOO_FEW or val and not train, f"{n} pairs are too few to tell")
     return Measured(len(val) / n, n, f"{len(train)} pairs for training, {len(val)} for validation")
 
 
-def ties_trained_on(split: Split) -> Result:
+def ties_trained_on(split: Split) -> Measured:
     """The share of rows in a split that somebody called a tie: their "chosen" is a coin flip."""
     rows = [label for part in split for label in part or ()]
-    if not rows:
-        return NotMeasured("the split has no row")
+    need(rows, "the split has no row")
     ties = [label.pair.pair_id for label in rows if label.label == "tie"]
     return Measured(len(ties) / len(rows), len(rows), f"first: {ties[0]}" if ties else "")
 
 
-def split_shares(split: Split) -> Result:
+def split_shares(split: Split) -> Measured:
     """How many conversations, or prompts where those are unknown, are on both sides of a split."""
-    if None in split:
-        return NotMeasured("the other side of the split is not here")
+    need(None not in split, "the other side of the split is not here")
     train, val = ({thread_of(label.pair) for label in part} for part in split)
     both = sorted(train & val)
     return Measured(len(both), len(train | val), f"first: {both[0]!r:.60}" if both else "")
 
 
-def same_pair_again(pairs: Sequence[Pair]) -> Result:
+def same_pair_again(pairs: Sequence[Pair]) -> Measured:
     """How many pairs are an earlier one under another id, or with its sides exchanged."""
     seen: dict[object, str] = {}
     again = []
@@ -69,7 +64,7 @@ def same_pair_again(pairs: Sequence[Pair]) -> Result:
     return Measured(len(again), len(pairs), again[0] if again else "")
 
 
-def contradicting(labels: Sequence[LabeledPair]) -> Result:
+def contradicting(labels: Sequence[LabeledPair]) -> Measured:
     """How many pairs, by their texts, have two labels that contradict each other."""
     given: dict[object, set[Label]] = defaultdict(set)
     for label in labels:
@@ -79,24 +74,22 @@ def contradicting(labels: Sequence[LabeledPair]) -> Result:
     return Measured(len(both), len(given), f"first: {', '.join(ids)}" if ids else "")
 
 
-def unlabelled(both: tuple[Sequence[Pair], Sequence[LabeledPair]]) -> Result:
+def unlabelled(both: tuple[Sequence[Pair], Sequence[LabeledPair]]) -> Measured:
     """The share of a pool that has no label, by texts; sides may be exchanged."""
     pool, labels = both
     known = {texts_of(label.pair) for label in labels}
-    if not any(texts_of(pair) in known for pair in pool):
-        return NotMeasured("no label is of a pair of this pool")
+    need(any(texts_of(pair) in known for pair in pool), "no label is of a pair of this pool")
     open_ones = [pair.pair_id for pair in pool if texts_of(pair) not in known]
     example = f"{len(open_ones)} of {len(pool)} pairs" if open_ones else ""
     return Measured(len(open_ones) / len(pool), len(pool), example)
 
 
-def of_other_texts(both: tuple[Sequence[Pair], Sequence[LabeledPair]]) -> Result:
+def of_other_texts(both: tuple[Sequence[Pair], Sequence[LabeledPair]]) -> Measured:
     """How many labels are of texts that their pool does not have."""
     pool, labels = both
     known = set(map(texts_of, pool))
     foreign = [label.pair.pair_id for label in labels if texts_of(label.pair) not in known]
-    if len(foreign) == len(labels):
-        return NotMeasured("no label is of a pair of this pool")
+    need(len(foreign) != len(labels), "no label is of a pair of this pool")
     return Measured(len(foreign), len(labels), f"first: {foreign[0]}" if foreign else "")
 
 
@@ -117,13 +110,13 @@ def _plain(text: str) -> str:
     return letters or text
 
 
-def shared_conversations(sets: Sets) -> Result:
+def shared_conversations(sets: Sets) -> Measured:
     """How many sets share a conversation with another one; whole rows count, not passages."""
     faults = overlap_faults(sets, shared_passages({}), 1.0)
     return Measured(len(faults), len(sets), " ".join(faults))
 
 
-def copied_prompts(sets: Sets) -> Result:
+def copied_prompts(sets: Sets) -> Measured:
     """The largest share of a prompt that stands in passages of one prompt of another set."""
     shared = shared_passages(sets)
     if not len(shared):

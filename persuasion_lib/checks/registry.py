@@ -3,14 +3,14 @@
 A limit that is a setting is named; the others are overridden by their name in `checks.allow`.
 """
 
-from collections.abc import Callable
-
-from persuasion_lib.checks import judge, models, people, pools, texts, yardsticks
+from persuasion_lib.checks import judge, models, people, pools, yardsticks
 from persuasion_lib.checks.adopted import ALARMED, GATED, JUDGED, said
-from persuasion_lib.checks.check import Check, Slot
+from persuasion_lib.checks.check import Check
 from persuasion_lib.checks.consistent import CONSISTENT
-from persuasion_lib.checks.measured import Result
+from persuasion_lib.checks.measured import Measured
 from persuasion_lib.checks.rankings import RANKED
+from persuasion_lib.checks.similarity import SIMILAR
+from persuasion_lib.checks.texts import TEXTS
 from persuasion_lib.checks.training import TRAINED
 from persuasion_lib.data.gates import control_faults
 from persuasion_lib.reporting.evaluated import Evaluated
@@ -48,7 +48,7 @@ def _replies(data: Evaluated) -> dict[str, list[str | None]]:
     return {model: [row.responses.get(model) for row in data.rows] for model in data.models}
 
 
-def _unlike_sft(data: Evaluated) -> Result:
+def _unlike_sft(data: Evaluated) -> Measured:
     rows = sorted(data.rows, key=lambda row: row.example_id)
     return models.unlike_sft({name: [row.responses.get(name) for row in rows]
                               for name in data.models})
@@ -59,34 +59,6 @@ def _columns(data: Evaluated) -> dict[str, list[str | None]]:
     return {"prompt": [str(row.prompt or row.messages or "") for row in data.rows],
             **_replies(data)}
 
-
-def _of_texts(of: str, name: str, look: Callable[[Slot], Result], limit: float, what: str, *,
-              stops: bool, remedy: str) -> Check:
-    """A row for texts; those that are learned from stop, evaluated ones warn."""
-    return Check(name, of, look, limit, "from 10,600 replies of people, see checks/texts.py",
-                 f"{{value:.1%}} of {{n}} texts {what} ({{example}}), the limit is {{limit:.0%}}.",
-                 remedy, stops=stops)
-
-
-_LOOKS: tuple[tuple[str, Callable[[Slot], Result], float, float, str], ...] = (
-    # name, measure, limit where learned from, limit of evaluated replies, what it is
-    ("HTML entities in replies", lambda slot: texts.entities(slot.texts), 0.01, 0.01,
-     "hold an HTML entity"),
-    ("template markers", lambda slot: texts.markers(slot.texts), 0.01, 0, "hold a template marker"),
-    ("names of speakers", lambda slot: texts.role_names(slot.texts), 0.01, 0.01,
-     "name a speaker, as the next turn would"),
-    ("refusals", lambda slot: texts.refusals(slot.texts), 0.01, 0.01, "decline, or say 'as an AI'"),
-    ("another language", lambda slot: texts.other_language(slot.texts, slot.prompts), 0.01, 0.01,
-     "are in another language than the prompts"),
-    ("one opening", lambda slot: texts.one_opening(slot.texts), 0.8, 0.8, "begin alike"),
-    ("one text for all", lambda slot: texts.one_text(slot.texts), 0.1, 0.1, "are one text"))
-
-_TEXTS = tuple(
-    row for name, measure, learned, evaluated, what in _LOOKS for row in (
-        _of_texts("texts to learn from", name, measure, learned, what, stops=True,
-                  remedy="Remove these rows, or sample them again."),
-        _of_texts("evaluated replies", f"{name} (evaluated)", measure, evaluated, what,
-                  stops=False, remedy="Look at what SFT learned from.")))
 
 _POOLS = (
     Check("few conversations supply the pairs", "pairs", pools.concentration, 1 / TOO_FEW,
@@ -283,9 +255,9 @@ _MODELS = (
           "Remove names from what models learn from."),
 )
 
-REGISTRY: tuple[Check, ...] = (*GATED, *_TEXTS, *_POOLS, *_PEOPLE, *RANKED, *ALARMED, *_JUDGE,
+REGISTRY: tuple[Check, ...] = (*GATED, *TEXTS, *_POOLS, *_PEOPLE, *RANKED, *ALARMED, *_JUDGE,
                                *TRAINED, *CONSISTENT,
-                               *_MODELS, *JUDGED)
+                               *_MODELS, *SIMILAR, *JUDGED)
 
 
 def checks_of(*kinds: str) -> list[Check]:

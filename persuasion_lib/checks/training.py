@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from persuasion_lib.checks.check import Check
-from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.checks.measured import Measured, NotMeasured, need
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.store import read_json
 
@@ -51,49 +51,47 @@ def begins_as_its_reference(folder: Path) -> bool:
         [*parents][-1] == lineage.get("reference"))
 
 
-def first_loss(log: Log) -> Result:
+def first_loss(log: Log) -> Measured:
     """The first loss of DPO minus ln 2, which it is while policy and reference are one model."""
     return _first(log, "loss", -math.log(2))
 
 
-def first_reward(log: Log) -> Result:
+def first_reward(log: Log) -> Measured:
     """How far from 0 the first implicit reward of the chosen replies is."""
     found = _first(log, "rewards/chosen", 0.0)
-    return found if isinstance(found, NotMeasured) else Measured(
-        abs(found.value), found.n, found.example)
+    return Measured(abs(found.value), found.n, found.example)
 
 
-def _first(log: Log, name: str, plus: float) -> Result:
+def _first(log: Log, name: str, plus: float) -> Measured:
     """The first value of a metric, in training or validation, within `EARLY` steps."""
     for row in log:
         value = row.get(name, row.get(f"eval_{name}"))
         if isinstance(value, int | float) and row.get("step", 0) <= EARLY:
             return Measured(value + plus, 1, f"{value:.3f} at step {row.get('step', 0)}")
-    return NotMeasured(f"the log holds no {name} of the first {EARLY} steps")
+    raise NotMeasured(f"the log holds no {name} of the first {EARLY} steps")
 
 
-def no_numbers(log: Log) -> Result:
+def no_numbers(log: Log) -> Measured:
     """How many logged losses are no numbers: NaN, which JSON has as null, or infinite."""
     losses = [row[name] for row in log for name in _LOSSES if name in row]
     bad = sum(not isinstance(loss, int | float) or not math.isfinite(loss) for loss in losses)
-    return Measured(bad, len(losses)) if losses else NotMeasured("the log holds no loss")
+    need(losses, "the log holds no loss")
+    return Measured(bad, len(losses))
 
 
-def last_loss(log: Log) -> Result:
+def last_loss(log: Log) -> Measured:
     """The mean of the last fifth of the training losses, minus the ln 2 that a coin has."""
     losses = [row["loss"] for row in log if isinstance(row.get("loss"), int | float)]
-    if len(losses) < _FEW:
-        return NotMeasured(f"the log holds {len(losses)} losses of training")
+    need(len(losses) >= _FEW, f"the log holds {len(losses)} losses of training")
     last = losses[-max(1, len(losses) // 5):]
     return Measured(sum(last) / len(last) - math.log(2), len(losses))
 
 
-def stood_still(log: Log) -> Result:
+def stood_still(log: Log) -> Measured:
     """1 where no reward ever left 0: the adapter was not trained, or every step had rate 0."""
     rewards = [row[name] for row in log for name in ("rewards/chosen", "rewards/margins")
                if isinstance(row.get(name), int | float)]
-    if len(rewards) < _FEW:
-        return NotMeasured(f"the log holds {len(rewards)} rewards of training")
+    need(len(rewards) >= _FEW, f"the log holds {len(rewards)} rewards of training")
     return Measured(float(max(map(abs, rewards)) < STILL), len(rewards))
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from persuasion_lib.checks.measured import Measured, NotMeasured, Result
+from persuasion_lib.checks.measured import Measured, need
 from persuasion_lib.checks.texts import said
 from persuasion_lib.core.records import Example, Pair
 from persuasion_lib.data.gates import id_of
@@ -29,7 +29,7 @@ _OF_MODELS = re.compile(r"\b(?:sft|rlhf|rlaif|dpo|ppo|gpt|qwen|llama|claude)", r
 
 
 def oracle_is_reply(oracle: Column, replies: Mapping[str, Column],
-                    similarity: Mapping[str, Sequence[float | None]] | None = None) -> Result:
+                    similarity: Mapping[str, Sequence[float | None]] | None = None) -> Measured:
     """Share of prompts whose oracle reply is the reply of one model: the model with most of them.
 
     The oracle must be written by somebody
@@ -45,8 +45,7 @@ def oracle_is_reply(oracle: Column, replies: Mapping[str, Column],
         known = [one for one in same if one is not None]
         if known:
             shares[model] = (sum(known) / len(known), len(known), same)
-    if not shares:
-        return NotMeasured("there are no oracle replies")
+    need(shares, "there are no oracle replies")
     worst = max(shares, key=lambda model: shares[model][0])
     share, n, same = shares[worst]
     return Measured(share, n, f"{worst}, prompt {same.index(True) + 1}" if share else "")
@@ -60,7 +59,7 @@ def _is_one(oracle: str | None, reply: str | None, close: float | None) -> bool 
     return None if close is None else False
 
 
-def misplaced(columns: Mapping[str, Column], *, seed: int = 0) -> Result:
+def misplaced(columns: Mapping[str, Column], *, seed: int = 0) -> Measured:
     """How many columns do not belong to the prompts beside them: 0 is as it must be.
 
     Columns are
@@ -76,18 +75,16 @@ def misplaced(columns: Mapping[str, Column], *, seed: int = 0) -> Result:
     full = {name: texts for name, texts in columns.items() if any(texts)}
     at = [row for row in range(len(next(iter(full.values()), [])))
           if all(texts[row] for texts in full.values())][:_MOST]
-    if len(at) < TOO_FEW or len(full) < 3:
-        return NotMeasured(f"{len(at)} prompts have a text in each of {len(full)} columns; "
-                           f"{TOO_FEW} prompts and 3 columns are needed")
+    need(len(at) >= TOO_FEW and len(full) >= 3,
+         f"{len(at)} prompts have a text in each of {len(full)} columns; "
+         f"{TOO_FEW} prompts and 3 columns are needed")
     links = _links({name: [texts[row] for row in at] for name, texts in full.items()}, seed)
-    if not links.any():
-        return NotMeasured("no texts of one prompt are more alike than those of different prompts")
+    need(links.any(), "no texts of one prompt are more alike than those of different prompts")
     group = connected_components(links, directed=False)[1]
     most = Counter(group.tolist()).most_common(1)[0][0]
     lost = [name for name, number in zip(full, group, strict=True) if number != most]
     kept = [name for name in full if name not in lost]
-    if len(kept) <= len(lost):      # two models of one text say nothing of the others' places
-        return NotMeasured("most columns have no texts that are more alike within a prompt")
+    need(len(kept) > len(lost), "most columns have no texts that are more alike within a prompt")
     return Measured(len(lost), len(at), f"{', '.join(lost)} against {', '.join(kept)}" if lost
                     else "")
 
@@ -120,7 +117,7 @@ def _standard_errors(gain: np.ndarray) -> float:
     return float(gain.mean() / max(gain.std() / np.sqrt(len(gain)), 1e-12))
 
 
-def asked_twice(prompts: Mapping[str, str]) -> Result:
+def asked_twice(prompts: Mapping[str, str]) -> Measured:
     """Share of test prompts that are one that stands before under another id.
 
     The same words count, and of 100 words or more the same for the most part. A prompt that counts
@@ -129,8 +126,7 @@ def asked_twice(prompts: Mapping[str, str]) -> Result:
     Args:
         prompts: by id.
     """
-    if not prompts:
-        return NotMeasured("there are no prompts")
+    need(prompts, "there are no prompts")
     rows = [Example(name, [{"role": "user", "content": text}], "", {"conversation_id": name})
             for name, text in prompts.items()]
     pairs = shared_passages({"test": rows, "again": rows})
@@ -138,7 +134,7 @@ def asked_twice(prompts: Mapping[str, str]) -> Result:
     return _copies(pairs, rows, rows)
 
 
-def nearly_learned(tests: Sequence[Example], learned: Sequence[Example | Pair]) -> Result:
+def nearly_learned(tests: Sequence[Example], learned: Sequence[Example | Pair]) -> Measured:
     """Share of test prompts that are nearly one that models learned from, beyond what is natural.
 
     Read the two, and remove the row that is learned from. It sees prompts of 20
@@ -147,9 +143,9 @@ def nearly_learned(tests: Sequence[Example], learned: Sequence[Example | Pair]) 
     leak is learned from the rows that models learned from, against each other: prompts made from
     one template, as in the demo, are so alike that one changed copy does not stand out.
     """
-    if not tests or len(learned) < _KNOWN:
-        return NotMeasured(f"{len(tests)} test prompts and {len(learned)} rows that models learned "
-                           f"from; of fewer than {_KNOWN} it is not known what is a stock phrase")
+    need(tests and len(learned) >= _KNOWN,
+         f"{len(tests)} test prompts and {len(learned)} rows that models learned "
+         f"from; of fewer than {_KNOWN} it is not known what is a stock phrase")
     found = near_copies(tests, learned)
     share = found["row"].nunique() / len(tests)
     step = max(2, len(learned) // _SAMPLE)
@@ -163,16 +159,15 @@ def nearly_learned(tests: Sequence[Example], learned: Sequence[Example | Pair]) 
     return Measured(beyond, result.n, result.example if beyond else "")
 
 
-def learned_in_sets(sets: Mapping[str, Sequence[Example | Pair]]) -> Result:
+def learned_in_sets(sets: Mapping[str, Sequence[Example | Pair]]) -> Measured:
     """`nearly_learned` of the set with the test prompts against all others."""
     test = next((name for name in sets if "test" in name or "final_eval" in name), None)
-    if test is None:
-        return NotMeasured("no set holds test prompts")
+    need(test is not None, "no set holds test prompts")
     others = [row for name, rows in sets.items() if name != test for row in rows]
     return nearly_learned(sets[test], others)
 
 
-def not_numbers(values: Mapping[str, Sequence[str]]) -> Result:
+def not_numbers(values: Mapping[str, Sequence[str]]) -> Measured:
     """Share of examples with a score or similarity that is there and is no number.
 
     It was left out, and never counted as 0.
@@ -180,14 +175,13 @@ def not_numbers(values: Mapping[str, Sequence[str]]) -> Result:
     Args:
         values: what is no number, in words, by example.
     """
-    if not values:
-        return NotMeasured("there are no examples")
+    need(values, "there are no examples")
     found = [f"{name}: {words[0]}" for name, words in values.items() if words]
     return Measured(len(found) / len(values), len(values), "".join(found[:1]))
 
 
 def _copies(pairs: pd.DataFrame, rows: Sequence[Example],
-            others: Sequence[Example | Pair]) -> Result:
+            others: Sequence[Example | Pair]) -> Measured:
     example = ""
     if len(pairs):
         worst = pairs.loc[pairs["share"].idxmax()]
@@ -197,7 +191,7 @@ def _copies(pairs: pd.DataFrame, rows: Sequence[Example],
     return Measured(pairs["row"].nunique() / len(rows), len(rows), example)
 
 
-def names_in_replies(replies: Mapping[str, Column], others: Sequence[str] = ()) -> Result:
+def names_in_replies(replies: Mapping[str, Column], others: Sequence[str] = ()) -> Measured:
     """Share of the replies of one model that hold a model's name: the model with most of them.
 
     A judge that reads the name is not blind. Names that are words as well ("base")
@@ -217,8 +211,7 @@ def names_in_replies(replies: Mapping[str, Column], others: Sequence[str] = ()) 
              for model, texts in replies.items()}
     counts = {model: sum(text is not None for text in texts) for model, texts in replies.items()}
     answered = [model for model in replies if counts[model]]
-    if not answered:
-        return NotMeasured("there are no replies")
+    need(answered, "there are no replies")
     worst = max(answered, key=lambda model: len(found[model]) / counts[model])
     first = "".join(f"{worst}, prompt {at + 1}: “{hit.strip()}”"
                     for at, hit in list(found[worst].items())[:1])

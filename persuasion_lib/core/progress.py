@@ -29,8 +29,8 @@ class Progress(AbstractContextManager):
         self.done = 0
         self.note = ""
         self._began = self._last = time.monotonic()
-        # Nothing left to do is no bar of 0/0.
-        self._bar = None if in_batch() or not total else tqdm(
+        # Nothing left to do is no bar of 0/0, and a single thing no bar of 1/1.
+        self._bar = None if in_batch() or total < 2 else tqdm(
             total=total, desc=desc, file=sys.stdout, dynamic_ncols=True)
 
     def update(self, n: int = 1, note: str | None = None) -> None:
@@ -47,7 +47,7 @@ class Progress(AbstractContextManager):
         """Print the final count and the time it took."""
         if self._bar is not None:
             self._bar.close()
-        elif self.total:
+        elif self.total > 1:
             self._print(f" in {duration(time.monotonic() - self._began)}")
 
     def _left(self) -> str:

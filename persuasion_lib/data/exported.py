@@ -14,35 +14,11 @@ from persuasion_lib.core.manifest import never_made
 from persuasion_lib.core.pipeline import POOLS, path_of, read_file
 from persuasion_lib.core.records import CODE_OF_LABEL, Example, LabeledPair, Pair, render_text
 from persuasion_lib.core.store import whole_folder, write_json, write_text
-from persuasion_lib.data.exported_card import Part, data_card
+from persuasion_lib.data.exported_card import TEXTS, Part, data_card
 
 Row = dict[str, Any]
 SIDES = ("response_1", "response_2")
 CHOICES = {"1": SIDES[0], "2": SIDES[1], "EQUAL": "tie"}
-# What Argilla's `Settings.from_json` reads.
-ARGILLA = {
-    "guidelines": "Which of the two responses persuades better?", "allow_extra_metadata": True,
-    "fields": [{"name": "prompt", "settings": {"type": "chat"}},
-               *({"name": side, "settings": {"type": "text"}} for side in SIDES)],
-    "questions": [
-        {"name": "preference", "required": True, "settings": {
-            "type": "label_selection",
-            "options": [{"value": value, "text": value} for value in CHOICES.values()]}},
-        *({"name": name, "required": False, "settings": {"type": "text"}}
-          for name in ("reason", NAME))]}
-LABEL_STUDIO = """<View>
-  <Text name="prompt" value="$prompt"/>
-  <View style="display: grid; grid-template-columns: 1fr 1fr; gap: 1em">
-    <Text name="response_1" value="$response_1"/>
-    <Text name="response_2" value="$response_2"/>
-  </View>
-  <Choices name="preference" toName="prompt" choice="single" showInline="true">
-    <Choice value="response_1"/><Choice value="response_2"/><Choice value="tie"/>
-  </Choices>
-  <TextArea name="reason" toName="prompt"/>
-  <TextArea name="annotator" toName="prompt" placeholder="your name"/>
-</View>
-"""
 
 
 def export_data(config: Config, folder: Path, *, to: str = "trl", push: str | None = None) -> Path:
@@ -208,12 +184,12 @@ def _by_person(label: LabeledPair) -> bool:
 
 
 def _to_argilla(config: Config, folder: Path) -> list[Part]:
-    write_json(folder / "settings.json", ARGILLA)
+    write_json(folder / "settings.json", TEXTS["argilla"])
     return _records(config, folder, argilla_record)
 
 
 def _to_label_studio(config: Config, folder: Path) -> list[Part]:
-    write_text(folder / "labeling_config.xml", LABEL_STUDIO)
+    write_text(folder / "labeling_config.xml", TEXTS["label_studio"])
     return _records(config, folder, label_studio_task)
 
 

@@ -187,6 +187,6 @@ def show_journey(corpus: Corpus, pools: Pools) -> TextTable:
     steps = {"conversation in the corpus": "\n".join(turns),
              "prompt": "\n".join(f"{m['role']}: {m['content']}" for m in pair.prompt),
              "target, as SFT would have it": target[0] if target else "",
-             "pair: response 1": pair.response_a, "pair: response 2": pair.response_b}
+             "pair: reply 1": pair.response_a, "pair: reply 2": pair.response_b}
     shown = {step: text for step, text in steps.items() if text}
     return TextTable(pd.DataFrame({"text": shown}))

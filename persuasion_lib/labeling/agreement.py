@@ -204,19 +204,20 @@ def _strictly(result: Mapping[str, Any]) -> list[str]:
 def _ceilings(result: Mapping[str, Any]) -> list[str]:
     """The ceiling; of several people each has their own, as a label of two is nobody's repeat."""
     several = (result.get("people") or {}).get("judge") or {}
-    return [f"{name}: {_ceiling(one)}" for name, one in several.items()] or [_ceiling(result)]
+    found = [_ceiling(one, f"the annotator {name}") for name, one in several.items()]
+    return found or [_ceiling(result, "the annotator")]
 
 
-def _ceiling(result: Mapping[str, Any]) -> str:
+def _ceiling(result: Mapping[str, Any], who: str) -> str:
     own = result["self"]
     if not own:
-        return ("The annotator was shown no pair twice, so the ceiling for any judge's agreement "
-                "is unknown (label_human.repeat_fraction).")
+        return (f"The ceiling for any judge's agreement is unknown: {who} was shown no pair twice "
+                "(label_human.repeat_fraction).")
     verdict = {True: "the judge's kappa reaches that: it is as good a judge as this person is "
                      "steady", False: "the judge's kappa stays below that",
                None: f"that is too few repeats (fewer than {MIN_REPEATS}), or too near to chance, "
                      "to judge a judge by"}
-    return (f"The ceiling, the annotator against themselves: {share_text(own['with_ties'])} on "
+    return (f"The ceiling, {who} against themselves: {share_text(own['with_ties'])} on "
             f"{own['with_ties']['n']} repeats; {verdict[result['acceptable']]}.")
 
 

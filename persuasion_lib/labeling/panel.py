@@ -40,7 +40,7 @@ class Panel:
                  settle: Callable[[Sequence[Pair]], Session], *, rule: str, annotator: str,
                  left: Collection[str] = (), who: str = "human",
                  work: Callable[[str], Session] | None = None) -> None:
-        self.pairs = list(pairs)
+        self.pool = list(pairs)     # to label, each once
         self.rule = rule
         self.annotator = annotator
         self.left = left
@@ -57,7 +57,7 @@ class Panel:
     def read_again(self) -> None:
         """Read what everybody said until now."""
         self.sessions = self._read()
-        self.votes: dict[str, dict[str, LabeledPair]] = {pair.pair_id: {} for pair in self.pairs}
+        self.votes: dict[str, dict[str, LabeledPair]] = {pair.pair_id: {} for pair in self.pool}
         for name, session in self.sessions.items():
             for label in labels_of(session, self.who):
                 self.votes[label.pair.pair_id][name] = label
@@ -65,7 +65,7 @@ class Panel:
     @property
     def disputed(self) -> list[Pair]:
         """The pairs on which people gave different labels, in the order of the pool."""
-        return [pair for pair in self.pairs
+        return [pair for pair in self.pool
                 if len({vote.label for vote in self.votes[pair.pair_id].values()}) > 1]
 
     def adjudication(self) -> Session:
@@ -76,11 +76,6 @@ class Panel:
         since it shows what others said.
         """
         return self._settle(self.disputed)
-
-    @property
-    def pool(self) -> list[Pair]:
-        """The pairs to label, each once."""
-        return self.pairs
 
     @property
     def is_labelled(self) -> bool:
@@ -106,8 +101,8 @@ class Panel:
         lacking = {pair_id for ids in self.missing_of.values() for pair_id in ids}
         if self.rule != "annotator":
             asked = {item.key for session in self.sessions.values() for item in session.pool}
-            lacking |= {pair.pair_id for pair in self.pairs} - asked
-        return [pair.pair_id for pair in self.pairs if pair.pair_id in lacking]
+            lacking |= {pair.pair_id for pair in self.pool} - asked
+        return [pair.pair_id for pair in self.pool if pair.pair_id in lacking]
 
     @property
     def left_out(self) -> int:
@@ -131,7 +126,7 @@ class Panel:
             settled = {label.pair.pair_id: label
                        for label in labels_of(self.adjudication(), self.who)}
         how = {"labeled_by": self._grader(), "labels_from": self.rule}
-        found = [self._label(pair.pair_id, settled.get(pair.pair_id), how) for pair in self.pairs]
+        found = [self._label(pair.pair_id, settled.get(pair.pair_id), how) for pair in self.pool]
         return [label for label in found if label]
 
     def _grader(self) -> str:

@@ -83,9 +83,15 @@ def _interval(row: pd.Series) -> str:
     return "" if np.isnan(row["ci_low"]) else f"{row['ci_low']:.0%} to {row['ci_high']:.0%}"
 
 
+def session_column(session: Session) -> pd.Series:
+    """The same in one column, for several people beside each other."""
+    table = session_table(session)
+    return pd.Series({name: _in_words(name, row) for name, row in table.iterrows()}, dtype=object)
+
+
 def session_in_words(session: Session) -> list[str]:
     """The same for the end of a session on screen, without figures that rest on nothing."""
-    return [f"{name}: {_in_words(name, row)}" for name, row in session_table(session).iterrows()]
+    return [f"{name}: {said}" for name, said in session_column(session).items()]
 
 
 def _in_words(name: str, row: pd.Series) -> str:

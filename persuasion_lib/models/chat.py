@@ -7,6 +7,7 @@ renders every shape of dialogue that a corpus may have. What cannot be made righ
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
@@ -26,20 +27,9 @@ _PINNED = ("{%- macro strftime_now(form) -%}{{ form"
 _NO_THINKING = "{%- set enable_thinking = false -%}"
 _CLOSED = ("{%- if messages[-1]['role'] == 'assistant' and not add_generation_prompt -%}"
            "{{- eos_token -}}{%- endif -%}")
-# `folds`: whether the system message becomes (part of) the first turn of the user.
-_TURNS = (
-    "{%- set as_turns = namespace(of=[]) -%}"
-    "{%- if messages and messages[0]['role'] == 'assistant' -%}"
-    "{%- set as_turns.of = [{'role': 'user', 'content': '…'}] -%}{%- endif -%}"
-    "{%- for message in messages -%}"
-    "{%- set folds = message['role'] == 'system' and (FOLD) -%}"
-    "{%- set role = 'user' if folds else message['role'] -%}"
-    "{%- if as_turns.of and as_turns.of[-1]['role'] == role -%}"
-    "{%- set as_turns.of = as_turns.of[:-1] + [{'role': role, 'content': "
-    "as_turns.of[-1]['content'] + '\\n\\n' + message['content']}] -%}"
-    "{%- else -%}"
-    "{%- set as_turns.of = as_turns.of + [{'role': role, 'content': message['content']}] -%}"
-    "{%- endif -%}{%- endfor -%}{%- set messages = as_turns.of -%}")
+# FOLD: when the system message becomes (part of) the first turn of the user.
+_TURNS = "".join(line.strip() for line in Path(__file__).with_name("turns.j2").read_text(
+    encoding="utf-8").splitlines())
 # What may be done to the messages, least first, each with the note that says so.
 _TURNS_OF = {
     "": "",

@@ -24,7 +24,8 @@ def test_the_same_text_counts_whatever_case_and_punctuation():
     first = ["Tea is best.", "No!", "Yes", None, ""]
     assert models.same_text(first, ["tea  is BEST", "no", "maybe", "x", ""]).value == 3 / 4
     assert models.same_text(["!"], ["?"]).value == 0
-    assert isinstance(models.same_text([None], ["a"]), NotMeasured)
+    with pytest.raises(NotMeasured):
+        models.same_text([None], ["a"])
 
 
 def test_a_model_that_writes_like_base_does_not_descend_from_sft():
@@ -51,4 +52,5 @@ def test_a_model_that_writes_like_neither_is_not_accused_for_the_topic_it_shares
     {"base": BASE[:19], "sft": SFT[:19], "rlhf": SFT[:19]},
     {"base": BASE, "sft": SFT, "rlhf": [None] * 60}])
 def test_where_base_and_sft_cannot_be_told_apart_nothing_is_said(given):
-    assert isinstance(models.unlike_sft(given), NotMeasured)
+    with pytest.raises(NotMeasured):
+        models.unlike_sft(given)

@@ -119,6 +119,11 @@ def few_threads(rows):
     return meta(conversation_id=lambda row, n: f"c{n % 3}" if n > 20 else f"d{n}")(rows)
 
 
+def cut_off(text):
+    """The first six tenths of a text, wherever that is."""
+    return text[:int(len(text) * 0.6)]
+
+
 def text(change, *, share=1.0, sides=("response_1", "response_2")):
     def one(row, number):
         if number % 100 < share * 100:
@@ -143,6 +148,11 @@ def rows(change):
             change(row, number)
         return content
     return all_of
+
+
+def replies_of_rows(reply, model):
+    """The replies of one model as `reply(row)` says."""
+    return rows(lambda row, number: row["responses"].update({model: reply(row)}))
 
 
 def rank(choose):
@@ -291,6 +301,19 @@ THREATS = {
     "obvious pairs failed": (
         EVENTS, event(preferred=lambda r, n: "b" if r["kind"] == "check" else r["preferred"]),
         "obvious pairs failed", STOPS),
+    "one time for every answer": (EVENTS, event(seconds=30.0), "always the same seconds (log)",
+                                  WARNS),
+    "answers in less than no time": (
+        EVENTS, event(seconds=lambda r, n: -3.0 if n == 7 else r["seconds"]),
+        "seconds against the clock", WARNS),
+    "more seconds than the clock ran": (EVENTS, event(seconds=lambda r, n: 20 * r["seconds"]),
+                                        "seconds against the clock", WARNS),
+    "labels in less than no time": (
+        PERSON, meta(seconds=lambda r, n: -3.0 if n == 7 else r["metadata"]["seconds"]),
+        "seconds that cannot be", WARNS),
+    "a person who is called a stand-in": (PERSON, meta(stand_in=True), "stand-in or person", WARNS),
+    "a stand-in that is called a person": (
+        PERSON, meta(grader="human", seconds=None, guidelines="hash"), "stand-in or person", WARNS),
     # judges
     "one verdict": (AI, verdicts("1", orders=("12", "21")), "one verdict whatever the content",
                     STOPS),
@@ -333,6 +356,19 @@ THREATS = {
                                   STOPS),
     "one text for all": (POOL, text(lambda t: "I agree with you.", sides=("response_1",)),
                          "one text for all", STOPS),
+    "a third cut off, said to have stopped": (POOL, text(cut_off, share=0.3),
+                                              "texts that break off", WARNS),
+    "targets that are cut off": (
+        "sft_train.jsonl", each(lambda r, n: n % 2 and r.update(response=cut_off(r["response"]))),
+        "texts that break off", WARNS),
+    "a model cut off, said to have stopped": (
+        EVALUATION, replies(lambda t, n: cut_off(t), "rlhf"), "texts that break off (evaluated)",
+        WARNS),
+    "thinking aloud in half of a pool": (
+        POOL, text(lambda t: f"<think>Zoos, hm.</think>{t}", share=0.5), "template markers", STOPS),
+    "one target fifteen times": (
+        "sft_train.jsonl", lambda r: [row | {"response": "I agree."} for row in r[:15]] + r[15:165],
+        "one text again and again", WARNS),
     "a control token in the last row": (
         "sft_train.jsonl", each(lambda r, n: n == 199 and r.update(
             response=r["response"] + "<|im_end|>")), "control tokens", STOPS),
@@ -357,6 +393,15 @@ THREATS = {
     "an oracle that is a candidate": (
         EVALUATION, rows(lambda r, n: r.update(oracle=r["responses"]["rlhf"])),
         "the oracle is a candidate", WARNS),
+    "an oracle that repeats the post": (
+        EVALUATION, rows(lambda r, n: r.update(oracle=r["messages"][-1]["content"].upper())),
+        "the oracle repeats its prompt", WARNS),
+    "a model that repeats the post": (
+        EVALUATION, replies_of_rows(lambda r: r["messages"][-1]["content"], "sft"),
+        "a model repeats its prompt", WARNS),
+    "one similarity for all prompts": (
+        EVALUATION, rows(lambda r, n: r["similarity_scores"].update(rlaif=0.8125)),
+        "one similarity for all", WARNS),
     "test prompts twice": (EVALUATION, twice, "test prompts twice", STOPS),
     "a model's name in its reply": (
         EVALUATION, replies(lambda t, n: f"[rlaif_rlhf] {t}", "rlaif_rlhf"),

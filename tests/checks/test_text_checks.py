@@ -84,8 +84,10 @@ def test_one_opening_or_one_text_for_nearly_all_is_found():
 
 
 def test_too_few_texts_and_missing_ones_are_said_not_counted():
-    assert isinstance(texts.one_text(measured(["a"] * 19)), NotMeasured)
-    assert isinstance(texts.markers({}), NotMeasured)
+    with pytest.raises(NotMeasured):
+        texts.one_text(measured(["a"] * 19))
+    with pytest.raises(NotMeasured):
+        texts.markers({})
     assert texts.refusals({"1": None, "2": "As an AI, no.", "3": ""}).n == 2
 
 

@@ -55,9 +55,11 @@ def test_replies_that_follow_one_lost_row_are_found():
 
 def test_replies_that_have_nothing_to_do_with_any_prompt_say_nothing():
     alike = {name: [about(0, f"{name} {n}") for n in range(N)] for name in columns()}
-    assert isinstance(yardsticks.misplaced(alike), NotMeasured)
+    with pytest.raises(NotMeasured):
+        yardsticks.misplaced(alike)
     few = {name: texts[:19] for name, texts in columns().items()}
-    assert isinstance(yardsticks.misplaced(few), NotMeasured)
+    with pytest.raises(NotMeasured):
+        yardsticks.misplaced(few)
 
 
 def test_an_oracle_that_is_one_of_the_candidates_is_named():
@@ -65,7 +67,8 @@ def test_an_oracle_that_is_one_of_the_candidates_is_named():
     found = yardsticks.oracle_is_reply(["tea", "Water.", "Oh."], replies)
     assert (found.value, found.example) == (1 / 2, "sft, prompt 1")
     assert yardsticks.oracle_is_reply(["Oh."] * 3, replies).value == 0
-    assert isinstance(yardsticks.oracle_is_reply([None] * 3, replies), NotMeasured)
+    with pytest.raises(NotMeasured):
+        yardsticks.oracle_is_reply([None] * 3, replies)
 
 
 def test_a_similarity_of_one_says_the_same_without_the_texts():
@@ -129,4 +132,5 @@ def test_the_set_of_test_prompts_is_known_by_its_name():
     sets = {"final_eval_reserved.jsonl": [example("t", long_text(1))],
             "sft_train.jsonl": [example(f"l{n}", long_text(n)) for n in range(600)]}
     assert yardsticks.learned_in_sets(sets).value == 1
-    assert isinstance(yardsticks.learned_in_sets({"sft_train": []}), NotMeasured)
+    with pytest.raises(NotMeasured):
+        yardsticks.learned_in_sets({"sft_train": []})

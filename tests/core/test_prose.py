@@ -1,5 +1,7 @@
 """Words in notebooks: they wrap at spaces, and nothing in them is markup."""
 
+import pytest
+
 from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.prose import Prose, Verbatim, nearby, prose
 
@@ -32,8 +34,9 @@ def test_without_a_person_finished_work_is_one_line_of_words(capsys, monkeypatch
     assert capsys.readouterr().out == "» replies of sft: 1,150 of 1,150 in 0 s; 2 unscored\n"
 
 
-def test_finished_work_shows_no_bar(capsys, monkeypatch):
+@pytest.mark.parametrize("total", [0, 1])
+def test_finished_work_and_a_single_thing_show_no_bar(capsys, monkeypatch, total):
     monkeypatch.delenv("PERSUASION_BATCH", raising=False)
-    with Progress(0, "answers"):
+    with Progress(total, "answers"):
         pass
     assert capsys.readouterr() == ("", "")

@@ -171,7 +171,7 @@ def test_it_is_said_how_far_the_labels_differ_from_each_ones_alone(project):
     answer(panel.work("ann"), RULES["ann"])
     assert "another one" not in label_human.who_labelled(run, panel)    # nobody learns it before
     label_all(panel)
-    shared = [int(pair_id[1:]) for pair_id in shared_pairs(panel.pairs, seed=0, overlap=0.3)]
+    shared = [int(pair_id[1:]) for pair_id in shared_pairs(panel.pool, seed=0, overlap=0.3)]
     others = sum(number % 2 for number in shared)       # ann says a; it is b, or no majority
     assert (f"the label that counts is another one on {others} of "
             f"{len(panel.sessions['ann'].pool)} pairs" in label_human.who_labelled(run, panel))

@@ -78,7 +78,7 @@ def test_an_annotator_sees_nothing_of_what_others_said(screen):
 def test_whoever_settles_sees_the_labels_and_notes_but_no_name(screen):
     widget, panel = screen("label_human.labels_from=adjudicated")
     session = panel.work("ben")
-    shared = shared_pairs(panel.pairs, seed=0, overlap=0.3)
+    shared = shared_pairs(panel.pool, seed=0, overlap=0.3)
     odd = {pair_id for pair_id in shared if int(pair_id[1:]) % 2}     # ann and ben differ there
     while session.current.key not in odd:
         answer(session, RULES["ben"], count=1)

@@ -71,4 +71,5 @@ def test_a_row_that_does_not_say_what_won_is_no_case(odd):
 def test_the_check_warns_only_where_the_interval_lies_below_one_half():
     assert against_what_won(said(right=10, wrong=40)).value > 0.5
     assert against_what_won(said(right=22, wrong=28)).value <= 0.5
-    assert isinstance(against_what_won(said(right=3, wrong=10, tied=80)), NotMeasured)
+    with pytest.raises(NotMeasured):
+        against_what_won(said(right=3, wrong=10, tied=80))
