@@ -140,7 +140,7 @@ def test_a_ranking_of_older_replies_is_left_out_and_counted(project):
 
 def test_headless_without_a_person_it_goes_on_with_one_sentence(project):
     run, _, session = opened("human_eval.source=widget")
-    assert "50 are missing" in human_eval.view(run, session).data
+    assert "50 are missing" in human_eval.view(run, session)
     assert human_eval.write_comparisons(run, session) == []
     assert [text for text in run.warnings if "No person compared" in text]
 

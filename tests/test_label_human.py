@@ -307,7 +307,7 @@ def test_what_the_judge_said_of_a_file_is_shown_when_the_file_has_a_label_for_ev
 
 def test_a_batch_run_shows_no_widget(project):
     run, session = opened("label_human.source=widget")
-    assert "40 are missing" in label_human.view(run, session).data
+    assert "40 are missing" in label_human.view(run, session)
 
 
 def test_the_app_is_the_labelling_cells_with_the_settings_of_the_command(project):
