@@ -231,10 +231,9 @@ _MODELS = (
           "columns do not belong to the prompts beside them: {example}.",
           "Join the files by id: a row was lost or doubled.", stops=True),
     Check("oracle moved against prompts", "evaluation",
-          lambda data: yardsticks.misplaced(_columns(data) | {"oracle": [
-              row.oracle for row in data.rows]}), 0,
-          "texts of one prompt are more alike than those of two",
-          "columns do not belong to the prompts beside them: {example}.",
+          lambda data: yardsticks.moved([row.oracle for row in data.rows], _columns(data)), 0,
+          "a reply is alike to what it answers, if to anything",
+          "the oracle's replies are most alike to prompts and replies of other rows: by {example}.",
           "Join the files by id: a row was lost or doubled."),
     Check("the oracle is a candidate", "evaluation",
           lambda data: yardsticks.oracle_is_reply(

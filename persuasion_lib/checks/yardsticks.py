@@ -21,6 +21,7 @@ Column = Sequence[str | None]       # texts in the order of the prompts; None wh
 
 SAME = 1 - 1e-6     # similarity from which two texts are one
 _SURE = 2.5         # standard errors by which texts of one prompt are more alike than others
+_FAR = 5.0          # standard deviations by which one distance between columns is beyond others
 _KNOWN = 500        # rows from which stock phrases are known
 _SAMPLE = 300       # rows from which the natural likeness of prompts is known
 _MOST = 1_000       # prompts; more do not make it surer, and cost time
@@ -78,35 +79,71 @@ def misplaced(columns: Mapping[str, Column], *, seed: int = 0) -> Measured:
     need(len(at) >= TOO_FEW and len(full) >= 3,
          f"{len(at)} prompts have a text in each of {len(full)} columns; "
          f"{TOO_FEW} prompts and 3 columns are needed")
-    links = _links({name: [texts[row] for row in at] for name, texts in full.items()}, seed)
+    gains, most = _gains({name: [texts[row] for row in at] for name, texts in full.items()}, seed)
+    links = gains > 0
     need(links.any(), "no texts of one prompt are more alike than those of different prompts")
     group = connected_components(links, directed=False)[1]
-    most = Counter(group.tolist()).most_common(1)[0][0]
-    lost = [name for name, number in zip(full, group, strict=True) if number != most]
-    kept = [name for name in full if name not in lost]
+    largest = Counter(group.tolist()).most_common(1)[0][0]
+    lost, kept = np.flatnonzero(group != largest), np.flatnonzero(group == largest)
     need(len(kept) > len(lost), "most columns have no texts that are more alike within a prompt")
-    return Measured(len(lost), len(at), f"{', '.join(lost)} against {', '.join(kept)}" if lost
-                    else "")
+    # Few texts, or answers that hardly follow their prompts, may leave a true link unseen.
+    surely = lost[(most[np.ix_(lost, kept)] < gains[links].min()).all(axis=1)]
+    need(len(surely) or not len(lost),
+         f"{len(at)} prompts are too few to tell where {len(lost)} columns belong")
+    lost = surely
+    named = [", ".join(np.array([*full])[part]) for part in (lost, kept)]
+    return Measured(len(lost), len(at), " against ".join(named) if len(lost) else "")
 
 
-def _links(columns: Mapping[str, Sequence[str]], seed: int) -> np.ndarray:
-    """Which columns are more alike within a prompt than across prompts, shape (columns, columns).
+def moved(column: Column, others: Mapping[str, Column]) -> Measured:
+    """By how many rows a column stands off: 0 where it is most alike to the texts beside it.
+
+    For texts that may have few words in common with what they answer, as a person's reply to a
+    prompt: that they are not alike shows nothing, that they are alike elsewhere does.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import
+    full = [texts for texts in others.values() if any(texts)]
+    at = [row for row, text in enumerate(column) if text and all(texts[row] for texts in full)]
+    need(len(at) >= TOO_FEW and full, f"{len(at)} prompts have all texts; {TOO_FEW} are needed")
+    rows, n = np.arange(len(at)), len(at)
+    own, *parts = _weighted([[texts[row] for row in at] for texts in (column, *full)])
+    alike = sum((own @ part.T).toarray() for part in parts)
+    by_distance = np.stack([alike[rows, (rows + off) % n] for off in range(n)])
+    best = int(by_distance.mean(axis=1).argmax())
+    rest = np.delete(by_distance.mean(axis=1), best)
+    need(by_distance[best].mean() > rest.mean() + _FAR * rest.std(),
+         "its texts are no more alike to those beside them than to any others")
+    off = best if best <= n / 2 else best - n
+    return Measured(abs(off), n, f"{off:+d} rows" if off else "")
 
-    texts = [text for own in columns.values() for text in own]
-    n = len(texts) // len(columns)
-    found = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\w+").fit_transform(texts)
-    parts = [found[start:start + n] for start in range(0, len(texts), n)]
+
+def _gains(columns: Mapping[str, Sequence[str]], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """By how much two columns are more alike within a prompt than across prompts, where that is
+    sure (0 elsewhere); and the most that it may be. Both of shape (columns, columns), symmetric.
+    """
+    parts = _weighted([*columns.values()])
+    n = parts[0].shape[0]
     drawn = (np.arange(n) + np.random.default_rng(seed).integers(2, n - 1)) % n
     orders = [np.roll(np.arange(n), 1), np.roll(np.arange(n), -1), drawn]
-    links = np.zeros((len(parts), len(parts)), bool)
+    sure, most = np.zeros((2, len(parts), len(parts)))
     for one, two in combinations(range(len(parts)), 2):
         own = _alike(parts[one], parts[two])
-        surest = min(_standard_errors(own - _alike(parts[one], parts[two][order]))
-                     for order in orders)
-        links[one, two] = surest > _SURE
-    return links
+        more = [own - _alike(parts[one], parts[two][order]) for order in orders]
+        least = min(more, key=_standard_errors)
+        if _standard_errors(least) > _SURE:
+            sure[one, two] = sure[two, one] = least.mean()
+        most[one, two] = most[two, one] = min(
+            gain.mean() + _SURE * gain.std() / np.sqrt(n) for gain in more)
+    return sure, most
+
+
+def _weighted(columns: Sequence[Sequence[str]]) -> list[sparse.csr_matrix]:
+    """The words of texts, rare ones weighing more, a matrix of unit rows for each column."""
+    from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import
+
+    n = len(columns[0])
+    found = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\w+").fit_transform(
+        [text for column in columns for text in column])
+    return [found[start:start + n] for start in range(0, found.shape[0], n)]
 
 
 def _alike(one: sparse.csr_matrix, two: sparse.csr_matrix) -> np.ndarray:

@@ -134,3 +134,26 @@ def test_the_set_of_test_prompts_is_known_by_its_name():
     assert yardsticks.learned_in_sets(sets).value == 1
     with pytest.raises(NotMeasured):
         yardsticks.learned_in_sets({"sft_train": []})
+
+
+def test_a_person_who_hardly_uses_the_words_of_the_prompt_is_not_taken_for_moved():
+    def now_and_then(name, every):
+        return [about(n if n % every == 0 else f"{n}{name}", name) for n in range(N)]
+
+    own = columns() | {name: now_and_then(name, 4) for name in MODELS}
+    rare = now_and_then("oracle", 12)
+    with pytest.raises(NotMeasured, match="too few to tell where 1 columns belong"):
+        yardsticks.misplaced({**own, "oracle": rare})
+    own.pop("oracle")
+    assert yardsticks.moved(rare, own).value == 0
+    silent = [about(f"{n}oracle", "oracle") for n in range(N)]
+    with pytest.raises(NotMeasured, match="no more alike to those beside them"):
+        yardsticks.moved(silent, own)
+
+
+@pytest.mark.parametrize("by", [0, 1, -1, 17])
+def test_replies_that_belong_to_other_rows_are_told_by_how_many(by):
+    own = columns()
+    oracle = own.pop("oracle")
+    found = yardsticks.moved(moved(oracle, by), own)
+    assert (found.value, found.example) == (abs(by), f"{by:+d} rows" if by else "")
