@@ -79,7 +79,9 @@ def test_every_reply_and_both_sides_of_labelled_pairs_were_searched_for_tactics(
 def test_the_judge_that_ranks_is_compared_with_the_annotator(result):
     agreed = result["judge_agreement"]
     assert (agreed["both"], agreed["judge"]) == (40, "offline/stand-in")
-    assert agreed["self"]["with_ties"]["n"] == 6
+    of_each = agreed["people"]["judge"]
+    assert {name: one["self"]["with_ties"]["n"] for name, one in of_each.items()} == {
+        "simulated": 6, "second stand-in": 1}
     asked = result["config"]["asked_models"]
     assert asked["judge"] == asked["labeller"] == agreed["judge"]
 
