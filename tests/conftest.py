@@ -13,8 +13,11 @@ from worlds.scratch import copy_project, persuasion
 # One thread each, as several workers share the cores. Before anything imports numpy or torch.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# A shell ignores Ctrl-C for what it starts in the background, and so would the tests about it.
+# A shell ignores Ctrl-C for what it starts in the background, and nohup a closed terminal; so would
+# the tests about them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):       # not on Windows
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
