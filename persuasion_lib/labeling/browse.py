@@ -80,12 +80,12 @@ def longest(table: pd.DataFrame) -> pd.DataFrame:
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of `labels_table` without the texts; columns that nobody filled are left out."""
     shown = pd.DataFrame({
-        "pair": table["number"],
         "annotator": table["human"].map(IN_WORDS), "judge": table["judge"].map(IN_WORDS),
         "longer reply": table["longer_by"].map(_longer),
         "flagged": table["flagged"].map({True: "yes", False: None}),
         "seconds": table["seconds"].astype(float).round(1)})
-    return shown.dropna(axis=1, how="all").fillna("").set_index("pair")
+    shown.index = pd.Index(table["number"], name="pair")
+    return shown.dropna(axis=1, how="all").fillna("")
 
 
 def _longer(characters: int) -> str:

@@ -89,3 +89,7 @@ def test_what_the_judge_said_is_counted_and_nothing_of_it_before_it_is_there():
         "Of 3 pairs that both labelled, the judge said the same on 1, only one of the two called 1 "
         "a tie, and on 1 they chose different replies.")
     assert "Of" not in browse.compared(browse.labels_table(human("a")))
+
+
+def test_before_the_first_label_there_is_a_table_without_rows():
+    assert browse.readable(browse.labels_table([])).empty
