@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from persuasion_lib.core.answers import IN_WORDS, said_in_each_order
+from persuasion_lib.core.answers import IN_WORDS, said_in_each_order, verdicts_of
 from persuasion_lib.core.brought import brought_labels, read_brought
 from persuasion_lib.core.errors import ConfigError, DataError
 from persuasion_lib.core.pipeline import POOLS
@@ -133,8 +133,8 @@ def _from_files(run: StageRun, pairs: Sequence[Pair], pool: str) -> LabelOutcome
 def _with_verdicts(label: LabeledPair, given: LabeledPair) -> LabeledPair:
     """A label on the pool's pair, with all that its file says of it; sides may be exchanged."""
     known = {**given.pair.metadata, "pair_id": label.pair.pair_id}
-    if given.pair.response_a != label.pair.response_a and isinstance(known.get("verdicts"), dict):
-        known["verdicts"] = {shown[::-1]: said for shown, said in known["verdicts"].items()}
+    if given.pair.response_a != label.pair.response_a:
+        known["verdicts"] = {shown[::-1]: said for shown, said in verdicts_of(given).items()}
     return replace(label, pair=replace(label.pair, metadata=known))
 
 

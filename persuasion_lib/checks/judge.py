@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from persuasion_lib.checks.measured import Measured, need
-from persuasion_lib.core.answers import IN_WORDS
+from persuasion_lib.core.answers import IN_WORDS, SWAPPED, verdicts_of
 from persuasion_lib.core.records import LABEL_OF_CODE, SLOT_OF_CODE, LabeledPair, unswap
 from persuasion_lib.reporting.evaluated import Evaluated
 from persuasion_lib.stats.blocks import TOO_FEW
@@ -14,14 +14,6 @@ from persuasion_lib.stats.resample import wilson
 
 Log = Sequence[Mapping[str, Any]]
 LETTERS = "ABCDEF"
-_SHOWN = {"12": False, "21": True}      # order shown: is the second response shown first?
-
-
-def verdicts_of(label: LabeledPair) -> dict[str, str]:
-    """The codes "1", "2" or "EQUAL" by order shown, as the judge gave them; those that are one."""
-    given = label.pair.metadata.get("verdicts")
-    found = given.items() if isinstance(given, Mapping) else ()
-    return {shown: code for shown, code in found if shown in _SHOWN and code in SLOT_OF_CODE}
 
 
 def one_verdict(labels: Sequence[LabeledPair]) -> Measured:
@@ -51,7 +43,7 @@ def against_its_verdicts(labels: Sequence[LabeledPair]) -> Measured:
 
 def concluded(label: LabeledPair) -> str:
     """What the verdicts say of the pair: the label they agree on, a tie where they differ."""
-    said = {unswap(SLOT_OF_CODE[code], swapped=_SHOWN[shown])
+    said = {unswap(SLOT_OF_CODE[code], swapped=SWAPPED[shown])
             for shown, code in verdicts_of(label).items()}
     return said.pop() if len(said) == 1 else "tie"
 

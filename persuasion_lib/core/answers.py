@@ -21,6 +21,8 @@ from persuasion_lib.core.records import (
 
 IN_WORDS: dict[Label, str] = {"a": "reply 1", "b": "reply 2", "tie": "tie"}
 
+SWAPPED = {"12": False, "21": True}     # order shown: does the second reply stand first?
+
 PERSON = "human"
 NAME = "annotator"      # the question whose answer says who labelled, as our exports ask it
 # How a label came about, which belongs to one person's label and not to the pair; and what only a
@@ -44,6 +46,14 @@ class Answer(NamedTuple):
     name: str = ""
 
 
+def verdicts_of(label: LabeledPair) -> dict[str, str]:
+    """The codes "1", "2" or "EQUAL" by order shown, as the judge gave them; those that are one."""
+    given = label.pair.metadata.get("verdicts")
+    found = given.items() if isinstance(given, Mapping) else ()
+    return {shown: code for shown, code in found
+            if shown in SWAPPED and isinstance(code, str) and code in SLOT_OF_CODE}
+
+
 def said_in_each_order(label: LabeledPair, verdicts: Mapping[str, str], *,
                        swapped: bool = False) -> dict[str, str]:
     """What a judge chose and said, by what it was shown first; words of no order stand under "".
@@ -57,7 +67,7 @@ def said_in_each_order(label: LabeledPair, verdicts: Mapping[str, str], *,
     for order, why in zip(parts[::2], parts[1::2], strict=True):
         shown = order[::-1] if swapped else order
         choice = SLOT_OF_CODE.get(verdicts.get(order, ""))
-        name = IN_WORDS[unswap(choice, swapped=shown == "21")] if choice else "not known which"
+        name = IN_WORDS[unswap(choice, swapped=SWAPPED[shown])] if choice else "not known which"
         chose = "called it a tie" if name == "tie" else f"chose {name}"
         found[f"reply {shown[0]} first"] = f"{chose}: “{why}”"
     return found
@@ -65,7 +75,7 @@ def said_in_each_order(label: LabeledPair, verdicts: Mapping[str, str], *,
 
 def reasons_in_words(label: LabeledPair, pair: Pair) -> str:
     """The same as lines, of a label whose verdicts stand in its metadata; named as in `pair`."""
-    said = said_in_each_order(label, label.pair.metadata.get("verdicts") or {},
+    said = said_in_each_order(label, verdicts_of(label),
                               swapped=label.pair.response_a != pair.response_a)
     return "\n".join(f"{order} → {words}" if order else words for order, words in said.items())
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from persuasion_lib.core.answers import IN_WORDS, reasons_in_words
+from persuasion_lib.core.answers import IN_WORDS, SWAPPED, reasons_in_words, verdicts_of
 from persuasion_lib.core.prose import Prose, prose
 from persuasion_lib.core.records import SLOT_OF_CODE, Label, LabeledPair, Slot, unswap
 from persuasion_lib.core.show import TextTable, numbered
@@ -69,18 +69,17 @@ def _status(both: int) -> str:
 
 
 def _slots_chosen(judged: Sequence[LabeledPair]) -> list[Slot]:
-    verdicts = (p.pair.metadata.get("verdicts", {}) for p in judged)
-    return [SLOT_OF_CODE[choice] for given in verdicts for choice in given.values()]
+    return [SLOT_OF_CODE[code] for label in judged for code in verdicts_of(label).values()]
 
 
 def _by_order(human: Sequence[LabeledPair],
               judged: Sequence[LabeledPair]) -> tuple[pd.Series, pd.Series]:
     """The judge's labels in its first and in its second order; missing where it saw only one."""
     def of(shown: str) -> pd.Series:
-        given = [(pair, (pair.pair.metadata.get("verdicts") or {}).get(shown)) for pair in judged]
+        given = [(label, verdicts_of(label).get(shown)) for label in judged]
         return labels_on(human, [
-            replace(pair, label=unswap(SLOT_OF_CODE[code], swapped=shown == "21"))
-            for pair, code in given if code in SLOT_OF_CODE])
+            replace(label, label=unswap(SLOT_OF_CODE[code], swapped=SWAPPED[shown]))
+            for label, code in given if code])
     return of("12"), of("21")
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from persuasion_lib.core.answers import reasons_in_words, said_in_each_order
+from persuasion_lib.core.answers import reasons_in_words, said_in_each_order, verdicts_of
 from persuasion_lib.core.records import LabeledPair, Pair
+from persuasion_lib.labeling.agreement import judge_against_annotator, sentences
 
 PAIR = Pair("p", [{"role": "user", "content": "I like tea."}], "Coffee wakes.", "Tea is calm.")
 TURNED = Pair("p", PAIR.prompt, PAIR.response_b, PAIR.response_a)
@@ -37,3 +38,13 @@ def test_for_a_pair_stored_the_other_way_round_the_numbers_turn():
 @pytest.mark.parametrize("reasoning, lines", [("2 of 3 people", "2 of 3 people"), ("", "")])
 def test_words_of_no_order_stand_as_they_are(reasoning, lines):
     assert reasons_in_words(judged(reasoning), PAIR) == lines
+
+
+@pytest.mark.parametrize("stored", [
+    None, [], ["1", "2"], "12", 3, {"12": None}, {"12": ["1"]}, {"12": 1}, {"first": "1"}])
+def test_what_is_no_verdict_beside_a_label_is_none_for_every_reader(stored):
+    """A label of another tool, or of a hand that changed the file."""
+    label = LabeledPair(Pair("p", PAIR.prompt, "A", "B", {"verdicts": stored}), "a", "judge", BOTH)
+    assert verdicts_of(label) == {}
+    assert "not known which" in reasons_in_words(label, label.pair)
+    assert sentences(judge_against_annotator([label], [label]))

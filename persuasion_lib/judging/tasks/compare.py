@@ -9,6 +9,7 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
+from persuasion_lib.core.answers import verdicts_of
 from persuasion_lib.core.lazy import Lazy
 from persuasion_lib.core.records import (
     LABEL_OF_CODE,
@@ -211,9 +212,8 @@ def brought_outcome(labels: Sequence[LabeledPair], *, planned: int) -> LabelOutc
     """Labels that came in a file, as if they had been asked here; what lacks one is in `errors`."""
     outcome = LabelOutcome(planned, Ledger(), Counter(), list(labels))
     for item in labels:
-        known = item.pair.metadata
-        outcome.extras[item.pair.pair_id] = {"flip": bool(known.get("flip")),
-                                             "verdicts": known.get("verdicts") or {}}
+        outcome.extras[item.pair.pair_id] = {"flip": bool(item.pair.metadata.get("flip")),
+                                             "verdicts": verdicts_of(item)}
     return outcome
 
 
