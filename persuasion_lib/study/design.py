@@ -7,6 +7,7 @@ open, evaluate or repeat it like any other.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +137,9 @@ def read_study(config: Config, name_or_file: str | Path, *, name: str | None = N
     levels, notes = _within_labels(config, keys, file.levels)
     seeds = list(range(1, file.seeds + 1)) if isinstance(file.seeds, int) else file.seeds
     primary = levels[file.levels.index(file.primary)]
-    anchor_cell = _anchor_cell(config, name, file, shared)
+    anchor_cell = _anchor_cell(config, name, file, shared, seeds)
     if anchor_cell:
-        notes = [*notes, _about_anchor(anchor_cell, path, seeds)]
+        notes = [*notes, _about_anchor(anchor_cell)]
     cells = tuple(_cell(config, name, level, seed, file, [*shared, *_overrides(
         config, keys, level, times=file.times)]) for seed in seeds for level in _once(levels))
     return Study(
@@ -204,27 +205,24 @@ def _only(arms: Sequence[str]) -> list[str]:
     return [] if is_all else [f"training.models=[{', '.join(arms)}]"]
 
 
-def _anchor_cell(config: Config, study: str, file: StudyFile, shared: Sequence[str]) -> Cell | None:
-    """The run of the trained anchors: no level, all labels, the profile's own seed."""
+def _anchor_cell(config: Config, study: str, file: StudyFile, shared: Sequence[str],
+                 seeds: Sequence[int]) -> Cell | None:
+    """The run of the trained anchors: no level, all labels, and the project's seed or the next that
+    no cell has, which would be compared with itself.
+    """
     trained = tuple(anchor for anchor in (file.anchor, file.second_anchor)
                     if anchor in PREFERENCE_TRAINED)
     if not trained:
         return None
     name = f"{study}.anchor"
-    return Cell(name=name, level="", seed=config.peek("seed"), arms=trained, root=config.root,
-                profile=config.profile, overrides=(f"name={name}", *shared, *_only(trained)))
+    seed = next(number for number in count(config.peek("seed")) if number not in seeds)
+    return Cell(name=name, level="", seed=seed, arms=trained, root=config.root,
+                profile=config.profile, overrides=(
+                    f"name={name}", *shared, *_only(trained), f"training.seed={seed}"))
 
 
-def _about_anchor(cell: Cell, path: Path, seeds: Sequence[int]) -> str:
-    """What a reader has to know of a trained anchor.
-
-    Raises:
-        ConfigError: a seed of the study trains the same model, which would meet itself.
-    """
-    if cell.seed in seeds:
-        raise ConfigError(f"{path}: the anchor {cell.arms[0]} is trained with the project's seed "
-                          f"{cell.seed}, so `seeds` cannot have it: that model would be compared "
-                          "with itself. Name other seeds.")
+def _about_anchor(cell: Cell) -> str:
+    """What a reader has to know of a trained anchor."""
     names = " and ".join(anchor_name(arm) for arm in cell.arms)
     return (f"{names}, which every reply is compared with, is in no cell: it was trained with the "
             f"profile's settings, all its labels and seed {cell.seed}.")

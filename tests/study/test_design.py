@@ -94,7 +94,6 @@ def test_overrides_and_settings_of_the_file_hold_for_every_cell(project):
     ({"seeds": 0}, "seeds must be a number from 1"),
     ({"seeds": [1, 1]}, "seeds must be a number from 1"),
     ({"anchor": "gpt"}, "anchor: Input should be"),
-    ({"anchor": "rlaif", "seeds": [0, 1]}, "would be compared with itself"),
     ({"second_anchor": "sft"}, "second_anchor must be another"),
     ({"axis": "dpo.beta", "times": True, "levels": [0, 50]}, "a factor above 0")])
 def test_a_mistake_in_a_study_file_is_named_with_its_file(project, changes, said):

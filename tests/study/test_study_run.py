@@ -219,3 +219,9 @@ def test_a_plan_counts_the_training_of_the_anchor(project, notebooks):
     assert [plan["trainings"].split(",")[0] for plan in plans.values()] == ["10", "11"]
     assert "4 of 4 still to run" in plans["rlhf"]["cells"]
     assert "another rlhf, which every reply is compared with" in plans["rlhf"]["note"]
+
+
+@pytest.mark.parametrize("seeds, own", [(2, 0), ([0, 1], 2), ([0, 2], 1)])
+def test_a_trained_anchor_has_a_seed_that_no_cell_has(project, seeds, own):
+    study = study_of(project, anchor="rlhf", seeds=seeds)
+    assert study.anchor_cell.config().training.seed == study.anchor_cell.seed == own
