@@ -1,68 +1,64 @@
-"""Pairs and the answers of five systems on the shape of Qwen2.5-0.5B in bfloat16, two ways.
+"""Pairs and the answers of five systems, two ways, side by side, by shape and allocator.
 
-    make bench PART=generation      # about nine minutes on two cores
+    make bench PART=generation      # about 40 minutes on two cores
 
 *copies*: as the earlier public run did it: a merged copy of the model per system, all loaded, and
 one prompt at a time through `generate`. *ours*: one base with named adapters, batches of 32, a
 prompt goes through the model once for both replies of a pair. Weights are random, so replies
 never end by themselves and all have NEW_TOKENS tokens, a quarter of a real run's cap: there the
-gain is larger, because batching helps decoding most. Each way runs in a process of its own, one
-after the other in every repetition; the copies answer fewer prompts, so times are per reply.
+gain is larger, because batching helps decoding most. The copies answer fewer prompts, so times
+are per reply.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.shapes import peak_gb, ratio, seconds
+from benchmarks import shapes
 
 KINDS = ("copies", "ours")
 SYSTEMS = ("base", "sft", "rlhf", "rlaif", "rlaif_rlhf")
 PROMPT, NEW_TOKENS = 485, 64
 REPLIES = {"copies": 1, "ours": 32}         # per system; a pair takes the time of two
-REPETITIONS = 2
 TEXT = "Tea is better than coffee. "
 
 
 def run() -> list[dict[str, Any]]:
     """Results in the form of `results/bench/bench.json`."""
-    measured: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
-    with tempfile.TemporaryDirectory() as folder:
-        build_systems(Path(folder))
-        for number in range(REPETITIONS):
-            for kind in KINDS:
-                done = subprocess.run(
-                    [sys.executable, "-m", "benchmarks.generation", kind, folder],
-                    capture_output=True, text=True, check=True,
-                    env={**os.environ, "PERSUASION_BATCH": "1"})
-                measured[kind].append(json.loads(done.stdout.splitlines()[-1]))
-                print(f"generation {number + 1}/{REPETITIONS} {kind}: {measured[kind][-1]}",
-                      flush=True)
-    return results(measured)
+    found: list[dict[str, Any]] = []
+    for shape in shapes.shapes():
+        with tempfile.TemporaryDirectory() as folder:
+            build_systems(Path(folder), shape)
+            measured = shapes.side_by_side("generation", KINDS, shape, folder)
+        for allocator, ways in measured.items():
+            found += results(ways, shape, allocator)
+    return found
 
 
-def results(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
+def results(measured: dict[str, list[dict[str, Any]]], shape: str,
+            allocator: str) -> list[dict[str, Any]]:
     """The three figures from the repetitions of each kind."""
-    def series(name: str) -> tuple[list[float], list[float]]:
-        return tuple([m[name] for m in measured[kind]] for kind in KINDS)
+    def series(figure: str) -> tuple[list[float], list[float]]:
+        return tuple([m[figure] for m in measured[kind]] for kind in KINDS)
 
-    extra = {"repetitions": REPETITIONS, "dtype": "bfloat16",
+    def name(what: str) -> str:
+        return shapes.named(what, shape, allocator)
+
+    extra = {"repetitions": shapes.REPETITIONS, "dtype": measured["ours"][0]["dtype"],
              "prompt_tokens": PROMPT, "new_tokens": NEW_TOKENS, "medians": {
-                 kind: {name: statistics.median(m[name] for m in measured[kind])
-                        for name in ("pair_s", "answer_s", "peak_gb")} for kind in KINDS}}
+                 kind: {figure: statistics.median(m[figure] for m in measured[kind])
+                        for figure in ("pair_s", "answer_s", "peak_gb")} for kind in KINDS}}
     peak = series("peak_gb")
-    return [ratio("generation_vs_one_by_one", *series("answer_s"), 5.0, extra),
-            ratio("pairs_vs_one_by_one", *series("pair_s"), 5.0, extra),
-            ratio("generation_memory_vs_copies", peak[1], peak[0], 0.5, extra,
-                  less_is_better=True)]
+    return [shapes.ratio(name("generation_vs_one_by_one"), *series("answer_s"), 5.0, extra),
+            shapes.ratio(name("pairs_vs_one_by_one"), *series("pair_s"), 5.0, extra),
+            shapes.ratio(name("generation_memory_vs_copies"), peak[1], peak[0], 0.5, extra,
+                         less_is_better=True)]
 
 
 def measure(kind: str, folder: Path, replies: int = 0) -> dict[str, Any]:
@@ -71,11 +67,14 @@ def measure(kind: str, folder: Path, replies: int = 0) -> dict[str, Any]:
     Args:
         replies: of each system at once, instead of REPLIES.
     """
+    from persuasion_lib.models.loading import dtype_of
+
     replies = replies or REPLIES[kind]
     pairs, answers = (_copies if kind == "copies" else _ours)(folder, replies)
-    pair_s = seconds(pairs) / (replies / 2)
-    answer_s = seconds(answers) / (replies * len(SYSTEMS))
-    return {"pair_s": pair_s, "answer_s": answer_s, "peak_gb": peak_gb()}
+    pair_s = shapes.seconds(pairs) / (replies / 2)
+    answer_s = shapes.seconds(answers) / (replies * len(SYSTEMS))
+    return {"pair_s": pair_s, "answer_s": answer_s, "peak_gb": shapes.peak_gb(),
+            "dtype": str(dtype_of(_config(folder)))}
 
 
 def _ours(folder: Path, replies: int) -> tuple[Callable[[], object], Callable[[], object]]:
@@ -135,20 +134,19 @@ def _config(folder: Path, *settings: str) -> Any:
     from persuasion_lib.core.config import load_config
 
     return load_config("full", [f"model.base={folder / 'base'}", f"paths.models={folder}",
-                                "model.dtype=bfloat16",     # as the hub's weights are
                                 f"generation.max_new_tokens={NEW_TOKENS}", *settings])
 
 
-def build_systems(folder: Path) -> None:
+def build_systems(folder: Path, shape: str) -> None:
     """The base model, and adapters with random weights and a true lineage."""
     from peft import LoraConfig, get_peft_model
 
-    from benchmarks.qwen import build
+    from benchmarks.hub_folder import build
     from persuasion_lib.core.pipeline import path_of
     from persuasion_lib.models.lineage import write_lineage
     from persuasion_lib.models.loading import load_base
 
-    build(folder / "base", [TEXT])
+    build(folder / "base", [TEXT], shape=shape)
     config = _config(folder)
     settings = LoraConfig(r=config.lora.r, lora_alpha=config.lora.alpha, init_lora_weights=False,
                           target_modules="all-linear", task_type="CAUSAL_LM")
@@ -159,4 +157,4 @@ def build_systems(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]))))
+    print(json.dumps(measure(sys.argv[1], Path(sys.argv[3]))))

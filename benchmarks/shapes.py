@@ -116,8 +116,9 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def side_by_side(part: str, kinds: Sequence[str], shape: str) -> dict[str, dict[str, list[Any]]]:
-    """`python -m benchmarks.PART kind shape`, all kinds in turn: results by allocator and kind.
+def side_by_side(part: str, kinds: Sequence[str], shape: str,
+                 *arguments: str) -> dict[str, dict[str, list[Any]]]:
+    """`python -m benchmarks.PART kind shape …`, kinds in turn: results by allocator and kind.
 
     Each in a process of its own, so that noise of the machine meets all of them and a peak is
     that process's alone.
@@ -130,7 +131,7 @@ def side_by_side(part: str, kinds: Sequence[str], shape: str) -> dict[str, dict[
         for allocator in ALLOCATORS:
             for kind in kinds:
                 done = subprocess.run(
-                    [sys.executable, "-m", f"benchmarks.{part}", kind, shape],
+                    [sys.executable, "-m", f"benchmarks.{part}", kind, shape, *arguments],
                     env=clean | (KEEPS_MEMORY if allocator == "keeps" else {}),
                     stdout=subprocess.PIPE, text=True, check=True)
                 found[allocator][kind].append(json.loads(done.stdout.splitlines()[-1]))
@@ -151,5 +152,6 @@ def ratio(name: str, above: list[float], below: list[float], goal: float, extra:
 
 def named(name: str, shape: str, allocator: str) -> str:
     """A result's name: plain for the usual shape and allocator, else with what is other."""
-    return "_".join([name, *(["smollm2"] if shape == "smollm2-135m" else []),
+    usual = {"qwen2.5-0.5b": [], "smollm2-135m": ["smollm2"]}
+    return "_".join([name, *usual.get(shape, [shape]),
                      *(["kept_memory"] if allocator == "keeps" else [])])

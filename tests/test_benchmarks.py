@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import dpo, gpu, sft
+from benchmarks import dpo, generation, gpu, sft
 
 
 @pytest.mark.parametrize("kind", dpo.KINDS)
@@ -15,6 +15,13 @@ def test_a_dpo_step_is_measured(kind):
 def test_an_sft_row_is_measured(kind):
     figures = sft.measure(kind, "tiny")
     assert figures["row_s"] > 0 and figures["peak_gb"] > 0
+
+
+@pytest.mark.parametrize("kind", generation.KINDS)
+def test_replies_of_five_systems_are_measured(tmp_path, kind):
+    generation.build_systems(tmp_path, "tiny")
+    figures = generation.measure(kind, tmp_path, replies=2)
+    assert figures["pair_s"] > 0 and figures["answer_s"] > 0 and figures["peak_gb"] > 0
 
 
 def test_rows_of_a_dialogue_share_batches_only_where_that_is_measured():

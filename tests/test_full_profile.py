@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from benchmarks.qwen import DEFAULT_SYSTEM, SHAPE, SPECIAL, build
+from benchmarks.hub_folder import DEFAULT_SYSTEM, QWEN, SPECIAL, build, special_ids
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.models.lineage import check_lineage
@@ -43,6 +43,6 @@ def test_a_folder_of_the_real_shape_passes_through_00_with_the_full_profile(proj
 
     tokenizer = load_tokenizer(config)
     ids = tokenizer.convert_tokens_to_ids(list(SPECIAL))
-    assert ids == [SHAPE["bos_token_id"], SHAPE["bos_token_id"] + 1, SHAPE["eos_token_id"]]
+    assert ids == special_ids(QWEN) == [151_643, 151_644, 151_645]
     rendered = tokenizer.decode(prompt_ids(tokenizer, pairs[0]["prompt"]))
     assert rendered.startswith("<|im_start|>system\nPersuade.") and DEFAULT_SYSTEM not in rendered
