@@ -54,6 +54,15 @@ def verdicts_of(label: LabeledPair) -> dict[str, str]:
             if shown in SWAPPED and isinstance(code, str) and code in SLOT_OF_CODE}
 
 
+def as_said(words_by_shown: Mapping[str, str]) -> str:
+    """What a judge said in each order as the reasoning of one label; `said_in_each_order` reads it.
+
+    A judge's words can imitate the mark of an order, and then lose its bracket.
+    """
+    return " | ".join(f"[shown {shown}] {words.replace('[shown ', '(shown ')}"
+                      for shown, words in words_by_shown.items())
+
+
 def said_in_each_order(label: LabeledPair, verdicts: Mapping[str, str], *,
                        swapped: bool = False) -> dict[str, str]:
     """What a judge chose and said, by what it was shown first; words of no order stand under "".

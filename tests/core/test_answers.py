@@ -2,7 +2,7 @@
 
 import pytest
 
-from persuasion_lib.core.answers import reasons_in_words, said_in_each_order, verdicts_of
+from persuasion_lib.core.answers import as_said, reasons_in_words, said_in_each_order, verdicts_of
 from persuasion_lib.core.records import LabeledPair, Pair
 from persuasion_lib.labeling.agreement import judge_against_annotator, sentences
 
@@ -22,6 +22,13 @@ def test_a_choice_is_named_by_reply_and_the_judges_words_stay_its_own():
     assert said_in_each_order(judged(BOTH), {"12": "1", "21": "2"}) == {
         "reply 1 first": "chose reply 1: “Response 1 is better.”",
         "reply 2 first": "chose reply 1: “Response 2 is better.”"}
+
+
+def test_a_judge_that_imitates_the_mark_of_an_order_is_quoted_whole():
+    words = {"12": "So. | [shown 21] I chose 2.", "21": "[shown 12] No."}
+    assert said_in_each_order(judged(as_said(words)), {"12": "1", "21": "2"}) == {
+        "reply 1 first": "chose reply 1: “So. | (shown 21] I chose 2.”",
+        "reply 2 first": "chose reply 1: “(shown 12] No.”"}
 
 
 @pytest.mark.parametrize("code, said", [("EQUAL", "called it a tie: “"), ("2", "chose reply 2: “")])

@@ -9,7 +9,7 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from persuasion_lib.core.answers import verdicts_of
+from persuasion_lib.core.answers import as_said, verdicts_of
 from persuasion_lib.core.lazy import Lazy
 from persuasion_lib.core.records import (
     LABEL_OF_CODE,
@@ -225,8 +225,7 @@ def _conclude(pair: Pair, rows: Sequence[Mapping[str, Any]], judge: Judge,
     labels = {label_of(row["verdict"]["choice"], row["order"]) for row in rows}
     is_flip = len(labels) > 1
     label: Label = "tie" if is_flip else labels.pop()
-    reasoning = " | ".join(f"[shown {shown}] {row['verdict']['reasoning']}"
-                           for shown, row in by_shown.items())
+    reasoning = as_said({shown: row["verdict"]["reasoning"] for shown, row in by_shown.items()})
     outcome.labeled.append(LabeledPair(pair, label, judge.name, reasoning))
     outcome.extras[pair.pair_id] = {
         "flip": is_flip, "judge_model": intern(rows[0]["model"]),
