@@ -17,7 +17,7 @@ from persuasion_lib.study.scores import read_scores
 from worlds.scratch import clean_environment, persuasion
 from worlds.study_world import write_study
 
-KILLS = 8
+KILLS = 20
 # One training a cell: what is killed here is the study, not what it trains.
 FIELDS = {"profile": "smoke", "levels": [8, 16], "primary": 16, "seeds": 2, "comparisons": 8,
           "arms": ["rlhf"], "anchor": "rlhf"}
