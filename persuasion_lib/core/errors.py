@@ -26,6 +26,11 @@ def is_full_disk(said: str) -> bool:
     return bool(_FULL.search(said))
 
 
+def brief(error: Exception) -> str:
+    """A library's error as a part of one sentence."""
+    return f"{type(error).__name__}: {' '.join(str(error).split()):.160}"
+
+
 class PersuasionError(Exception):
     """Base of all errors whose message is meant for the person who runs the pipeline."""
 

@@ -1,5 +1,7 @@
-"""Folders for the Hugging Face hub, with the card that stands in them."""
+"""Folders for the Hugging Face hub, with the card that stands in them; and models from it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -28,3 +30,54 @@ def upload(folder: Path, repository: str, *, kind: Literal["model", "dataset"]) 
                               f"({said}). Log in with `hf auth login`, with a token that may "
                               f"write there, then: hf upload {repository} {folder} --repo-type "
                               f"{kind}") from None
+
+
+class Unreached(MissingInput):
+    """The hub cannot be asked, and this machine does not hold what it would give."""
+
+
+@contextmanager
+def asked(setting: str, repository: str, revision: str = "main") -> Iterator[None]:
+    """What a download of a model of the hub fails with, as a sentence; `setting` names it.
+
+    Raises:
+        Unreached: the hub cannot be reached, or the name is none that it could have.
+        MissingInput: the hub refuses it: gated, private, no such model or revision.
+    """
+    try:
+        yield
+    except Exception as error:      # also those of its web client, which are no OSError
+        status = _status(error)
+        if status is not None and status < 500:
+            raise MissingInput(f"{setting} {repository!r}: "
+                               f"{_refusal(error, status, repository, revision)}") from error
+        raise Unreached(f"{setting} {repository!r} is neither a folder nor reachable on the hub "
+                        f"({type(error).__name__}).") from error
+
+
+def _status(error: Exception) -> int | None:
+    """What the hub answered, if it did; its client hides that behind "not in the cache"."""
+    response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
+    return getattr(response, "status_code", None)
+
+
+def _refusal(error: Exception, status: int, repository: str, revision: str) -> str:
+    """What a refusal means, and what would help."""
+    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+    page = f"{ENDPOINT}/{repository}"
+    if isinstance(error, GatedRepoError):
+        return (f"its owner asks who takes it. Accept the terms at {page}, log in with `hf auth "
+                "login`, and run again.")
+    if isinstance(error, RevisionNotFoundError):
+        return (f"the hub has no revision {revision!r} of it. Set the revision to a branch, a tag "
+                f"or a commit of {page}/commits.")
+    if isinstance(error, RepositoryNotFoundError):
+        return ("the hub has no such model, or does not show it to you. Mend the name; for a "
+                "private one log in with `hf auth login`.")
+    return (f"the hub refuses it (status {status}). Log in with `hf auth login`, or try again "
+            "later.")

@@ -6,6 +6,7 @@ beside the weights, and starts what the weights lack with random numbers. Here e
 
 import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from persuasion_lib.core.errors import LineageError
 from persuasion_lib.core.store import read_json
+from persuasion_lib.core.weights import WEIGHTS
 
 SETTINGS = "config.json"
 # How the classes that write text are called; others (…Model, …ForSequenceClassification) have no
 # head for it, so that theirs would be random.
 _WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-# Kinds of weights, the first that is there counts, each with the list of its files in several.
-WEIGHTS = {"*.safetensors": "model.safetensors.index.json",
-           "pytorch_model*.bin": "pytorch_model.bin.index.json"}
 _CHOOSE = "Choose an instruct model, for example Qwen/Qwen2.5-0.5B-Instruct."
 
 
@@ -99,11 +98,27 @@ def weight_files(folder: Path) -> list[Path]:
             raise LineageError(f"{folder} lacks {len(missing)} of {len(named)} files with weights "
                                f"({', '.join(missing[:3])}). Download them, too.")
     files = sorted(folder.glob(kind))
+    gone = [file.name for file in files if not file.exists()]      # links of a cache to nothing
+    if gone:
+        raise LineageError(f"{folder} lacks what {', '.join(gone[:3])} lead to. Download it.")
     for file in files:
         if file.suffix == ".safetensors" and file.stat().st_size != _whole_size(file):
             raise LineageError(f"{file} was cut off, or is no safetensors file "
                                f"({file.stat().st_size:,} bytes). Download it again.")
     return files
+
+
+def refuse_random(found: Mapping[str, Any], place: Path) -> None:
+    """Refuse a model of which something did not come from its place, by transformers' own record.
+
+    Raises:
+        LineageError: it would be random; names what is missing.
+    """
+    lacking = sorted({*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])})
+    if lacking:
+        raise LineageError(f"the weights in {place} lack {len(lacking)} that the model has "
+                           f"({', '.join(lacking[:2])}), which would be random. Download all of "
+                           "it again.")
 
 
 def _whole_size(file: Path) -> int:

