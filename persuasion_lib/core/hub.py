@@ -7,6 +7,8 @@ from typing import Literal
 
 from persuasion_lib.core.errors import MissingInput, PersuasionError
 
+MAIN = "main"       # the revision of a model that no setting has chosen
+
 
 def upload(folder: Path, repository: str, *, kind: Literal["model", "dataset"]) -> None:
     """Put a folder on the hub as it is, with the hub's own login; a new repository is private.
@@ -37,7 +39,7 @@ class Unreached(MissingInput):
 
 
 @contextmanager
-def asked(setting: str, repository: str, revision: str = "main") -> Iterator[None]:
+def asked(setting: str, repository: str, revision: str = MAIN) -> Iterator[None]:
     """What a download of a model of the hub fails with, as a sentence; `setting` names it.
 
     Raises:
@@ -81,3 +83,19 @@ def _refusal(error: Exception, status: int, repository: str, revision: str) -> s
                 "private one log in with `hf auth login`.")
     return (f"the hub refuses it (status {status}). Log in with `hf auth login`, or try again "
             "later.")
+
+
+def is_of_hub(name: str) -> bool:
+    """Whether it could be the name of a model on the hub (`owner/name`), and no path."""
+    return not name.startswith(("/", "~", ".")) and name.count("/") <= 1 and "\\" not in name
+
+
+def in_cache(repository: str, revision: str = MAIN) -> Path | None:
+    """The folder in which the hub's client keeps a model of that revision; the hub is not asked."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    if not is_of_hub(repository):
+        return None
+    kept = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    ref = kept / "refs" / revision
+    folder = kept / "snapshots" / (ref.read_text().strip() if ref.is_file() else revision)
+    return folder if folder.is_dir() else None

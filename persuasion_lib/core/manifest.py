@@ -28,7 +28,7 @@ from persuasion_lib.core.pipeline import (
     path_of,
 )
 from persuasion_lib.core.store import file_hash, read_json
-from persuasion_lib.core.weights import HEAVY, hash_since, weights_hash, weights_stamp
+from persuasion_lib.core.weights import BASE, hash_since, weights_hash, weights_stamp
 
 FORMAT = 2      # 1 stored the settings of hand-written lists of sections
 
@@ -82,8 +82,8 @@ def what_was_read(config: Config) -> dict[str, Any]:
     reads = config.reads
     return {"settings": {key: plain(config.peek(key)) for key in sorted(reads.settings)},
             "prompts": {name: _hash_of_prompt(config, name) for name in sorted(reads.prompts)},
-            # Before the hashes, so that what changes in between is looked into again.
-            "stamps": {key: weights_stamp(config, key) for key in sorted(reads.files & HEAVY)},
+            # Before the hash, so that what changes in between is looked into again.
+            "stamp": weights_stamp(config) if BASE in reads.files else None,
             "files": {key: _hash_of_named(config, key) for key in sorted(reads.files)}}
 
 
@@ -94,8 +94,8 @@ def _hash_of_prompt(config: Config, name: str) -> str | None:
 
 def _hash_of_named(config: Config, key: str) -> Any:
     """The content of the file or folder that a setting names; of a list, by what is written."""
-    if key in HEAVY:
-        return weights_hash(config, key)
+    if key == BASE:
+        return weights_hash(config)
     value = config.peek(key)
     if isinstance(value, list):
         return {text: hash_if_there(config.user_path(text, key)) for text in value}
@@ -227,8 +227,7 @@ def changed_reads(config: Config, manifest: Mapping[str, Any]) -> list[Reason]:
     """What a run read of its settings, prompts and named files, and finds otherwise now."""
     settings = {key: plain(config.peek(key)) for key in manifest["settings"]}
     prompts = {name: _hash_of_prompt(config, name) for name in manifest["prompts"]}
-    stamps = manifest.get("stamps", {})     # earlier versions kept none
-    files = {key: hash_since(config, key, old, stamps.get(key)) if key in HEAVY
+    files = {key: hash_since(config, old, manifest.get("stamp")) if key == BASE
              else _hash_of_named(config, key) for key, old in manifest["files"].items()}
     found = [Reason("setting", f"{key} was {_brief(old)}, is {_brief(new)}")
              for key, old, new in _differences(manifest["settings"], settings)]

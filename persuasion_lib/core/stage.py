@@ -43,7 +43,6 @@ from persuasion_lib.core.prose import nearby, prose
 from persuasion_lib.core.rehearsal import banner_of, rehearsed
 from persuasion_lib.core.runs import described, identity
 from persuasion_lib.core.store import write_json
-from persuasion_lib.core.weights import HEAVY
 
 
 class Manifest(dict[str, Any]):
@@ -183,15 +182,12 @@ def refuse_to_replace(config: Config, stage: Stage) -> None:
     changed = [reason for reason in changed_reads(config, manifest)
                if _is_another_experiment(config, reason)]
     name = _name_for(changed) if changed else ""
-    back = ("put back what was there, set it to a copy of the new content, and "
-            if all(reason.kind == "file" for reason in changed) else "")
     if changed and any(path_of(config, name).exists() for name in stage.writes):
         raise ConfigError(
             f"{stage.notebook} has finished with other settings, and would now replace what it "
-            f"made: {'; '.join(map(str, changed))}. To keep both, {back}give the new run a name: "
-            f"the same command with --name {name}, in a notebook \"name={name}\" among the "
-            "overrides. To replace the earlier results: --replace, in a notebook "
-            "\"replace=true\".")
+            f"made: {'; '.join(map(str, changed))}. To keep both, give the new run a name: the "
+            f"same command with --name {name}, in a notebook \"name={name}\" among the overrides. "
+            "To replace the earlier results: --replace, in a notebook \"replace=true\".")
 
 
 def _is_another_experiment(config: Config, reason: Reason) -> bool:
@@ -201,7 +197,7 @@ def _is_another_experiment(config: Config, reason: Reason) -> bool:
     People's comparisons are derived from logs that stay, and train nothing.
     """
     if reason.kind == "file":
-        return any(f" {key} " in str(reason) for key in ("data.path", *HEAVY))
+        return str(reason).split()[2] in ("data.path", "model.base")    # "content of … changed"
     key = str(reason).partition(" ")[0]
     changes_no_result = (key.endswith(".max_examples") or key == "checks.allow"
                          or key.startswith("human_eval.") or key == "evaluation.judges")

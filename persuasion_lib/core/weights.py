@@ -1,4 +1,4 @@
-"""Weights that a setting names: where they lie on this machine now, and what they are, by a hash.
+"""The base model's weights: where they lie on this machine now, and what they are, by a hash.
 
 A folder, a `.gguf` file, a package or a branch of the hub may hold others under the same name
 tomorrow. Whoever reads them says so (`config.named_file`), and a manifest keeps `weights_hash`.
@@ -16,14 +16,12 @@ from typing import Any
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import MissingInput
+from persuasion_lib.core.hub import MAIN, in_cache
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import content_id
 from persuasion_lib.core.store import file_hash, read_json
 
 BASE = "model.base"
-EMBEDDER = "similarity.local_model"
-HEAVY = {BASE, EMBEDDER}
-MAIN = "main"                   # the revision of the hub that no setting has chosen
 SOURCE = "gguf_source.json"     # beside converted weights: what they were made from
 # Kinds of weights, the first that is there counts, each with the list of its files in several.
 WEIGHTS = {"*.safetensors": "model.safetensors.index.json",
@@ -31,28 +29,20 @@ WEIGHTS = {"*.safetensors": "model.safetensors.index.json",
 # Beside its weights: settings (of a rotation, say), its end tokens, tokenizer and template.
 DECIDING = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
             "tokenizer.model", "chat_template.jinja")
-# Of an embedder, whose parts may lie in folders of their own.
-EMBEDDER_FILES = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model")
 SETTLED_S = 2       # a file may change twice within one tick of a disk's clock, but not of this
 
 
-def weights_hash(config: Config, key: str) -> str | None:
-    """The hash of what `model.base` or `similarity.local_model` leads to now.
+def weights_hash(config: Config) -> str | None:
+    """The hash of what `model.base` leads to now.
 
     None where nothing is there, or nothing yet, and for the demo's model, which is made here.
     """
-    if key == EMBEDDER:
-        folder = embedder_at(config)
-        return folder and files_hash(embedder_files(folder), folder)
     place = _base_at(config)
     return place and (hash_once(place) if place.is_file() else base_files_hash(place))
 
 
-def weights_stamp(config: Config, key: str) -> str | None:
+def weights_stamp(config: Config) -> str | None:
     """What changes whenever those files do, without a look into them; None if that is unsure."""
-    if key == EMBEDDER:
-        folder = embedder_at(config)
-        return folder and _stamp(embedder_files(folder))
     place = _base_at(config)
     if place is None:
         return None
@@ -60,14 +50,14 @@ def weights_stamp(config: Config, key: str) -> str | None:
     return _stamp([place] if place.is_file() else [*base_files(place), *filter(None, [source])])
 
 
-def hash_since(config: Config, key: str, recorded: str | None, stamp: str | None) -> str | None:
+def hash_since(config: Config, recorded: str | None, stamp: str | None) -> str | None:
     """`weights_hash`; `recorded` where the stamp is as it was, or where nothing is here now.
 
     Gigabytes are not read at every look, and results are looked at where no model is.
     """
-    if stamp is not None and weights_stamp(config, key) == stamp:
+    if stamp is not None and weights_stamp(config) == stamp:
         return recorded
-    return weights_hash(config, key) or recorded
+    return weights_hash(config) or recorded
 
 
 def base_files(folder: Path) -> list[Path]:
@@ -79,19 +69,9 @@ def base_files(folder: Path) -> list[Path]:
 
 def base_files_hash(folder: Path) -> str:
     """sha256 over the names and contents of these files."""
-    return files_hash(base_files(folder), folder)
-
-
-def embedder_files(folder: Path) -> list[Path]:
-    """The files of an embedder that decide a vector."""
-    return sorted(file for pattern in EMBEDDER_FILES for file in folder.rglob(pattern))
-
-
-def files_hash(files: Iterable[Path], folder: Path) -> str:
-    """sha256 over names below `folder` and contents."""
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.relative_to(folder).as_posix()} {hash_once(file)}\n".encode())
+    for file in base_files(folder):
+        digest.update(f"{file.name} {hash_once(file)}\n".encode())
     return digest.hexdigest()
 
 
@@ -129,32 +109,6 @@ def _base_at(config: Config) -> Path | None:
         is_other = file and hash_once(file) != source.get("sha256")
         return file if is_other else path_of(config, "unpacked")
     return named if named.is_file() else in_cache(base, config.peek("model.revision"))
-
-
-def embedder_at(config: Config) -> Path | None:
-    """The folder of the local embedder, None where it is not here."""
-    name = config.peek(EMBEDDER)
-    folder = config.user_path(name, EMBEDDER)
-    if folder.is_dir():
-        return folder
-    kept = config.root / "models" / Path(name).name     # where `make small` unpacks it
-    return kept if is_of_hub(name) and kept.is_dir() else in_cache(name)
-
-
-def is_of_hub(name: str) -> bool:
-    """Whether it could be the name of a model on the hub (`owner/name`), and no path."""
-    return not name.startswith(("/", "~", ".")) and name.count("/") <= 1 and "\\" not in name
-
-
-def in_cache(repository: str, revision: str = MAIN) -> Path | None:
-    """The folder in which the hub's client keeps a model of that revision; the hub is not asked."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-    if not is_of_hub(repository):
-        return None
-    kept = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
-    ref = kept / "refs" / revision
-    folder = kept / "snapshots" / (ref.read_text().strip() if ref.is_file() else revision)
-    return folder if folder.is_dir() else None
 
 
 def converted(config: Config) -> dict[str, Any] | None:

@@ -22,11 +22,11 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, LineageError, MissingInput, brief
-from persuasion_lib.core.hub import Unreached, asked
+from persuasion_lib.core.hub import MAIN, Unreached, asked, is_of_hub
 from persuasion_lib.core.pipeline import made_by, path_of
 from persuasion_lib.core.records import Message
 from persuasion_lib.core.store import read_json
-from persuasion_lib.core.weights import BASE, MAIN, converted, is_of_hub
+from persuasion_lib.core.weights import BASE, converted
 from persuasion_lib.models.chat import adapt, closing_ids
 from persuasion_lib.models.folder import check_folder, refuse_random
 from persuasion_lib.models.gguf import unpacked
