@@ -11,10 +11,11 @@
     fields     what absent, an id, a flag and a role mean in a row
     records    pairs, labels, prompts; the one place that knows the files' field names
     answers    what people and models chose in those, and the single votes of several people
-    forms      rows of other tools as ours; foreign: files of any tool; hub: uploads
+    forms      rows of other tools as ours; foreign: files of any tool; hub: uploads, refusals
     reading    the one way in for text and JSON; appending, lazy: long logs that stay on disk
     store      atomic files, JSON lines, append-only logs that survive a kill
     pipeline   the stages and the files between them; the pools
+    weights    the base model's weights: where they lie now, and what they are, by a hash
     manifest   what a stage ran with, and whether its results are still true
     stage      a stage in progress: `run.read(name)`, `run.finish(...)`
     runner     the headless run; kernel, warm: of its notebooks; locks: who is at a stage

@@ -2,6 +2,7 @@
 
     loading     the base model, its tokenizer, the one prompt builder
     gguf        a base model from a file of llama.cpp, converted once
+    gguf_header is that file whole and understood?
     folder      is a folder a whole base model? found out from its files
     chat        chat templates, made fit for every dialogue, or refused
     check       what is asked of a base model before the first hour of training
