@@ -14,7 +14,8 @@ from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 
 from persuasion_lib.core.errors import LineageError, brief
 
-INSTEAD = "Download it again, or take the model's folder with tokenizer.json and *.safetensors."
+FOLDER = "Take the model's folder with tokenizer.json and *.safetensors instead."
+INSTEAD = f"Download it again. Or {FOLDER[0].lower()}{FOLDER[1:]}"
 # How texts are split before their pieces are numbered, by architecture and the file's name for the
 # split (`None` is what transformers does for both). With another one the same words get other
 # numbers.
@@ -24,6 +25,9 @@ _SMOLLM = pre_tokenizers.Sequence([
 SPLITS: dict[str, dict[str, pre_tokenizers.PreTokenizer | None]] = {
     "llama": {"smollm": _SMOLLM, "qwen2": None, "llama-bpe": None, "gpt-2": None},
     "qwen2": {"qwen2": None}, "qwen3": {"qwen2": None}}
+# What a file of llama.cpp always says; a default in its place would be a guess.
+_NEEDED = ("context_length", "embedding_length", "block_count", "feed_forward_length",
+           "attention.head_count", "attention.layer_norm_rms_epsilon")
 # Settings of a file that transformers does not take over, but that say what it does anyway.
 _WIDTHS = ("rope.dimension_count", "attention.key_length", "attention.value_length")
 
@@ -59,7 +63,7 @@ def read_header(file: Path) -> Header:
     kind = found.get("general.architecture")
     if kind not in SPLITS:
         raise LineageError(f"{file} is of the architecture {kind}, which is not known here. Known "
-                           f"are {', '.join(SPLITS)}. {INSTEAD.partition(', or ')[2].capitalize()}")
+                           f"are {', '.join(SPLITS)}. {FOLDER}")
     split = _split_of(file, kind, found)
     _refuse_unknown(file, kind, found, [tensor.name for tensor in reader.tensors])
     return Header(split=split, numbers=sum(int(tensor.n_elements) for tensor in reader.tensors),
@@ -72,21 +76,24 @@ def _split_of(file: Path, kind: str, found: dict[str, Any]) -> pre_tokenizers.Pr
     if model != "gpt2" or name not in SPLITS[kind]:
         raise LineageError(f"the tokenizer of {file.name} (model {model}, pre-tokenizer {name}) is "
                            f"not known here for {kind}, and a near one would give other tokens "
-                           f"than the model learned. Known are {', '.join(SPLITS[kind])}. Take the "
-                           "model's folder with tokenizer.json and *.safetensors instead.")
+                           f"than the model learned. Known are {', '.join(SPLITS[kind])}. "
+                           f"{FOLDER}")
     return SPLITS[kind][name]
 
 
 def _refuse_unknown(file: Path, kind: str, found: dict[str, Any], tensors: list[str]) -> None:
     """Refuse what changes the model and is not taken over, such as a rotation that is scaled."""
+    missing = [name for name in _NEEDED if f"{kind}.{name}" not in found]
+    if missing:
+        raise LineageError(f"{file} says nothing of {', '.join(missing)}, which would be guessed. "
+                           f"{INSTEAD}")
     known = {f"{kind}.{name}" for name in (*GGUF_CONFIG_MAPPING[kind], *_WIDTHS)}
     unknown = [f"{key} = {value!r:.40}" for key, value in found.items()
                if key.startswith(f"{kind}.") and key not in known and value not in (0, "none")]
     unknown += [name for name in tensors if name.startswith("rope_")]
     if unknown:
         raise LineageError(f"{file.name} asks for {', '.join(unknown[:3])}, which would be left "
-                           "out, so that the model would be another one than it was. Take the "
-                           "model's folder with tokenizer.json and *.safetensors instead.")
+                           f"out, so that the model would be another one than it was. {FOLDER}")
 
 
 def check_shape(file: Path, header: Header, model: PreTrainedModel) -> None:
@@ -102,4 +109,4 @@ def check_shape(file: Path, header: Header, model: PreTrainedModel) -> None:
         raise LineageError(
             f"{file.name} holds {header.numbers:,} numbers, and the model that it becomes here "
             f"{model.num_parameters():,}" + f", with heads of {width} and not {wrong}" * bool(wrong)
-            + ". Take the model's folder with tokenizer.json and *.safetensors instead.")
+            + f". {FOLDER}")

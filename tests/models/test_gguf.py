@@ -33,7 +33,8 @@ TEMPLATE = ("{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}<|endoft
             "{% if add_generation_prompt %}[assistant] {% endif %}")
 
 
-def write_gguf(file, *, pre="smollm", kind="gpt2", arch="llama", seed=0, skip=(), also=()):
+def write_gguf(file, *, pre="smollm", kind="gpt2", arch="llama", context=2048, seed=0, skip=(),
+               also=()):
     """A model of one layer whose only merge joins the digits 1 and 2.
 
     `skip` names parts of the layer that are left out, `also` calls of the writer that are added.
@@ -41,7 +42,8 @@ def write_gguf(file, *, pre="smollm", kind="gpt2", arch="llama", seed=0, skip=()
     tokens = [*bytes_to_unicode().values(), "12", "<|endoftext|>"]
     writer = GGUFWriter(file, arch)
     writer.add_block_count(1)
-    writer.add_context_length(2048)
+    if context:
+        writer.add_context_length(context)
     writer.add_embedding_length(WIDTH)
     writer.add_feed_forward_length(WIDTH)
     writer.add_head_count(2)
@@ -109,6 +111,7 @@ FACTORS = np.full(WIDTH // 4, 8, np.float32)
     ({"also": [("add_key_length", 4)]}, r"heads of 8 and not \['attention.key_length = 4'\]"),
     ({"also": [("add_tensor", "blk.0.attn_q.bias", FACTORS)]}, "holds [0-9,]+ numbers, and the"),
     ({"also": [("add_uint16", "split.count", 2)]}, "one of 2 parts of a model. Join them"),
+    ({"context": None}, "says nothing of context_length, which would be guessed"),
     ({"arch": "bert"}, "of the architecture bert, which is not known here. Known are llama, qwen2"),
     ({"arch": "granite"}, "of the architecture granite, which is not known here"),
     ({"arch": "qwen2", "pre": "smollm"}, "pre-tokenizer smollm.*Known are qwen2")])
