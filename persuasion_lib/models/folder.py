@@ -100,7 +100,7 @@ def weight_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob(kind))
     gone = [file.name for file in files if not file.exists()]      # links of a cache to nothing
     if gone:
-        raise LineageError(f"{folder} lacks what {', '.join(gone[:3])} lead to. Download it.")
+        raise LineageError(f"{folder} lacks what {', '.join(gone[:3])} leads to. Download it.")
     for file in files:
         if file.suffix == ".safetensors" and file.stat().st_size != _whole_size(file):
             raise LineageError(f"{file} was cut off, or is no safetensors file "

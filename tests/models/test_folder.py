@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel, T5Config, T5ForConditionalGenera
 from persuasion_lib.cli import main
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import DataError, LineageError, MissingInput
-from persuasion_lib.models.check import check_length
+from persuasion_lib.models.check import check_length, check_model
 from persuasion_lib.models.lineage import base_hash
 from persuasion_lib.models.loading import load_base, load_tokenizer
 from worlds.families import family_folder
@@ -86,6 +86,16 @@ def test_a_missing_shard_is_named(folder):
     load_base(config())
     shards[1].unlink()
     refused(rf"lacks 1 of {len(shards)} files with weights \({shards[1].name}\)")
+    assert shards[1].name in check_model(config())[0]       # `persuasion check`, too
+
+
+def test_a_link_to_weights_that_are_gone_is_named(folder):
+    """A hub's cache is such links, and its files may have been removed to save space."""
+    (folder / "model.safetensors").rename(folder / "blob")
+    (folder / "model.safetensors").symlink_to(folder / "blob")
+    load_base(config())
+    (folder / "blob").unlink()
+    refused("lacks what model.safetensors leads to. Download it")
 
 
 @pytest.mark.parametrize("length", [0, 5, 400, -1])
