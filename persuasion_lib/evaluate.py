@@ -11,7 +11,7 @@ from typing import Any
 from persuasion_lib.core.errors import DataError, JudgingStopped
 from persuasion_lib.core.family import wanted
 from persuasion_lib.core.pipeline import is_trial, made_by
-from persuasion_lib.core.records import Example, LabeledPair, content_id, parse_labeled
+from persuasion_lib.core.records import Example, LabeledPair, Pair, content_id, parse_labeled
 from persuasion_lib.core.rehearsal import asks_oracle, labelled_by, oracle_note
 from persuasion_lib.core.runs import identity
 from persuasion_lib.core.show import TextTable
@@ -23,6 +23,7 @@ from persuasion_lib.data.untouched import check_untouched
 from persuasion_lib.demo.corpus import gold_utility
 from persuasion_lib.judging import panel, roles
 from persuasion_lib.judging.ask import ask_for, note_open
+from persuasion_lib.judging.calibrate import calibrated
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.embed import embedding_plan
 from persuasion_lib.judging.plan import Plans, plan
@@ -30,7 +31,7 @@ from persuasion_lib.judging.questions import Question
 from persuasion_lib.judging.roles import Role, make_judge
 from persuasion_lib.judging.similarity import texts_of, to_oracle
 from persuasion_lib.judging.tasks import tactics
-from persuasion_lib.judging.tasks.compare import label_pairs, pair_questions
+from persuasion_lib.judging.tasks.compare import LabelOutcome, label_pairs, pair_questions
 from persuasion_lib.judging.tasks.controls import Control, control_pairs, control_rows
 from persuasion_lib.judging.tasks.oracle import oracle_questions
 from persuasion_lib.judging.tasks.rank import rank_questions
@@ -120,8 +121,9 @@ def oracle_replies(run: StageRun, examples: Sequence[Example]) -> dict[str, str]
         return {e.example_id: e.response for e in contest.ordinary(examples)}
     judge = make_judge(run.config, "oracle")
     asked = oracle_questions(contest.prompts_of(examples), judge)
-    return ask_for(run, asked, judge, log="oracle_judgments",
-                   lacking="test prompts have no oracle reply yet").verdicts("text")
+    with calibrated(run, judge, asked, log=run.path("oracle_judgments")):
+        return ask_for(run, asked, judge, log="oracle_judgments",
+                       lacking="test prompts have no oracle reply yet").verdicts("text")
 
 
 def rank_responses(run: StageRun, examples: Sequence[Example],
@@ -165,12 +167,18 @@ def judge_agreement(run: StageRun, labels: Labels) -> dict[str, Any]:
     It labels them in both orders; what the same judge answered in 01 is not asked again.
     """
     judge = make_judge(run.config, "evaluate")
-    outcome = label_pairs([h.pair for h in labels.human], judge, seed=run.config.seed,
-                          log=run.path("human_pool_judgments"))
+    outcome = _compared(run, [h.pair for h in labels.human], judge, "human_pool_judgments")
     note_open(run, "pairs of the human_pool are not judged yet", outcome.errors.values(),
               asked=outcome.planned, log="human_pool_judgments")
     judged = [parse_labeled(row) for row in outcome.rows()]
     return agreement.judge_against_annotator(judged, labels.human, seed=run.config.seed)
+
+
+def _compared(run: StageRun, pairs: Sequence[Pair], judge: Judge, log: str) -> LabelOutcome:
+    path, seed = run.path(log), run.config.seed
+    asked = pair_questions(pairs, judge, both_orders=True, seed=seed)
+    with calibrated(run, judge, asked, log=path):
+        return label_pairs(pairs, judge, seed=seed, log=path)
 
 
 def _controls(run: StageRun, examples: Sequence[Example],
@@ -184,8 +192,8 @@ def control_judgments(run: StageRun, examples: Sequence[Example],
                       responses: Responses) -> list[dict[str, Any]]:
     """What the judge that ranks says of pairs of the same replies, and of a reply beside itself."""
     pairs = _controls(run, examples, responses)
-    outcome = label_pairs([pair for pair, _ in pairs.values()], make_judge(run.config, "evaluate"),
-                          seed=run.config.seed, log=run.path("control_judgments"))
+    outcome = _compared(run, [pair for pair, _ in pairs.values()],
+                        make_judge(run.config, "evaluate"), "control_judgments")
     note_open(run, "controls of the judge are not answered yet", outcome.errors.values(),
               asked=outcome.planned, log="control_judgments")
     return control_rows(pairs, outcome)
@@ -195,9 +203,10 @@ def find_tactics(run: StageRun, examples: Sequence[Example], responses: Response
                  labels: Labels) -> tactics.TacticsFound:
     """The manipulation tactics in every reply and in a sample of the labelled pairs."""
     judge = make_judge(run.config, "safety")
-    return ask_for(run, _tactics_questions(examples, responses, labels, judge), judge,
-                   log="tactics_judgments",
-                   lacking="replies are not searched for tactics yet").verdicts("tactics")
+    asked = _tactics_questions(examples, responses, labels, judge)
+    with calibrated(run, judge, asked, log=run.path("tactics_judgments")):
+        return ask_for(run, asked, judge, log="tactics_judgments",
+                       lacking="replies are not searched for tactics yet").verdicts("tactics")
 
 
 def _tactics_questions(examples: Sequence[Example], responses: Responses, labels: Labels,
@@ -288,7 +297,8 @@ def _setup(run: StageRun, models: Sequence[str], examples: Sequence[Example]) ->
         asked_models=_models_asked(run), generation=config.generation.values(),
         orders=config.evaluation.orders, planned_examples=config.data.test_examples,
         weights={model: weights_hash(config, model) for model in models},
-        **contest.who_took_part(examples, config), **roles.names_of_panel(config))
+        **contest.who_took_part(examples, config), **roles.names_of_panel(config),
+        **({"answered_by": run.answered_by} if run.answered_by else {}))
 
 
 def _models_asked(run: StageRun) -> dict[str, str | None]:

@@ -68,7 +68,9 @@ class StageRun:
     """A stage in progress: its settings, and the inputs it read, by content hash.
 
     `without` are outputs that it does not make this time, because the user has no use for them.
-    `open` is what it asked for and did not get, by what that is; see `note_open`.
+    `open` is what it asked for and did not get, by what that is; see `note_open`. `tried` are the
+    judges that have answered a known question in this run; `answered_by` counts the models that
+    answered as one judge where they are several.
     """
 
     stage: Stage
@@ -77,6 +79,8 @@ class StageRun:
     warnings: list[str] = field(default_factory=list)
     without: set[str] = field(default_factory=set)
     open: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tried: set[tuple[Any, ...]] = field(default_factory=set)
+    answered_by: dict[str, dict[str, int]] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     lock: StageLock | None = None
 

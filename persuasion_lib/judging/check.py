@@ -20,6 +20,8 @@ from persuasion_lib.judging.roles import (
     place_of,
     price_of,
 )
+from persuasion_lib.judging.tasks.compare import Compare
+from persuasion_lib.judging.tasks.tactics import Tactics
 
 # The settings that say who is asked by a stage, and the role that they play.
 _ASKED: dict[str, dict[str, Role]] = {
@@ -76,7 +78,8 @@ def _problem_of(config: Config, role: Role, log: Path | None, provider: str | No
         judge = make_judge(config, role, provider)
         warning = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""
         if log and judge.provider != "offline":
-            problem, note = known_answers(judge, log=log)
+            kind = Tactics if role == "safety" else Compare
+            problem, note = known_answers(judge, log=log, kind=kind, live=False)
             return problem or note or warning
     except PersuasionError as error:
         return str(error)
