@@ -257,6 +257,8 @@ def similarity_to_oracle(run: StageRun, examples: Sequence[Example], responses: 
     """Per ordinary prompt the similarity of every reply to the oracle's, and baselines for it."""
     replies = contest.of_ordinary(examples, responses)
     texts = texts_of(contest.ordinary(examples), replies, oracle)
+    if run.config.similarity.embedder == "local":
+        run.note_input("embedder")
     return to_oracle(texts, replies, run.config, cache=run.path("embeddings"))
 
 

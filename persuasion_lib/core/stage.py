@@ -100,15 +100,16 @@ class StageRun:
             MissingInput: it is not there; the message names the notebook that makes it.
             DataError: it is malformed (file:line).
         """
-        self._note_input(name)
+        self.note_input(name)
         return read_file(self.config, name)
 
     def read_if_there(self, name: str) -> Any:
         """The same; no rows where there is no file, which also counts as what was read."""
-        self._note_input(name)
+        self.note_input(name)
         return read_file(self.config, name) if self.path(name).exists() else []
 
-    def _note_input(self, name: str) -> None:
+    def note_input(self, name: str) -> None:
+        """Record the content of a file or folder of the pipeline as what this stage read."""
         if name not in self.stage.writes and name not in self.inputs:
             self.inputs[name] = hash_if_there(self.path(name))
 

@@ -10,7 +10,7 @@ from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.rehearsal import asks_oracle
 from persuasion_lib.judging.calibrate import known_answers
 from persuasion_lib.judging.clients import AnthropicJudge
-from persuasion_lib.judging.local_embedder import model_folder
+from persuasion_lib.judging.local_embedder import check_here
 from persuasion_lib.judging.roles import (
     Role,
     check_model,
@@ -89,7 +89,7 @@ def _problem_of(config: Config, role: Role, log: Path | None, provider: str | No
 def _embedder_problem(config: Config) -> str:
     try:
         if config.similarity.embedder == "local":
-            model_folder(config)
+            check_here(config)
         elif config.similarity.embedder != "offline":
             provider, model = embedder_of(config)
             place_of(config, provider).key()
