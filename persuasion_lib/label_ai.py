@@ -166,6 +166,11 @@ def summary(outcome: LabelOutcome) -> pd.DataFrame:
             ("of these: the same reply twice, not asked", outcome.identical,
              _share(outcome.identical, done)),
             ("of these: the two orders disagreed", outcome.flips, _share(outcome.flips, done))]
+    models = Counter(model for extra in outcome.extras.values()
+                     if (model := extra.get("judge_model")))
+    if len(models) > 1:
+        rows.insert(0, ("MODELS THAT ANSWERED AS ONE JUDGE", len(models), ", ".join(
+            f"{model} ({count:,} pairs)" for model, count in models.most_common())))
     if again:
         rows.append(("asked twice, same verdict", same, _share(same, again)))
     rows += [("calls in the log", ledger.calls, f"{ledger.run_calls:,} in this run; "
