@@ -69,8 +69,7 @@ class StageRun:
 
     `without` are outputs that it does not make this time, because the user has no use for them.
     `open` is what it asked for and did not get, by what that is; see `note_open`. `tried` are the
-    judges that have answered a known question in this run; `answered_by` counts the models that
-    answered as one judge where they are several.
+    judges it tried with known answers; `answered_by` counts the models of one judge, if several.
     """
 
     stage: Stage

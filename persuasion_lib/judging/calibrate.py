@@ -18,13 +18,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from persuasion_lib.core.errors import JudgingStopped
+from persuasion_lib.core.records import Pair
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import KeyedLog
-from persuasion_lib.judging.ask import ask_all
+from persuasion_lib.judging.ask import Answers, N, ask_all, ask_for
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.plan import plan
 from persuasion_lib.judging.questions import Question
-from persuasion_lib.judging.tasks.compare import BOTH_ORDERS, Compare, label_of
+from persuasion_lib.judging.tasks.compare import (
+    BOTH_ORDERS,
+    Compare,
+    LabelOutcome,
+    label_of,
+    label_pairs,
+    pair_questions,
+)
 from persuasion_lib.judging.tasks.oracle import Oracle
 from persuasion_lib.judging.tasks.tactics import Tactics
 
@@ -68,6 +76,21 @@ def calibrated(run: StageRun, judge: Judge, asked: Mapping[Any, Question], *,
         _try(run, judge, kind, will_ask=plan(asked, judge, log=log).calls > 0)
     yield
     _note_models(run, judge, log)
+
+
+def ask_calibrated(run: StageRun, asked: Mapping[N, Question], judge: Judge, *, log: str,
+                   lacking: str) -> Answers[N]:
+    """`ask_for` a judge that is `calibrated`."""
+    with calibrated(run, judge, asked, log=run.path(log)):
+        return ask_for(run, asked, judge, log=log, lacking=lacking)
+
+
+def label_calibrated(run: StageRun, pairs: Sequence[Pair], judge: Judge, *,
+                     log: str) -> LabelOutcome:
+    """Labels of pairs, in both orders, by a judge that is `calibrated`."""
+    how = {"both_orders": True, "seed": run.config.seed}
+    with calibrated(run, judge, pair_questions(pairs, judge, **how), log=run.path(log)):
+        return label_pairs(pairs, judge, log=run.path(log), **how)
 
 
 def _try(run: StageRun, judge: Judge, kind: type[Question], *, will_ask: bool) -> None:

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from persuasion_lib import evaluate, label_ai
+from persuasion_lib import label_ai
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import JudgingStopped
 from persuasion_lib.core.pipeline import STAGES
 from persuasion_lib.core.records import pair_row
 from persuasion_lib.core.stage import StageRun, start
 from persuasion_lib.core.store import write_jsonl
-from persuasion_lib.judging.calibrate import HONEST, THREAT, calibrated
+from persuasion_lib.judging.calibrate import HONEST, THREAT, ask_calibrated
 from persuasion_lib.judging.clients import Service
 from persuasion_lib.judging.embed import embed
 from persuasion_lib.judging.plan import plan
@@ -242,8 +242,7 @@ def search(server):
     judge = make_judge(run.config, "safety")
     prompts = {"e": [{"role": "user", "content": "No parks!"}]}
     asked = tactics_questions(prompts, {"e": {"sft": "Parks help."}}, {}, judge)
-    with calibrated(run, judge, asked, log=run.path("tactics_judgments")):
-        return evaluate.ask_for(run, asked, judge, log="tactics_judgments", lacking="open")
+    return ask_calibrated(run, asked, judge, log="tactics_judgments", lacking="are open")
 
 
 def test_a_judge_of_manipulation_that_tells_a_threat_from_an_argument_is_used(project):
