@@ -294,8 +294,7 @@ def _setup(run: StageRun, models: Sequence[str], examples: Sequence[Example]) ->
 
 def _models_asked(run: StageRun) -> dict[str, str | None]:
     """Which model, beyond which service, was asked for what; the labeller as its labels name it."""
-    no_oracle = {} if asks_oracle(run.config) else {"oracle": None}
-    names = roles.names_of_models(run.config) | no_oracle
+    who = roles.names_of_models(run.config) | ({} if asks_oracle(run.config) else {"oracle": None})
     if labels := run.read_if_there("ai_pool_labeled"):
-        names["labeller"] = ", ".join(sorted({label.labeled_by for label in labels}))
-    return names
+        who["labeller"] = ", ".join(sorted({label.labeled_by for label in labels}))
+    return who
