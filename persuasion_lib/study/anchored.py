@@ -16,8 +16,9 @@ from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_json
 from persuasion_lib.demo.standins import SimulatedAnnotator
 from persuasion_lib.judging.ask import kinds_of
-from persuasion_lib.judging.calibrate import label_calibrated
+from persuasion_lib.judging.calibrate import calibrated
 from persuasion_lib.judging.roles import make_judge
+from persuasion_lib.judging.tasks.compare import label_pairs, pair_questions
 from persuasion_lib.reporting import evaluation_file
 from persuasion_lib.reporting.evaluation_file import EvaluationFile, ExampleRow
 from persuasion_lib.study.design import Anchor, Cell, Study
@@ -98,8 +99,10 @@ def judge_cell(study: Study, cell: Cell) -> dict[str, Any]:
     found = list(meetings(study, cell, read_evaluation(cell)))
     pairs = {each.pair.pair_id: each.pair for each in found}    # two arms may reply in one text
     judge = make_judge(config, "evaluate")
-    run = StageRun(STAGES["evaluate"], config, {})
-    outcome = label_calibrated(run, list(pairs.values()), judge, log="anchor_judgments")
+    asked = pair_questions(list(pairs.values()), judge, both_orders=True, seed=config.seed)
+    run, log = StageRun(STAGES["evaluate"], config, {}), path_of(config, "anchor_judgments")
+    with calibrated(run, judge, asked, log=log):
+        outcome = label_pairs(list(pairs.values()), judge, seed=config.seed, log=log)
     print(*(f"    ! {text}\n" for text in run.warnings), sep="", end="", flush=True)
     labels = {item.pair.pair_id: item.label for item in outcome.labeled}
     record = {
