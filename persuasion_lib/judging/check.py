@@ -51,8 +51,8 @@ def unable(config: Config, stage: str) -> dict[str, str]:
 def check(config: Config, *, ping: bool = False) -> dict[str, str]:
     """What is wrong, per role and for the embedder ("" where nothing is).
 
-    `ping` asks each real judge the three questions of its calibration, for about a cent; the file
-    of its answers is thrown away.
+    `ping` asks each real judge the questions of its calibration, for about a cent; the file of its
+    answers is thrown away.
     """
     found: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:       # one, so that no judge is asked twice
