@@ -9,6 +9,7 @@ import pytest
 from persuasion_lib import label_ai
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import JudgingStopped
+from persuasion_lib.core.manifest import changed_reads, what_was_read
 from persuasion_lib.core.pipeline import STAGES
 from persuasion_lib.core.records import pair_row
 from persuasion_lib.core.stage import StageRun, start
@@ -161,6 +162,19 @@ def test_a_server_that_moved_and_is_said_to_be_the_same_is_not_paid_twice(pool):
         assert len(new.requests) == LIVE + 2
         label(new, moved)
         assert len(new.requests) == LIVE + 2
+
+
+def test_a_server_that_moved_and_is_said_to_be_the_same_makes_no_result_stale(project):
+    def settings(port, more=""):
+        there = f'servers.mine={{base_url: "http://localhost:{port}/v1", model: any{more}}}'
+        config = load_config("demo", [there, "label_ai.judge=mine", "judging.prices={any: [0, 0]}"])
+        make_judge(config, "label_ai")
+        return config
+
+    read = what_was_read(settings(8000))
+    moved = settings(8001, ', same_as: "http://localhost:8000/v1"')
+    assert changed_reads(moved, read) == []
+    assert "servers.mine.base_url was http" in str(changed_reads(settings(8001), read)[0])
 
 
 def test_old_logs_hold_for_the_address_that_their_rows_name_and_for_no_other(pool, monkeypatch):
