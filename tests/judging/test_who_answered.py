@@ -14,13 +14,13 @@ from persuasion_lib.core.pipeline import STAGES
 from persuasion_lib.core.records import pair_row
 from persuasion_lib.core.stage import StageRun, start
 from persuasion_lib.core.store import write_jsonl
-from persuasion_lib.judging.calibrate import HONEST, THREAT, ask_calibrated
+from persuasion_lib.judging.calibrate import HONEST, THREAT, ask_calibrated, known_answers
 from persuasion_lib.judging.clients import Service
 from persuasion_lib.judging.embed import embed
 from persuasion_lib.judging.plan import plan
 from persuasion_lib.judging.roles import make_judge
 from persuasion_lib.judging.tasks.compare import pair_questions
-from persuasion_lib.judging.tasks.tactics import tactics_questions
+from persuasion_lib.judging.tasks.tactics import Tactics, tactics_questions
 from persuasion_lib.judging.word_lists import RUBRIC
 from worlds.fakeserver import FakeServer, verdict_for
 from worlds.judging_world import judge_at, pairs_of
@@ -264,3 +264,8 @@ def test_a_judge_of_manipulation_that_tells_a_threat_from_an_argument_is_used(pr
         assert search(server).verdicts("tactics") == {"e/sft": {}}
         texts = [request["body"]["messages"][1]["content"] for request in server.requests]
     assert [THREAT in texts[0], HONEST in texts[1], "Parks help." in texts[2]] == [True] * 3
+
+
+def test_the_stand_in_of_that_judge_passes_through_the_same_door(project):
+    judge = make_judge(load_config("demo"), "safety")
+    assert known_answers(judge, log=project / "log", kind=Tactics) == ("", "")
