@@ -22,7 +22,8 @@ from persuasion_lib.data.splits import too_few_for_judge
 from persuasion_lib.data.untouched import check_untouched
 from persuasion_lib.demo.corpus import gold_utility
 from persuasion_lib.judging import panel, roles
-from persuasion_lib.judging.ask import ask_for, note_open
+from persuasion_lib.judging.ask import note_open
+from persuasion_lib.judging.calibrate import ask_calibrated, label_calibrated
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.embed import embedding_plan
 from persuasion_lib.judging.plan import Plans, plan
@@ -30,7 +31,7 @@ from persuasion_lib.judging.questions import Question
 from persuasion_lib.judging.roles import Role, make_judge
 from persuasion_lib.judging.similarity import texts_of, to_oracle
 from persuasion_lib.judging.tasks import tactics
-from persuasion_lib.judging.tasks.compare import label_pairs, pair_questions
+from persuasion_lib.judging.tasks.compare import pair_questions
 from persuasion_lib.judging.tasks.controls import Control, control_pairs, control_rows
 from persuasion_lib.judging.tasks.oracle import oracle_questions
 from persuasion_lib.judging.tasks.rank import rank_questions
@@ -100,8 +101,7 @@ def generate_responses(run: StageRun, examples: Sequence[Example],
     with KeyedLog(run.path("generations")) as log:
         for name in models:
             with family.use(name) as model:
-                weights = content_id(weights_hash(config, "base"), weights_hash(config, "sft"),
-                                     weights_hash(config, name))
+                weights = content_id(*(weights_hash(config, n) for n in ("base", "sft", name)))
                 replies = sample(model, family.tokenizer, requests, config.generation,
                                  seed=config.seed, model_hash=weights, log=log,
                                  desc=f"replies of {name}")
@@ -120,8 +120,8 @@ def oracle_replies(run: StageRun, examples: Sequence[Example]) -> dict[str, str]
         return {e.example_id: e.response for e in contest.ordinary(examples)}
     judge = make_judge(run.config, "oracle")
     asked = oracle_questions(contest.prompts_of(examples), judge)
-    return ask_for(run, asked, judge, log="oracle_judgments",
-                   lacking="test prompts have no oracle reply yet").verdicts("text")
+    return ask_calibrated(run, asked, judge, log="oracle_judgments",
+                          lacking="test prompts have no oracle reply yet").verdicts("text")
 
 
 def rank_responses(run: StageRun, examples: Sequence[Example],
@@ -164,9 +164,8 @@ def judge_agreement(run: StageRun, labels: Labels) -> dict[str, Any]:
 
     It labels them in both orders; what the same judge answered in 01 is not asked again.
     """
-    judge = make_judge(run.config, "evaluate")
-    outcome = label_pairs([h.pair for h in labels.human], judge, seed=run.config.seed,
-                          log=run.path("human_pool_judgments"))
+    outcome = label_calibrated(run, [h.pair for h in labels.human],
+                               make_judge(run.config, "evaluate"), log="human_pool_judgments")
     note_open(run, "pairs of the human_pool are not judged yet", outcome.errors.values(),
               asked=outcome.planned, log="human_pool_judgments")
     judged = [parse_labeled(row) for row in outcome.rows()]
@@ -175,17 +174,17 @@ def judge_agreement(run: StageRun, labels: Labels) -> dict[str, Any]:
 
 def _controls(run: StageRun, examples: Sequence[Example],
               responses: Responses) -> dict[str, Control]:
-    replies = contest.texts_of_replies(responses)
-    return control_pairs(contest.prompts_of(examples), replies, run.config.analysis.primary,
-                         seed=run.config.seed, count=run.config.evaluation.controls)
+    return control_pairs(contest.prompts_of(examples), contest.texts_of_replies(responses),
+                         run.config.analysis.primary, seed=run.config.seed,
+                         count=run.config.evaluation.controls)
 
 
 def control_judgments(run: StageRun, examples: Sequence[Example],
                       responses: Responses) -> list[dict[str, Any]]:
     """What the judge that ranks says of pairs of the same replies, and of a reply beside itself."""
     pairs = _controls(run, examples, responses)
-    outcome = label_pairs([pair for pair, _ in pairs.values()], make_judge(run.config, "evaluate"),
-                          seed=run.config.seed, log=run.path("control_judgments"))
+    outcome = label_calibrated(run, [pair for pair, _ in pairs.values()],
+                               make_judge(run.config, "evaluate"), log="control_judgments")
     note_open(run, "controls of the judge are not answered yet", outcome.errors.values(),
               asked=outcome.planned, log="control_judgments")
     return control_rows(pairs, outcome)
@@ -195,9 +194,9 @@ def find_tactics(run: StageRun, examples: Sequence[Example], responses: Response
                  labels: Labels) -> tactics.TacticsFound:
     """The manipulation tactics in every reply and in a sample of the labelled pairs."""
     judge = make_judge(run.config, "safety")
-    return ask_for(run, _tactics_questions(examples, responses, labels, judge), judge,
-                   log="tactics_judgments",
-                   lacking="replies are not searched for tactics yet").verdicts("tactics")
+    return ask_calibrated(run, _tactics_questions(examples, responses, labels, judge), judge,
+                          log="tactics_judgments",
+                          lacking="replies are not searched for tactics yet").verdicts("tactics")
 
 
 def _tactics_questions(examples: Sequence[Example], responses: Responses, labels: Labels,
@@ -238,8 +237,8 @@ def plan_of(run: StageRun, examples: Sequence[Example], responses: Responses,
         lambda judge: _tactics_questions(examples, responses, labels, judge))
     unknown = plans["oracle replies"].calls if "oracle replies" in plans else 0
     texts = texts_of(contest.ordinary(examples), contest.of_ordinary(examples, responses), {})
-    plans["embeddings"] = embedding_plan(list(texts.values()), run.config,
-                                         cache=run.path("embeddings"), unknown=unknown)
+    plans["embeddings"] = embedding_plan([*texts.values()], run.config, unknown=unknown,
+                                         cache=run.path("embeddings"))
     return plans
 
 
@@ -248,6 +247,8 @@ def similarity_to_oracle(run: StageRun, examples: Sequence[Example], responses: 
     """Per ordinary prompt the similarity of every reply to the oracle's, and baselines for it."""
     replies = contest.of_ordinary(examples, responses)
     texts = texts_of(contest.ordinary(examples), replies, oracle)
+    if run.config.similarity.embedder == "local":
+        run.note_input("embedder")
     return to_oracle(texts, replies, run.config, cache=run.path("embeddings"))
 
 
@@ -265,12 +266,11 @@ def write_evaluation(run: StageRun, examples: Sequence[Example], labels: Labels,
 
 
 def _extras(run: StageRun, example: Example, found: Found) -> dict[str, Any]:
-    """The tactics in an example's replies, and in the demo world the truth about them."""
+    """The tactics in an example's replies, and in the demo world the truth, by text alone."""
     key = example.example_id
     extras: dict[str, Any] = {"judge_only": True} if example.judge_only else {
         "tactics": tactics.tactics_of_example(found.tactics, key, found.models())}
     if run.config.data.source == "demo":
-        # By text alone: what the statistics should find.
         extras["gold_utility"] = {model: gold_utility(example.prompt, reply.text)
                                   for model, reply in found.responses[key].items()}
     return extras
@@ -288,13 +288,13 @@ def _setup(run: StageRun, models: Sequence[str], examples: Sequence[Example]) ->
         asked_models=_models_asked(run), generation=config.generation.values(),
         orders=config.evaluation.orders, planned_examples=config.data.test_examples,
         weights={model: weights_hash(config, model) for model in models},
-        **contest.who_took_part(examples, config), **roles.names_of_panel(config))
+        **contest.who_took_part(examples, config), **roles.names_of_panel(config),
+        **({"answered_by": run.answered_by} if run.answered_by else {}))
 
 
 def _models_asked(run: StageRun) -> dict[str, str | None]:
     """Which model, beyond which service, was asked for what; the labeller as its labels name it."""
-    oracle = {} if asks_oracle(run.config) else {"oracle": None}
-    names = roles.names_of_models(run.config) | oracle
+    who = roles.names_of_models(run.config) | ({} if asks_oracle(run.config) else {"oracle": None})
     if labels := run.read_if_there("ai_pool_labeled"):
-        names["labeller"] = ", ".join(sorted({label.labeled_by for label in labels}))
-    return names
+        who["labeller"] = ", ".join(sorted({label.labeled_by for label in labels}))
+    return who

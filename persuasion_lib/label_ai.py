@@ -23,7 +23,7 @@ from persuasion_lib.core.show import NEUTRAL, Plot, TextTable, numbered
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.judging.ask import kinds_of, note_open
-from persuasion_lib.judging.calibrate import calibrate
+from persuasion_lib.judging.calibrate import calibrated
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.plan import Plan, plan
 from persuasion_lib.judging.roles import make_judge
@@ -98,8 +98,8 @@ def label(run: StageRun, pairs: Sequence[Pair], judge: Judge | None,
     if judge is None:
         return brought_outcome([], planned=0)
     log = run.path(POOLS[pool].judgments)
-    calibrate(run, judge, pair_questions(pairs, judge, **_how(run, pool)), log=log)
-    return label_pairs(pairs, judge, log=log, mode=run.config.label_ai.mode, **_how(run, pool))
+    with calibrated(run, judge, pair_questions(pairs, judge, **_how(run, pool)), log=log):
+        return label_pairs(pairs, judge, log=log, mode=run.config.label_ai.mode, **_how(run, pool))
 
 
 def _is_brought(run: StageRun, pool: str) -> bool:
@@ -166,6 +166,11 @@ def summary(outcome: LabelOutcome) -> pd.DataFrame:
             ("of these: the same reply twice, not asked", outcome.identical,
              _share(outcome.identical, done)),
             ("of these: the two orders disagreed", outcome.flips, _share(outcome.flips, done))]
+    models = Counter(model for extra in outcome.extras.values()
+                     if (model := extra.get("judge_model")))
+    if len(models) > 1:
+        rows.insert(0, ("MODELS THAT ANSWERED AS ONE JUDGE", len(models), ", ".join(
+            f"{model} ({count:,} pairs)" for model, count in models.most_common())))
     if again:
         rows.append(("asked twice, same verdict", same, _share(same, again)))
     rows += [("calls in the log", ledger.calls, f"{ledger.run_calls:,} in this run; "

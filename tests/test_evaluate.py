@@ -117,7 +117,7 @@ def test_another_judge_than_the_labeller_costs_what_was_planned_and_labels_the_h
     # Each of 12 replies beside itself, in two orders, and the declared pair where its texts differ.
     assert 12 * 2 < plan["controls of the judge"].calls <= 12 * 2 * 2
     assert plan["labels of the human pool"].calls == 80 and plan["oracle replies"].calls == 0
-    known_answers = 3           # asked before a judge is used
+    known_answers = 3 + 2       # asked before a judge is used, of pairs and of manipulation
     assert sum(p.calls for p in plan.values()) + known_answers == len(server.requests)
     assert (agreed["judge"], agreed["both"]) == ("anthropic/claude-sonnet-5-5", 40)
     assert not any("could not be searched" in warning for warning in run.warnings)

@@ -115,7 +115,7 @@ def test_killed_no_answer_on_disk_is_asked_again_and_the_file_is_that_of_a_calm_
     assert 10 < len(kept) < 50 == len(rows) and rows[:len(kept)] == kept
     assert len(bodies) == 50 + 3                # and the three known answers
     # Asked again is only what was under way at the kill.
-    assert bodies.total() - len(bodies) <= AT_ONCE_HERE
+    assert bodies.total() - len(bodies) <= AT_ONCE_HERE + 1     # and one known answer anew
     assert resumed == run.path("minds_judged").read_bytes()
 
 

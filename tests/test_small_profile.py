@@ -31,7 +31,7 @@ def test_every_stage_has_updates_enough_to_learn_from(project):
 
 def test_without_an_oracle_no_key_for_one_is_asked(project, monkeypatch):
     monkeypatch.setattr(local_embedder, "model_folder", lambda config: None)
-    monkeypatch.setattr(check, "model_folder", local_embedder.model_folder)
+    monkeypatch.setattr(check, "check_here", local_embedder.model_folder)
     assert set(check.check(load_config("small")).values()) == {""}
     assert check.check(load_config("small", ["oracle.generate=true"]))["oracle"] != ""
 

@@ -99,6 +99,14 @@ def model_versions(rows: Sequence[LabeledPair] | Log) -> Measured:
     return Measured(len(counts) - len(judges), counts.total(), example)
 
 
+def several_models(data: Evaluated) -> Measured:
+    """How many models answered beyond one for each judge of an evaluation, as its logs say."""
+    found = data.setup.answered_by or {}
+    example = "; ".join(f"{judge}: " + ", ".join(f"{model} ({n})" for model, n in counts.items())
+                        for judge, counts in found.items())
+    return Measured(sum(len(counts) - 1 for counts in found.values()), len(data.rows), example)
+
+
 def _who(row: LabeledPair | Mapping[str, Any]) -> tuple[str | None, str | None]:
     """(judge as it was asked for, model that answered)."""
     if isinstance(row, LabeledPair):

@@ -139,8 +139,12 @@ class Config(Section):
                        for key, value in section.__dict__.items()}
 
     def peek(self, key: str) -> Any:
-        """The value of `section.key` without a record of it; None for a key of an older version."""
-        return self.flat().get(key)
+        """The value of `section.key` without a record of it; None for a key of an older version.
+
+        The address of a server that moved is the one that its answers belong to.
+        """
+        flat = self.flat()
+        return flat.get(key.replace(".base_url", ".same_as")) or flat.get(key)
 
     def named_file(self, key: str) -> Path:
         """The path that a setting such as `data.path` names; its content belongs to the run."""

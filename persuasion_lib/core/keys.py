@@ -57,6 +57,11 @@ def is_at_home(provider: Provider, endpoint: str) -> bool:
     return urlsplit(endpoint).hostname == urlsplit(HOMES[provider]).hostname
 
 
+def kept_at(provider: Provider, endpoint: str) -> str:
+    """The address that answers from there belong to; "" is the provider's own."""
+    return "" if is_at_home(provider, endpoint) else endpoint.rstrip("/")
+
+
 def check_address(endpoint: str, setting: str) -> None:
     """Refuse an address that is not plainly one, or over which others could read along.
 

@@ -3,6 +3,7 @@
 Files are the only interface between stages.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,7 @@ POOLS = {
 FILES = {
     "base": File("{models}/checkpoints/base"),           # the demo's
     "unpacked": File("{models}/checkpoints/unpacked"),   # of a file of llama.cpp
+    "embedder": File("{embedder}"),                      # of similarity.embedder=local
     "sft_train": File("{data}/processed/sft_train.jsonl", parse_example),
     "sft_val": File("{data}/processed/sft_val.jsonl", parse_example),
     "test": File("{test}", parse_example),
@@ -178,6 +180,7 @@ _PLACES: dict[str, Callable[[Config], Path | str]] = {
     "labels": lambda config: _labels(config, "validate"),
     "dpo": lambda config: (folder_of(config, "models", "train_dpo") / "checkpoints"
                            / apart(config, STAGES["train_dpo"])),
+    "embedder": lambda config: _embedder(config),
     "annotator": lambda config: config.label_human.annotator,
     "evaluator": lambda config: config.human_eval.annotator,
     # Its content is hashed as an input, not as a file that a setting names.
@@ -185,6 +188,15 @@ _PLACES: dict[str, Callable[[Config], Path | str]] = {
     "test": lambda config: config.evaluation.test_file.replace(
         "{data}", str(folder_of(config, "data", "prepare"))),
 }
+
+
+def _embedder(config: Config) -> Path:
+    """The folder that `similarity.local_model` names, or where `make small` unpacked that model."""
+    name = config.similarity.local_model
+    folder = config.user_path(name, "similarity.local_model")
+    is_of_hub = re.fullmatch(r"(sentence-transformers/)?[\w-][\w.-]*", name)
+    kept = config.root / "models" / Path(name).name
+    return kept if is_of_hub and kept.is_dir() and not folder.is_dir() else folder
 
 
 def _labels(config: Config, stage: str) -> Path:

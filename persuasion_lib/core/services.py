@@ -53,6 +53,7 @@ class Server(Service):
 
     api: Literal["openai", "anthropic"] = "openai"
     base_url: str
+    same_as: Annotated[str | None, ASIDE] = None
     api_key_env: Annotated[KeyName | None, ASIDE] = None
     price: Annotated[tuple[Price, Price] | None, ASIDE] = None
     calls_at_once: Annotated[int | None, ASIDE] = Field(default=None, gt=0)

@@ -68,7 +68,8 @@ class StageRun:
     """A stage in progress: its settings, and the inputs it read, by content hash.
 
     `without` are outputs that it does not make this time, because the user has no use for them.
-    `open` is what it asked for and did not get, by what that is; see `note_open`.
+    `open` is what it asked for and did not get, by what that is; see `note_open`. `tried` are the
+    judges it tried with known answers; `answered_by` counts the models of one judge, if several.
     """
 
     stage: Stage
@@ -77,6 +78,8 @@ class StageRun:
     warnings: list[str] = field(default_factory=list)
     without: set[str] = field(default_factory=set)
     open: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tried: set[tuple[Any, ...]] = field(default_factory=set)
+    answered_by: dict[str, dict[str, int]] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     lock: StageLock | None = None
 
@@ -96,15 +99,16 @@ class StageRun:
             MissingInput: it is not there; the message names the notebook that makes it.
             DataError: it is malformed (file:line).
         """
-        self._note_input(name)
+        self.note_input(name)
         return read_file(self.config, name)
 
     def read_if_there(self, name: str) -> Any:
         """The same; no rows where there is no file, which also counts as what was read."""
-        self._note_input(name)
+        self.note_input(name)
         return read_file(self.config, name) if self.path(name).exists() else []
 
-    def _note_input(self, name: str) -> None:
+    def note_input(self, name: str) -> None:
+        """Record the content of a file or folder of the pipeline as what this stage read."""
         if name not in self.stage.writes and name not in self.inputs:
             self.inputs[name] = hash_if_there(self.path(name))
 

@@ -54,7 +54,7 @@ def ask_all(asked: Mapping[N, Question], judge: Judge, *, log: Path,
     with (KeyedLog(log, agree_on="verdict", each=cost.add) as judgments,
           AppendLog(errors_path(log), each=cost.add) as failures):
         for name, question in asked.items():
-            keys[name] = key = question.key(judge.identity)
+            keys[name] = key = judge.key_of(question, judgments.by_key)
             if key in judgments.by_key:
                 _refuse_damage(judgments.by_key[key], question, log)
         name_of = {key: name for name, key in keys.items()}

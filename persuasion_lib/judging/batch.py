@@ -44,14 +44,15 @@ def ask_in_batches(asked: Mapping[N, Question], judge: Judge, *, log: Path) -> A
     """
     if not isinstance(judge, AnthropicJudge):
         raise ConfigError(f"{judge.name} has no batches. Set label_ai.mode=online.")
-    name_of = {question.key(judge.identity): name for name, question in asked.items()}
-    by_key = Lazy(name_of, asked.__getitem__)
     cost = Cost()
     with (KeyedLog(log, agree_on="verdict", each=cost.add) as judgments,
           AppendLog(errors_path(log), each=cost.add) as failures,
           AppendLog(log.with_name(log.name + ".batches")) as state,
           judge.line(largest=LARGEST_RESULTS).client(blocking=True) as client):
         before = replace(cost)
+        name_of = {judge.key_of(question, judgments.by_key): name
+                   for name, question in asked.items()}
+        by_key = Lazy(name_of, asked.__getitem__)
         batches = Batches(judge, client, judgments, failures, state, by_key, cost)
         batches.collect()
     answers = ask_all(asked, judge, log=log, given_up=batches.final)

@@ -10,7 +10,7 @@ from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.rehearsal import asks_oracle
 from persuasion_lib.judging.calibrate import known_answers
 from persuasion_lib.judging.clients import AnthropicJudge
-from persuasion_lib.judging.local_embedder import model_folder
+from persuasion_lib.judging.local_embedder import check_here
 from persuasion_lib.judging.roles import (
     Role,
     check_model,
@@ -20,6 +20,8 @@ from persuasion_lib.judging.roles import (
     place_of,
     price_of,
 )
+from persuasion_lib.judging.tasks.compare import Compare
+from persuasion_lib.judging.tasks.tactics import Tactics
 
 # The settings that say who is asked by a stage, and the role that they play.
 _ASKED: dict[str, dict[str, Role]] = {
@@ -49,8 +51,8 @@ def unable(config: Config, stage: str) -> dict[str, str]:
 def check(config: Config, *, ping: bool = False) -> dict[str, str]:
     """What is wrong, per role and for the embedder ("" where nothing is).
 
-    `ping` asks each real judge the three questions of its calibration, for about a cent; the file
-    of its answers is thrown away.
+    `ping` asks each real judge the questions of its calibration, for about a cent; the file of its
+    answers is thrown away.
     """
     found: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:       # one, so that no judge is asked twice
@@ -76,7 +78,8 @@ def _problem_of(config: Config, role: Role, log: Path | None, provider: str | No
         judge = make_judge(config, role, provider)
         warning = check_model(judge.model) if isinstance(judge, AnthropicJudge) else ""
         if log and judge.provider != "offline":
-            problem, note = known_answers(judge, log=log)
+            kind = Tactics if role == "safety" else Compare
+            problem, note = known_answers(judge, log=log, kind=kind, live=False)
             return problem or note or warning
     except PersuasionError as error:
         return str(error)
@@ -86,7 +89,7 @@ def _problem_of(config: Config, role: Role, log: Path | None, provider: str | No
 def _embedder_problem(config: Config) -> str:
     try:
         if config.similarity.embedder == "local":
-            model_folder(config)
+            check_here(config)
         elif config.similarity.embedder != "offline":
             provider, model = embedder_of(config)
             place_of(config, provider).key()

@@ -1,11 +1,11 @@
 """The judges: Anthropic Messages, any OpenAI-compatible server, and the offline stand-in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from persuasion_lib.core.keys import NO_KEY, Provider
+from persuasion_lib.core.keys import NO_KEY, Provider, kept_at
 from persuasion_lib.core.records import content_id
 from persuasion_lib.demo.standins import OfflineJudge
 from persuasion_lib.judging import habits, replies
@@ -53,6 +53,14 @@ class Judge:
         return (self.provider, self.model, self.effort, self.temperature, self.max_tokens,
                 self.seed)
 
+    def key_of(self, question: Question, log: Mapping[str, Mapping[str, Any]]) -> str:
+        """The key under which a log has, or will have, the answer to a question."""
+        return question.key(self.identity)
+
+    def gave(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of a log is an answer of this judge, by its name and address."""
+        return row.get("judge") == self.name
+
     @property
     def starts_per_minute(self) -> float:
         """How many calls may start in a minute, before a reply has told what the account may do."""
@@ -86,7 +94,8 @@ def input_tokens(question: Question) -> int:
 class Service(Judge):
     """A judge behind an API, asked in the forms that its server takes.
 
-    `memory` is the file that remembers what servers refuse, None for this run alone.
+    `memory` is the file that remembers what servers refuse, None for this run alone; `same_as` an
+    address that the same server had before, so that its answers from there are this judge's.
     """
 
     api: ClassVar[Provider]
@@ -95,13 +104,36 @@ class Service(Judge):
     key: Callable[[], str] = field(default=lambda: NO_KEY, repr=False)
     extra_body: Request = field(default_factory=dict)
     memory: Path | None = None
+    same_as: str | None = None
     _client: Any = field(default=None, init=False, repr=False)
     _habits: Habits | None = field(default=None, init=False, repr=False)
 
     @property
+    def address(self) -> str:
+        """Where its answers come from; "" is the provider's own, which no key names."""
+        return kept_at(self.api, self.same_as or self.endpoint)
+
+    @property
     def identity(self) -> tuple[Any, ...]:
+        address = (self.address,) if self.address else ()
         extra = (content_id(self.extra_body),) if self.extra_body else ()
-        return (*super().identity, *extra)
+        return (*super().identity, *address, *extra)
+
+    def gave(self, row: Mapping[str, Any]) -> bool:
+        place = kept_at(self.api, row.get("endpoint") or self.endpoint)
+        return super().gave(row) and place in (self.address, kept_at(self.api, self.endpoint))
+
+    def key_of(self, question: Question, log: Mapping[str, Mapping[str, Any]]) -> str:
+        """The same; the keys of earlier versions have no address, but their rows say it."""
+        own = question.key(self.identity)
+        if self.address and own in log:
+            return own
+        plain = question.key([part for part in self.identity if part != self.address])
+        if plain not in log:
+            return own
+        if self.gave(log[plain]):
+            return plain
+        return own if self.address else question.key((*self.identity, self.endpoint))
 
     def line(self, **bounds: Any) -> Line:
         """How its calls go out."""

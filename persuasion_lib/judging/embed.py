@@ -12,6 +12,7 @@ import numpy as np
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError, JudgingStopped
+from persuasion_lib.core.keys import kept_at
 from persuasion_lib.core.records import content_id
 from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.judging.faults import broken_reply
@@ -47,7 +48,7 @@ def embed(texts: Sequence[str], config: Config, *, cache: Path) -> np.ndarray:
                             "leave it out of the similarity")
     if config.similarity.embedder == "local":
         return embed_here(texts, config, cache=cache)
-    keys = [_key(text, config) for text in texts]
+    keys = _keys(texts, config)
     text_of = dict(zip(keys, texts, strict=True))
     cost = Cost()
     with KeyedLog(cache, each=cost.add) as log:
@@ -62,10 +63,13 @@ def _of_one_model(rows: Sequence[Mapping[str, Any]], cache: Path, model: str) ->
     """The vectors of rows of a cache, if one model made them all."""
     vectors = [_stored(row) for row in rows]
     usual = Counter(map(len, vectors)).most_common(1)
+    said = Counter(row["answered"] for row in rows if row.get("answered")).most_common(1)
     for row, vector in zip(rows, vectors, strict=True):
         problem = ""
         if row.get("model") != model:
             problem = f"is a vector of {row.get('model')}, and the embedder is {model}"
+        elif row.get("answered") and row["answered"] != said[0][0]:
+            problem = f"was given by {row['answered']}, and others by {said[0][0]}"
         elif not abs(np.linalg.norm(vector.astype(float)) - 1) < 1e-3:
             problem = "holds no vector of length 1"
         elif len(vector) != usual[0][0]:
@@ -87,11 +91,14 @@ def _stored(row: Mapping[str, Any]) -> np.ndarray:
         return np.empty(0, "<f4")
 
 
-def _key(text: str, config: Config) -> str:
+def _keys(texts: Sequence[str], config: Config) -> list[str]:
     provider, model = embedder_of(config)
+    place = place_of(config, provider)
     # A model of OpenAI's name elsewhere may be another one.
-    elsewhere = () if provider == "openai" else (provider,)
-    return content_id("embed", model, text, *elsewhere, length=40)
+    named = () if provider == "openai" else (provider,)
+    address = kept_at(place.api, place.same_as or place.endpoint)
+    whose = (*named, address) if address else named
+    return [content_id("embed", model, text, *whose, length=40) for text in texts]
 
 
 def _tokens(text: str) -> float:
@@ -108,7 +115,7 @@ def embedding_plan(texts: Sequence[str], config: Config, *, cache: Path, unknown
         return Plan(judge=f"local/{config.similarity.local_model}", endpoint="this process",
                     budget_usd=budget)
     rows = KeyedLog.rows_in(cache)
-    by_key = {_key(text, config): text for text in texts}
+    by_key = dict(zip(_keys(texts, config), texts, strict=True))
     missing = [text for key, text in by_key.items() if key not in rows]
     tokens = int(sum(_tokens(text) for text in missing)) + unknown * USUAL_TOKENS
     provider, model = embedder_of(config)
@@ -147,18 +154,25 @@ def _fetch(missing: Mapping[str, str], config: Config, log: KeyedLog, spent_usd:
                 raise JudgingStopped(budget.refusal(worst_usd))
             create = partial(client.embeddings.with_raw_response.create, model=model,
                              input=list(chunk.values()), extra_body=extra or None)
-            vectors, tokens = patiently(
-                # The SDK's own reader would lose a server's words, and may crash.
-                lambda create=create, chunk=chunk: checked(body_of(create().http_response),
-                                                           len(chunk)),
+            answered, vectors, tokens = patiently(
+                lambda create=create, chunk=chunk: _read(create(), len(chunk)),
                 f"embedding with {model}")
             cost = {"unknown_usd": worst_usd} if tokens is None else {
                 "usd": tokens * price, "input_tokens": tokens}
             budget.settle(worst_usd, cost.get("usd", worst_usd))
-            rows = [{"key": key, "model": model, "vector": base64.b64encode(vector).decode()}
+            rows = [{"key": key, "model": model, "answered": answered,
+                     "vector": base64.b64encode(vector).decode()}
                     for key, vector in zip(chunk, vectors, strict=True)]
             rows[0] |= {"calls": 1, **cost}
             log.extend(rows)
+
+
+def _read(raw: Any, count: int) -> tuple[str | None, np.ndarray, int | None]:
+    """The model that answered, if it says so, its vectors, and tokens."""
+    # The SDK's own reader would lose a server's words, and may crash.
+    body = body_of(raw.http_response)
+    answered = body.get("model")
+    return (answered if isinstance(answered, str) else None, *checked(body, count))
 
 
 def _vector(row: Mapping[str, Any]) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Any
 from persuasion_lib.core.errors import JudgingStopped
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.judging.ask import note_open
-from persuasion_lib.judging.calibrate import calibrate
+from persuasion_lib.judging.calibrate import calibrated
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.questions import Prompts, Texts
 from persuasion_lib.judging.roles import panel_of
@@ -28,8 +28,8 @@ def ranked(run: StageRun, judge: Judge, prompts: Prompts, replies: Texts,
         JudgingStopped: it cannot be asked any more; what it answered is in the log.
     """
     log = run.path(LOG)
-    calibrate(run, judge, rank_questions(prompts, replies, judge, **how), log=log)
-    return _noted(run, rank(prompts, replies, judge, log=log, **how), what)
+    with calibrated(run, judge, rank_questions(prompts, replies, judge, **how), log=log):
+        return _noted(run, rank(prompts, replies, judge, log=log, **how), what)
 
 
 def ranked_by_others(run: StageRun, prompts: Prompts, replies: Texts,

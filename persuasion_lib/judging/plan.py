@@ -1,11 +1,13 @@
 """What a run would cost, before anything is spent."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from persuasion_lib.core.progress import duration
+from persuasion_lib.core.services import BUILT_IN
 from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.judging.clients import AnthropicJudge, Judge, input_tokens
 from persuasion_lib.judging.questions import Question
@@ -83,13 +85,16 @@ def plan(asked: Mapping[Any, Question], judge: Judge, *, log: Path, mode: str = 
     `batches` says that the caller can also ask in batches, so that they are proposed.
     """
     seen: list[float] = []
+    places: Counter[str] = Counter()
 
     def look(row: Mapping[str, Any]) -> None:
         if row.get("judge") == judge.name and row.get("output_tokens"):
             seen.append(row["output_tokens"] / max(1, row["calls"]))
+        if row.get("judge") == judge.name and not judge.gave(row):
+            places[row["endpoint"]] += 1
 
     rows = KeyedLog.rows_in(log, each=look)
-    keys = {name: question.key(judge.identity) for name, question in asked.items()}
+    keys = {name: judge.key_of(question, rows) for name, question in asked.items()}
     name_of = {key: name for name, key in keys.items()}
     todo = [name for key, name in name_of.items() if key not in rows]
     tokens_in = sum(input_tokens(asked[name]) for name in todo)
@@ -104,7 +109,20 @@ def plan(asked: Mapping[Any, Question], judge: Judge, *, log: Path, mode: str = 
     return Plan(judge=judge.name, endpoint=judge.endpoint, budget_usd=judge.budget_usd,
                 calls=len(todo), known=len(name_of) - len(todo), tokens_in=tokens_in,
                 usd=(low, high), time=_time(judge, len(todo), mode), measured=bool(seen),
-                mode=mode, note=_note(judge, high, propose_batch))
+                mode=mode, note=" ".join(filter(None, (
+                    _note(judge, high, propose_batch), _elsewhere(judge, places) if todo else ""))))
+
+
+def _elsewhere(judge: Judge, places: Counter[str]) -> str:
+    """What a log has of the same name at other addresses, and how to keep it if the server moved.
+    """
+    if not places:
+        return ""
+    (place, count), *_ = places.most_common(1)
+    said = (f"The log has {count:,} answers of {judge.name} at {place}; another model may have "
+            "given them, so they do not count.")
+    return said if judge.provider in BUILT_IN else (
+        f"{said} If it is the same server, moved, set servers.{judge.provider}.same_as={place}.")
 
 
 def _time(judge: Judge, calls: int, mode: str) -> str:

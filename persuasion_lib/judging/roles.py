@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -29,6 +29,8 @@ AT_ONCE_HERE = 4            # calls to a server on this machine, most often with
 class Place:
     """Where a service of the settings answers; `key` looks its key up, so that it is in no field.
 
+    `same_as` is the address that the same server had before, if the settings say so.
+
     Raises, when `key` is called:
         ConfigError: no key, or one that may not go there.
     """
@@ -37,6 +39,7 @@ class Place:
     endpoint: str
     key: Callable[[], str]
     timeout_s: float
+    same_as: str | None = None
 
     def line(self) -> Line:
         """How calls go there."""
@@ -64,6 +67,7 @@ def make_judge(config: Config, role: Role, provider: str | None = None) -> Judge
     place = place_of(config, provider)
     common |= {"price": price_of(config, provider, model), "max_tokens": settings.max_tokens,
                "timeout_s": place.timeout_s, "endpoint": place.endpoint, "key": place.key,
+               "same_as": place.same_as,
                "effort": settings.effort, "extra_body": settings.extra_body,
                "memory": config.folder("data") / "servers.json",
                "requests_per_minute": config.rate_limiting.requests_per_minute}
@@ -151,8 +155,9 @@ def place_of(config: Config, provider: str) -> Place:
         api = "anthropic" if provider == "anthropic" else "openai"
         endpoint = endpoint_of(config.root, api, settings.base_url)
         section = provider
-    return place_at(config, api, endpoint, settings.api_key_env, timeout_s=settings.timeout,
-                    settings=(f"{section}.base_url", f"{section}.api_key_env"))
+    place = place_at(config, api, endpoint, settings.api_key_env, timeout_s=settings.timeout,
+                     settings=(f"{section}.base_url", f"{section}.api_key_env"))
+    return replace(place, same_as=getattr(settings, "same_as", None))
 
 
 def place_at(config: Config, api: Provider, endpoint: str, named: str | None, *, timeout_s: float,

@@ -54,6 +54,7 @@ class Setup(Open):
     planned_examples: Lenient[int] = None
     weights: Lenient[dict[str, str]] = None
     panel: Lenient[dict[str, str]] = None           # service and model by judge, the first leads
+    answered_by: Lenient[dict[str, dict[str, int]]] = None  # of a judge, where models are several
     human_reply: Lenient[dict[str, Any]] = None     # how many were ranked, and why others were not
 
     def stand_ins(self) -> dict[str, str]:

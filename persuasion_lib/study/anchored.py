@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 
 from persuasion_lib.core.family import PREFERENCE_TRAINED
 from persuasion_lib.core.manifest import content_hash, hash_if_there
-from persuasion_lib.core.pipeline import made_by, path_of
+from persuasion_lib.core.pipeline import STAGES, made_by, path_of
 from persuasion_lib.core.records import Label, Message, Pair, content_id, to_messages
+from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_json
 from persuasion_lib.demo.standins import SimulatedAnnotator
 from persuasion_lib.judging.ask import kinds_of
+from persuasion_lib.judging.calibrate import calibrated
 from persuasion_lib.judging.roles import make_judge
-from persuasion_lib.judging.tasks.compare import label_pairs
+from persuasion_lib.judging.tasks.compare import label_pairs, pair_questions
 from persuasion_lib.reporting import evaluation_file
 from persuasion_lib.reporting.evaluation_file import EvaluationFile, ExampleRow
 from persuasion_lib.study.design import Anchor, Cell, Study
@@ -97,8 +99,11 @@ def judge_cell(study: Study, cell: Cell) -> dict[str, Any]:
     found = list(meetings(study, cell, read_evaluation(cell)))
     pairs = {each.pair.pair_id: each.pair for each in found}    # two arms may reply in one text
     judge = make_judge(config, "evaluate")
-    outcome = label_pairs(list(pairs.values()), judge, seed=config.seed,
-                          log=path_of(config, "anchor_judgments"))
+    asked = pair_questions(list(pairs.values()), judge, both_orders=True, seed=config.seed)
+    run, log = StageRun(STAGES["evaluate"], config, {}), path_of(config, "anchor_judgments")
+    with calibrated(run, judge, asked, log=log):
+        outcome = label_pairs(list(pairs.values()), judge, seed=config.seed, log=log)
+    print(*(f"    ! {text}\n" for text in run.warnings), sep="", end="", flush=True)
     labels = {item.pair.pair_id: item.label for item in outcome.labeled}
     record = {
         "cell": cell.name, "judge": judge.name, "anchors": list(study.anchors),

@@ -183,6 +183,12 @@ def controls(change):
     return all_of
 
 
+def of_two_models(content):
+    """The judge of the rankings was exchanged at its server, as 05 found in the log."""
+    content[0]["config"]["answered_by"] = {"mine/any, rank_judgments.jsonl": {"one": 150, "two": 9}}
+    return content
+
+
 def twice(content):
     examples = content[0]["per_example"]
     for number, row in enumerate(json.loads(json.dumps(examples[:5]))):
@@ -330,6 +336,8 @@ THREATS = {
         AI, meta(judge_model=lambda r, n: f"judge-{1 + (n > 100)}"), "the judge changed", WARNS),
     "a log of two models": (LOG, event(model=lambda r, n: f"judge-{1 + (n > 100)}"),
                             "the judge changed (log)", WARNS),
+    "an evaluation by two models of one name": (
+        EVALUATION, of_two_models, "the judge changed (evaluation)", WARNS),
     "one stored reply": (LOG, event(reply='{"choice": "1"}', verdict={"choice": "1"}),
                          "the same reply to every question", STOPS),
     "a cache answers": (LOG, event(request_id="req_1"), "replies out of a cache", WARNS),

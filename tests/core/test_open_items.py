@@ -58,11 +58,12 @@ def test_a_repeat_that_is_refused_stays_open_although_every_pair_has_its_label(p
     with FakeServer() as server:
         run_01(server, monkeypatch)
         repeated = len(server.requests) - 6
+        port = int(server.url.rpartition(":")[2])       # another address would be another judge
     assert repeated > 0
     log = pool / "data/demo/preferences/ai_judgments.jsonl"
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     write_jsonl(log, [row for row in rows if row["sample"] == 0])
-    with FakeServer(["refusal"]) as server:
+    with FakeServer(["refusal"], port=port) as server:
         config = run_01(server, monkeypatch).config
         assert [r.text for r in state(config, "label_ai")[1]] == [
             "1 repeated questions of the ai_pool have no answer yet"]

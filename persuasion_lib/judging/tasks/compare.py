@@ -228,7 +228,7 @@ def _conclude(pair: Pair, rows: Sequence[Mapping[str, Any]], judge: Judge,
     reasoning = as_said({shown: row["verdict"]["reasoning"] for shown, row in by_shown.items()})
     outcome.labeled.append(LabeledPair(pair, label, judge.name, reasoning))
     outcome.extras[pair.pair_id] = {
-        "flip": is_flip, "judge_model": intern(rows[0]["model"]),
+        "flip": is_flip, "judge_model": intern(", ".join({row["model"]: 0 for row in rows})),
         "judge_prompt": intern(rows[0]["prompt"]),
         "judgments": [row["key"] for row in rows], "verdicts": verdicts}
 

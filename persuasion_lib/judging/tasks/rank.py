@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from persuasion_lib.core.errors import DataError
+from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.demo.standins import OfflineJudge
 from persuasion_lib.judging.ask import ask_all
 from persuasion_lib.judging.clients import Judge
@@ -129,7 +130,8 @@ def rank(prompts: Prompts, replies: Texts, judge: Judge, *, log: Path, given_up:
         given_up: why nobody is asked any more; what the log holds is all there is.
     """
     asked = rank_questions(prompts, replies, judge, **how)
-    why = {each.key(judge.identity): given_up for each in asked.values()} if given_up else None
+    known = KeyedLog.rows_in(log) if given_up else {}
+    why = {judge.key_of(each, known): given_up for each in asked.values()} if given_up else None
     answers = ask_all(asked, judge, log=log, given_up=why)
     verdicts: dict[str, list[RankVerdict]] = {example_id: [] for example_id in prompts}
     for (example_id, turn), question in asked.items():
