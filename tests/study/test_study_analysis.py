@@ -248,6 +248,14 @@ def test_levels_that_do_not_differ_are_not_called_equal():
     assert "would be found in four of five such studies" in first_sentence(result)
 
 
+def test_a_setting_of_0_is_a_level_like_any_other():
+    study = make_study((0.0, 0.1), axis="training.label_noise", arms=("rlhf", "rlaif_rlhf"),
+                       primary=0.0)
+    result = analysed(study, rate=lambda arm, level: 0.7 if arm == "rlaif_rlhf" else 0.5)
+    assert [row["level"] for row in leading(result)["advantage"]] == ["0", "0.1"]
+    assert " at 0; +" in result["sentences"][1]
+
+
 # --- study.json
 
 def test_the_same_scores_in_another_sequence_give_the_same_bytes_without_nan_or_paths():
