@@ -121,9 +121,9 @@ def exchange_rate(plain: np.ndarray, warm: np.ndarray, sizes: np.ndarray, n: int
         sizes: human labels of each point of `plain`, at least 1, two or more different ones.
 
     Returns:
-        labels, ci_low, ci_high (0 or infinite where no end was found, NaN where no number of
-        labels fits), worth (labels - n), outside (N is no size that was trained: say "more than",
-        or "fewer than"), slope (`crossed_mean` of the rise per doubling).
+        labels, ci_low, ci_high (0 or infinite where no end was found, NaN where `plain` does not
+        rise and no number of labels fits), worth (labels - n), outside (N is no size that was
+        trained: say "more than", or "fewer than"), slope (`crossed_mean` of the rise per doubling).
     """
     curve = _checked(plain, 3)
     scores = _checked(warm, 2)
@@ -134,18 +134,29 @@ def exchange_rate(plain: np.ndarray, warm: np.ndarray, sizes: np.ndarray, n: int
     level = curve.mean(axis=1)
     slope = np.tensordot(curve, centred / (centred**2).sum(), (1, 0))
     grid = np.linspace(0, np.log2(_MOST), _STEPS)
-    held = grid[_cannot_tell(scores - level, slope, grid - doublings.mean(), confidence)]
-    labels = np.inf
+    held = _cannot_tell(scores - level, slope, grid - doublings.mean(), confidence)
+    crossing = np.inf
     if slope.mean() > 0:
-        labels = 2 ** (doublings.mean() + (scores.mean() - level.mean()) / slope.mean())
-    low, high = (2 ** held[0], 2 ** held[-1]) if len(held) else (np.nan, np.nan)
-    if len(held) and held[0] == grid[0]:
-        low = 0.0
-    if len(held) and held[-1] == grid[-1]:
-        high = np.inf
+        crossing = doublings.mean() + (scores.mean() - level.mean()) / slope.mean()
+    labels = np.exp2(crossing)
+    low, high = _ends(grid, held, crossing)
     return {"labels": float(labels), "ci_low": float(low), "ci_high": float(high),
             "worth": float(labels - n), "outside": not min(sizes) <= labels <= max(sizes),
             "slope": crossed_mean(slope, confidence=confidence)}
+
+
+def _ends(grid: np.ndarray, held: np.ndarray, crossing: float) -> tuple[float, float]:
+    """Labels from and to which an interval reaches: all steps that are held; or, where evidence is
+    so strong that none is, those around the crossing.
+    """
+    if not held.any() and crossing == np.inf:       # a line that never gets there
+        return np.nan, np.nan
+    ends = np.array([0.0, *2**grid, np.inf])
+    if not held.any():
+        at = np.searchsorted(grid, crossing)
+        return ends[at], ends[at + 1]
+    low, high = ends[1:-1][held][[0, -1]]
+    return 0.0 if held[0] else low, np.inf if held[-1] else high
 
 
 def _cannot_tell(ahead: np.ndarray, slope: np.ndarray, steps: np.ndarray, confidence: float

@@ -97,6 +97,17 @@ def test_a_curve_that_falls_never_reaches_the_other_arm():
     assert exchange_rate(curve(rise=-0.05), arm(0.7), SIZES, 50)["labels"] == np.inf
 
 
+@pytest.mark.parametrize("rate, low, high", [
+    (1.4, 2**16, np.inf),       # .5 + .05 * 18: 18 doublings of 25 are more than 65,536
+    (0.2, 0, 1),                # .5 - .05 * 6: a sixty-fourth of 25 is less than 1
+    (0.6123, 115, 121)])        # 25 * 2 ** 2.246 = 118.6, between two steps of the search
+def test_the_strongest_evidence_has_an_interval_too(rate, low, high):
+    plain = np.tile(curve(noise=0)[:1, :, :1], (3, 1, 20))
+    found = exchange_rate(plain, np.full((3, 20), rate), SIZES, 50)
+    assert low <= found["ci_low"] <= found["ci_high"] <= high
+    assert found["ci_low"] in (0, 2**16) or found["ci_low"] < 118.6 < found["ci_high"]
+
+
 def test_one_size_is_no_curve():
     with pytest.raises(DataError, match="two or more numbers of labels"):
         exchange_rate(curve()[:, :1], arm(0.6), SIZES[:1], 50)
