@@ -16,6 +16,7 @@ from persuasion_lib.stats.resample import Resampling, constant, of_constant
 
 _STEPS = 641            # of the search for N on a scale of log2
 _MOST = 2**16           # labels beyond which an interval is open
+LEAST_EACH = 8          # comparisons by people of a seed, for a correction of it
 
 
 def crossed_mean(values: np.ndarray, *, confidence: float = 0.95,
@@ -184,7 +185,7 @@ def crossed_preference(judge: np.ndarray, human: np.ndarray, seed_of: np.ndarray
 
     Args:
         judge: the contrast by the judge, shape (seeds, prompts).
-        human: people's contrasts, shape (m,), spread evenly over the seeds, at least 8 for each.
+        human: people's contrasts, shape (m,), at least 8 for each seed.
         seed_of, prompt_of: the row and column of `judge` of each of `human`.
 
     Returns:
@@ -197,16 +198,17 @@ def crossed_preference(judge: np.ndarray, human: np.ndarray, seed_of: np.ndarray
     seeds, prompts = table.shape
     groups = [np.flatnonzero(np.asarray(seed_of) == seed) for seed in range(seeds)]
     fewest = min(map(len, groups))
-    if seeds < 2 or fewest < 8:
+    if seeds < 2 or fewest < LEAST_EACH:
         raise DataError(f"{seeds} seeds, and {fewest} comparisons by people of one of them: at "
-                        "least 2 seeds and 8 comparisons of each are needed.")
+                        f"least 2 seeds and {LEAST_EACH} comparisons of each are needed.")
     seen = table[seed_of, prompt_of]
     within, by_people = _within(seen, groups), _within(scores, groups)
     slope = float(np.clip((within @ by_people) / max(within @ within, 1e-12), 0, 1))
     means = np.array([slope * table[seed].mean() + (scores[group] - slope * seen[group]).mean()
                       for seed, group in enumerate(groups)])
     left = max(((by_people - slope * within) ** 2).sum(), LEAST_RESIDUAL)
-    noise = left / len(scores) / (len(scores) - seeds - 1)
+    each = np.array([len(group) for group in groups])
+    noise = left / (len(scores) - seeds - 1) * (1 / each).mean() / seeds
     variance, df = _corrected_variance(table, slope, means, noise, len(scores))
     se = np.sqrt(variance)
     half = stats.t.ppf((1 + confidence) / 2, df) * se
