@@ -140,6 +140,16 @@ def test_comparisons_in_another_sequence_say_the_same():
     assert other == pytest.approx(crossed_preference(judge, human, seed_of, prompt_of))
 
 
+def test_seeds_that_people_saw_less_of_count_as_much_and_are_surer_the_more_they_saw():
+    """The noise of a mean of seeds' means: 1/8 and 1/32 instead of 1/20 twice, (.15625 / .1)."""
+    def noise(*each):
+        said = np.tile([-0.5, 0.5], 20)     # of no seed more than of the other
+        found = crossed_preference(np.zeros((2, 40)), said, np.repeat([0, 1], each), np.arange(40))
+        return found["se"] ** 2
+
+    assert noise(8, 32) / noise(20, 20) == pytest.approx(0.15625 / 0.1)
+
+
 def test_a_seed_that_few_people_saw_is_refused():
     judge, human, seed_of, prompt_of = comparisons(each=7)
     with pytest.raises(DataError, match="8 comparisons of each"):
