@@ -16,7 +16,8 @@ from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.plain_yaml import read_yaml
 from persuasion_lib.core.store import read_json
 
-Level = bool | int | Annotated[float, Field(allow_inf_nan=False)] | str | None
+Level = (bool | Annotated[int, Field(gt=-2**53, lt=2**53)] | Annotated[float, Field(
+    allow_inf_nan=False)] | str | None)
 # The same reply for every cell; of a trained model that of the run `Study.anchor_cell`.
 Anchor = Literal["base", "sft", "oracle", *PREFERENCE_TRAINED]
 HUMAN_LABELS = "human_labels"

@@ -101,8 +101,8 @@ def part_of(study: Study, part: str | None) -> tuple[Cell, ...]:
         raise ConfigError(f"--cells {part} is no part: 3/8 is the third of eight, from 1/8 to 8/8.")
     begin, end = ((int(number) - 1 + more) * len(study.cells) // int(parts) for more in (0, 1))
     if begin == end:
-        raise ConfigError(f"--cells {part} is empty: {len(study.cells)} cells are as many parts at "
-                          "most.")
+        raise ConfigError(f"--cells {part} is empty: {len(study.cells)} cells make "
+                          f"{len(study.cells)} parts at most.")
     return study.cells[begin:end]
 
 

@@ -118,6 +118,7 @@ def test_overrides_and_settings_of_the_file_hold_for_every_cell(project):
     ({"axis": "dpo.beta", "levels": [0.1, float("nan")], "primary": 0.1},
      "levels.1: a level is a number, a text, true, false or null"),
     ({"levels": [25, [50]], "primary": 25}, "levels.1: a level is a number, a text"),
+    ({"levels": [25, 10**400], "primary": 25}, "levels.1: a level is a number, a text"),
     ({"seeds": True}, "seeds: .*number, or a list of them"),
     ({"seeds": 10**12}, "seeds must be a number from 1 to 1,000"),
     ({"seeds": [1, 2**32]}, "seeds must be"),

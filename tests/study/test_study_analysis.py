@@ -145,6 +145,14 @@ def test_of_two_anchors_that_both_serve_the_one_that_people_compared_with_leads(
         assert analysed(study, said)["leading"] == leads
 
 
+def test_an_anchor_that_no_reply_met_yet_is_a_limit_and_the_other_answers():
+    study = make_study(second_anchor="oracle")
+    scores = make_scores(study)
+    result = analysed(study, scores[scores.anchor == "sft"])
+    assert list(result["anchors"]) == ["sft"] and "No reply is compared with oracle." in (
+        result["limits"])
+
+
 def test_an_arm_that_ties_everywhere_looks_as_if_it_had_not_been_trained():
     scores = make_scores(STUDY)
     scores.loc[scores.level == 25, "judge"] = 0.5

@@ -107,7 +107,7 @@ def test_what_is_no_part_is_refused(project, part):
 
 
 def test_a_part_without_a_cell_is_refused(project):
-    with pytest.raises(ConfigError, match="--cells 1/100 is empty: 4 cells are as many parts"):
+    with pytest.raises(ConfigError, match="--cells 1/100 is empty: 4 cells make 4 parts at most"):
         part_of(study_of(project), "1/100")
 
 
