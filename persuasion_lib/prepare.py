@@ -10,6 +10,7 @@ import pandas as pd
 from persuasion_lib.checks.check import BY_NAME, look, percent, texts
 from persuasion_lib.checks.material import Kinds, of_pool, of_targets, together
 from persuasion_lib.checks.registry import checks_of
+from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.pipeline import POOLS, made_by
 from persuasion_lib.core.progress import LINE_MARK, Progress
@@ -21,13 +22,14 @@ from persuasion_lib.data.pairs import reply_source, sample_pairs
 from persuasion_lib.data.splits import SETS, Corpus
 from persuasion_lib.demo.model import build_base_model
 from persuasion_lib.models.chat import changed_rows
-from persuasion_lib.models.check import check_length, check_sampling
+from persuasion_lib.models.check import SAMPLED, check_length, check_sampling, context_of
 from persuasion_lib.models.fluency import nats_per_token
 from persuasion_lib.models.loading import (
     Tokenizer,
     adapted_tokenizer,
     load_base,
     load_tokenizer,
+    prompt_ids,
     quiet,
     special_tokens,
     tokenizer_if_there,
@@ -213,6 +215,7 @@ def overlaps(run: StageRun, corpus: Corpus) -> pd.DataFrame:
     for name, rows in corpus.rows.items():
         spelt = gates.control_faults(name, rows, special)
         faults += spelt or _template_faults(name, rows, tokenizer)
+        faults += _length_faults(run.config, name, rows, tokenizer) if tokenizer else []
         if name.startswith("sft"):
             faults += gates.target_faults(name, rows, run.config)
     if faults:
@@ -236,6 +239,28 @@ def _template_faults(name: str, rows: Sequence[Example | Pair],
     return [f"{name}: the model would not get {len(changed)} rows as they are (first: row {number}"
             f", {fault}). Remove these rows, or write them otherwise."
             for number, fault in list(changed.items())[:1]]
+
+
+def _length_faults(config: Config, name: str, rows: Sequence[Example | Pair],
+                   tokenizer: Tokenizer) -> list[str]:
+    """A sentence on the rows of a set that are longer than what the base model was made for.
+
+    Rows of a corpus are cut to settings which `check_length` compares with the model; files that
+    somebody gives stay as they are.
+    """
+    most = context_of(config)
+    if config.data.source != "files" or not most:
+        return []
+    # Peeked at: that they fit changes no outcome.
+    sampled = 0 if name.startswith("sft") else max(map(config.peek, SAMPLED))
+    lengths = [len(prompt_ids(tokenizer, row.prompt))
+               + max(sampled, *(splits.tokens_in(tokenizer, text) for text in gates.replies(row)))
+               for row in rows]
+    over = [number for number, length in enumerate(lengths) if length > most]
+    return [f"{name}: {len(over)} rows have more tokens with their reply than the {most:,} that "
+            f"{config.model.base} was made for (first: row {number + 1} "
+            f"({gates.id_of(rows[number])}), {lengths[number]:,}). Shorten or remove them, or "
+            "choose a model.base for longer texts." for number in over[:1]]
 
 
 def write_report(run: StageRun, corpus: Corpus, pools: tables.Pools) -> Path:

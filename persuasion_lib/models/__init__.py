@@ -11,6 +11,7 @@
     fused_lora  a layer and its adapters as one product
     fluency     how surprising replies are to a model
     sampling    replies: batched, resumable, the same whatever is in the batch
+    room        how much memory there is
     export      one model as a folder for plain transformers
     cards       what a folder of weights says of itself
 """

@@ -17,8 +17,8 @@ from persuasion_lib.models.sampling import Request, Sampling, reply_ids
 # differ by.
 MAX_LOST = {torch.float32: 1e-2, torch.bfloat16: 0.5}
 CHOOSE = "Choose another model.base, for example Qwen/Qwen2.5-0.5B-Instruct."
-LENGTHS = ("data.max_prompt_tokens", "data.max_response_tokens", "pairs.max_new_tokens",
-           "generation.max_new_tokens", "dpo.max_length")
+SAMPLED = ("pairs.max_new_tokens", "generation.max_new_tokens")
+LENGTHS = ("data.max_prompt_tokens", "data.max_response_tokens", *SAMPLED, "dpo.max_length")
 GREEDY = Sampling(max_new_tokens=12, temperature=0.0)
 PROMPTS = ("Why?", "Why should I change my view? I have held it for as long as I can think.")
 
@@ -44,15 +44,19 @@ def check_length(config: Config) -> None:
     Raises:
         LineageError: says how many it takes, and which settings want more.
     """
-    folder = base_folder(config, whole=False)
-    known = AutoConfig.from_pretrained(folder).get_text_config()
-    most = getattr(known, "max_position_embeddings", None)
+    most = context_of(config)
     # Peeked at: that they fit changes no outcome.
     prompt, target, reply, answer, pair = map(config.peek, LENGTHS)
     wanted = max(prompt + max(target, reply, answer), pair)
     if most and wanted > most:
         raise LineageError(f"{config.model.base} was made for {most:,} tokens, and the settings "
                            f"give it up to {wanted:,}. Lower {', '.join(LENGTHS)}.")
+
+
+def context_of(config: Config) -> int | None:
+    """The tokens that the base model was made for; None where it does not say."""
+    known = AutoConfig.from_pretrained(base_folder(config, whole=False)).get_text_config()
+    return getattr(known, "max_position_embeddings", None)
 
 
 @torch.no_grad()

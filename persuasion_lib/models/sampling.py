@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import psutil
 import torch
 from transformers import (
     Cache,
@@ -23,6 +22,7 @@ from persuasion_lib.core.progress import Progress
 from persuasion_lib.core.records import Message, content_id
 from persuasion_lib.core.store import KeyedLog
 from persuasion_lib.models.loading import Tokenizer, end_tokens, prompt_ids
+from persuasion_lib.models.room import free_bytes
 
 LIKELIEST = 1024        # tokens among which the nucleus is looked for first
 LOGIT_COPIES = 6        # logits, scores, sorted and summed probabilities
@@ -274,13 +274,6 @@ def rows_that_fit(model: PreTrainedModel, tokens: int, wanted: int, free: float,
     row = kept + LOGIT_COPIES * 4 * config.vocab_size
     wanted = max(wanted, AT_ONCE_ON_GPU) if on_gpu else wanted
     return max(1, min(wanted, int(free / 2 / row)))
-
-
-def free_bytes() -> float:
-    """Memory that could be taken now: of the GPU, or of the machine without one."""
-    if torch.cuda.is_available():
-        return float(torch.cuda.mem_get_info()[0])
-    return float(psutil.virtual_memory().available)
 
 
 def _storage_key(request: Request, settings: SamplingSettings, seed: int, model_hash: str) -> str:

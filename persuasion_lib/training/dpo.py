@@ -32,7 +32,7 @@ from persuasion_lib.models.lineage import (
     reference_of,
 )
 from persuasion_lib.models.loading import Tokenizer, load_tokenizer, prompt_ids
-from persuasion_lib.models.sampling import free_bytes
+from persuasion_lib.models.room import free_bytes, held_bytes
 from persuasion_lib.training import loop
 from persuasion_lib.training.callbacks import tell_trackers
 from persuasion_lib.training.drift import Drift, alarms, drift
@@ -195,7 +195,7 @@ def announce_memory(config: Config, trainer: DPOTrainer) -> None:
     step = step_of(trainer.model, prompt=prompt, reply=(chosen + rejected) / 2,
                    pairs=config.dpo.per_device_train_batch_size, engine=config.dpo.engine,
                    checkpointing=config.training.gradient_checkpointing)
-    say(advice(estimate(step), free_bytes()))
+    say(advice(estimate(step), free_bytes() + held_bytes()))    # the weights are there already
 
 
 def say(line: str) -> None:

@@ -20,11 +20,12 @@ from transformers import PreTrainedModel, Trainer
 
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError, LineageError, PersuasionError, SelfTestError
+from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.named import of_run
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import whole_folder, write_json, write_text
 from persuasion_lib.models.cards import adapter_card
-from persuasion_lib.models.lineage import write_lineage
+from persuasion_lib.models.lineage import fingerprint_of, weights_hash, write_lineage
 from persuasion_lib.models.loading import dtype_of
 from persuasion_lib.training.callbacks import (
     EvaluateAtEnd,
@@ -135,8 +136,13 @@ def close_tracker(trainer: Trainer) -> None:
 
 
 def scratch_folder(config: Config, name: str, fingerprint: str) -> Path:
-    """Where this training keeps its checkpoints; those of other settings are removed."""
-    folder = path_of(config, name).parent / f"training-{fingerprint[:12]}"
+    """Where this training keeps its checkpoints; those of other settings or parents are removed.
+
+    A checkpoint is an adapter on its parents: on others it is no beginning of this training.
+    """
+    parents = {parent: weights_hash(config, parent) for parent in FAMILY[name].parents}
+    begun = fingerprint_of([fingerprint, parents])
+    folder = path_of(config, name).parent / f"training-{begun[:12]}"
     if processes().is_main_process:
         for other in folder.parent.glob("training-*"):
             if other != folder:

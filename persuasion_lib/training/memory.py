@@ -87,8 +87,12 @@ def _inner(config: Any) -> int:
 
 
 def advice(parts: dict[str, float], free: float) -> str:
-    """One line: the estimate, and what to change when it is more than there is."""
-    line = f"estimated peak memory {parts['peak'] / 1e9:.1f} GB of {free / 1e9:.1f} GB free"
+    """One line: the estimate, and what to change when it is more than there is.
+
+    `free` are the bytes that the step can have, with those that its weights have already.
+    """
+    line = (f"estimated peak memory {parts['peak'] / 1e9:.1f} GB of the {free / 1e9:.1f} GB it can "
+            "have")
     if parts["peak"] <= 0.95 * free:
         return line
     return (f"{line}. Lower per_device_train_batch_size and raise gradient_accumulation_steps; or "

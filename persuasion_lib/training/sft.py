@@ -12,7 +12,7 @@ from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import ConfigError, SelfTestError
+from persuasion_lib.core.errors import ConfigError, DataError, SelfTestError
 from persuasion_lib.core.progress import LINE_MARK
 from persuasion_lib.core.records import Example, Message, example_row
 from persuasion_lib.models.chat import closing_ids
@@ -87,9 +87,13 @@ def train_sft(config: Config, train: Sequence[Example], val: Sequence[Example]) 
     """Train the SFT adapter on the base unless just this one exists; returns its curve.
 
     Raises:
+        DataError: there is nothing to learn from, or to validate on.
         SelfTestError: the batch that the trainer gets would teach something else than the reply
             and one end of turn.
     """
+    if not train or not val:
+        raise DataError(f"SFT has {len(train)} training and {len(val)} validation rows; it needs "
+                        "some of both. Raise data.sft_examples, or give more conversations.")
     fingerprint = fingerprint_of({
         "rows": [example_row(e) for e in train], "val": [example_row(e) for e in val],
         **loop.outcome_settings(config, "sft")})

@@ -20,13 +20,18 @@ from persuasion_lib.data.tables import (
     set_sizes,
     token_lengths,
 )
+from worlds.families import family_folder
 from worlds.scratch import SHARED_DATA, persuasion
 
 SETTINGS = ["data.source=files", "data.path=mine"]
 
 
-def new_run():
-    return StageRun(STAGES["prepare"], load_config("demo", SETTINGS), {})
+def new_run(*settings):
+    return StageRun(STAGES["prepare"], load_config("demo", [*SETTINGS, *settings]), {})
+
+
+def edited(file, **changes):
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 def row(n, **changes):
@@ -155,6 +160,24 @@ def test_blank_replies_are_counted_and_too_many_of_them_stop(mine):
     write_jsonl(mine / "sft_train.jsonl", [sft(n, "" if n < 2 else "No.") for n in range(10)])
     with pytest.raises(DataError, match=r"2 of 10 replies to learn from .* limit is 10%"):
         checked(new_run())
+
+
+def test_rows_longer_than_what_the_model_was_made_for_are_named(mine, project):
+    """GPT-2 would end in an IndexError, a Llama would learn from rows that it cannot read."""
+    base = family_folder("qwen2.5", project / "base")
+    edited(base / "config.json", max_position_embeddings=300)
+    long = [sft(1), sft(2, "No. " * 300)]
+    write_jsonl(mine / "sft_val.jsonl", [sft(3)])
+    write_jsonl(mine / "sft_train.jsonl", long)
+    with pytest.raises(DataError, match=r"sft_train: 1 rows have more tokens with their reply than "
+                                        r"the 300 that base was made for \(first: row 2 \(\w+\), "):
+        checked(new_run("model.base=base"))
+    write_jsonl(mine / "sft_train.jsonl", long[:1])
+    checked(new_run("model.base=base"))
+    # A test prompt is answered: what is sampled counts, not the reply that is there.
+    write_jsonl(mine / "final_eval_reserved.jsonl", [sft(4)])
+    with pytest.raises(DataError, match=r"test: 1 rows have more tokens"):
+        checked(new_run("model.base=base", "generation.max_new_tokens=300"))
 
 
 def test_roles_of_other_projects_are_mapped_and_said(mine):

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, DataError, SelfTestError
@@ -12,7 +13,7 @@ from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import LabeledPair, Pair, parse_labeled
 from persuasion_lib.core.store import file_hash, read_json, read_jsonl
 from persuasion_lib.models.lineage import is_current
-from persuasion_lib.models.loading import load_base, load_tokenizer, prompt_ids
+from persuasion_lib.models.loading import base_folder, load_base, load_tokenizer, prompt_ids
 from persuasion_lib.training import dpo as preferences
 from persuasion_lib.training import history
 from persuasion_lib.training import loop as training
@@ -308,6 +309,19 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(config, monkey
     assert [p.get("eval_loss") for p in again["history"]] == [
         p.get("eval_loss") for p in curve["history"]]
     assert not scratch.exists()
+
+
+@pytest.mark.parametrize("name, parent", [("sft", "base"), ("rlhf", "sft"), ("rlhf", "base"),
+                                          ("rlaif_rlhf", "rlaif")])
+def test_a_checkpoint_on_another_parent_is_no_beginning(config, name, parent):
+    begun = training.scratch_folder(config, name, "its settings")
+    begun.mkdir()
+    assert training.scratch_folder(config, name, "its settings") == begun
+    folder = base_folder(config) if parent == "base" else path_of(config, parent)
+    weights, = folder.glob("*model.safetensors")
+    save_file({key: 2 * value for key, value in load_file(weights).items()}, weights)
+    assert training.scratch_folder(config, name, "its settings") != begun
+    assert not begun.exists()
 
 
 def test_a_checkpoint_torn_by_a_kill_is_passed_over(tmp_path):

@@ -64,7 +64,7 @@ def test_the_parts_add_up_and_grow_with_what_they_depend_on():
 
 def test_the_advice_names_the_settings_when_memory_is_short():
     parts = {"peak": 8e9}
-    assert advice(parts, 24e9) == "estimated peak memory 8.0 GB of 24.0 GB free"
+    assert advice(parts, 24e9) == "estimated peak memory 8.0 GB of the 24.0 GB it can have"
     assert "training.gradient_checkpointing=true" in advice(parts, 6e9)
 
 

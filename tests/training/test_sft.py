@@ -4,7 +4,7 @@ import pytest
 import trl
 
 from persuasion_lib.core.config import load_config
-from persuasion_lib.core.errors import SelfTestError
+from persuasion_lib.core.errors import DataError, SelfTestError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import parse_example
 from persuasion_lib.core.store import file_hash, read_jsonl
@@ -83,3 +83,9 @@ def test_a_killed_sft_goes_on_and_ends_with_the_same_weights(config, monkeypatch
     assert training.last_checkpoint(scratch) is not None
     sft.train_sft(config, rows(config, "train"), rows(config, "val"))
     assert file_hash(final) == undisturbed
+
+
+@pytest.mark.parametrize("train, val", [(0, 2), (2, 0)])
+def test_sft_without_rows_of_one_kind_is_refused_in_a_sentence(config, train, val):
+    with pytest.raises(DataError, match=rf"SFT has {train} training and {val} validation rows"):
+        sft.train_sft(config, rows(config, "train")[:train], rows(config, "val")[:val])
