@@ -128,8 +128,9 @@ def _found(root: Path, name_or_file: str | Path) -> Path:
 
 
 def _place(problem: Any) -> tuple[Any, ...]:
-    """The field that a problem is in, and the number of its item where it is a list."""
-    return tuple(part for at, part in enumerate(problem["loc"]) if at == 0 or type(part) is int)
+    """The field that a problem is in, and the number of its item where it must be a list."""
+    field, *inner = problem["loc"]
+    return field, *(part for part in inner[:1] if isinstance(part, int))
 
 
 def _explain(path: Path, problem: Any) -> str:
@@ -191,9 +192,10 @@ def _unfit(file: StudyFile, keys: list[str]) -> list[str]:
     if not seeds or len(set(seeds)) < len(seeds) or not 0 <= min(seeds) <= max(seeds) < 2**32:
         faults.append(f"seeds must be a number from 1 to {MOST_SEEDS:,}, or different numbers "
                       "from 0")
-    levels = [level_name(level) for level in file.levels]
-    for field, values in (("axis", keys), ("levels", levels), ("arms", file.arms)):
-        if len(set(values)) < len(values):
+    levels = {level_name(level) for level in {*file.levels}}     # true is 1 as well
+    for field, values, once in (("axis", keys, {*keys}), ("levels", file.levels, levels),
+                                ("arms", file.arms, {*file.arms})):
+        if len(once) < len(values):
             faults.append(f"{field} names one of them twice")
     if file.primary not in file.levels:
         faults.append(f"primary is {file.primary!r}, which is none of the levels {file.levels}")

@@ -112,6 +112,7 @@ def test_overrides_and_settings_of_the_file_hold_for_every_cell(project):
     ({"times": True}, "factor on numbers of the profile, and training.human_labels is none"),
     ({"axis": "dpo.reference", "times": True}, "and dpo.reference is none"),
     ({"axis": "dpo.beta", "levels": [0.1, "0.1"], "primary": 0.1}, "levels names one of them"),
+    ({"axis": "dpo.beta", "levels": [1, True], "primary": 1}, "levels names one of them"),
     ({"axis": "dpo.beta", "levels": [0.1, "0.10"], "primary": 0.1},
      "levels 0.1 and '0.10' are the same setting"),
     ({"axis": "dpo.beta", "levels": [0.1, -1], "primary": 0.1}, "level -1: .*dpo.beta"),
@@ -140,8 +141,8 @@ def test_what_differs_between_cells_is_not_set_for_all_of_them(project):
 
 def test_a_value_that_fits_no_type_is_one_fault(project):
     with pytest.raises(ConfigError) as said:
-        study_of(project, levels=[25, [50]], seeds="two", primary=25)
-    assert len(str(said.value).splitlines()) == 2
+        study_of(project, levels=[25, [50]], seeds=["two"], axis=["dpo.beta", 3], primary=25)
+    assert len(str(said.value).splitlines()) == 3
 
 
 def test_no_level_is_a_level_where_the_setting_may_be_null(project):
