@@ -8,11 +8,11 @@ import time
 import pytest
 
 from persuasion_lib.cli import main
-from persuasion_lib.core.errors import ConfigError, DataError, PersuasionError
+from persuasion_lib.core.errors import ConfigError, PersuasionError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import read_json, write_json
 from persuasion_lib.judging.tasks.compare import Compare
-from persuasion_lib.study import anchored, run
+from persuasion_lib.study import run
 from persuasion_lib.study.anchored import record_of
 from persuasion_lib.study.design import Study
 from persuasion_lib.study.plan import plan_of
@@ -197,41 +197,6 @@ def test_a_trained_anchor_is_made_once_before_all_cells_and_every_reply_meets_it
     assert set(scores[scores.human.notna()].anchor) == {"another rlhf"}
     run_study(study)
     assert len(notebooks.ran) == 5
-
-
-def test_a_study_that_drops_its_stronger_anchor_keeps_its_scores(project, notebooks):
-    run_study(study_of(project, second_anchor="rlhf"))
-    later = study_of(project)
-    assert condition(later) == ["done"] * 4 and set(read_scores(later).anchor) == {"sft"}
-
-
-def test_an_anchor_that_replied_otherwise_in_one_cell_is_no_yardstick(project, notebooks):
-    study = study_of(project)
-    run_study(study)
-    path = record_of(study, study.cells[1])
-    record = read_json(path, made_by="study")
-    record["scores"][3]["anchor_reply"] = "of another SFT"
-    write_json(path, record)
-    with pytest.raises(DataError, match="sft replied .* otherwise in small.50.s1 than in small.25"):
-        read_scores(study)
-    record["scores"][3].pop("anchor_reply")         # as records were before
-    write_json(path, record)
-    assert len(read_scores(study))
-
-
-def test_a_cell_in_which_the_anchor_said_nothing_fails_and_says_so(project, notebooks, monkeypatch):
-    study = study_of(project)
-    monkeypatch.setattr(anchored, "meetings", lambda *_: iter(()))
-    run_study(study)
-    table = states(study)
-    assert set(table["state"]) == {"failed"}
-    assert "rlhf and sft have both replied to no prompt in small.25.s1" in table["sentence"][0]
-
-
-def test_a_study_file_that_ends_in_yml_is_concluded_by_its_path(project, notebooks, capsys):
-    file = write_study(project).rename(project / "configs" / "studies" / "mine.yml")
-    assert main(["study", str(file.resolve())]) == 0
-    assert "Does it work?" in capsys.readouterr().out
 
 
 def test_when_a_trained_anchor_replies_otherwise_every_cell_is_compared_again(project, notebooks):
