@@ -16,7 +16,7 @@ from persuasion_lib.core.store import write_json, write_text
 from persuasion_lib.reporting.page import Part
 from persuasion_lib.study import analysis, figures, page, words
 from persuasion_lib.study.design import Study, read_study
-from persuasion_lib.study.file import profile_of
+from persuasion_lib.study.file import level_name, profile_of
 from persuasion_lib.study.run import states
 from persuasion_lib.study.scores import read_scores
 
@@ -41,9 +41,9 @@ def open_study(study: str, profile: str = "", overrides: Sequence[str] = ()) -> 
 
 def described(study: Study) -> Part:
     """What is asked, of what, and where the answer goes."""
-    rows = {f"levels of {words.axis(study.axis)}": study.levels,
+    rows = {f"levels of {words.axis(study.axis)}": map(level_name, study.levels),
             "arms, the models trained at them": study.arms,
-            "seeds of training": study.seeds, "primary level": [study.primary],
+            "seeds of training": study.seeds, "primary level": [level_name(study.primary)],
             "anchor, to compare with": study.anchors, "profile": [study.profile],
             "writes to": [nearby(study.folder, study.config.root)]}
     table = pd.DataFrame({"": {name: ", ".join(map(str, values)) for name, values in rows.items()}})

@@ -16,6 +16,7 @@ from persuasion_lib.stats.resample import Resampling, constant, of_constant
 
 _STEPS = 641            # of the search for N on a scale of log2
 _MOST = 2**16           # labels beyond which an interval is open
+LEAST_EACH = 8          # comparisons by people of a seed, for a correction of it
 
 
 def crossed_mean(values: np.ndarray, *, confidence: float = 0.95,
@@ -121,9 +122,9 @@ def exchange_rate(plain: np.ndarray, warm: np.ndarray, sizes: np.ndarray, n: int
         sizes: human labels of each point of `plain`, at least 1, two or more different ones.
 
     Returns:
-        labels, ci_low, ci_high (0 or infinite where no end was found, NaN where no number of
-        labels fits), worth (labels - n), outside (N is no size that was trained: say "more than",
-        or "fewer than"), slope (`crossed_mean` of the rise per doubling).
+        labels, ci_low, ci_high (0 or infinite where no end was found, NaN where `plain` does not
+        rise and no number of labels fits), worth (labels - n), outside (N is no size that was
+        trained: say "more than", or "fewer than"), slope (`crossed_mean` of the rise per doubling).
     """
     curve = _checked(plain, 3)
     scores = _checked(warm, 2)
@@ -134,18 +135,29 @@ def exchange_rate(plain: np.ndarray, warm: np.ndarray, sizes: np.ndarray, n: int
     level = curve.mean(axis=1)
     slope = np.tensordot(curve, centred / (centred**2).sum(), (1, 0))
     grid = np.linspace(0, np.log2(_MOST), _STEPS)
-    held = grid[_cannot_tell(scores - level, slope, grid - doublings.mean(), confidence)]
-    labels = np.inf
+    held = _cannot_tell(scores - level, slope, grid - doublings.mean(), confidence)
+    crossing = np.inf
     if slope.mean() > 0:
-        labels = 2 ** (doublings.mean() + (scores.mean() - level.mean()) / slope.mean())
-    low, high = (2 ** held[0], 2 ** held[-1]) if len(held) else (np.nan, np.nan)
-    if len(held) and held[0] == grid[0]:
-        low = 0.0
-    if len(held) and held[-1] == grid[-1]:
-        high = np.inf
+        crossing = doublings.mean() + (scores.mean() - level.mean()) / slope.mean()
+    labels = np.exp2(crossing)
+    low, high = _ends(grid, held, crossing)
     return {"labels": float(labels), "ci_low": float(low), "ci_high": float(high),
             "worth": float(labels - n), "outside": not min(sizes) <= labels <= max(sizes),
             "slope": crossed_mean(slope, confidence=confidence)}
+
+
+def _ends(grid: np.ndarray, held: np.ndarray, crossing: float) -> tuple[float, float]:
+    """Labels from and to which an interval reaches: all steps that are held; or, where evidence is
+    so strong that none is, those around the crossing.
+    """
+    if not held.any() and crossing == np.inf:       # a line that never gets there
+        return np.nan, np.nan
+    ends = np.array([0.0, *2**grid, np.inf])
+    if not held.any():
+        at = np.searchsorted(grid, crossing)
+        return ends[at], ends[at + 1]
+    low, high = ends[1:-1][held][[0, -1]]
+    return 0.0 if held[0] else low, np.inf if held[-1] else high
 
 
 def _cannot_tell(ahead: np.ndarray, slope: np.ndarray, steps: np.ndarray, confidence: float
@@ -173,7 +185,7 @@ def crossed_preference(judge: np.ndarray, human: np.ndarray, seed_of: np.ndarray
 
     Args:
         judge: the contrast by the judge, shape (seeds, prompts).
-        human: people's contrasts, shape (m,), spread evenly over the seeds, at least 8 for each.
+        human: people's contrasts, shape (m,), at least 8 for each seed.
         seed_of, prompt_of: the row and column of `judge` of each of `human`.
 
     Returns:
@@ -186,16 +198,17 @@ def crossed_preference(judge: np.ndarray, human: np.ndarray, seed_of: np.ndarray
     seeds, prompts = table.shape
     groups = [np.flatnonzero(np.asarray(seed_of) == seed) for seed in range(seeds)]
     fewest = min(map(len, groups))
-    if seeds < 2 or fewest < 8:
+    if seeds < 2 or fewest < LEAST_EACH:
         raise DataError(f"{seeds} seeds, and {fewest} comparisons by people of one of them: at "
-                        "least 2 seeds and 8 comparisons of each are needed.")
+                        f"least 2 seeds and {LEAST_EACH} comparisons of each are needed.")
     seen = table[seed_of, prompt_of]
     within, by_people = _within(seen, groups), _within(scores, groups)
     slope = float(np.clip((within @ by_people) / max(within @ within, 1e-12), 0, 1))
     means = np.array([slope * table[seed].mean() + (scores[group] - slope * seen[group]).mean()
                       for seed, group in enumerate(groups)])
     left = max(((by_people - slope * within) ** 2).sum(), LEAST_RESIDUAL)
-    noise = left / len(scores) / (len(scores) - seeds - 1)
+    each = np.array([len(group) for group in groups])
+    noise = left / (len(scores) - seeds - 1) * (1 / each).mean() / seeds
     variance, df = _corrected_variance(table, slope, means, noise, len(scores))
     se = np.sqrt(variance)
     half = stats.t.ppf((1 + confidence) / 2, df) * se

@@ -43,10 +43,11 @@ def analyse(study: Study, scores: pd.DataFrame, states: pd.DataFrame) -> dict[st
     """
     config = study.config
     confidence = config.analysis.confidence
-    grids = {anchor: gridded(scores, study, anchor) for anchor in study.anchors}
+    met = [anchor for anchor in study.anchors if (scores["anchor"] == anchor).any()]
+    grids = {anchor: gridded(scores, study, anchor) for anchor in met or study.anchors}
     anchors = {anchor: _against(grid, study, confidence) for anchor, grid in grids.items()}
     result = _rounded(plain({
-        "schema": SCHEMA, "study": _about(study), "profile": study.profile,
+        "schema": SCHEMA, "study": _about(study, list(grids)), "profile": study.profile,
         "kind": _kind(config), "banner": banner_of(config), "stand_ins": stand_ins(config),
         "judge": _judge(config), "confidence": confidence, "costs": costs(config),
         "leading": answer.leading(anchors), "anchors": anchors,
@@ -57,12 +58,15 @@ def analyse(study: Study, scores: pd.DataFrame, states: pd.DataFrame) -> dict[st
     return result
 
 
-def _about(study: Study) -> dict[str, Any]:
+def _about(study: Study, anchors: list[str]) -> dict[str, Any]:
+    """What was asked; `anchors` are those that replies were compared with."""
+    unmet = [f"No reply is compared with {anchor}." for anchor in study.anchors
+             if anchor not in anchors]
     return {"name": study.name, "question": study.question, "axis": study.axis,
             "levels": [level_name(level) for level in study.levels], "arms": study.arms,
             "unlabelled": study.unlabelled, "seeds": study.seeds,
-            "primary": level_name(study.primary), "anchors": list(study.anchors),
-            "pair": pair_of(study), "plain": plain_of(study), "notes": study.notes}
+            "primary": level_name(study.primary), "anchors": anchors,
+            "pair": pair_of(study), "plain": plain_of(study), "notes": [*study.notes, *unmet]}
 
 
 def _kind(config: Config) -> str:

@@ -5,9 +5,11 @@ follows from them is kept in one file a cell, with the hash of the evaluation th
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.family import PREFERENCE_TRAINED
 from persuasion_lib.core.manifest import content_hash, hash_if_there
 from persuasion_lib.core.pipeline import STAGES, made_by, path_of
@@ -93,10 +95,15 @@ def judge_cell(study: Study, cell: Cell) -> dict[str, Any]:
     """Ask what is not judged yet, and write the scores of a cell.
 
     Raises:
+        DataError: there is no pair of replies to compare for one of them.
         JudgingStopped: no further call can succeed or be paid; what was answered is saved.
     """
     config = cell.config()
     found = list(meetings(study, cell, read_evaluation(cell)))
+    met = {(each.arm, each.anchor) for each in found}
+    if alone := [both for both in product(cell.arms, study.anchors) if both not in met]:
+        raise DataError(f"{' and '.join(alone[0])} have both replied to no prompt in {cell.name}. "
+                        f"See {path_of(config, 'evaluation')}.")
     pairs = {each.pair.pair_id: each.pair for each in found}    # two arms may reply in one text
     judge = make_judge(config, "evaluate")
     asked = pair_questions(list(pairs.values()), judge, both_orders=True, seed=config.seed)
@@ -122,4 +129,5 @@ def _rows(found: list[Meeting], labels: Mapping[str, Label], *,
         label = labels.get(pair.pair_id)
         gold = person.expected(pair.prompt, pair.response_a, pair.response_b) if is_demo else None
         yield {"arm": arm, "anchor": anchor, "example_id": example_id,
+               "anchor_reply": content_id(pair.response_b),
                "judge": WORTH[label] if label else None, "gold": gold}

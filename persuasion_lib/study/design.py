@@ -6,7 +6,7 @@ open, evaluate or repeat it like any other.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ import numpy as np
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED
+from persuasion_lib.core.family import FAMILY, MODELS, PREFERENCE_TRAINED
 from persuasion_lib.core.named import NAME
 from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.pipeline import STAGES, apart, path_of
 from persuasion_lib.core.records import content_id
+from persuasion_lib.stats.crossed import LEAST_EACH
 from persuasion_lib.study.file import (
     COUNTS,
     HUMAN_LABELS,
@@ -28,7 +29,11 @@ from persuasion_lib.study.file import (
     Level,
     StudyFile,
     keys_of,
+    level_name,
     read_file,
+    read_finished,
+    seeds_of,
+    within_labels,
 )
 
 
@@ -104,6 +109,11 @@ class Study:
             return ()
         return tuple(arm for arm in self.arms if FAMILY[arm].labels != "rlhf")
 
+    @property
+    def compared_each(self) -> int:
+        """Comparisons by people of each seed and arm, so that all have equally many."""
+        return self.comparisons // (len(self.seeds) * (len(self.arms) - len(self.unlabelled)))
+
     def level_of(self, arm: str, cell: Cell) -> Level:
         """Where an arm of a cell stands on the axis."""
         return 0 if arm in self.unlabelled else cell.level
@@ -129,46 +139,104 @@ def read_study(config: Config, name_or_file: str | Path, *, name: str | None = N
         raise ConfigError(f"a study cannot be called {name!r}: letters, digits, _ and -, 31 at "
                           "most, from a letter or digit on.")
     keys = keys_of(config, file, path)
-    theirs = [text for text in config.overrides if key_of(text) != "name"]
-    given = {key_of(text) for text in theirs}
-    shared = (*(f"{key}={_text(value)}" for key, value in file.settings.items()
-                if key not in given), *theirs)
-    config = load_config(config.profile, shared, root=config.root)
-    levels, notes = _within_labels(config, keys, file.levels)
-    seeds = list(range(1, file.seeds + 1)) if isinstance(file.seeds, int) else file.seeds
+    config = load_config(config.profile, _shared(config, file), root=config.root)
+    shared = config.overrides
+    levels, notes = within_labels(config, keys, file.levels)
+    seeds = seeds_of(file)
     primary = levels[file.levels.index(file.primary)]
     anchor_cell = _anchor_cell(config, name, file, shared, seeds)
     if anchor_cell:
         notes = [*notes, _about_anchor(anchor_cell)]
     cells = tuple(_cell(config, name, level, seed, file, [*shared, *_overrides(
         config, keys, level, times=file.times)]) for seed in seeds for level in _once(levels))
-    return Study(
+    study = Study(
         config=config, file=path, name=name, question=file.question.strip(),
         axis=HUMAN_LABELS if keys == [SHORT[HUMAN_LABELS]] else ", ".join(keys),
         levels=_once(levels), arms=tuple(file.arms), seeds=tuple(seeds), primary=primary,
         anchor=file.anchor, second_anchor=file.second_anchor, anchor_cell=anchor_cell,
         comparisons=file.comparisons, notes=tuple(notes), cells=cells)
+    for check in (_check_asked, _check_levels, _check_name):
+        if fault := check(study, file, keys):
+            raise ConfigError(f"{path}: {fault}")
+    return replace(study, notes=(*notes, *_about_people(study)))
 
 
-def _within_labels(config: Config, keys: list[str],
-                   levels: list[Level]) -> tuple[list[Level], list[str]]:
-    """Levels that count labels, cut to the decided labels that there are, with what to say of it.
-    """
-    split = COUNTS.get(keys[0]) if len(keys) == 1 else None
-    if split is None:
-        return levels, []
-    kind = "human" if split == "rlhf" else "AI"
-    files = [path_of(config, f"{split}_{part}") for part in ("train", "val")]
-    if not all(file.exists() for file in files):
-        return levels, [f"How many {kind} labels are decided is not known before 03; levels above "
-                        "that number are cut to it then."]
-    there = sum(sum(1 for line in file.open("rb") if line.strip()) for file in files)
-    above = [level for level in levels if level > there]
-    if not above:
-        return levels, []
-    return ([min(level, there) for level in levels],
-            [f"Only {there} {kind} labels are decided (training and validation together), so "
-             f"level {' and '.join(map(str, above))} is {there}."])
+def _shared(config: Config, file: StudyFile) -> tuple[str, ...]:
+    """What all cells share: the file's settings, and later what was given."""
+    theirs = [text for text in config.overrides if key_of(text) != "name"]
+    given = {key_of(text) for text in theirs}
+    return (*(f"{key}={_text(value)}" for key, value in file.settings.items()
+              if key not in given), *theirs)
+
+
+def _check_asked(study: Study, *_: Any) -> str:
+    """Every reply that is compared must be asked for."""
+    asked = study.config.peek("evaluation.models")
+    silent = [name for name in (*study.arms, study.anchor, study.second_anchor)
+              if name in MODELS and name not in asked]
+    if not silent:
+        return ""
+    return (f"{silent[0]} is none of evaluation.models ({', '.join(asked)}), so it would be asked "
+            "for no reply. Name it there, or leave it out here.")
+
+
+def _check_levels(study: Study, _: StudyFile, keys: list[str]) -> str:
+    """Levels must be values of the setting, each another one, and leave alone what is shared."""
+    common = load_config(study.profile, [*study.config.overrides, f"name={study.name}.shared"],
+                         root=study.config.root, run_file=False)
+    levels: dict[tuple[Any, ...], Level] = {}
+    for cell in study.cells[:len(study.levels)]:
+        try:
+            config = cell.config()
+        except ConfigError as error:
+            return f"level {level_name(cell.level)}: {error}"
+        values = tuple(config.peek(key) for key in keys)
+        if values in levels:
+            return f"levels {levels[values]!r} and {cell.level!r} are the same setting."
+        levels[values] = cell.level
+        if _own(config) - _own(common):
+            return (f"at level {level_name(cell.level)} of {study.axis} a cell would have another "
+                    f"SFT, or pools or labels of its own ({path_of(config, 'sft').parent}), and "
+                    "could not be compared with the others. Choose another axis or name.")
+    return ""
+
+
+def _own(config: Config) -> frozenset[str]:
+    """Which of pools and labels a named run would make for itself."""
+    path_of(config, "sft")
+    return config.own_levels or frozenset()
+
+
+def _check_name(study: Study, file: StudyFile, keys: list[str]) -> str:
+    """A finished study that is called so must be this one, or one that this one goes on from."""
+    path = study.folder / "study.json"
+    there = read_finished(path) if path.exists() else None
+    if there is None or study.config.peek("replace"):
+        return ""
+    gone = {*there.levels} - {*map(level_name, file.levels)}
+    same = there.axis == study.axis and {*there.arms} <= {*study.arms}
+    if same and {*keys} & {*COUNTS}:    # the highest may be one that was cut to fewer labels
+        highest = max(there.levels, key=float)
+        gone -= {highest} if float(highest) < max(file.levels) else set()
+    if same and not gone:
+        return ""
+    return (f"another study that is called {study.name} is finished in {study.folder} "
+            f"({there.axis}: {', '.join(there.levels)}; {', '.join(there.arms)}). Give "
+            "this one a name of its own: `name` in the file, or --name; --replace writes over it.")
+
+
+def _about_people(study: Study) -> list[str]:
+    """Where too few comparisons by people are planned to correct anything."""
+    each, seeds = study.compared_each, len(study.seeds)
+    if study.config.peek("human_eval.source") == "none" or not study.comparisons:
+        return []
+    if each >= LEAST_EACH and seeds > 1:
+        return []
+    arms = len(study.arms) - len(study.unlabelled)
+    needed = LEAST_EACH * max(2, seeds) * arms
+    return [f"{study.comparisons} comparisons by people are {each} for each of {seeds} seeds and "
+            f"{arms} arms, which corrects nothing: it takes {LEAST_EACH} for each, {needed} in "
+            "all" + (", and a second seed." if seeds == 1 else ".")]
 
 
 def _once(levels: list[Level]) -> tuple[Level, ...]:

@@ -34,9 +34,9 @@ def estimates(grid: Grid, study: Study, confidence: float) -> dict[str, Any]:
         away from a line), exchange (rows of `exchange_rate`), against_primary (each level against
         the primary one, where the axis is a setting).
     """
-    weigh = _Weighing(grid, confidence)
-    pair, plain = pair_of(study), plain_of(study)
     counted = study.axis == HUMAN_LABELS
+    weigh = _Weighing(grid, confidence, bare="0" if counted else None)
+    pair, plain = pair_of(study), plain_of(study)
     return {
         "points": [{"arm": arm, "level": level, **weigh.of({(arm, level): 1.0}, RATE)}
                    for arm in study.arms for level in grid.levels if (arm, level) in grid.judge],
@@ -60,16 +60,20 @@ def plain_of(study: Study) -> str | None:
 
 
 class _Weighing:
-    """Weighted sums of cells, by the judge, by people, and in the known truth."""
+    """Weighted sums of cells, by the judge, by people, and in the known truth.
 
-    def __init__(self, grid: Grid, confidence: float) -> None:
+    `bare` is the level of no human labels at all; of a setting 0 is a level like any other.
+    """
+
+    def __init__(self, grid: Grid, confidence: float, *, bare: str | None) -> None:
         self.grid = grid
         self.confidence = confidence
+        self.bare = bare
 
     def levels(self, *arms: str) -> list[str]:
-        """Levels at which all these arms have a score; not that of no labels at all."""
+        """Levels at which all these arms have a score, but the bare one."""
         return [level for level in self.grid.levels
-                if level != "0" and all((arm, level) in self.grid.judge for arm in arms)]
+                if level != self.bare and all((arm, level) in self.grid.judge for arm in arms)]
 
     def of(self, weights: Mapping[Cell, float], span: Span | None = None) -> dict[str, Any] | None:
         """`crossed_mean` of a sum of cells, with `smallest`, `people` and `gold`; None without a

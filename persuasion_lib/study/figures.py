@@ -25,12 +25,13 @@ _TRUTH = {"marker": "+", "color": "black", "markersize": 8, "linestyle": "none",
 def design(result: Result) -> Plot:
     """Every trained model as a square: arms in rows, levels in columns, seeds side by side."""
     study, found = result["study"], _leading(result)
-    columns = [*(["0"] if study["unlabelled"] else []), *study["levels"]]
+    bare = ["0"] if study["unlabelled"] else []     # of a setting 0 is a level like any other
+    columns = [*bare, *study["levels"]]
     absent = {(row["arm"], row["level"], row["seed"]) for row in found["absent"]}
     figure, axes = canvas(1.5 + 1.25 * len(columns), 1.2 + 0.55 * len(study["arms"]))
     for y, arm in enumerate(study["arms"]):
         for x, level in enumerate(columns):
-            if (arm in study["unlabelled"]) == (level == "0"):
+            if (arm in study["unlabelled"]) == (level in bare):
                 _seeds(axes, x, y, [(arm, level, seed) in absent for seed in study["seeds"]])
     axes.set_xticks(range(len(columns)), [_short(level) for level in columns])
     axes.set_yticks(range(len(study["arms"])), study["arms"])

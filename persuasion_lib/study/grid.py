@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from persuasion_lib.core.errors import DataError
 from persuasion_lib.study.design import Study
+from persuasion_lib.study.file import level_name
 
 READ = 0.5              # share of the prompts below which a cell counts as missing
 
@@ -46,17 +46,6 @@ class Grid:
             return []
         seeds = sorted(set.intersection(*(set(tables[cell].index) for cell in cells)))
         return [tables[cell].loc[seeds] for cell in cells] if seeds else []
-
-
-def level_name(level: Any) -> str:
-    """A level as tables and figures call it: 25 and 25.0 are one."""
-    if level is None or level != level:     # null in a study file, or in a table of numbers
-        return "null"
-    if isinstance(level, bool | np.bool_):
-        return str(bool(level)).lower()
-    if isinstance(level, int | float | np.number):
-        return f"{float(level):.10g}"
-    return str(level)
 
 
 def gridded(scores: pd.DataFrame, study: Study, anchor: str) -> Grid:

@@ -7,6 +7,7 @@ from persuasion_lib.core import runner
 from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.store import read_json
 from persuasion_lib.study.design import Study
+from persuasion_lib.study.file import studies
 
 NOTEBOOK = "07_study.ipynb"
 
@@ -18,12 +19,13 @@ def conclude(study: Study) -> str:
         NotebookError: a cell of it failed.
     """
     root = study.config.root
-    shipped = study.file.parent == root / "configs" / "studies"
+    is_known = study.file in (root / "configs" / "studies" / f"{name}.yaml"
+                              for name in studies(root))
     runner.execute_notebook(root / "notebooks" / NOTEBOOK, study.folder, {
         "profile": study.profile,
         "overrides": [*(text for text in study.config.overrides if key_of(text) != "name"),
                       f"name={study.name}"],
-        "study": study.file.stem if shipped else str(study.file.resolve())})
+        "study": study.file.stem if is_known else str(study.file.resolve())})
     return said(study.folder)
 
 

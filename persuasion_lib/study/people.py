@@ -20,21 +20,36 @@ Place = tuple[str, str, str, str]       # cell, arm, example, anchor
 def to_compare(study: Study, done: list[Cell]) -> dict[Place, Pair]:
     """The comparisons that are drawn, of cells that have ended, against the stronger anchor.
 
-    Each seed gets as many, and every arm of a seed the same prompts, by a hash: nobody chose.
+    Each seed gets as many, and every arm of a seed the same prompts, by a hash: nobody chose. What
+    people answered while a seed got more stays, so that seeds can be added.
     """
-    cells = [cell for cell in done if cell.level == study.primary]
-    arms = [arm for arm in study.arms if arm not in study.unlabelled]
-    each = study.comparisons // (len(study.seeds) * len(arms))
-    *_, anchor = study.anchors
+    known = _comparable(study, done)
+    answered = _answered(study, known)
     drawn: dict[Place, Pair] = {}
-    for cell in cells:
-        known = [meeting for meeting in meetings(study, cell, read_evaluation(cell))
-                 if meeting.arm in arms and meeting.anchor == anchor]
-        prompts = sorted({meeting.example_id for meeting in known},
-                         key=lambda key: content_id("people", study.name, cell.seed, key))[:each]
-        drawn |= {(cell.name, meeting.arm, meeting.example_id, meeting.anchor): meeting.pair
-                  for meeting in known if meeting.example_id in prompts}
+    for cell in done:
+        own = {place: pair for place, pair in known.items() if place[0] == cell.name}
+        prompts = sorted({example_id for _, _, example_id, _ in own},
+                         key=lambda key: content_id("people", study.name, cell.seed, key))
+        asked = {*prompts[:study.compared_each],
+                 *(place[2] for place, pair in own.items() if pair.pair_id in answered)}
+        drawn |= {place: pair for place, pair in own.items() if place[2] in asked}
     return drawn
+
+
+def _comparable(study: Study, done: list[Cell]) -> dict[Place, Pair]:
+    """Every reply at the primary level beside that of the stronger anchor."""
+    cells = [cell for cell in done if cell.level == study.primary]
+    *_, anchor = study.anchors
+    return {(cell.name, meeting.arm, meeting.example_id, anchor): meeting.pair
+            for cell in cells for meeting in meetings(study, cell, read_evaluation(cell))
+            if meeting.anchor == anchor and meeting.arm not in study.unlabelled}
+
+
+def _answered(study: Study, known: dict[Place, Pair]) -> set[str]:
+    """The ids of pairs that people compared already; a stand-in is asked anew each time."""
+    if study.config.human_eval.source in ("simulated", "none"):
+        return set()
+    return {label.pair.pair_id for label in _labels(study, _once(known))}
 
 
 def comparisons(study: Study, done: list[Cell]) -> dict[Place, float]:

@@ -17,7 +17,7 @@ from persuasion_lib.judging.roles import make_judge
 from persuasion_lib.judging.tasks.compare import pair_questions
 from persuasion_lib.stats.power import crossed_power
 from persuasion_lib.study.design import Cell, Study
-from persuasion_lib.study.file import COUNTS
+from persuasion_lib.study.file import COUNTS, level_name
 from persuasion_lib.study.run import first_to_run, state_of
 
 # Of a difference of two arms' win rates, as simulations of the method took them; seeds' from, to.
@@ -40,7 +40,8 @@ def plan_of(study: Study, cells: Iterable[Cell]) -> dict[str, str]:
         "question": study.question,
         "cells": f"{len(study.levels)} levels of {study.axis} × {len(study.seeds)} seeds = "
                  f"{len(study.cells)}, {len(own)} of {len(cells)} still to run",
-        "levels": ", ".join(map(str, study.levels)) + f"; primary {study.primary}",
+        "levels": f"{', '.join(map(level_name, study.levels))}; primary "
+                  f"{level_name(study.primary)}",
         "trainings": f"{len(set(models.values()))}, each done once: what cells share is copied",
         "time": _time(study, pending), "disk": _disk(study, len(pending)),
         **_calls(study, models, prompts), "people": _people(study),
@@ -138,12 +139,14 @@ def _dollars(config: Config) -> tuple[tuple[float, float] | str, str]:
 
 
 def _people(study: Study) -> str:
-    if not study.comparisons:
+    arms = len(study.arms) - len(study.unlabelled)
+    compared = study.compared_each * len(study.seeds) * arms
+    if not compared:
         return "nobody compares"
     source = study.config.human_eval.source
     who = {"simulated": "by a stand-in", "none": "but human_eval.source is none"}.get(
-        source, f"by people, about {study.comparisons * SECONDS_EACH / 3600:.1f} h")
-    return f"{study.comparisons} comparisons at {study.primary}, {who}"
+        source, f"by people, about {compared * SECONDS_EACH / 3600:.1f} h")
+    return f"{compared} comparisons at {level_name(study.primary)}, {who}"
 
 
 def _could_show(seeds: int, prompts: int) -> str:

@@ -78,8 +78,10 @@ def scores_of(study: Study, cell: Cell) -> dict[str, Any] | None:
         return None
     record = read_json(path, made_by="persuasion study")
     evaluation = hash_if_there(path_of(cell.config(), "evaluation"))
-    is_current = (evaluation == record["evaluation"]
-                  and anchored.anchor_hash(study) == record.get("anchor_evaluation"))
+    # An anchor that the study no longer has takes no scores of the others with it.
+    is_anchors = (study.anchor_cell is None
+                  or anchored.anchor_hash(study) == record.get("anchor_evaluation"))
+    is_current = evaluation == record["evaluation"] and is_anchors
     is_whole = set(study.anchors) <= set(record["anchors"]) and set(cell.arms) <= set(
         record["arms"])
     return record if is_current and is_whole else None
@@ -94,10 +96,13 @@ def part_of(study: Study, part: str | None) -> tuple[Cell, ...]:
     if part is None:
         return study.cells
     number, slash, parts = part.partition("/")
-    numbers = number.isdigit() and parts.isdigit()
+    numbers = number.isdecimal() and parts.isdecimal()     # ² is a digit
     if not (slash and numbers and 1 <= int(number) <= int(parts)):
         raise ConfigError(f"--cells {part} is no part: 3/8 is the third of eight, from 1/8 to 8/8.")
     begin, end = ((int(number) - 1 + more) * len(study.cells) // int(parts) for more in (0, 1))
+    if begin == end:
+        raise ConfigError(f"--cells {part} is empty: {len(study.cells)} cells make "
+                          f"{len(study.cells)} parts at most.")
     return study.cells[begin:end]
 
 

@@ -1,6 +1,6 @@
 """How a study's figures are worded: rates in per cent, differences in points of them, labels."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from persuasion_lib.reporting.wording import number
@@ -52,29 +52,35 @@ def labels(row: Row, sizes: list[float]) -> str:
 
 
 def worth(row: Row, sizes: list[float]) -> str:
-    """The same without the labels that the arm has had itself."""
+    """The same without the labels that the arm has had itself; with more it is of no worth."""
     return _amount(row, sizes, less=float(row["level"]))
 
 
 def _amount(row: Row, sizes: list[float], less: float) -> str:
     if row["beyond"] == "no rise":
         return "no number: the curve does not rise with labels"
-    value = f"about {_count(row['labels'] - less)}"
-    if row["beyond"]:
-        value = _end(row["labels"], sizes, less)
+    return _between(row, lambda value: _end(value, sizes, less), ("ci_low", "ci_high"))
+
+
+def _between(row: Row, worded: Callable[[float | None], str], ends: Sequence[str]) -> str:
+    """What an amount is, and its interval unless that says no more."""
+    value = worded(row["labels"])
+    if value[0].isdigit():
+        value = f"about {value}"
     if row["ci_low"] is None:
         return f"{value} [no interval]"
-    ends = [_end(row[name], sizes, less) for name in ("ci_low", "ci_high")]
-    return value if set(ends) == {value} else f"{value} [{', '.join(ends)}]"
+    low, high = (worded(row[end]) for end in ends)
+    return value if low == value == high else f"{value} [{low}, {high}]"
 
 
 def _end(value: float | None, sizes: list[float], less: float) -> str:
     """A number of labels as far as something was trained there; None is without end."""
     if value is None or value > max(sizes):
         return f"more than {_count(max(sizes) - less)}"
-    if value < min(sizes):
-        return f"fewer than {_count(min(sizes) - less)}"
-    return _count(value - less)
+    most = max(value, min(sizes)) - less
+    if most < 0 or most == 0 > value - less:
+        return "less than none"
+    return f"fewer than {_count(most)}" if value < min(sizes) else _count(most)
 
 
 def _count(value: float) -> str:
@@ -94,13 +100,11 @@ def for_one(row: Row, total: float, sizes: list[float], form: str = ",.1f") -> s
     """
     if row["beyond"] == "no rise":
         return "no number"
-    most, fewest = (f"{word} than {format(total / size, form)}"
-                    for word, size in (("more", min(sizes)), ("fewer", max(sizes))))
-    if row["beyond"]:
-        return fewest if row["beyond"] == "more" else most
-    low, high = row["ci_low"], row["ci_high"]
-    if low is None:
-        return f"about {format(total / row['labels'], form)} [no interval]"
-    first = fewest if high is None or high > max(sizes) else format(total / high, form)
-    last = most if low < min(sizes) else format(total / low, form)
-    return f"about {format(total / row['labels'], form)} [{first}, {last}]"
+
+    def share(value: float | None) -> str:
+        if value is None or value > max(sizes):
+            return f"fewer than {format(total / max(sizes), form)}"
+        more = "more than " if value < min(sizes) else ""
+        return f"{more}{format(total / max(value, min(sizes)), form)}"
+
+    return _between(row, share, ("ci_high", "ci_low"))      # the more labels, the less for each

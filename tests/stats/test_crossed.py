@@ -97,6 +97,17 @@ def test_a_curve_that_falls_never_reaches_the_other_arm():
     assert exchange_rate(curve(rise=-0.05), arm(0.7), SIZES, 50)["labels"] == np.inf
 
 
+@pytest.mark.parametrize("rate, low, high", [
+    (1.4, 2**16, np.inf),       # .5 + .05 * 18: 18 doublings of 25 are more than 65,536
+    (0.2, 0, 1),                # .5 - .05 * 6: a sixty-fourth of 25 is less than 1
+    (0.6123, 115, 121)])        # 25 * 2 ** 2.246 = 118.6, between two steps of the search
+def test_the_strongest_evidence_has_an_interval_too(rate, low, high):
+    plain = np.tile(curve(noise=0)[:1, :, :1], (3, 1, 20))
+    found = exchange_rate(plain, np.full((3, 20), rate), SIZES, 50)
+    assert low <= found["ci_low"] <= found["ci_high"] <= high
+    assert found["ci_low"] in (0, 2**16) or found["ci_low"] < 118.6 < found["ci_high"]
+
+
 def test_one_size_is_no_curve():
     with pytest.raises(DataError, match="two or more numbers of labels"):
         exchange_rate(curve()[:, :1], arm(0.6), SIZES[:1], 50)
@@ -127,6 +138,16 @@ def test_comparisons_in_another_sequence_say_the_same():
     mixed = np.random.default_rng(1).permutation(len(human))
     other = crossed_preference(judge, human[mixed], seed_of[mixed], prompt_of[mixed])
     assert other == pytest.approx(crossed_preference(judge, human, seed_of, prompt_of))
+
+
+def test_seeds_that_people_saw_less_of_count_as_much_and_are_surer_the_more_they_saw():
+    """The noise of a mean of seeds' means: 1/8 and 1/32 instead of 1/20 twice, (.15625 / .1)."""
+    def noise(*each):
+        said = np.tile([-0.5, 0.5], 20)     # of no seed more than of the other
+        found = crossed_preference(np.zeros((2, 40)), said, np.repeat([0, 1], each), np.arange(40))
+        return found["se"] ** 2
+
+    assert noise(8, 32) / noise(20, 20) == pytest.approx(0.15625 / 0.1)
 
 
 def test_a_seed_that_few_people_saw_is_refused():

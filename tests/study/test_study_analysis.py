@@ -145,6 +145,14 @@ def test_of_two_anchors_that_both_serve_the_one_that_people_compared_with_leads(
         assert analysed(study, said)["leading"] == leads
 
 
+def test_an_anchor_that_no_reply_met_yet_is_a_limit_and_the_other_answers():
+    study = make_study(second_anchor="oracle")
+    scores = make_scores(study)
+    result = analysed(study, scores[scores.anchor == "sft"])
+    assert list(result["anchors"]) == ["sft"] and "No reply is compared with oracle." in (
+        result["limits"])
+
+
 def test_an_arm_that_ties_everywhere_looks_as_if_it_had_not_been_trained():
     scores = make_scores(STUDY)
     scores.loc[scores.level == 25, "judge"] = 0.5
@@ -228,6 +236,31 @@ def test_for_one_human_label_are_those_that_trained():
     assert words.drawn_on(more) == "600 [300, no end], extrapolated"
 
 
+@pytest.mark.parametrize("beyond, labels, low, high, said", [
+    ("more", 600.0, 100.0, None, "fewer than 8.6 [fewer than 8.6, 17.2]"),
+    ("more", 600.0, 10.0, None, "fewer than 8.6 [fewer than 8.6, more than 68.8]"),
+    ("fewer", 10.0, 0.0, 100.0, "more than 68.8 [17.2, more than 68.8]"),
+    ("fewer", 10.0, 0.0, 20.0, "more than 68.8"),
+    ("more", 600.0, None, None, "fewer than 8.6 [no interval]")])
+def test_the_rate_of_ai_labels_claims_no_more_than_the_interval_of_human_ones(beyond, labels, low,
+                                                                              high, said):
+    """1,720 / 200 = 8.6, / 100 = 17.2, / 25 = 68.8."""
+    from persuasion_lib.study import words
+    row = {"beyond": beyond, "labels": labels, "ci_low": low, "ci_high": high}
+    assert words.for_one(row, 1720, [25, 200]) == said
+
+
+def test_a_model_that_fewer_labels_than_its_own_would_reach_is_worth_less_than_none():
+    """With 50 labels as good as with 10, or 40, or 60: 60 - 50 = 10."""
+    from persuasion_lib.study import words
+    row = {"level": "50", "beyond": "fewer", "labels": 10.0, "ci_low": 0.0, "ci_high": 20.0}
+    assert words.worth(row, [25, 200]) == "less than none"
+    assert words.worth(row | {"level": "25"}, [25, 200]) == "less than none"
+    inside = row | {"beyond": None, "labels": 40.0, "ci_high": 60.0}
+    assert words.worth(inside, [25, 200]) == "less than none [less than none, 10]"
+    assert words.worth(inside | {"level": "40"}, [25, 200]) == "about 0 [less than none, 20]"
+
+
 # --- settings as axis
 
 def test_a_setting_has_a_curve_for_each_arm_and_no_exchange_rate():
@@ -246,6 +279,14 @@ def test_levels_that_do_not_differ_are_not_called_equal():
     result = analysed(study, rate=lambda arm, level: 0.7)
     assert "no level differs detectably from dpo.reference = sft" in first_sentence(result)
     assert "would be found in four of five such studies" in first_sentence(result)
+
+
+def test_a_setting_of_0_is_a_level_like_any_other():
+    study = make_study((0.0, 0.1), axis="training.label_noise", arms=("rlhf", "rlaif_rlhf"),
+                       primary=0.0)
+    result = analysed(study, rate=lambda arm, level: 0.7 if arm == "rlaif_rlhf" else 0.5)
+    assert [row["level"] for row in leading(result)["advantage"]] == ["0", "0.1"]
+    assert " at 0; +" in result["sentences"][1]
 
 
 # --- study.json

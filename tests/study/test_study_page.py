@@ -108,6 +108,14 @@ def test_a_figure_of_arrows_alone_is_told_in_words(headline):
     assert said.startswith("By the judge, all of these models reach more than rlhf does with 200")
 
 
+def test_the_design_has_a_square_for_every_model_at_a_setting_of_0_too():
+    """2 arms, 2 levels, 2 seeds: 8 models; with human labels rlaif stands at 0 alone: 2 + 4."""
+    noise = make_study((0.0, 0.1), axis="training.label_noise", arms=("rlhf", "rlaif"), seeds=2)
+    flat = analysed(noise, prompts=30, rate=lambda arm, level: 0.6)
+    labels = analysed(make_study((25, 50), arms=("rlhf", "rlaif"), seeds=2), prompts=30)
+    assert [len(figures.design(result).axes[0].lines) for result in (flat, labels)] == [8, 6]
+
+
 def test_what_a_study_has_not_is_one_sentence_that_says_who_has_it(headline):
     assert page.part(headline, "levels").lines == (
         "Only a study of a setting, such as beta, has this table.",)

@@ -100,10 +100,15 @@ def test_parts_are_neighbours_and_together_the_whole(project):
     assert {cell.seed for cell in part_of(study, "2/5")} == {2}
 
 
-@pytest.mark.parametrize("part", ["0/3", "4/3", "3", "a/b", "-1/3", "1/0"])
+@pytest.mark.parametrize("part", ["0/3", "4/3", "3", "a/b", "-1/3", "1/0", "²/3"])
 def test_what_is_no_part_is_refused(project, part):
     with pytest.raises(ConfigError, match="3/8 is the third of eight"):
         part_of(study_of(project), part)
+
+
+def test_a_part_without_a_cell_is_refused(project):
+    with pytest.raises(ConfigError, match="--cells 1/100 is empty: 4 cells make 4 parts at most"):
+        part_of(study_of(project), "1/100")
 
 
 def test_two_processes_share_the_cells_and_do_none_twice(project, notebooks, monkeypatch):

@@ -1,11 +1,14 @@
 """The table that a study leaves: who, where, against whom, and what it was worth."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from persuasion_lib.core.records import Pair, content_id
+from persuasion_lib.core.records import LabeledPair, Pair, content_id, labeled_row
+from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.demo.standins import SimulatedAnnotator
-from persuasion_lib.study import anchored
+from persuasion_lib.study import anchored, people
 from persuasion_lib.study.run import run_study
 from persuasion_lib.study.scores import COLUMNS, read_scores
 from worlds.study_world import Notebooks, study_of
@@ -43,6 +46,22 @@ def test_people_compare_as_often_for_every_seed_and_arm_on_the_same_prompts(stud
     for _, of_seed in said.groupby("seed"):
         prompts = [set(rows["example_id"]) for _, rows in of_seed.groupby("arm")]
         assert prompts[0] == prompts[1]
+
+
+def test_what_people_answered_counts_when_seeds_are_added(project, study):
+    """16 over 2 x 2 are 4 a seed and arm, over 4 x 2 two: the first two seeds keep their 4."""
+    run_study(study)
+    pairs = {pair.pair_id: pair for pair in people.to_compare(study, list(study.cells)).values()}
+    rows = [labeled_row(LabeledPair(pair, "a", labeled_by="Ada")) for pair in pairs.values()]
+    write_jsonl(project / "said.jsonl", rows)
+    more = study_of(project, "human_eval.source=file", "human_eval.path=said.jsonl", seeds=4)
+    run_study(more)
+    drawn = people.to_compare(more, list(more.cells))
+    assert Counter(cell for cell, *_ in drawn) == {
+        "small.50.s1": 8, "small.50.s2": 8, "small.50.s3": 4, "small.50.s4": 4}
+    table = read_scores(more)
+    assert set(table[table["human"].notna()]["seed"]) == {1, 2}
+    assert table["human"].notna().sum() == 16
 
 
 def test_nobody_compares_where_the_study_or_the_settings_say_so(project, study):
