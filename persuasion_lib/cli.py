@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # A study has the profile that its file names.
             is_named = options.profile is not None
             config = load_config(options.profile, options.overrides) if is_named else None
+            for note in config.notes if config else ():
+                print(f"note: {note}", file=sys.stderr)
             return options.command(options, config)
         except PersuasionError as error:
             print(f"error: {error}", file=sys.stderr)

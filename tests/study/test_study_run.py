@@ -8,13 +8,14 @@ import time
 import pytest
 
 from persuasion_lib.cli import main
+from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.store import read_json, write_json
 from persuasion_lib.judging.tasks.compare import Compare
 from persuasion_lib.study import run
 from persuasion_lib.study.anchored import record_of
-from persuasion_lib.study.design import Study
+from persuasion_lib.study.design import Study, read_study
 from persuasion_lib.study.plan import plan_of
 from persuasion_lib.study.run import part_of, run_study, states
 from persuasion_lib.study.scores import read_scores
@@ -52,6 +53,15 @@ def test_a_cell_that_fails_is_named_and_the_others_run(project, notebooks):
     notebooks.broken = {}
     run_study(study)
     assert condition(study) == ["done"] * 4 and notebooks.ran.count("small.25.s1") == 1
+
+
+def test_a_study_of_another_profile_leaves_the_cells_of_the_first_as_they_are(project, notebooks):
+    run_study(study_of(project))
+    run_study(read_study(load_config("smoke", ["dpo.beta=0.3"]), write_study(project)))
+    assert len(notebooks.ran) == 8
+    for profile, beta in (("demo", 0.1), ("smoke", 0.3)):
+        config = load_config(profile, "name=small.25.s1")
+        assert config.dpo.beta == beta and path_of(config, "evaluation").exists()
 
 
 def test_the_command_ends_with_1_and_the_sentence_of_a_failed_cell(project, notebooks, capsys):
