@@ -12,7 +12,7 @@ from pathlib import Path
 
 from persuasion_lib.core import runner
 from persuasion_lib.core.config import Config, load_config
-from persuasion_lib.core.errors import ConfigError, PersuasionError
+from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.family import MODELS
 from persuasion_lib.core.manifest import (
     conditions,
@@ -165,19 +165,9 @@ def before_it_begins(config: Config, stages: Sequence[Stage]) -> None:
     conditions_now = conditions(config)
     asking = [stage for stage in stages if stage.name in ("label_ai", "evaluate")
               and will_change(conditions_now[stage.name])]
-    if not asking:
-        return
-    from persuasion_lib.judging.check import unable
-    found = {stage: unable(config, stage.name) for stage in asking}
-    problems = {key: text for of_stage in found.values() for key, text in of_stage.items()}
-    if problems:
-        first = next(stage for stage in asking if found[stage])
-        raise ConfigError(
-            f"{first.notebook} could not work, so nothing was started. "
-            f"{' '.join(dict.fromkeys(problems.values()))}\nMend that; or end before it with "
-            f"--to {list(STAGES)[list(STAGES).index(first.name) - 1]}; or rehearse with stand-ins, "
-            f"apart from all real results: "
-            f"{' '.join(f'--set {key}=offline' for key in problems)}")
+    if asking:
+        from persuasion_lib.judging.check import refuse_unable
+        refuse_unable(config, asking)
 
 
 def show(text: str) -> None:

@@ -17,14 +17,15 @@ from filelock import FileLock, Timeout
 
 from persuasion_lib.core import runner
 from persuasion_lib.core.appending import WAITS
-from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError, is_full_disk
 from persuasion_lib.core.manifest import State, conditions, hash_if_there, will_change
-from persuasion_lib.core.overrides import keep_for_run, key_of
+from persuasion_lib.core.overrides import keep_for_run
 from persuasion_lib.core.pipeline import STAGES, path_of
+from persuasion_lib.core.stage import refuse_to_replace
 from persuasion_lib.core.store import read_json, write_text
 from persuasion_lib.study import anchored
 from persuasion_lib.study.design import Cell, Study, read_study
+from persuasion_lib.study.shared import make_shared, read_anew
 
 LAST = "evaluate"       # the stage that a cell ends with; 06 may be run on it like on any run
 POLL_S = 5.0            # between two looks at a cell that another process has
@@ -115,7 +116,7 @@ def run_study(study: Study, part: str | None = None) -> Study:
     with _as_batch():
         (study.folder / "locks").mkdir(parents=True, exist_ok=True)
         _share(study)
-        study = read_study(_read_anew(study), study.file, name=study.name)
+        study = read_study(read_anew(study), study.file, name=study.name)
         _make_anchor(study)
         waiting = list(part_of(study, part))
         while waiting:
@@ -145,12 +146,7 @@ def _share(study: Study) -> None:
     if _is_taken(study, "shared"):
         print("another process makes what all cells share; waiting for it", flush=True)
     with lock:
-        found = conditions(_read_anew(study))
-        before = list(STAGES)[:list(STAGES).index("train_dpo")]
-        if any(found[name][0] in ("stale", "missing") for name in before):
-            # `--replace` is for cells: what they share is another experiment's as well.
-            shared = [text for text in study.config.overrides if key_of(text) != "replace"]
-            runner.run(study.profile, shared, last=before[-1])
+        make_shared(study)
 
 
 def _make_anchor(study: Study) -> None:
@@ -162,13 +158,10 @@ def _make_anchor(study: Study) -> None:
         print(f"another process makes {cell.name}; waiting for it", flush=True)
     with _lock(study, cell.name):
         first = first_to_run(cell)
+        _keep_settings(cell, first)
         if first:
             print(f"\n{cell.name}, which every reply is compared with", flush=True)
             _run_stages(study, cell, first)
-
-
-def _read_anew(study: Study) -> Config:
-    return load_config(study.profile, study.config.overrides, root=study.config.root)
 
 
 def _run_if_free(study: Study, cell: Cell, began: float) -> bool:
@@ -191,6 +184,7 @@ def _run_cell(study: Study, cell: Cell) -> None:
     failed = _failure(study, cell)
     try:
         first = first_to_run(cell)
+        _keep_settings(cell, first)
         record = scores_of(study, cell)
         if first or record is None or record["open"]:
             print(f"\n{cell.name}, {study.cells.index(cell) + 1} of {len(study.cells)}", flush=True)
@@ -216,8 +210,18 @@ def first_to_run(cell: Cell) -> str | None:
     return next((name for name, state in _of_stages(cell).items() if _must_run(name, state)), None)
 
 
-def _run_stages(study: Study, cell: Cell, first: str) -> None:
+def _keep_settings(cell: Cell, first: str | None) -> None:
+    """Where a cell's name alone finds them, if it has them or may be given them.
+
+    Raises:
+        ConfigError: a stage that would run has finished with others.
+    """
+    for stage in runner.chosen_stages(first, LAST, None) if first else ():
+        refuse_to_replace(cell.config(), stage)
     keep_for_run(cell.root, cell.name, cell.profile, cell.overrides)
+
+
+def _run_stages(study: Study, cell: Cell, first: str) -> None:
     runner.run(cell.profile, cell.overrides, first=first, last=LAST, preload=_preload(study),
                notes=False)
 

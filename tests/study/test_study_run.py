@@ -10,10 +10,12 @@ import pytest
 from persuasion_lib.cli import main
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError
-from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.store import read_json, write_json
+from persuasion_lib.core.manifest import FORMAT, conditions, manifest_path
+from persuasion_lib.core.overrides import keep_for_run
+from persuasion_lib.core.pipeline import STAGES, path_of
+from persuasion_lib.core.store import read_json, write_json, write_text
 from persuasion_lib.judging.tasks.compare import Compare
-from persuasion_lib.study import run
+from persuasion_lib.study import run, shared
 from persuasion_lib.study.anchored import record_of
 from persuasion_lib.study.design import Study, read_study
 from persuasion_lib.study.plan import plan_of
@@ -62,6 +64,63 @@ def test_a_study_of_another_profile_leaves_the_cells_of_the_first_as_they_are(pr
     for profile, beta in (("demo", 0.1), ("smoke", 0.3)):
         config = load_config(profile, "name=small.25.s1")
         assert config.dpo.beta == beta and path_of(config, "evaluation").exists()
+
+
+def finish(config, stage: str, *keys: str):
+    """Leave the files and the manifest of a stage that read these settings."""
+    for name in STAGES[stage].writes:
+        write_text(path_of(config, name), "made\n")
+    write_json(manifest_path(config, STAGES[stage]), {
+        "format": FORMAT, "stage": stage, "settings": {key: config.peek(key) for key in keys},
+        "started": "2026-11-27T12:00:00", "finished": "2026-11-27T12:03:00", "prompts": {},
+        "files": {}, "inputs": {}, "outputs": {}, "code": {}, "counts": {"ledger": {"usd": 1.5}}})
+
+
+def test_a_refused_study_leaves_the_settings_of_its_cells_as_they_are(project, notebooks):
+    run_study(study_of(project))
+    for cell in study_of(project).cells:
+        finish(cell.config(), "train_dpo", "dpo.beta")
+        path_of(cell.config(), "evaluation").unlink()
+    ended = run_study(study_of(project, "dpo.beta=0.3"))
+    assert "dpo.beta was 0.1, is 0.3" in states(ended)["sentence"][0]
+    assert len(notebooks.ran) == 4
+    assert load_config("demo", "name=small.25.s1").dpo.beta == 0.1
+
+
+def test_a_cell_that_is_done_has_its_settings_by_its_name_whoever_spoilt_them(project, notebooks):
+    run_study(study_of(project))
+    keep_for_run(project, "small.25.s1", "demo", ["dpo.beta=0.3"])
+    run_study(study_of(project))
+    assert load_config("demo", "name=small.25.s1").dpo.beta == 0.1
+
+
+def test_a_plan_names_what_all_cells_share_and_would_be_made_anew(project, notebooks, monkeypatch):
+    finish(study_of(project).config, "prepare", "sft.num_epochs")
+    monkeypatch.setattr(shared, "conditions", conditions)
+    first = plan_of(study := study_of(project, "sft.num_epochs=7"), study.cells)["first"]
+    assert first.startswith("once for all cells: 00_prepare (sft.num_epochs was ")
+    assert "is 7; 3.0 min and 1.50 dollars last time), 01_label_ai (never finished; time" in first
+
+
+def test_neither_name_nor_replace_of_a_study_replaces_what_all_share_and_it_says_what_does(
+        project, notebooks, monkeypatch, capsys):
+    finish(study_of(project).config, "prepare", "sft.num_epochs")
+    monkeypatch.setattr(shared, "conditions", conditions)
+    assert main(["study", str(write_study(project)), "--name", "strict", "--replace", "--set",
+                 "sft.num_epochs=7"]) == 1
+    said = capsys.readouterr().err
+    assert "All studies and runs share these" in said and notebooks.ran == []
+    assert "run --profile demo --to validate --replace --set sft.num_epochs=7, and then" in said
+
+
+def test_a_study_whose_judge_has_no_key_is_refused_before_anything_is_trained(
+        project, notebooks, capsys):
+    asked = ["study", str(write_study(project)), "--set", "evaluation.judge=anthropic"]
+    assert main([*asked, "--plan"]) == 0
+    assert main(asked) == 1 and notebooks.ran == []
+    said = capsys.readouterr().err
+    assert said.startswith("error: 05_evaluate could not work, so nothing was started. API key")
+    assert "--to" not in said
 
 
 def test_the_command_ends_with_1_and_the_sentence_of_a_failed_cell(project, notebooks, capsys):
