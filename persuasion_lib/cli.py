@@ -114,6 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--cells", metavar="K/M", help="only part K of M of the cells, say 3/8")
     beside = _add(commands, "compare", _compare, "runs beside each other, as far as they may be")
     beside.add_argument("runs", nargs="+", metavar="RUN", help="names of runs, or result folders")
+    beside.add_argument("--anchor", choices=("oracle", *MODELS), help="whose replies all others "
+                        "are compared with (the one that a study compared them with, sft)")
     beside.add_argument("--ask", action="store_true", help="ask the judge what nobody compared yet")
     export = _add(commands, "export", _export, "write a model, merged, for plain transformers")
     export.add_argument("model", choices=MODELS)
@@ -232,7 +234,7 @@ def _study(options: argparse.Namespace, _: None) -> int:
 
 def _compare(options: argparse.Namespace, config: Config) -> int:
     from persuasion_lib.study.compare import compare
-    print(compare(config, options.runs, ask=options.ask))
+    print(compare(config, options.runs, anchor=options.anchor, ask=options.ask))
     return 0
 
 

@@ -17,14 +17,21 @@ from filelock import FileLock, Timeout
 
 from persuasion_lib.core import runner
 from persuasion_lib.core.appending import WAITS
-from persuasion_lib.core.errors import ConfigError, PersuasionError, is_full_disk
+from persuasion_lib.core.errors import (
+    ConfigError,
+    DataError,
+    MissingInput,
+    PersuasionError,
+    is_full_disk,
+)
 from persuasion_lib.core.manifest import State, conditions, hash_if_there, will_change
 from persuasion_lib.core.overrides import keep_for_run
 from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.stage import refuse_to_replace
-from persuasion_lib.core.store import read_json, write_text
+from persuasion_lib.core.store import write_text
 from persuasion_lib.study import anchored
 from persuasion_lib.study.design import Cell, Study, read_study
+from persuasion_lib.study.record import read_record
 from persuasion_lib.study.shared import make_shared, read_anew
 
 LAST = "evaluate"       # the stage that a cell ends with; 06 may be run on it like on any run
@@ -62,9 +69,20 @@ def state_of(study: Study, cell: Cell) -> tuple[str, str]:
     if failed.exists():
         return "failed", failed.read_text(encoding="utf-8").strip()
     if not changed:
-        return "missing", "its replies are not compared with the anchor's yet"
+        return "missing", _why_no_scores(study, cell)
     never_ran = any(state[0] == "missing" for state in found.values())
     return ("missing", changed[-1]) if never_ran else ("stale", changed[0])
+
+
+def _why_no_scores(study: Study, cell: Cell) -> str:
+    """Of a cell that has trained: not compared yet, or its record is damaged."""
+    try:
+        read_record(anchored.record_of(study, cell))
+    except DataError as error:
+        return str(error).replace(f"{cell.root}{os.sep}", "")
+    except MissingInput:
+        pass
+    return "its replies are not compared with the anchor's yet"
 
 
 def done_cells(study: Study) -> list[Cell]:
@@ -73,11 +91,11 @@ def done_cells(study: Study) -> list[Cell]:
 
 
 def scores_of(study: Study, cell: Cell) -> dict[str, Any] | None:
-    """The record of a cell's comparisons; None where there is none of this evaluation."""
-    path = anchored.record_of(study, cell)
-    if not path.exists():
+    """The record of a cell's comparisons; None where none of this evaluation can be read."""
+    try:
+        record = read_record(anchored.record_of(study, cell))
+    except (MissingInput, DataError):
         return None
-    record = read_json(path, made_by="persuasion study")
     evaluation = hash_if_there(path_of(cell.config(), "evaluation"))
     is_current = (evaluation == record["evaluation"]
                   and anchored.anchor_hash(study) == record.get("anchor_evaluation"))

@@ -241,6 +241,20 @@ def test_scores_of_another_evaluation_are_made_anew(project, notebooks):
     assert read_json(record, made_by="study") == before
 
 
+@pytest.mark.parametrize("text", ["null", "[]", "{}", '{"scores": ['])
+def test_a_damaged_record_is_named_in_the_plan_of_states_and_made_anew(project, notebooks, text):
+    study = study_of(project)
+    run_study(study)
+    path = record_of(study, study.cells[0])
+    before = path.read_bytes()
+    write_text(path, text)
+    state, sentence = states(study).loc[0, ["state", "sentence"]]
+    assert state == "missing" and sentence.startswith(str(path.relative_to(project)))
+    assert "1 of 4 still to run" in plan_of(study, study.cells)["cells"]
+    run_study(study)
+    assert path.read_bytes() == before and len(notebooks.ran) == 4
+
+
 def test_a_stronger_anchor_that_is_named_later_is_asked_about(project, notebooks):
     run_study(study_of(project))
     later = study_of(project, second_anchor="base")
