@@ -112,11 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--plan", action="store_true", help="only say what it would take")
     study.add_argument("--replace", action="store_true", help="replace cells of other settings")
     study.add_argument("--cells", metavar="K/M", help="only part K of M of the cells, say 3/8")
-    beside = _add(commands, "compare", _compare, "runs beside each other, as far as they may be")
-    beside.add_argument("runs", nargs="+", metavar="RUN", help="names of runs, or result folders")
-    beside.add_argument("--anchor", choices=("oracle", *MODELS), help="whose replies all others "
-                        "are compared with (the one that a study compared them with, sft)")
-    beside.add_argument("--ask", action="store_true", help="ask the judge what nobody compared yet")
+    _add_compare(commands)
     export = _add(commands, "export", _export, "write a model, merged, for plain transformers")
     export.add_argument("model", choices=MODELS)
     data = _add(commands, "export-data", _export_data, "write rows and labels for other tools")
@@ -125,6 +121,14 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("folder", type=Path, help="a new folder")
         each.add_argument("--push", metavar="REPO", help="upload it to the hub, with its card")
     return parser
+
+
+def _add_compare(commands: argparse._SubParsersAction) -> None:
+    beside = _add(commands, "compare", _compare, "runs beside each other, as far as they may be")
+    beside.add_argument("runs", nargs="+", metavar="RUN", help="names of runs, or result folders")
+    beside.add_argument("--anchor", choices=("oracle", *MODELS), help="whose replies all others "
+                        "are compared with (the one that a study compared them with, sft)")
+    beside.add_argument("--ask", action="store_true", help="ask the judge what nobody compared yet")
 
 
 def _add(commands: argparse._SubParsersAction, name: str, command: object,

@@ -209,3 +209,11 @@ def test_an_empty_name_is_no_name_and_not_the_project_itself(project, name, caps
 def test_a_check_that_is_allowed_is_no_other_experiment(project):
     reason = Reason("setting", "checks.allow was [], is ['tie share']")
     assert not _is_another_experiment(load_config("demo"), reason)
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "{}", '{"stage": '])
+def test_a_damaged_manifest_is_named_in_one_sentence_and_is_no_traceback(project, text, capsys):
+    file = write_text(manifest_path(load_config("smoke"), STAGES["prepare"]), text)
+    for command in ("status", "runs"):
+        assert main([command, "--profile", "smoke"]) == 1
+        assert capsys.readouterr().err.startswith(f"error: {file}")
