@@ -27,7 +27,7 @@ from persuasion_lib.core.manifest import (
     versions,
     what_was_read,
 )
-from persuasion_lib.core.named import NAME
+from persuasion_lib.core.named import NAME, refuse_another_place
 from persuasion_lib.core.overrides import keep_for_run
 from persuasion_lib.core.pipeline import (
     STAGES,
@@ -245,6 +245,7 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
             run.warnings.append(_left_out(config, key))
     refuse_to_replace(config, stage)
     if config.name:
+        refuse_another_place(config)
         keep_for_run(config.root, config.name, profile, config.overrides)
     run.lock = StageLock(config, stage)
     run.lock.take()

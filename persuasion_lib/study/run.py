@@ -25,6 +25,7 @@ from persuasion_lib.core.errors import (
     is_full_disk,
 )
 from persuasion_lib.core.manifest import State, conditions, hash_if_there, will_change
+from persuasion_lib.core.named import refuse_another_place
 from persuasion_lib.core.overrides import keep_for_run
 from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.stage import refuse_to_replace
@@ -127,10 +128,13 @@ def run_study(study: Study, part: str | None = None) -> Study:
         The study as it is now: labels that were missing before may have cut its levels.
 
     Raises:
+        ConfigError: cells of these names are of another corpus.
         PersuasionError: what all cells share, a trained anchor too, could not be made, or a disk
             is full.
     """
     began = time.time()
+    for cell in study.cells:
+        refuse_another_place(cell.config())
     with _as_batch():
         (study.folder / "locks").mkdir(parents=True, exist_ok=True)
         _share(study)

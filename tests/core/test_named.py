@@ -6,6 +6,8 @@ from persuasion_lib.cli import main
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.manifest import FORMAT, Reason, manifest_path, state
+from persuasion_lib.core.named import refuse_another_place
+from persuasion_lib.core.overrides import keep_for_run
 from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.runs import all_runs, described, differing, identity, summed
 from persuasion_lib.core.stage import _is_another_experiment, _name_for, refuse_to_replace
@@ -217,3 +219,14 @@ def test_a_damaged_manifest_is_named_in_one_sentence_and_is_no_traceback(project
     for command in ("status", "runs"):
         assert main([command, "--profile", "smoke"]) == 1
         assert capsys.readouterr().err.startswith(f"error: {file}")
+
+
+def test_a_name_that_leads_to_results_of_one_corpus_is_not_led_to_another_in_silence(project):
+    finish("name=b", "dpo.beta=0.4")
+    keep_for_run(project, "b", "smoke", ["dpo.beta=0.4"])
+    refuse_another_place(load_config("smoke", ["name=b", "dpo.beta=0.5"]))
+    other = ["name=b", "data.source=files"]
+    with pytest.raises(ConfigError, match="b is a run in .*smoke/runs/b, .*smoke-files/runs/b"):
+        refuse_another_place(load_config("smoke", other))
+    refuse_another_place(load_config("smoke", [*other, "replace=true"]))
+    refuse_another_place(load_config("smoke", ["name=c", "data.source=files"]))

@@ -123,6 +123,17 @@ def test_a_study_whose_judge_has_no_key_is_refused_before_anything_is_trained(
     assert "--to" not in said
 
 
+def test_a_study_of_another_corpus_needs_a_name_of_its_own(project, notebooks, capsys):
+    run_study(study_of(project))
+    finish(study_of(project).cells[0].config(), "train_dpo", "dpo.beta")
+    file = project / "configs/runs/demo/small.25.s1.yaml"
+    before = file.read_bytes()
+    other = ["study", str(write_study(project)), "--set", "data.source=persuasionforgood",
+             "--set", "oracle.source=offline"]
+    assert main(other) == 1 and file.read_bytes() == before and len(notebooks.ran) == 4
+    assert "small.25.s1 is a run in" in capsys.readouterr().err
+
+
 def test_the_command_ends_with_1_and_the_sentence_of_a_failed_cell(project, notebooks, capsys):
     notebooks.broken = {"small.50.s1": PersuasionError("the loss of rlhf became NaN.")}
     assert main(["study", str(write_study(project))]) == 1
