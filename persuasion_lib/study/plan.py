@@ -52,10 +52,14 @@ def plan_of(study: Study, cells: Iterable[Cell]) -> dict[str, str]:
 
 def _first(study: Study) -> dict[str, str]:
     """What all cells share and is not as these settings and this code would make it."""
-    before = so_far(study.config)
-    parts = [f"{STAGES[name].notebook} ({reasons[0]}; {_last_time(before.get(name))})"
-             for name, (_, reasons) in shared_to_run(study).items()]
-    return {"first": f"once for all cells: {', '.join(parts)}"} if parts else {}
+    found = shared_to_run(study)
+    if not found:
+        return {}
+    took = so_far(study.config)
+    parts = [f"{STAGES[name].notebook} ({_last_time(took.get(name))})" for name in found]
+    name, (_, reasons) = next(iter(found.items()))
+    return {"first": f"once for all cells: {', '.join(parts)}. {STAGES[name].notebook}: "
+                     f"{reasons[0]}"}
 
 
 def _last_time(stage: Mapping[str, Any] | None) -> str:

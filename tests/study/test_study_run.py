@@ -98,8 +98,9 @@ def test_a_plan_names_what_all_cells_share_and_would_be_made_anew(project, noteb
     finish(study_of(project).config, "prepare", "sft.num_epochs")
     monkeypatch.setattr(shared, "conditions", conditions)
     first = plan_of(study := study_of(project, "sft.num_epochs=7"), study.cells)["first"]
-    assert first.startswith("once for all cells: 00_prepare (sft.num_epochs was ")
-    assert "is 7; 3.0 min and 1.50 dollars last time), 01_label_ai (never finished; time" in first
+    assert first.startswith("once for all cells: 00_prepare (3.0 min and 1.50 dollars last time), "
+                            "01_label_ai (time and dollars not known before), 02_label_human")
+    assert first.endswith(". 00_prepare: sft.num_epochs was 1, is 7")
 
 
 def test_neither_name_nor_replace_of_a_study_replaces_what_all_share_and_it_says_what_does(
