@@ -72,7 +72,7 @@ def file_of_run(root: Path, profile: str, name: str) -> Path:
     path = root / "configs" / "runs" / profile / f"{name}.yaml"
     earlier = root / "configs" / "runs" / f"{name}.yaml"
     is_earlier = not path.exists() and earlier.exists() and (
-        read_yaml(earlier).get("profile") == profile)
+        read_yaml(earlier).get("profile") in (None, profile))
     return earlier if is_earlier else path
 
 

@@ -39,10 +39,10 @@ def plan_of(study: Study, cells: Iterable[Cell]) -> dict[str, str]:
     prompts = _prompts(study.config)
     lines = {
         "question": study.question,
+        **_first(study),
         "cells": f"{len(study.levels)} levels of {study.axis} × {len(study.seeds)} seeds = "
                  f"{len(study.cells)}, {len(own)} of {len(cells)} still to run",
         "levels": ", ".join(map(str, study.levels)) + f"; primary {study.primary}",
-        **_first(study),
         "trainings": f"{len(set(models.values()))}, each done once: what cells share is copied",
         "time": _time(study, pending), "disk": _disk(study, len(pending)),
         **_calls(study, models, prompts), "people": _people(study),

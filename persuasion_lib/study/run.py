@@ -7,8 +7,7 @@ several processes, or machines with one folder, may be given the same study, or 
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from persuasion_lib.core import runner
-from persuasion_lib.core.appending import WAITS
 from persuasion_lib.core.errors import (
     ConfigError,
     DataError,
@@ -135,7 +133,7 @@ def run_study(study: Study, part: str | None = None) -> Study:
     began = time.time()
     for cell in study.cells:
         refuse_another_place(cell.config())
-    with _as_batch():
+    with runner.as_batch():
         (study.folder / "locks").mkdir(parents=True, exist_ok=True)
         _share(study)
         study = read_study(read_anew(study), study.file, name=study.name)
@@ -147,19 +145,6 @@ def run_study(study: Study, part: str | None = None) -> Study:
                 _wait_for(study, others[0])
             waiting = others
     return study
-
-
-@contextmanager
-def _as_batch() -> Iterator[None]:
-    """Lines instead of bars, and logs of other processes are waited for; in kernels as well."""
-    before = dict(os.environ)
-    os.environ.update({"PERSUASION_BATCH": "1", WAITS: "1"})
-    try:
-        yield
-    finally:
-        for name in ("PERSUASION_BATCH", WAITS):
-            os.environ.pop(name)
-            os.environ.update({name: before[name]} if name in before else {})
 
 
 def _share(study: Study) -> None:

@@ -282,11 +282,12 @@ def test_a_verdict_that_is_no_number_from_0_to_1_is_named(project):
             found.refused[0])
 
 
+@pytest.mark.parametrize("place", ["manifests/05_evaluate.json", "final_evaluation.json"])
 @pytest.mark.parametrize("text", DAMAGED)
-def test_a_run_with_a_damaged_manifest_is_named_and_the_others_are_compared(project, text, capsys):
+def test_a_damaged_run_is_named_and_the_others_are_compared(project, place, text, capsys):
     for name in "abc":
         evaluated(project, name)
-    file = project / "results/demo/runs/b/manifests/05_evaluate.json"
+    file = project / "results/demo/runs/b" / place
     write_text(file, text)
     found = compare(load_config("demo"), ["a", "b", "c"])
     assert str(file) in found.refused[0] and {*found.means} == {"measure", "model", "a", "c"}
