@@ -12,7 +12,7 @@ from pathlib import Path
 
 from persuasion_lib.core import runner
 from persuasion_lib.core.config import Config, load_config
-from persuasion_lib.core.errors import ConfigError, PersuasionError
+from persuasion_lib.core.errors import PersuasionError
 from persuasion_lib.core.family import MODELS
 from persuasion_lib.core.manifest import (
     conditions,
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # A study has the profile that its file names.
             is_named = options.profile is not None
             config = load_config(options.profile, options.overrides) if is_named else None
+            for note in config.notes if config else ():
+                print(f"note: {note}", file=sys.stderr)
             return options.command(options, config)
         except PersuasionError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -110,9 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--plan", action="store_true", help="only say what it would take")
     study.add_argument("--replace", action="store_true", help="replace cells of other settings")
     study.add_argument("--cells", metavar="K/M", help="only part K of M of the cells, say 3/8")
-    beside = _add(commands, "compare", _compare, "runs beside each other, as far as they may be")
-    beside.add_argument("runs", nargs="+", metavar="RUN", help="names of runs, or result folders")
-    beside.add_argument("--ask", action="store_true", help="ask the judge what nobody compared yet")
+    _add_compare(commands)
     export = _add(commands, "export", _export, "write a model, merged, for plain transformers")
     export.add_argument("model", choices=MODELS)
     data = _add(commands, "export-data", _export_data, "write rows and labels for other tools")
@@ -121,6 +121,14 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("folder", type=Path, help="a new folder")
         each.add_argument("--push", metavar="REPO", help="upload it to the hub, with its card")
     return parser
+
+
+def _add_compare(commands: argparse._SubParsersAction) -> None:
+    beside = _add(commands, "compare", _compare, "runs beside each other, as far as they may be")
+    beside.add_argument("runs", nargs="+", metavar="RUN", help="names of runs, or result folders")
+    beside.add_argument("--anchor", choices=("oracle", *MODELS), help="whose replies all others "
+                        "are compared with (the one that a study compared them with, sft)")
+    beside.add_argument("--ask", action="store_true", help="ask the judge what nobody compared yet")
 
 
 def _add(commands: argparse._SubParsersAction, name: str, command: object,
@@ -163,19 +171,9 @@ def before_it_begins(config: Config, stages: Sequence[Stage]) -> None:
     conditions_now = conditions(config)
     asking = [stage for stage in stages if stage.name in ("label_ai", "evaluate")
               and will_change(conditions_now[stage.name])]
-    if not asking:
-        return
-    from persuasion_lib.judging.check import unable
-    found = {stage: unable(config, stage.name) for stage in asking}
-    problems = {key: text for of_stage in found.values() for key, text in of_stage.items()}
-    if problems:
-        first = next(stage for stage in asking if found[stage])
-        raise ConfigError(
-            f"{first.notebook} could not work, so nothing was started. "
-            f"{' '.join(dict.fromkeys(problems.values()))}\nMend that; or end before it with "
-            f"--to {list(STAGES)[list(STAGES).index(first.name) - 1]}; or rehearse with stand-ins, "
-            f"apart from all real results: "
-            f"{' '.join(f'--set {key}=offline' for key in problems)}")
+    if asking:
+        from persuasion_lib.judging.check import refuse_unable
+        refuse_unable(config, asking)
 
 
 def show(text: str) -> None:
@@ -240,7 +238,7 @@ def _study(options: argparse.Namespace, _: None) -> int:
 
 def _compare(options: argparse.Namespace, config: Config) -> int:
     from persuasion_lib.study.compare import compare
-    print(compare(config, options.runs, ask=options.ask))
+    print(compare(config, options.runs, anchor=options.anchor, ask=options.ask))
     return 0
 
 

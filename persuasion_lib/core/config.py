@@ -14,7 +14,14 @@ from pydantic import Field, PrivateAttr, ValidationError
 from persuasion_lib.core import sections, services
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.layers import Layer, layers_of_files, merge, merged
-from persuasion_lib.core.overrides import as_layer, key_of, listed, masked, with_those_of_its_run
+from persuasion_lib.core.overrides import (
+    as_layer,
+    key_of,
+    listed,
+    masked,
+    of_other_profiles,
+    with_those_of_its_run,
+)
 from persuasion_lib.core.reads import Reads
 from persuasion_lib.core.sections import Section
 from persuasion_lib.core.services import check_roles
@@ -197,6 +204,7 @@ def load_config(profile: str = "demo", overrides: Sequence[str] | str | None = (
     """
     root = find_root(root)
     given = listed(overrides)
+    others = of_other_profiles(root, profile, given) if run_file else []
     if run_file:
         given = with_those_of_its_run(root, profile, given)
     files = layers_of_files(root, FILES, profile)
@@ -209,7 +217,7 @@ def load_config(profile: str = "demo", overrides: Sequence[str] | str | None = (
     config._root = root
     config._profile = profile
     config._overrides = given
-    config._notes = tuple(notes)
+    config._notes = (*notes, *others)
     config._layers = tuple(layers)
     return config
 

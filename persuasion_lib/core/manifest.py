@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from persuasion_lib.core.config import Config
+from persuasion_lib.core.errors import DataError
 from persuasion_lib.core.named import plain
 from persuasion_lib.core.pipeline import (
     STAGES,
@@ -58,7 +59,15 @@ def read_manifest(config: Config, name: str) -> dict[str, Any] | None:
     """The manifest of a stage's last complete run, None if there was none."""
     stage = STAGES[name]
     path = manifest_path(config, stage)
-    return read_json(path, made_by=f"{stage.notebook}.ipynb") if path.exists() else None
+    return manifest_in(path, made_by=f"{stage.notebook}.ipynb") if path.exists() else None
+
+
+def manifest_in(path: Path, *, made_by: str) -> dict[str, Any]:
+    """A manifest; DataError where it is not even an object with fields."""
+    value = read_json(path, made_by=made_by)
+    if not isinstance(value, dict) or not value:
+        raise DataError(f"{path} is {value!r:.40}, no manifest. Delete it; run {made_by} again.")
+    return value
 
 
 def open_items(manifest: Mapping[str, Any]) -> dict[str, str]:

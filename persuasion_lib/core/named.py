@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from persuasion_lib.core.config import Config
+from persuasion_lib.core.config import Config, load_config
+from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.store import read_json
 
@@ -59,6 +60,20 @@ def _differs(config: Config, stage: str, manifest: str) -> bool:
 def of_run(folder: Path, name: str | None) -> Path:
     """The folder of a named run below one of the project's."""
     return folder / "runs" / name if name else folder
+
+
+def refuse_another_place(config: Config) -> None:
+    """Keep the name of a run for the folder where it has results: another corpus has others.
+
+    Raises:
+        ConfigError: what was begun under this name and profile lies elsewhere.
+    """
+    known = load_config(config.profile, [f"name={config.name}"], root=config.root)
+    there, here = (of_run(each.folder("results"), config.name) for each in (known, config))
+    if there != here and (there / "manifests").exists() and not config.replace:
+        raise ConfigError(f"{config.name} is a run in {there}, and would be another in {here} with "
+                          "these settings. Give this one a name of its own (--name); with "
+                          "--replace the name leads here from now on.")
 
 
 def plain(value: Any) -> Any:

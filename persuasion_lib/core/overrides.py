@@ -63,35 +63,57 @@ def masked(text: str) -> str:
     return re.sub(r"(?=[\w-]*\d)([\w-]{7})[\w-]{13,}", r"\1…", text)
 
 
-def file_of_run(root: Path, name: str) -> Path:
-    """Where the overrides of a named run stand, for every notebook that is given its name."""
-    return root / "configs" / "runs" / f"{name}.yaml"
+def file_of_run(root: Path, profile: str, name: str) -> Path:
+    """Where the overrides of a named run stand, for every notebook that is given its name.
+
+    Each profile has runs of its own, as it has results. Earlier versions had one file for a name,
+    of the profile that it says; that one is read until the run has one here.
+    """
+    path = root / "configs" / "runs" / profile / f"{name}.yaml"
+    earlier = root / "configs" / "runs" / f"{name}.yaml"
+    is_earlier = not path.exists() and earlier.exists() and (
+        read_yaml(earlier).get("profile") in (None, profile))
+    return earlier if is_earlier else path
+
+
+def name_of_run(given: Sequence[str]) -> str | None:
+    """The run that overrides name; None without one, or with what is no name."""
+    names = [text.partition("=")[2].strip() for text in given if key_of(text) == "name"]
+    return names[-1] if names and re.fullmatch(r"\w[\w.-]*", names[-1]) else None
 
 
 def with_those_of_its_run(root: Path, profile: str, given: tuple[str, ...]) -> tuple[str, ...]:
     """The overrides, after those in the file of the run that they name; later ones win.
 
     Raises:
-        ConfigError: the run has another profile, or its file cannot be read.
+        ConfigError: the run's file cannot be read.
     """
-    names = [text.partition("=")[2].strip() for text in given if key_of(text) == "name"]
-    path = file_of_run(root, names[-1]) if names else None
-    if path is None or not re.fullmatch(r"[\w.-]+", names[-1]) or not path.exists():
+    name = name_of_run(given)
+    path = file_of_run(root, profile, name) if name else None
+    if path is None or not path.exists():
         return given
-    known = read_yaml(path)
-    if known.get("profile") != profile:
-        raise ConfigError(f"the run {names[-1]} has the profile {known.get('profile')!r} ({path}), "
-                          f"and {profile!r} was asked for. Give that profile, or another name.")
     changed = {key_of(text) for text in given}
-    kept = [text for text in listed(known.get("overrides")) if key_of(text) not in changed]
+    kept = [text for text in listed(read_yaml(path).get("overrides"))
+            if key_of(text) not in changed]
     return (*kept, *given)
+
+
+def of_other_profiles(root: Path, profile: str, given: Sequence[str]) -> list[str]:
+    """A note where a run is new to this profile and known to others, since one may be meant."""
+    name = name_of_run(given)
+    if name is None or file_of_run(root, profile, name).exists():
+        return []
+    profiles = sorted(path.stem for path in (root / "configs" / "profiles").glob("*.yaml"))
+    others = [other for other in profiles if file_of_run(root, other, name).exists()]
+    return [f"the run {name} of the profile {profile} is new; there is one of "
+            f"{' and of '.join(others)} (--profile {others[0]})."] if others else []
 
 
 def keep_for_run(root: Path, name: str, profile: str, given: Sequence[str]) -> None:
     """Write the overrides of a named run, the last of each setting, where notebooks find them."""
     last = {key_of(text): text for text in given if key_of(text) not in ("name", "replace")}
     lines = "".join(f"  - {_quoted(text)}\n" for text in last.values())
-    path = file_of_run(root, name)
+    path = file_of_run(root, profile, name)
     text = (f"# The settings of the run {name}, read wherever its name is given.\n"
             f"profile: {profile}\noverrides:{' []' if not lines else ''}\n{lines}")
     if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -5,10 +5,12 @@ import re
 import sys
 import textwrap
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from persuasion_lib.core.appending import WAITS
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError, is_full_disk
 from persuasion_lib.core.kernel import Kernel
@@ -124,6 +126,19 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
         if notes:
             show_notes(config, stage)
     return executed
+
+
+@contextmanager
+def as_batch() -> Iterator[None]:
+    """Lines instead of bars, and logs of other processes are waited for; in kernels as well."""
+    before = dict(os.environ)
+    os.environ.update({"PERSUASION_BATCH": "1", WAITS: "1"})
+    try:
+        yield
+    finally:
+        for name in ("PERSUASION_BATCH", WAITS):
+            os.environ.pop(name)
+            os.environ.update({name: before[name]} if name in before else {})
 
 
 def _run_one(config: Config, stage: Stage, why: str, preload: Sequence[str]) -> None:

@@ -7,7 +7,13 @@ from typing import Any
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.manifest import open_items, read_manifest, revision, versions
+from persuasion_lib.core.manifest import (
+    manifest_in,
+    open_items,
+    read_manifest,
+    revision,
+    versions,
+)
 from persuasion_lib.core.pipeline import STAGES
 from persuasion_lib.core.store import read_json
 
@@ -118,7 +124,8 @@ def _studies(config: Config, rows: Sequence[dict[str, str]]) -> Iterator[dict[st
             yield row
     for study, of_it in cells.items():
         file = study / "study.json"
-        found = read_json(file, made_by="persuasion study") if file.exists() else {}
+        read = read_json(file, made_by="persuasion study") if file.exists() else {}
+        found = read if isinstance(read, dict) else {}      # 07 writes it anew
         headline, *_ = found.get("sentences") or ["–" if found else "no study.json yet"]
         name = Path(of_it[0]["run"]).parent.parent / "studies" / study.name
         yield {"run": str(name), "finished": max(row["finished"] for row in of_it),
@@ -128,8 +135,8 @@ def _studies(config: Config, rows: Sequence[dict[str, str]]) -> Iterator[dict[st
 
 def _run_of(config: Config, folder: Path, kind: str, paths: list[Path]) -> dict[str, str]:
     """One line: the manifests of a folder whose names have one ending, such as `trial`."""
-    manifests = sorted((read_json(path, made_by="persuasion run") for path in paths),
-                       key=lambda manifest: str(manifest.get("stage")))
+    found = [{"finished": "", **manifest_in(path, made_by="persuasion run")} for path in paths]
+    manifests = sorted(found, key=lambda manifest: str(manifest.get("stage")))
     last = max(manifests, key=lambda manifest: manifest["finished"])
     # As `manifest_name` wrote it; the file's name in given/NAME may have hyphens of its own.
     place = folder / kind.replace("-", "/", -1 if kind.startswith("trial") else 1)

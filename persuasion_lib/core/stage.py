@@ -27,7 +27,7 @@ from persuasion_lib.core.manifest import (
     versions,
     what_was_read,
 )
-from persuasion_lib.core.named import NAME
+from persuasion_lib.core.named import NAME, refuse_another_place
 from persuasion_lib.core.overrides import keep_for_run
 from persuasion_lib.core.pipeline import (
     STAGES,
@@ -180,13 +180,8 @@ def refuse_to_replace(config: Config, stage: Stage) -> None:
     Raises:
         ConfigError: names the settings, and the command that keeps both.
     """
-    manifest = read_manifest(config, stage.name)
-    if config.replace or manifest is None or manifest.get("format") != FORMAT:
-        return
-    changed = [reason for reason in changed_reads(config, manifest)
-               if _is_another_experiment(config, reason)]
-    name = _name_for(changed) if changed else ""
-    if changed and any(path_of(config, name).exists() for name in stage.writes):
+    if changed := would_replace(config, stage):
+        name = _name_for(changed)
         raise ConfigError(
             f"{stage.notebook} has finished with other settings, and would now replace what it "
             f"made: {'; '.join(map(str, changed))}. To keep both, give the new run a name: the "
@@ -194,11 +189,19 @@ def refuse_to_replace(config: Config, stage: Stage) -> None:
             "To replace the earlier results: --replace, in a notebook \"replace=true\".")
 
 
-def _is_another_experiment(config: Config, reason: Reason) -> bool:
-    """Not the size of a trial, what is allowed, who compares what was made, who judges beside the
-    judge, a key of an earlier version, nor a file of labels that grows.
+def would_replace(config: Config, stage: Stage) -> list[Reason]:
+    """What has changed, where a stage would replace what another experiment made."""
+    old = read_manifest(config, stage.name) or {}
+    if config.replace or old.get("format") != FORMAT:
+        return []
+    changed = [one for one in changed_reads(config, old) if _is_another_experiment(config, one)]
+    is_lost = changed and any(path_of(config, name).exists() for name in stage.writes)
+    return changed if is_lost else []
 
-    People's comparisons are derived from logs that stay, and train nothing.
+
+def _is_another_experiment(config: Config, reason: Reason) -> bool:
+    """Not the size of a trial, what is allowed, who compares what was made (which trains nothing),
+    who judges beside the judge, a key of an earlier version, nor a file of labels that grows.
     """
     if reason.kind == "file":
         return str(reason).split()[2] in ("data.path", "model.base")    # "content of … changed"
@@ -246,6 +249,7 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
             run.warnings.append(_left_out(config, key))
     refuse_to_replace(config, stage)
     if config.name:
+        refuse_another_place(config)
         keep_for_run(config.root, config.name, profile, config.overrides)
     run.lock = StageLock(config, stage)
     run.lock.take()

@@ -1,12 +1,14 @@
 """Whether the judges of the settings could work, found out without spending anything."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from persuasion_lib.core.brought import brought_labels
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import PersuasionError
+from persuasion_lib.core.errors import ConfigError, PersuasionError
+from persuasion_lib.core.pipeline import STAGES, Stage
 from persuasion_lib.core.rehearsal import asks_oracle
 from persuasion_lib.judging.calibrate import known_answers
 from persuasion_lib.judging.clients import AnthropicJudge
@@ -46,6 +48,30 @@ def unable(config: Config, stage: str) -> dict[str, str]:
     if stage == "evaluate" and (problem := _embedder_problem(config)):
         found["similarity.embedder"] = problem
     return found
+
+
+def refuse_unable(config: Config, stages: Sequence[Stage], *, may_end: bool = True) -> None:
+    """Refuse now what would fail for want of a judge hours later.
+
+    Args:
+        stages: those with a judge that will run.
+        may_end: the command could end before the first of them.
+
+    Raises:
+        ConfigError: a judge of one of them cannot work.
+    """
+    found = {stage: unable(config, stage.name) for stage in stages}
+    problems = {key: text for of_stage in found.values() for key, text in of_stage.items()}
+    if not problems:
+        return
+    first = next(stage for stage in stages if found[stage])
+    end = (f"or end before it with --to {list(STAGES)[list(STAGES).index(first.name) - 1]}; "
+           if may_end else "")
+    raise ConfigError(
+        f"{first.notebook} could not work, so nothing was started. "
+        f"{' '.join(dict.fromkeys(problems.values()))}\nMend that; {end}or rehearse with "
+        "stand-ins, apart from all real results: "
+        f"{' '.join(f'--set {key}=offline' for key in problems)}")
 
 
 def check(config: Config, *, ping: bool = False) -> dict[str, str]:

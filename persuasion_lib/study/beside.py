@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import MissingInput
 from persuasion_lib.core.family import FAMILY
@@ -13,14 +15,25 @@ from persuasion_lib.core.manifest import content_hash
 from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.runs import shown
-from persuasion_lib.core.store import read_json
 from persuasion_lib.reporting import evaluation_file
 from persuasion_lib.reporting.evaluation_file import EvaluationFile, ExampleRow
+from persuasion_lib.reporting.setup import Lenient
+from persuasion_lib.study.record import read_manifest_of, read_record
 
 FILE = "final_evaluation.json"
 APART = ("trial", "rehearsal", "part")      # as `pipeline.apart` calls the folders below a run
+COLUMNS = ("kind", "what", "measure", "model")      # beside those of runs, in tables
 _ABSENT = "–"
 _SAYS_WHICH = ("name", "replace", "paths.data", "paths.models", "paths.results")
+
+
+class _Said(BaseModel):
+    """What an evaluation says of its run; what is something else is left out."""
+
+    name: Lenient[str] = None
+    revision: Lenient[str] = None
+    settings: Lenient[dict[str, Any]] = None
+    versions: Lenient[dict[str, Any]] = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ def read_run(config: Config, text: str) -> Run:
 
     Raises:
         MissingInput: there is no such run, or it was not evaluated.
-        DataError: its evaluation is malformed.
+        DataError: its evaluation, or a manifest, is malformed.
     """
     path = _evaluation_of(config, text)
     if not path.exists():
@@ -59,28 +72,29 @@ def read_run(config: Config, text: str) -> Run:
                            "of this profile that was evaluated. `persuasion runs` lists all runs; "
                            "--profile says whose.")
     data = evaluation_file.read(path, made_by="the run that you compare")
-    said = data.config.model_dump().get("run") or {}
+    given = data.config.model_dump().get("run")
+    said = _Said.model_validate(given if isinstance(given, dict) else {})
     home, kind = _place_of(path)
-    manifests = [read_json(file, made_by="the run") for stage in ("train_dpo", "evaluate")
+    manifests = [read_manifest_of(file) for stage in ("train_dpo", "evaluate")
                  if (file := _manifest_of(home, kind, STAGES[stage].notebook))]
     merged = {key: {name: value for manifest in manifests
                     for name, value in (manifest.get(key) or {}).items()}
               for key in ("settings", "inputs", "prompts")}
     own = {"profile": data.config.profile, "base model": data.config.base_model,
            "judge": judge_of(data), **(data.config.generation or {})}
-    versions = {"revision": said.get("revision"), **(said.get("versions") or {})}
-    name = said.get("name") or home.name
-    return Run(name, path, data, own | (said.get("settings") or {}) | merged["settings"],
+    versions = {"revision": said.revision, **(said.versions or {})}
+    return Run(said.name or home.name, path, data,
+               own | (said.settings or {}) | merged["settings"],
                merged["inputs"], {key: str(value) for key, value in versions.items()},
                merged["prompts"])
 
 
 def _evaluation_of(config: Config, text: str) -> Path:
     """Where a run's evaluation is, which its own settings say: a trial's is in a folder below."""
-    given = Path(text).expanduser()
+    given = Path(text).expanduser().resolve()     # "." and a name in its folder have parents, too
     if given.is_file():
         return given
-    if given.exists() or not re.fullmatch(r"[\w.-]+", text):
+    if (given / FILE).exists() or not re.fullmatch(r"\w[\w.-]*", text):
         return given / FILE
     # What is set for the comparison, such as who is asked, was not set for the run.
     places = [one for one in config.overrides if key_of(one).startswith(("paths.", "data."))]
@@ -112,11 +126,11 @@ def judge_of(data: EvaluationFile) -> str:
 
 
 def named_apart(runs: Sequence[Run]) -> dict[str, Run]:
-    """The runs by name; equal names of different folders are numbered."""
+    """The runs by name; equal names of different folders are numbered, and those of columns."""
     named: dict[str, Run] = {}
     for run in runs:
         name, number = run.name, 2
-        while name in named:
+        while name in named or name in COLUMNS:
             name, number = f"{run.name} ({number})", number + 1
         named[name] = run
     return named
@@ -150,14 +164,16 @@ def _brief(kind: str, value: Any) -> str:
     return str(value)[:8] if kind in ("data", "prompt", "weights") else shown(value)
 
 
-def scores_of_cell(run: Run) -> list[dict[str, Any]]:
-    """What a study found of just this evaluation against an anchor; nothing where none did."""
+def record_of(run: Run) -> dict[str, Any] | None:
+    """What a study found of just this evaluation against its anchors; None where none did.
+
+    Raises:
+        DataError: the file of it is damaged.
+    """
     home, kind = _place_of(run.path)
     if home.parent.name != "runs":
-        return []
+        return None
     below = Path("*", *kind, "cells", f"{home.name}.json")
-    for file in sorted((home.parents[1] / "studies").glob(str(below))):
-        record = read_json(file, made_by="persuasion study")
-        if record["evaluation"] == content_hash(run.path):
-            return record["scores"]
-    return []
+    found = map(read_record, sorted((home.parents[1] / "studies").glob(str(below))))
+    return next((record for record in found if record["evaluation"] == content_hash(run.path)),
+                None)

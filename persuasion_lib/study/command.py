@@ -4,16 +4,19 @@ import sys
 import textwrap
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from persuasion_lib.core.config import find_root, load_config
 from persuasion_lib.core.overrides import key_of
+from persuasion_lib.core.pipeline import STAGES, Stage
 from persuasion_lib.core.rehearsal import banner_of
-from persuasion_lib.study.design import Study, read_study
+from persuasion_lib.judging.check import refuse_unable
+from persuasion_lib.study.design import Cell, Study, read_study
 from persuasion_lib.study.file import profile_of
 from persuasion_lib.study.notebook import conclude
 from persuasion_lib.study.plan import plan_of
-from persuasion_lib.study.run import part_of, run_study, state_of
+from persuasion_lib.study.run import LAST, part_of, run_study, state_of
+from persuasion_lib.study.shared import shared_to_run
 
 
 def study(options: Namespace) -> int:
@@ -27,6 +30,7 @@ def study(options: Namespace) -> int:
         print(textwrap.fill(above, 100))
     if options.plan:
         return 0
+    refuse_unable(asked.config, _asking(asked, part_of(asked, options.cells)), may_end=False)
     print(flush=True)
     ended = run_study(asked, options.cells)
     cells = {cell: state_of(ended, cell) for cell in part_of(ended, options.cells)}
@@ -39,6 +43,14 @@ def study(options: Namespace) -> int:
     if _may_conclude(ended, options.cells):
         print(f"\n{conclude(ended)}")
     return 1 if left else 0
+
+
+def _asking(study: Study, cells: Sequence[Cell]) -> list[Stage]:
+    """The stages with a judge that will run for cells that are not done."""
+    if all(state_of(study, cell)[0] == "done" for cell in cells):
+        return []
+    names = ("label_ai", LAST) if "label_ai" in shared_to_run(study) else (LAST,)
+    return [STAGES[name] for name in names]
 
 
 def _may_conclude(study: Study, part: str | None) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.family import FAMILY, PREFERENCE_TRAINED, trainings, wanted
-from persuasion_lib.core.pipeline import path_of, read_file
+from persuasion_lib.core.pipeline import STAGES, path_of, read_file
 from persuasion_lib.core.progress import duration
 from persuasion_lib.core.runs import so_far
 from persuasion_lib.judging.plan import plan
@@ -19,6 +19,7 @@ from persuasion_lib.stats.power import crossed_power
 from persuasion_lib.study.design import Cell, Study
 from persuasion_lib.study.file import COUNTS, level_name
 from persuasion_lib.study.run import first_to_run, state_of
+from persuasion_lib.study.shared import shared_to_run
 
 # Of a difference of two arms' win rates, as simulations of the method took them; seeds' from, to.
 SD_SEED, SD_PROMPT, SD_REST = (0.02, 0.05), 0.08, 0.34
@@ -38,6 +39,7 @@ def plan_of(study: Study, cells: Iterable[Cell]) -> dict[str, str]:
     prompts = _prompts(study.config)
     lines = {
         "question": study.question,
+        **_first(study),
         "cells": f"{len(study.levels)} levels of {study.axis} × {len(study.seeds)} seeds = "
                  f"{len(study.cells)}, {len(own)} of {len(cells)} still to run",
         "levels": f"{', '.join(map(level_name, study.levels))}; primary "
@@ -47,6 +49,25 @@ def plan_of(study: Study, cells: Iterable[Cell]) -> dict[str, str]:
         **_calls(study, models, prompts), "people": _people(study),
         "could show": _could_show(len(study.seeds), prompts)}
     return lines | ({"note": " ".join(study.notes)} if study.notes else {})
+
+
+def _first(study: Study) -> dict[str, str]:
+    """What all cells share and is not as these settings and this code would make it."""
+    found = shared_to_run(study)
+    if not found:
+        return {}
+    took = so_far(study.config)
+    parts = [f"{STAGES[name].notebook} ({_last_time(took.get(name))})" for name in found]
+    name, (_, reasons) = next(iter(found.items()))
+    return {"first": f"once for all cells: {', '.join(parts)}. {STAGES[name].notebook}: "
+                     f"{reasons[0]}"}
+
+
+def _last_time(stage: Mapping[str, Any] | None) -> str:
+    if stage is None:
+        return "time and dollars not known before"
+    dollars = "" if stage["usd"] is None else f" and {stage['usd']:.2f} dollars"
+    return f"{stage['minutes']} min{dollars} last time"
 
 
 def _training(config: Config, name: str) -> Any:

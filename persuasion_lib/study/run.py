@@ -7,8 +7,7 @@ several processes, or machines with one folder, may be given the same study, or 
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,23 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from persuasion_lib.core import runner
-from persuasion_lib.core.appending import WAITS
-from persuasion_lib.core.config import Config, load_config
-from persuasion_lib.core.errors import ConfigError, PersuasionError, is_full_disk
+from persuasion_lib.core.errors import (
+    ConfigError,
+    DataError,
+    MissingInput,
+    PersuasionError,
+    is_full_disk,
+)
 from persuasion_lib.core.manifest import State, conditions, hash_if_there, will_change
-from persuasion_lib.core.overrides import keep_for_run, key_of
+from persuasion_lib.core.named import refuse_another_place
+from persuasion_lib.core.overrides import keep_for_run
 from persuasion_lib.core.pipeline import STAGES, path_of
-from persuasion_lib.core.store import read_json, write_text
+from persuasion_lib.core.stage import refuse_to_replace
+from persuasion_lib.core.store import write_text
 from persuasion_lib.study import anchored
 from persuasion_lib.study.design import Cell, Study, read_study
+from persuasion_lib.study.record import read_record
+from persuasion_lib.study.shared import make_shared, read_anew
 
 LAST = "evaluate"       # the stage that a cell ends with; 06 may be run on it like on any run
 POLL_S = 5.0            # between two looks at a cell that another process has
@@ -61,9 +68,20 @@ def state_of(study: Study, cell: Cell) -> tuple[str, str]:
     if failed.exists():
         return "failed", failed.read_text(encoding="utf-8").strip()
     if not changed:
-        return "missing", "its replies are not compared with the anchor's yet"
+        return "missing", _why_no_scores(study, cell)
     never_ran = any(state[0] == "missing" for state in found.values())
     return ("missing", changed[-1]) if never_ran else ("stale", changed[0])
+
+
+def _why_no_scores(study: Study, cell: Cell) -> str:
+    """Of a cell that has trained: not compared yet, or its record is damaged."""
+    try:
+        read_record(anchored.record_of(study, cell))
+    except DataError as error:
+        return str(error).replace(f"{cell.root}{os.sep}", "")
+    except MissingInput:
+        pass
+    return "its replies are not compared with the anchor's yet"
 
 
 def done_cells(study: Study) -> list[Cell]:
@@ -72,11 +90,11 @@ def done_cells(study: Study) -> list[Cell]:
 
 
 def scores_of(study: Study, cell: Cell) -> dict[str, Any] | None:
-    """The record of a cell's comparisons; None where there is none of this evaluation."""
-    path = anchored.record_of(study, cell)
-    if not path.exists():
+    """The record of a cell's comparisons; None where none of this evaluation can be read."""
+    try:
+        record = read_record(anchored.record_of(study, cell))
+    except (MissingInput, DataError):
         return None
-    record = read_json(path, made_by="persuasion study")
     evaluation = hash_if_there(path_of(cell.config(), "evaluation"))
     # An anchor that the study no longer has takes no scores of the others with it.
     is_anchors = (study.anchor_cell is None
@@ -113,14 +131,17 @@ def run_study(study: Study, part: str | None = None) -> Study:
         The study as it is now: labels that were missing before may have cut its levels.
 
     Raises:
+        ConfigError: cells of these names are of another corpus.
         PersuasionError: what all cells share, a trained anchor too, could not be made, or a disk
             is full.
     """
     began = time.time()
-    with _as_batch():
+    for cell in study.cells:
+        refuse_another_place(cell.config())
+    with runner.as_batch():
         (study.folder / "locks").mkdir(parents=True, exist_ok=True)
         _share(study)
-        study = read_study(_read_anew(study), study.file, name=study.name)
+        study = read_study(read_anew(study), study.file, name=study.name)
         _make_anchor(study)
         waiting = list(part_of(study, part))
         while waiting:
@@ -131,31 +152,13 @@ def run_study(study: Study, part: str | None = None) -> Study:
     return study
 
 
-@contextmanager
-def _as_batch() -> Iterator[None]:
-    """Lines instead of bars, and logs of other processes are waited for; in kernels as well."""
-    before = dict(os.environ)
-    os.environ.update({"PERSUASION_BATCH": "1", WAITS: "1"})
-    try:
-        yield
-    finally:
-        for name in ("PERSUASION_BATCH", WAITS):
-            os.environ.pop(name)
-            os.environ.update({name: before[name]} if name in before else {})
-
-
 def _share(study: Study) -> None:
     """Corpus, SFT, pools and labels: once for all cells."""
     lock = _lock(study, "shared")
     if _is_taken(study, "shared"):
         print("another process makes what all cells share; waiting for it", flush=True)
     with lock:
-        found = conditions(_read_anew(study))
-        before = list(STAGES)[:list(STAGES).index("train_dpo")]
-        if any(found[name][0] in ("stale", "missing") for name in before):
-            # `--replace` is for cells: what they share is another experiment's as well.
-            shared = [text for text in study.config.overrides if key_of(text) != "replace"]
-            runner.run(study.profile, shared, last=before[-1])
+        make_shared(study)
 
 
 def _make_anchor(study: Study) -> None:
@@ -167,13 +170,10 @@ def _make_anchor(study: Study) -> None:
         print(f"another process makes {cell.name}; waiting for it", flush=True)
     with _lock(study, cell.name):
         first = first_to_run(cell)
+        _keep_settings(cell, first)
         if first:
             print(f"\n{cell.name}, which every reply is compared with", flush=True)
             _run_stages(study, cell, first)
-
-
-def _read_anew(study: Study) -> Config:
-    return load_config(study.profile, study.config.overrides, root=study.config.root)
 
 
 def _run_if_free(study: Study, cell: Cell, began: float) -> bool:
@@ -196,6 +196,7 @@ def _run_cell(study: Study, cell: Cell) -> None:
     failed = _failure(study, cell)
     try:
         first = first_to_run(cell)
+        _keep_settings(cell, first)
         record = scores_of(study, cell)
         if first or record is None or record["open"]:
             print(f"\n{cell.name}, {study.cells.index(cell) + 1} of {len(study.cells)}", flush=True)
@@ -221,8 +222,18 @@ def first_to_run(cell: Cell) -> str | None:
     return next((name for name, state in _of_stages(cell).items() if _must_run(name, state)), None)
 
 
-def _run_stages(study: Study, cell: Cell, first: str) -> None:
+def _keep_settings(cell: Cell, first: str | None) -> None:
+    """Where a cell's name alone finds them, if it has them or may be given them.
+
+    Raises:
+        ConfigError: a stage that would run has finished with others.
+    """
+    for stage in runner.chosen_stages(first, LAST, None) if first else ():
+        refuse_to_replace(cell.config(), stage)
     keep_for_run(cell.root, cell.name, cell.profile, cell.overrides)
+
+
+def _run_stages(study: Study, cell: Cell, first: str) -> None:
     runner.run(cell.profile, cell.overrides, first=first, last=LAST, preload=_preload(study),
                notes=False)
 

@@ -6,6 +6,8 @@ from persuasion_lib.cli import main
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.manifest import FORMAT, Reason, manifest_path, state
+from persuasion_lib.core.named import refuse_another_place
+from persuasion_lib.core.overrides import keep_for_run
 from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.runs import all_runs, described, differing, identity, summed
 from persuasion_lib.core.stage import _is_another_experiment, _name_for, refuse_to_replace
@@ -209,3 +211,22 @@ def test_an_empty_name_is_no_name_and_not_the_project_itself(project, name, caps
 def test_a_check_that_is_allowed_is_no_other_experiment(project):
     reason = Reason("setting", "checks.allow was [], is ['tie share']")
     assert not _is_another_experiment(load_config("demo"), reason)
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "{}", '{"stage": '])
+def test_a_damaged_manifest_is_named_in_one_sentence_and_is_no_traceback(project, text, capsys):
+    file = write_text(manifest_path(load_config("smoke"), STAGES["prepare"]), text)
+    for command in ("status", "runs"):
+        assert main([command, "--profile", "smoke"]) == 1
+        assert capsys.readouterr().err.startswith(f"error: {file}")
+
+
+def test_a_name_that_leads_to_results_of_one_corpus_is_not_led_to_another_in_silence(project):
+    finish("name=b", "dpo.beta=0.4")
+    keep_for_run(project, "b", "smoke", ["dpo.beta=0.4"])
+    refuse_another_place(load_config("smoke", ["name=b", "dpo.beta=0.5"]))
+    other = ["name=b", "data.source=files"]
+    with pytest.raises(ConfigError, match="b is a run in .*smoke/runs/b, .*smoke-files/runs/b"):
+        refuse_another_place(load_config("smoke", other))
+    refuse_another_place(load_config("smoke", [*other, "replace=true"]))
+    refuse_another_place(load_config("smoke", ["name=c", "data.source=files"]))

@@ -2,9 +2,11 @@
 
 import pytest
 
+from persuasion_lib.cli import main
 from persuasion_lib.core.config import find_root, load_config
 from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.overrides import file_of_run, keep_for_run, listed
+from persuasion_lib.core.overrides import keep_for_run, listed
+from persuasion_lib.core.store import write_text
 
 
 @pytest.mark.parametrize("given", [
@@ -28,11 +30,30 @@ def test_a_run_without_settings_of_its_own_has_a_file_too(project):
     assert load_config("demo", "name=again").overrides == ("name=again",)
 
 
-def test_a_run_belongs_to_one_profile(project):
+def test_two_profiles_have_a_run_of_the_same_name_each(project):
+    keep_for_run(project, "b", "demo", ["dpo.beta=0.2"])
+    keep_for_run(project, "b", "smoke", ["dpo.beta=0.3"])
+    assert load_config("demo", "name=b").dpo.beta == 0.2
+    assert load_config("smoke", "name=b").dpo.beta == 0.3
+
+
+def test_a_run_of_an_earlier_version_is_that_of_its_profile_and_hinders_no_other(project):
+    write_text(project / "configs/runs/b.yaml", "profile: smoke\noverrides:\n  - dpo.beta=0.2\n")
+    assert load_config("smoke", "name=b").dpo.beta == 0.2
+    assert load_config("demo", "name=b").dpo.beta == 0.1
+    keep_for_run(project, "b", "demo", ["dpo.beta=0.4"])
+    keep_for_run(project, "b", "smoke", ["dpo.beta=0.3"])
+    assert load_config("smoke", "name=b").dpo.beta == 0.3
+    assert load_config("demo", "name=b").dpo.beta == 0.4
+
+
+def test_a_run_that_only_another_profile_has_is_new_here_and_that_is_said(project, capsys):
     keep_for_run(project, "b", "smoke", ["dpo.beta=0.2"])
-    with pytest.raises(ConfigError, match="the run b has the profile 'smoke'.*'demo' was asked"):
-        load_config("demo", "name=b")
-    assert file_of_run(project, "b").parent.name == "runs"
+    assert main(["status", "--name", "b"]) == 0
+    assert capsys.readouterr().err == (
+        "note: the run b of the profile demo is new; there is one of smoke (--profile smoke).\n")
+    assert main(["status", "--name", "b", "--profile", "smoke"]) == 0
+    assert main(["status", "--name", "c"]) == 0 and capsys.readouterr().err == ""
 
 
 def test_every_value_says_where_it_is_from(project):

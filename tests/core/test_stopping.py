@@ -15,8 +15,8 @@ from worlds.scratch import clean_environment
 
 SLOW = """
 import pathlib, time
-pathlib.Path("begun").write_text("")
 try:
+    pathlib.Path("begun").write_text("")
     time.sleep(60)
 except KeyboardInterrupt:
     pathlib.Path("saved").write_text("")

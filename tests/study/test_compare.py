@@ -7,7 +7,8 @@ import pytest
 from persuasion_lib.cli import main
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, MissingInput
-from persuasion_lib.core.store import write_json
+from persuasion_lib.core.manifest import content_hash
+from persuasion_lib.core.store import write_json, write_text
 from persuasion_lib.study.compare import compare
 from persuasion_lib.study.run import run_study
 from worlds.study_world import Notebooks, study_of
@@ -158,6 +159,149 @@ def test_asking_another_judge_than_theirs_is_refused(beside):
         compare(write, ["one", "other"], ask=True)
 
 
+def evaluated(project, name, change=lambda data: None, home="results/demo/runs"):
+    data = copy.deepcopy(SAME)
+    change(data)
+    return write_json(project / home / name / "final_evaluation.json", data)
+
+
+def record(project, name, verdicts, anchor="sft", **fields):
+    """What a study found of rlhf in a run, for the prompts in their order."""
+    path = project / f"results/demo/runs/{name}/final_evaluation.json"
+    ids = [row["example_id"] for row in SAME["per_example"]]
+    return write_json(project / f"results/demo/studies/own/cells/{name}.json", {
+        "anchors": [anchor], "arms": ["rlhf"], "evaluation": content_hash(path), "open": {},
+        "scores": [{"arm": "rlhf", "anchor": anchor, "example_id": key, "judge": verdict}
+                   for key, verdict in zip(ids, verdicts, strict=False)]} | fields)
+
+
+def test_means_beside_each_other_are_of_the_same_prompts(project):
+    """The judge lost 20 verdicts of b, all of them 0: on the other 20 prompts both won 1."""
+    for name, verdicts in (("a", [1.0] * 20 + [0.0] * 20), ("b", [1.0] * 20 + [None] * 20)):
+        evaluated(project, name)
+        record(project, name, verdicts)
+    found = compare(load_config("demo"), ["a", "b"])
+    assert found.means.iloc[0][["a", "b"]].tolist() == [1, 1] and found.pairs.empty
+    assert "20 of 40 prompts for rlhf, win rate against sft: one of the runs" in str(found)
+
+
+def test_the_difference_from_the_first_run_is_from_no_other(project):
+    def without(data):
+        for row in data["per_example"]:
+            del row["similarity_scores"]["rlhf"]
+
+    for name, change in (("a", without), ("b", lambda data: None), ("c", better)):
+        evaluated(project, name, change)
+    found = compare(load_config("demo"), ["a", "b", "c"])
+    assert found.pairs.empty and len(found.means.columns) == 5
+    assert "Paired differences of rlhf, similarity to the oracle: a, the first run" in str(found)
+    assert compare(load_config("demo"), ["b", "c", "a"]).pairs["run"].tolist() == ["c"]
+
+
+def test_a_run_is_found_from_its_own_folder_and_the_one_above_it(project, monkeypatch):
+    for name in "ab":
+        evaluated(project, name)
+        record(project, name, [1.0] * 40)
+    for folder, given in (("runs", ["a", "b"]), ("runs/a", [".", "../b"])):
+        monkeypatch.chdir(project / "results/demo" / folder)
+        means = compare(load_config("demo"), given).means
+        assert means["measure"].tolist()[0] == "win rate against sft" and {*"ab"} < {*means}
+
+
+def test_a_folder_that_is_no_run_hides_no_run_of_its_name(project):
+    (project / "a").mkdir()
+    for name in "ab":
+        evaluated(project, name)
+    assert compare(load_config("demo"), ["a", "b"]).differs.empty
+
+
+@pytest.mark.parametrize("anchor, asked", [("base", None), ("oracle", "oracle"),
+                                           ("another rlhf", None), ("another rlhf", "rlhf")])
+def test_the_anchor_is_the_one_that_the_runs_were_compared_with(project, anchor, asked):
+    for name in "ab":
+        evaluated(project, name)
+        record(project, name, [1.0] * 40, anchor)
+    found = compare(load_config("demo"), ["a", "b"], anchor=asked)
+    assert f"win rate against {anchor}" in found.means["measure"].tolist()
+
+
+def test_a_trained_anchor_must_be_the_same_training(project):
+    for name in "ab":
+        evaluated(project, name)
+        record(project, name, [1.0] * 40, "another rlhf", anchor_evaluation=name)
+    found = str(compare(load_config("demo"), ["a", "b"]))
+    assert "another rlhf is another training in one of the runs" in found
+    assert "win rate against" not in found
+
+
+def test_an_anchor_that_is_none_or_cannot_be_asked_about_is_refused(project, capsys):
+    for name in "ab":
+        evaluated(project, name)
+        record(project, name, [1.0] * 40, "base")
+    assert main(["compare", "a", "b", "--anchor", "rlhf", "--ask"]) == 1
+    assert "another rlhf is in no run that is compared" in capsys.readouterr().err
+    assert main(["compare", "a", "b", "--anchor", "sft"]) == 0
+    assert "replies with those of sft (--anchor base has some)" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="no anchor 'human'. There are: oracle, base"):
+        compare(load_config("demo"), ["a", "b"], anchor="human")
+
+
+@pytest.mark.parametrize("name", ["model", "measure", "what", "kind"])
+def test_a_run_may_be_called_as_a_column_of_the_tables(project, name):
+    for each, beta in ((name, 0.1), ("b", 0.3)):
+        evaluated(project, each)
+        write_json(project / f"results/demo/runs/{each}/manifests/05_evaluate.json",
+                   {"settings": {"dpo.beta": beta}})
+    found = compare(load_config("demo"), [name, "b"])
+    assert found.differs.iloc[0].tolist() == ["setting", "dpo.beta", "0.1", "0.3"]
+    assert found.means.columns.tolist() == ["measure", "model", f"{name} (2)", "b"]
+
+
+DAMAGED = ["null", "[]", '{"scores": 1', '"text"', '{"inputs": []}']
+
+
+@pytest.mark.parametrize("text", [*DAMAGED, "{}", '{"scores": "abc"}'])
+def test_a_damaged_record_is_named_and_the_similarities_are_compared(project, text):
+    for name in "ab":
+        evaluated(project, name)
+        record(project, name, [1.0] * 40)
+    file = project / "results/demo/studies/own/cells/b.json"
+    write_text(file, text)
+    found = compare(load_config("demo"), ["a", "b"])
+    assert f"{file} is " in found.refused[0] or f"{file}:" in found.refused[0]
+    assert "similarity to the oracle" in found.means["measure"].tolist()
+
+
+def test_a_verdict_that_is_no_number_from_0_to_1_is_named(project):
+    for name in "ab":
+        evaluated(project, name)
+    for verdict in ("abc", 7, True):
+        record(project, "b", [verdict])
+        found = compare(load_config("demo"), ["a", "b"])
+        assert f"cells/b.json is no record of a study's cell (scores.0.judge is {verdict!r})" in (
+            found.refused[0])
+
+
+@pytest.mark.parametrize("place", ["manifests/05_evaluate.json", "final_evaluation.json"])
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_run_is_named_and_the_others_are_compared(project, place, text, capsys):
+    for name in "abc":
+        evaluated(project, name)
+    file = project / "results/demo/runs/b" / place
+    write_text(file, text)
+    found = compare(load_config("demo"), ["a", "b", "c"])
+    assert str(file) in found.refused[0] and {*found.means} == {"measure", "model", "a", "c"}
+    assert main(["compare", "a", "b"]) == 1
+    said = capsys.readouterr().err
+    assert str(file) in said and "Two runs are needed" in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("said", [None, [], "b", {"name": 3, "settings": [], "versions": "1"}])
+def test_what_an_evaluation_says_of_its_run_in_another_form_is_left_out(beside, said):
+    found = beside(lambda data: data["config"].update(run=said, judge={}, asked_models=[]))
+    assert found.differs["what"].tolist()
+
+
 def test_cells_of_a_study_are_compared_by_what_it_found(project, monkeypatch, capsys):
     Notebooks(monkeypatch)
     run_study(study_of(project))
@@ -192,5 +336,5 @@ def test_a_run_that_is_not_there_is_named(project):
 
 def test_one_run_is_not_enough(project):
     write_json(project / "one" / "final_evaluation.json", SAME)
-    with pytest.raises(ConfigError, match="two runs are needed"):
+    with pytest.raises(ConfigError, match="Two runs are needed"):
         compare(load_config("demo"), ["one"])

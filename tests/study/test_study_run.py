@@ -8,13 +8,16 @@ import time
 import pytest
 
 from persuasion_lib.cli import main
+from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, PersuasionError
-from persuasion_lib.core.pipeline import path_of
-from persuasion_lib.core.store import read_json, write_json
+from persuasion_lib.core.manifest import FORMAT, conditions, manifest_path
+from persuasion_lib.core.overrides import keep_for_run
+from persuasion_lib.core.pipeline import STAGES, path_of
+from persuasion_lib.core.store import read_json, write_json, write_text
 from persuasion_lib.judging.tasks.compare import Compare
-from persuasion_lib.study import run
+from persuasion_lib.study import run, shared
 from persuasion_lib.study.anchored import record_of
-from persuasion_lib.study.design import Study
+from persuasion_lib.study.design import Study, read_study
 from persuasion_lib.study.plan import plan_of
 from persuasion_lib.study.run import part_of, run_study, states
 from persuasion_lib.study.scores import read_scores
@@ -52,6 +55,84 @@ def test_a_cell_that_fails_is_named_and_the_others_run(project, notebooks):
     notebooks.broken = {}
     run_study(study)
     assert condition(study) == ["done"] * 4 and notebooks.ran.count("small.25.s1") == 1
+
+
+def test_a_study_of_another_profile_leaves_the_cells_of_the_first_as_they_are(project, notebooks):
+    run_study(study_of(project))
+    run_study(read_study(load_config("smoke", ["dpo.beta=0.3"]), write_study(project)))
+    assert len(notebooks.ran) == 8
+    for profile, beta in (("demo", 0.1), ("smoke", 0.3)):
+        config = load_config(profile, "name=small.25.s1")
+        assert config.dpo.beta == beta and path_of(config, "evaluation").exists()
+
+
+def finish(config, stage: str, *keys: str):
+    """Leave the files and the manifest of a stage that read these settings."""
+    for name in STAGES[stage].writes:
+        write_text(path_of(config, name), "made\n")
+    write_json(manifest_path(config, STAGES[stage]), {
+        "format": FORMAT, "stage": stage, "settings": {key: config.peek(key) for key in keys},
+        "started": "2026-11-27T12:00:00", "finished": "2026-11-27T12:03:00", "prompts": {},
+        "files": {}, "inputs": {}, "outputs": {}, "code": {}, "counts": {"ledger": {"usd": 1.5}}})
+
+
+def test_a_refused_study_leaves_the_settings_of_its_cells_as_they_are(project, notebooks):
+    run_study(study_of(project))
+    for cell in study_of(project).cells:
+        finish(cell.config(), "train_dpo", "dpo.beta")
+        path_of(cell.config(), "evaluation").unlink()
+    ended = run_study(study_of(project, "dpo.beta=0.3"))
+    assert "dpo.beta was 0.1, is 0.3" in states(ended)["sentence"][0]
+    assert len(notebooks.ran) == 4
+    assert load_config("demo", "name=small.25.s1").dpo.beta == 0.1
+
+
+def test_a_cell_that_is_done_has_its_settings_by_its_name_whoever_spoilt_them(project, notebooks):
+    run_study(study_of(project))
+    keep_for_run(project, "small.25.s1", "demo", ["dpo.beta=0.3"])
+    run_study(study_of(project))
+    assert load_config("demo", "name=small.25.s1").dpo.beta == 0.1
+
+
+def test_a_plan_names_what_all_cells_share_and_would_be_made_anew(project, notebooks, monkeypatch):
+    finish(study_of(project).config, "prepare", "sft.num_epochs")
+    monkeypatch.setattr(shared, "conditions", conditions)
+    first = plan_of(study := study_of(project, "sft.num_epochs=7"), study.cells)["first"]
+    assert first.startswith("once for all cells: 00_prepare (3.0 min and 1.50 dollars last time), "
+                            "01_label_ai (time and dollars not known before), 02_label_human")
+    assert first.endswith(". 00_prepare: sft.num_epochs was 1, is 7")
+
+
+def test_neither_name_nor_replace_of_a_study_replaces_what_all_share_and_it_says_what_does(
+        project, notebooks, monkeypatch, capsys):
+    finish(study_of(project).config, "prepare", "sft.num_epochs")
+    monkeypatch.setattr(shared, "conditions", conditions)
+    assert main(["study", str(write_study(project)), "--name", "strict", "--replace", "--set",
+                 "sft.num_epochs=7"]) == 1
+    said = capsys.readouterr().err
+    assert "All studies and runs share these" in said and notebooks.ran == []
+    assert "run --profile demo --to validate --replace --set sft.num_epochs=7, and then" in said
+
+
+def test_a_study_whose_judge_has_no_key_is_refused_before_anything_is_trained(
+        project, notebooks, capsys):
+    asked = ["study", str(write_study(project)), "--set", "evaluation.judge=anthropic"]
+    assert main([*asked, "--plan"]) == 0
+    assert main(asked) == 1 and notebooks.ran == []
+    said = capsys.readouterr().err
+    assert said.startswith("error: 05_evaluate could not work, so nothing was started. API key")
+    assert "--to" not in said
+
+
+def test_a_study_of_another_corpus_needs_a_name_of_its_own(project, notebooks, capsys):
+    run_study(study_of(project))
+    finish(study_of(project).cells[0].config(), "train_dpo", "dpo.beta")
+    file = project / "configs/runs/demo/small.25.s1.yaml"
+    before = file.read_bytes()
+    other = ["study", str(write_study(project)), "--set", "data.source=persuasionforgood",
+             "--set", "oracle.source=offline"]
+    assert main(other) == 1 and file.read_bytes() == before and len(notebooks.ran) == 4
+    assert "small.25.s1 is a run in" in capsys.readouterr().err
 
 
 def test_the_command_ends_with_1_and_the_sentence_of_a_failed_cell(project, notebooks, capsys):
@@ -175,6 +256,20 @@ def test_scores_of_another_evaluation_are_made_anew(project, notebooks):
     assert states(study)["sentence"][0] == "its replies are not compared with the anchor's yet"
     run_study(study)
     assert read_json(record, made_by="study") == before
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "{}", '{"scores": ['])
+def test_a_damaged_record_is_named_in_the_plan_of_states_and_made_anew(project, notebooks, text):
+    study = study_of(project)
+    run_study(study)
+    path = record_of(study, study.cells[0])
+    before = path.read_bytes()
+    write_text(path, text)
+    state, sentence = states(study).loc[0, ["state", "sentence"]]
+    assert state == "missing" and sentence.startswith(str(path.relative_to(project)))
+    assert "1 of 4 still to run" in plan_of(study, study.cells)["cells"]
+    run_study(study)
+    assert path.read_bytes() == before and len(notebooks.ran) == 4
 
 
 def test_a_stronger_anchor_that_is_named_later_is_asked_about(project, notebooks):

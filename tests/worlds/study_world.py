@@ -8,7 +8,7 @@ from persuasion_lib.core.config import load_config
 from persuasion_lib.core.manifest import Reason
 from persuasion_lib.core.pipeline import STAGES, path_of
 from persuasion_lib.core.store import write_json, write_jsonl
-from persuasion_lib.study import run
+from persuasion_lib.study import run, shared
 from persuasion_lib.study.design import read_study
 from persuasion_lib.study_analysis import analyse, open_study
 from worlds.synthetic_evaluation import make_evaluation
@@ -55,7 +55,8 @@ class Notebooks:
         self.prompts = prompts
         monkeypatch.setattr(run.runner, "run", self.run)
         monkeypatch.setattr(run.runner, "execute_notebook", conclude)
-        monkeypatch.setattr(run, "conditions", self.conditions)
+        for module in (run, shared):
+            monkeypatch.setattr(module, "conditions", self.conditions)
 
     @property
     def ran(self) -> list[str]:
