@@ -17,6 +17,7 @@
     pipeline   the stages and the files between them; the pools
     weights    the base model's weights: where they lie now, and what they are, by a hash
     manifest   what a stage ran with, and whether its results are still true
+    replacing  what has finished is replaced on purpose only
     stage      a stage in progress: `run.read(name)`, `run.finish(...)`
     runner     the headless run; kernel, warm: of its notebooks; locks: who is at a stage
     progress   progress with time left

@@ -7,12 +7,9 @@ values of the settings that it really read. From that alone `state` decides what
 import ast
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -286,19 +283,3 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[s
 def _brief(value: Any) -> str:
     text = "absent" if value is None else str(value)
     return text if len(text) <= 40 else text[:37] + "…"
-
-
-def revision(root: Path) -> str:
-    """The commit of the project, with "-dirty" where it was changed since."""
-    try:
-        result = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty"],
-                                capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return result.stdout.strip() or "unknown"
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the libraries on which results depend."""
-    names = ("torch", "transformers", "trl", "peft", "datasets", "scipy", "statsmodels")
-    return {"python": sys.version.split()[0]} | {name: version(name) for name in names}

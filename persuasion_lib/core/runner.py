@@ -18,7 +18,7 @@ from persuasion_lib.core.locks import StageLock
 from persuasion_lib.core.manifest import notes_of, read_manifest, state
 from persuasion_lib.core.pipeline import STAGES, Stage, path_of
 from persuasion_lib.core.progress import LINE_MARK, duration
-from persuasion_lib.core.stage import refuse_to_replace
+from persuasion_lib.core.replacing import refuse_to_replace
 from persuasion_lib.core.store import write_text
 
 CELL_TIMEOUT_S = 12 * 3600      # a hang must end some day; no honest cell of ours takes half a day

@@ -1,19 +1,16 @@
 """What a result is a result of: its run, day, revision and settings; and all runs of a project."""
 
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from persuasion_lib.core.config import Config, load_config
 from persuasion_lib.core.errors import ConfigError
-from persuasion_lib.core.manifest import (
-    manifest_in,
-    open_items,
-    read_manifest,
-    revision,
-    versions,
-)
+from persuasion_lib.core.manifest import manifest_in, open_items, read_manifest
 from persuasion_lib.core.pipeline import STAGES
 from persuasion_lib.core.store import read_json
 
@@ -176,3 +173,19 @@ def _headline(folder: Path) -> str:
     result = read_json(path, made_by="notebooks/06_analysis.ipynb")
     sentences = result["answer"]["sentences"]
     return next((text for text in sentences if text != result.get("banner")), "–")
+
+
+def revision(root: Path) -> str:
+    """The commit of the project, with "-dirty" where it was changed since."""
+    try:
+        result = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty"],
+                                capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return result.stdout.strip() or "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries on which results depend."""
+    names = ("torch", "transformers", "trl", "peft", "datasets", "scipy", "statsmodels")
+    return {"python": sys.version.split()[0]} | {name: version(name) for name in names}

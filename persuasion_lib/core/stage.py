@@ -1,6 +1,5 @@
 """A stage in progress: what it reads, what it warns of, and the manifest that it leaves."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +11,6 @@ from persuasion_lib.core.errors import ConfigError, MissingInput, StaleInput
 from persuasion_lib.core.locks import StageLock
 from persuasion_lib.core.manifest import (
     FORMAT,
-    Reason,
     changed_reads,
     code_of,
     content_hash,
@@ -22,12 +20,10 @@ from persuasion_lib.core.manifest import (
     manifest_path,
     never_made,
     read_manifest,
-    revision,
     state,
-    versions,
     what_was_read,
 )
-from persuasion_lib.core.named import NAME, refuse_another_place
+from persuasion_lib.core.named import refuse_another_place
 from persuasion_lib.core.overrides import keep_for_run
 from persuasion_lib.core.pipeline import (
     STAGES,
@@ -41,7 +37,8 @@ from persuasion_lib.core.pipeline import (
 from persuasion_lib.core.progress import duration
 from persuasion_lib.core.prose import nearby, prose
 from persuasion_lib.core.rehearsal import banner_of, rehearsed
-from persuasion_lib.core.runs import described, identity
+from persuasion_lib.core.replacing import refuse_to_replace
+from persuasion_lib.core.runs import described, identity, revision, versions
 from persuasion_lib.core.store import write_json
 
 
@@ -172,51 +169,6 @@ class StageRun:
 
 def _file_row(verb: str, path: Path, root: Path) -> str:
     return f"| {verb} | `{nearby(path, root)}` | {'yes' if path.exists() else 'no'} |"
-
-
-def refuse_to_replace(config: Config, stage: Stage) -> None:
-    """Keep what a stage has finished with other settings, unless the user says `replace=true`.
-
-    Raises:
-        ConfigError: names the settings, and the command that keeps both.
-    """
-    if changed := would_replace(config, stage):
-        name = _name_for(changed)
-        raise ConfigError(
-            f"{stage.notebook} has finished with other settings, and would now replace what it "
-            f"made: {'; '.join(map(str, changed))}. To keep both, give the new run a name: the "
-            f"same command with --name {name}, in a notebook \"name={name}\" among the overrides. "
-            "To replace the earlier results: --replace, in a notebook \"replace=true\".")
-
-
-def would_replace(config: Config, stage: Stage) -> list[Reason]:
-    """What has changed, where a stage would replace what another experiment made."""
-    old = read_manifest(config, stage.name) or {}
-    if config.replace or old.get("format") != FORMAT:
-        return []
-    changed = [one for one in changed_reads(config, old) if _is_another_experiment(config, one)]
-    is_lost = changed and any(path_of(config, name).exists() for name in stage.writes)
-    return changed if is_lost else []
-
-
-def _is_another_experiment(config: Config, reason: Reason) -> bool:
-    """Not the size of a trial, what is allowed, who compares what was made (which trains nothing),
-    who judges beside the judge, a key of an earlier version, nor a file of labels that grows.
-    """
-    if reason.kind == "file":
-        return str(reason).split()[2] in ("data.path", "model.base")    # "content of … changed"
-    key = str(reason).partition(" ")[0]
-    changes_no_result = (key.endswith(".max_examples") or key == "checks.allow"
-                         or key.startswith("human_eval.") or key == "evaluation.judges")
-    return reason.kind == "setting" and key in config.flat() and not changes_no_result
-
-
-def _name_for(changed: Sequence[Reason]) -> str:
-    key, _, rest = str(changed[0]).partition(" was ")
-    value = rest.rpartition(" is ")[2] if rest else "new"
-    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{key.rpartition('.')[2]}{Path(value).name[:20]}")
-    found = re.match(NAME, name.strip("-"))
-    return found[0].strip("-") if found else "new"
 
 
 def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> StageRun:

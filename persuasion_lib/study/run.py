@@ -26,7 +26,7 @@ from persuasion_lib.core.manifest import State, conditions, hash_if_there, will_
 from persuasion_lib.core.named import refuse_another_place
 from persuasion_lib.core.overrides import keep_for_run
 from persuasion_lib.core.pipeline import STAGES, path_of
-from persuasion_lib.core.stage import refuse_to_replace
+from persuasion_lib.core.replacing import refuse_to_replace
 from persuasion_lib.core.store import write_text
 from persuasion_lib.study import anchored
 from persuasion_lib.study.design import Cell, Study, read_study

@@ -9,7 +9,7 @@ from persuasion_lib.core.errors import ConfigError
 from persuasion_lib.core.manifest import State, conditions
 from persuasion_lib.core.overrides import key_of
 from persuasion_lib.core.pipeline import STAGES
-from persuasion_lib.core.stage import would_replace
+from persuasion_lib.core.replacing import would_replace
 from persuasion_lib.study.design import Study
 
 SHARED = list(STAGES)[:list(STAGES).index("train_dpo")]

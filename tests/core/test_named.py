@@ -9,8 +9,8 @@ from persuasion_lib.core.manifest import FORMAT, Reason, manifest_path, state
 from persuasion_lib.core.named import refuse_another_place
 from persuasion_lib.core.overrides import keep_for_run
 from persuasion_lib.core.pipeline import STAGES, path_of
+from persuasion_lib.core.replacing import _is_another_experiment, _name_for, refuse_to_replace
 from persuasion_lib.core.runs import all_runs, described, differing, identity, summed
-from persuasion_lib.core.stage import _is_another_experiment, _name_for, refuse_to_replace
 from persuasion_lib.core.store import read_json, write_json, write_text
 from persuasion_lib.training.loop import seed_of
 from worlds.study_world import study_of

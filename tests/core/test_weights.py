@@ -12,7 +12,8 @@ from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, StaleInput
 from persuasion_lib.core.manifest import changed_reads, conditions, what_was_read
 from persuasion_lib.core.pipeline import STAGES, path_of
-from persuasion_lib.core.stage import refuse_to_replace, start
+from persuasion_lib.core.replacing import refuse_to_replace
+from persuasion_lib.core.stage import start
 from persuasion_lib.core.store import write_text
 from persuasion_lib.models import gguf, loading
 from persuasion_lib.models.lineage import base_hash
