@@ -81,7 +81,7 @@ def test_two_processes_on_one_folder_end_as_one(undisturbed, monkeypatch):
 def test_a_learning_rate_that_diverges_fails_its_cell_alone(smoke_copy):
     write_study(smoke_copy, **FIELDS | {
         "name": "wild", "axis": "rlhf.learning_rate", "levels": [5.0e-4, 1.0e+30],
-        "primary": 5.0e-4, "seeds": 1})
+        "primary": 5.0e-4, "seeds": 1, "anchor": "sft"})
     done = persuasion(smoke_copy, "study", "own.yaml")
     assert done.returncode == 1 and "1 cells done, 1 cells failed" in done.stdout
     assert "the loss of rlhf became NaN. Lower its learning_rate" in done.stderr
