@@ -167,6 +167,8 @@ class Config(Section):
 
     def user_path(self, text: str, key: str) -> Path:
         """Where the path leads that somebody wrote as the setting `key`; nothing is recorded."""
+        if not text.strip():        # or it would be the whole project
+            raise ConfigError(f"setting {key} is empty. Name a file or a folder, or leave it out.")
         try:
             return self.root / Path(text).expanduser()
         except RuntimeError:

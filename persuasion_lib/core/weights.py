@@ -138,6 +138,9 @@ def gguf_file(config: Config, named: str) -> Path:
             raise MissingInput(f"There is no file {file}, which the settings name. Set model.gguf, "
                                "or model.base, to one that is there.")
         return file
+    if Path(named).name != named:
+        raise MissingInput(f"{named} (model.gguf) is neither a .gguf file nor the name of a "
+                           "package. Set it to one, or to null.")
     try:
         held = importlib.metadata.files(named) or []
     except importlib.metadata.PackageNotFoundError:

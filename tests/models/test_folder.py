@@ -10,7 +10,7 @@ from transformers import BertConfig, BertModel, T5Config, T5ForConditionalGenera
 
 from persuasion_lib.cli import main
 from persuasion_lib.core.config import load_config
-from persuasion_lib.core.errors import DataError, LineageError, MissingInput
+from persuasion_lib.core.errors import ConfigError, DataError, LineageError, MissingInput
 from persuasion_lib.models.check import check_length, check_model
 from persuasion_lib.models.lineage import base_hash
 from persuasion_lib.models.loading import load_base, load_tokenizer
@@ -235,3 +235,9 @@ def test_settings_that_are_no_object_are_named(folder, name):
         (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     (folder / name).write_text("[1]")
     refused(rf"{name} is \[1\] and no JSON object")
+
+
+@pytest.mark.parametrize("key", ["model.base", "similarity.local_model"])
+def test_an_empty_path_is_refused_and_is_not_the_whole_project(project, key):
+    with pytest.raises(ConfigError, match=f"setting {key} is empty"):
+        load_config("smoke", [f"{key}= "]).named_file(key)

