@@ -23,14 +23,13 @@ from persuasion_lib.core.show import NEUTRAL, Plot, TextTable, numbered
 from persuasion_lib.core.stage import StageRun
 from persuasion_lib.core.store import write_jsonl
 from persuasion_lib.judging.ask import kinds_of, note_open
-from persuasion_lib.judging.calibrate import calibrated
+from persuasion_lib.judging.calibrate import label_calibrated
 from persuasion_lib.judging.clients import Judge
 from persuasion_lib.judging.plan import Plan, plan
 from persuasion_lib.judging.roles import make_judge
 from persuasion_lib.judging.tasks.compare import (
     LabelOutcome,
     brought_outcome,
-    label_pairs,
     pair_questions,
 )
 from persuasion_lib.labeling.opening import Fitting
@@ -97,9 +96,8 @@ def label(run: StageRun, pairs: Sequence[Pair], judge: Judge | None,
         return _from_files(run, pairs, pool)
     if judge is None:
         return brought_outcome([], planned=0)
-    log = run.path(POOLS[pool].judgments)
-    with calibrated(run, judge, pair_questions(pairs, judge, **_how(run, pool)), log=log):
-        return label_pairs(pairs, judge, log=log, mode=run.config.label_ai.mode, **_how(run, pool))
+    return label_calibrated(run, pairs, judge, log=POOLS[pool].judgments,
+                            mode=run.config.label_ai.mode, **_how(run, pool))
 
 
 def _is_brought(run: StageRun, pool: str) -> bool:

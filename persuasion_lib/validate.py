@@ -22,10 +22,10 @@ from persuasion_lib.core.store import write_json, write_jsonl, write_text
 from persuasion_lib.data.gates import pair_figures, to_allow
 from persuasion_lib.data.overlap import thread_of
 from persuasion_lib.judging.ask import note_open
-from persuasion_lib.judging.calibrate import calibrated
+from persuasion_lib.judging.calibrate import label_calibrated
 from persuasion_lib.judging.plan import Plan, plan
 from persuasion_lib.judging.roles import make_judge
-from persuasion_lib.judging.tasks.compare import label_pairs, pair_questions
+from persuasion_lib.judging.tasks.compare import pair_questions
 from persuasion_lib.labeling import agreement
 from persuasion_lib.reporting.minds import of_minds, sentences
 
@@ -157,12 +157,8 @@ def ask_about_minds(run: StageRun, pairs: Sequence[LabeledPair]) -> list[Labeled
         run.without.add("minds_judged")
         return []
     judge = make_judge(run.config, "label_ai")
-    plain_pairs = [label.pair for label in pairs]
-    log = run.path("minds_judgments")
-    with calibrated(run, judge, pair_questions(plain_pairs, judge, both_orders=True,
-                                               seed=run.config.seed), log=log):
-        outcome = label_pairs(plain_pairs, judge, log=log, seed=run.config.seed,
-                              mode=run.config.label_ai.mode)
+    outcome = label_calibrated(run, [label.pair for label in pairs], judge,
+                               log="minds_judgments", mode=run.config.label_ai.mode)
     note_open(run, "pairs of which one really won have no label yet", outcome.errors.values(),
               asked=len(pairs), log="minds_judgments")
     write_jsonl(run.path("minds_judged"), outcome.rows())

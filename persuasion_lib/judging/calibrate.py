@@ -85,12 +85,12 @@ def ask_calibrated(run: StageRun, asked: Mapping[N, Question], judge: Judge, *, 
         return ask_for(run, asked, judge, log=log, lacking=lacking)
 
 
-def label_calibrated(run: StageRun, pairs: Sequence[Pair], judge: Judge, *,
-                     log: str) -> LabelOutcome:
-    """Labels of pairs, in both orders, by a judge that is `calibrated`."""
-    how = {"both_orders": True, "seed": run.config.seed}
+def label_calibrated(run: StageRun, pairs: Sequence[Pair], judge: Judge, *, log: str,
+                     mode: str = "online", **how: Any) -> LabelOutcome:
+    """`label_pairs` by a judge that is `calibrated`; in both orders unless `how` says otherwise."""
+    how = {"both_orders": True, "seed": run.config.seed, **how}
     with calibrated(run, judge, pair_questions(pairs, judge, **how), log=run.path(log)):
-        return label_pairs(pairs, judge, log=run.path(log), **how)
+        return label_pairs(pairs, judge, log=run.path(log), mode=mode, **how)
 
 
 def _try(run: StageRun, judge: Judge, kind: type[Question], *, will_ask: bool) -> None:

@@ -19,7 +19,7 @@ from persuasion_lib.judging.clients import Service
 from persuasion_lib.judging.embed import embed
 from persuasion_lib.judging.plan import plan
 from persuasion_lib.judging.roles import make_judge
-from persuasion_lib.judging.tasks.compare import pair_questions
+from persuasion_lib.judging.tasks.compare import label_pairs, pair_questions
 from persuasion_lib.judging.tasks.tactics import Tactics, tactics_questions
 from persuasion_lib.judging.word_lists import RUBRIC
 from worlds.fakeserver import FakeServer, verdict_for
@@ -116,7 +116,7 @@ def test_a_switch_between_the_two_orders_of_one_pair_shows_in_its_label(pool):
         log = run.path("ai_judgments")
         for model, orders in (("good", False), ("good-2", True)):
             server.model = model
-            outcome = label_ai.label_pairs(pair, judge, log=log, both_orders=orders)
+            outcome = label_pairs(pair, judge, log=log, both_orders=orders)
         run.lock.give_back()
     assert sorted(outcome.extras["pair-0"]["judge_model"].split(", ")) == ["good", "good-2"]
 
@@ -196,7 +196,7 @@ def test_what_a_local_server_said_is_no_answer_of_openai_itself(project, monkeyp
         if is_old:
             monkeypatch.setattr(Service, "address", "")
         asked = pair_questions(pairs_of(3), judge, both_orders=False, seed=0)
-        label_ai.label_pairs(pairs_of(3), judge, log=log, both_orders=False)
+        label_pairs(pairs_of(3), judge, log=log, both_orders=False)
         monkeypatch.undo()
         judge_at(server, monkeypatch, "openai")
         monkeypatch.delenv("OPENAI_BASE_URL")
