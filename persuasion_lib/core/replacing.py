@@ -1,14 +1,14 @@
-"""What has finished is replaced on purpose only."""
+"""What has finished is replaced on purpose only, and called by the settings that made it."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from persuasion_lib.core.config import Config
-from persuasion_lib.core.errors import ConfigError
+from persuasion_lib.core.errors import ConfigError, StaleInput
 from persuasion_lib.core.manifest import FORMAT, Reason, changed_reads, read_manifest
 from persuasion_lib.core.named import NAME
-from persuasion_lib.core.pipeline import Stage, path_of
+from persuasion_lib.core.pipeline import STAGES, Stage, inputs_of, maker_of, path_of
 
 
 def refuse_to_replace(config: Config, stage: Stage) -> None:
@@ -34,6 +34,39 @@ def would_replace(config: Config, stage: Stage) -> list[Reason]:
     changed = [one for one in changed_reads(config, old) if _is_another_experiment(config, one)]
     is_lost = changed and any(path_of(config, name).exists() for name in stage.writes)
     return changed if is_lost else []
+
+
+def refuse_other_settings(config: Config, telling: str, made_by: Sequence[Stage]) -> None:
+    """Keep what is told of results from naming settings with which they were not made.
+
+    A report of weights that were trained with another beta would name the beta that it was given.
+    `telling` is what would be told, as a sentence begins.
+
+    Raises:
+        StaleInput: names a stage of `made_by`, and the settings.
+    """
+    for stage in made_by:
+        made = read_manifest(config, stage.name) or {}
+        if made.get("format") != FORMAT:
+            continue
+        # A gate may open for a later stage: what passed the earlier one is the same.
+        changed = [one for one in changed_reads(config, made)
+                   if _is_another_experiment(config, one) and not str(one).startswith("gates.")]
+        if changed:
+            raise StaleInput(
+                f"{telling} rests on {stage.notebook}, which ran with other settings: "
+                f"{'; '.join(map(str, changed))}. Leave them as they were, or run from there: "
+                f"persuasion run --from {stage.name} --name {_name_for(changed)}, with them.")
+
+
+def stages_before(config: Config, stage: Stage) -> list[Stage]:
+    """All stages whose results a stage rests on, by way of others too, in their order."""
+    found = [stage]
+    for each in reversed(STAGES.values()):
+        if each in found:
+            makers = map(maker_of, inputs_of(config, each))
+            found += [maker for maker in makers if maker and maker not in found]
+    return [each for each in STAGES.values() if each in found[1:]]
 
 
 def _is_another_experiment(config: Config, reason: Reason) -> bool:

@@ -18,7 +18,7 @@ from persuasion_lib.core.locks import StageLock
 from persuasion_lib.core.manifest import notes_of, read_manifest, state
 from persuasion_lib.core.pipeline import STAGES, Stage, path_of
 from persuasion_lib.core.progress import LINE_MARK, duration
-from persuasion_lib.core.replacing import refuse_to_replace
+from persuasion_lib.core.replacing import refuse_other_settings, refuse_to_replace, stages_before
 from persuasion_lib.core.store import write_text
 
 CELL_TIMEOUT_S = 12 * 3600      # a hang must end some day; no honest cell of ours takes half a day
@@ -106,6 +106,8 @@ def run(profile: str, overrides: Sequence[str] = (), *, first: str | None = None
     stages = chosen_stages(first, last, only)
     for stage in stages:
         refuse_to_replace(config, stage)    # before the first of them has run for hours
+        refuse_other_settings(config, stage.notebook, [
+            before for before in stages_before(config, stage) if before not in stages])
     executed = []
     for stage in stages:
         condition, reasons = state(config, stage.name)

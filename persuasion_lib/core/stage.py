@@ -37,7 +37,7 @@ from persuasion_lib.core.pipeline import (
 from persuasion_lib.core.progress import duration
 from persuasion_lib.core.prose import nearby, prose
 from persuasion_lib.core.rehearsal import banner_of, rehearsed
-from persuasion_lib.core.replacing import refuse_to_replace
+from persuasion_lib.core.replacing import refuse_other_settings, refuse_to_replace, stages_before
 from persuasion_lib.core.runs import described, identity, revision, versions
 from persuasion_lib.core.store import write_json
 
@@ -200,6 +200,7 @@ def start(name: str, profile: str = "demo", overrides: Sequence[str] = ()) -> St
         else:
             run.warnings.append(_left_out(config, key))
     refuse_to_replace(config, stage)
+    refuse_other_settings(config, stage.notebook, stages_before(config, stage))
     if config.name:
         refuse_another_place(config)
         keep_for_run(config.root, config.name, profile, config.overrides)

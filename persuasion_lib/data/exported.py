@@ -11,8 +11,9 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import MissingInput, PersuasionError
 from persuasion_lib.core.hub import upload
 from persuasion_lib.core.manifest import never_made
-from persuasion_lib.core.pipeline import POOLS, path_of, read_file
+from persuasion_lib.core.pipeline import POOLS, STAGES, path_of, read_file
 from persuasion_lib.core.records import CODE_OF_LABEL, Example, LabeledPair, Pair, render_text
+from persuasion_lib.core.replacing import refuse_other_settings, stages_before
 from persuasion_lib.core.store import whole_folder, write_json, write_text
 from persuasion_lib.data.exported_card import TEXTS, Part, data_card
 
@@ -28,11 +29,14 @@ def export_data(config: Config, folder: Path, *, to: str = "trl", push: str | No
 
     Raises:
         MissingInput: a stage has not run, or there is nothing to write.
+        StaleInput: the rows were made with other settings than the card would name.
         PersuasionError: the folder is not empty, or the hub refuses it.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PersuasionError(f"{folder} is not empty. Name a new folder, so that nothing is "
                               "overwritten.")
+    last = STAGES["validate"]
+    refuse_other_settings(config, "A data card", [*stages_before(config, last), last])
     pools = [_read(config, f"{pool}_labeled") for pool in POOLS] if to in ("trl", "hf") else []
     ties = sum(label.label == "tie" for labels in pools for label in labels)
     with whole_folder(folder) as new:

@@ -15,7 +15,8 @@ from persuasion_lib.core.config import Config
 from persuasion_lib.core.errors import PersuasionError, SelfTestError
 from persuasion_lib.core.family import FAMILY
 from persuasion_lib.core.hub import upload
-from persuasion_lib.core.pipeline import path_of
+from persuasion_lib.core.pipeline import maker_of, path_of
+from persuasion_lib.core.replacing import refuse_other_settings, stages_before
 from persuasion_lib.core.runs import described, identity
 from persuasion_lib.core.store import read_json, write_json, write_text
 from persuasion_lib.models.cards import base_name, merged_card
@@ -41,6 +42,7 @@ def export(config: Config, name: str, folder: Path, *, push: str | None = None) 
 
     Raises:
         MissingInput, LineageError: the checkpoint or a parent is missing, or another one.
+        StaleInput: it was made with other settings than the card would name.
         PersuasionError: the folder is not empty.
         SelfTestError: the merged model does not give the logits of the composed one.
     """
@@ -49,6 +51,9 @@ def export(config: Config, name: str, folder: Path, *, push: str | None = None) 
                               "overwritten.")
     if name != "base":
         check_lineage(config, name)
+    if maker := maker_of(name):
+        refuse_other_settings(config, f"A model card of {name}",
+                              [*stages_before(config, maker), maker])
     chain = {part: weights_hash(config, part) for part in (*FAMILY[name].parents, name)}
     exact = config.model_copy(update={"model": config.model.model_copy(update=IN_FLOAT32)})
     model = merged(exact, name)

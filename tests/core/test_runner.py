@@ -57,11 +57,10 @@ def test_status_tells_done_from_stale_with_the_reason(smoke_run):
 
 def test_a_run_of_one_stage_says_that_the_summary_after_it_is_out_of_date(smoke_copy):
     result = persuasion(smoke_copy, "run", "--profile", "smoke", "--only", "analysis",
-                        "--set", "dpo.beta=0.2")
+                        "--set", "gates.max_opening_gap=0.9")
     lines = {line.split()[0]: line for line in result.stdout.splitlines() if "planned" in line}
-    assert "OUT OF DATE" not in lines["03_validate"]
-    assert "OUT OF DATE: dpo.beta was 0.1, is 0.2" in lines["04_train_dpo"]
-    assert "OUT OF DATE: 05_evaluate, 05b_human_eval will run again" in lines["06_analysis"]
+    assert "OUT OF DATE: gates.max_opening_gap was 1.0, is 0.9" in lines["00_prepare"]
+    assert "05_evaluate, 05b_human_eval will run again" in lines["06_analysis"]
     before, after = result.stdout.split("EVALUATION SUMMARY")
     assert "What follows is from before these changes." in before and "rlaif_rlhf" in after
     unchanged = persuasion(smoke_copy, "run", "--profile", "smoke", "--only", "analysis")

@@ -2,11 +2,12 @@ import json
 
 import pytest
 
-from persuasion_lib.core import stage
+from persuasion_lib.core import runner, stage
 from persuasion_lib.core.config import load_config
 from persuasion_lib.core.errors import ConfigError, DataError, MissingInput, StaleInput
 from persuasion_lib.core.manifest import _changed_code, code_of, read_manifest, state
 from persuasion_lib.core.pipeline import STAGES, path_of
+from persuasion_lib.core.replacing import stages_before
 from persuasion_lib.core.stage import start
 
 
@@ -42,6 +43,34 @@ def test_another_number_of_conversations_changes_the_data_and_so_all_that_follow
     with pytest.raises(StaleInput, match=r"00_prepare.*data.conversations was 400, is 500.*"
                        r"overrides = \['data.conversations=400'\]"):
         start("label_ai", "smoke", ["data.conversations=500"])
+
+
+@pytest.mark.parametrize(("name", "override", "said"), [
+    ("analysis", "dpo.beta=0.3", r"04_train_dpo, .*: dpo.beta was 0.1, is 0.3.*"
+                                 r"run --from train_dpo --name beta0-3"),
+    ("human_eval", "label_ai.repeat_fraction=0.5", "01_label_ai, .*repeat_fraction was"),
+    ("validate", "pairs.temperature=0.3", "00_prepare, .*pairs.temperature was")])
+def test_no_stage_tells_of_settings_that_did_not_make_what_it_rests_on(
+        smoke_run, monkeypatch, name, override, said):
+    monkeypatch.chdir(smoke_run[0])
+    with pytest.raises(StaleInput, match=f"{STAGES[name].notebook} rests on {said}"):
+        start(name, "smoke", [override])
+    with pytest.raises(StaleInput, match=said):
+        runner.run("smoke", [override], only=name)
+
+
+def test_a_gate_may_be_opened_for_a_later_stage_alone(smoke_copy):
+    start("validate", "smoke", ["gates.max_opening_gap=0.9", "replace=true"])
+
+
+def test_a_stage_rests_on_those_before_it_by_way_of_others_too(project):
+    config = load_config("demo")
+    before = {name: [each.name for each in stages_before(config, STAGES[name])]
+              for name in ("prepare", "validate", "analysis")}
+    assert before == {"prepare": [], "validate": ["prepare", "label_ai", "label_human"],
+                      "analysis": [name for name in STAGES if name != "analysis"]}
+    given = load_config("demo", ["analysis.input_file=theirs.json"])
+    assert stages_before(given, STAGES["analysis"]) == []
 
 
 def test_an_edited_output_is_noticed_by_its_own_and_the_next_stage(smoke_copy):

@@ -10,7 +10,7 @@ from persuasion_lib.cli import main
 from persuasion_lib.core.answers import votes_of
 from persuasion_lib.core.brought import brought_labels, read_brought
 from persuasion_lib.core.config import load_config
-from persuasion_lib.core.errors import MissingInput, PersuasionError
+from persuasion_lib.core.errors import MissingInput, PersuasionError, StaleInput
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.core.records import (
     CODE_OF_LABEL,
@@ -141,6 +141,13 @@ def test_an_export_never_replaces_anything_and_needs_the_stages_before(config):
     with pytest.raises(MissingInput, match="03_validate"):
         export_data(config, config.root / "other")
     assert not (config.root / "other").exists()
+
+
+def test_a_card_names_no_settings_that_did_not_make_the_rows(smoke_copy):
+    other = load_config("smoke", ["label_human.repeat_fraction=0.45"])
+    with pytest.raises(StaleInput, match="A data card rests on 02.*label_human.repeat_fraction was"):
+        export_data(other, smoke_copy / "out")
+    assert not (smoke_copy / "out").exists()
 
 
 def test_an_upload_brings_our_card_and_the_token_goes_to_the_hub_alone(config, monkeypatch):

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from persuasion_lib.core.config import load_config
-from persuasion_lib.core.errors import LineageError, PersuasionError, SelfTestError
+from persuasion_lib.core.errors import LineageError, PersuasionError, SelfTestError, StaleInput
 from persuasion_lib.core.pipeline import path_of
 from persuasion_lib.models import export as module
 from persuasion_lib.models.compose import ModelFamily
@@ -69,7 +69,9 @@ def test_what_rounding_to_bfloat16_would_leave_is_said():
 
 
 @torch.no_grad()
-def test_a_training_in_bfloat16_is_exported_in_float32_with_nothing_lost(config):
+def test_a_training_in_bfloat16_is_exported_in_float32_with_nothing_lost(config, monkeypatch):
+    # The weights were trained in float32; only that they are exported so counts here.
+    monkeypatch.setattr(module, "refuse_other_settings", lambda *told: None)
     low = load_config("smoke", ["model.dtype=bfloat16"])
     folder = module.export(low, "rlhf", config.root / "exported")
     exported = AutoModelForCausalLM.from_pretrained(folder)
@@ -92,6 +94,13 @@ def test_a_checkpoint_of_another_parent_is_not_exported(config):
         file.write(b"x")
     with pytest.raises(LineageError, match="another sft"):
         module.export(config, "rlhf", config.root / "out")
+
+
+def test_a_card_names_no_settings_that_did_not_make_the_model(config):
+    other = load_config("smoke", ["rlhf.learning_rate=0.5"])
+    with pytest.raises(StaleInput, match="card of rlhf rests on 04.*rlhf.learning_rate was .*0.5"):
+        module.export(other, "rlhf", config.root / "out")
+    module.export(other, "sft", config.root / "out")        # which that has no part in
 
 
 def test_a_wrong_merge_is_noticed_and_nothing_is_written(config, monkeypatch):
