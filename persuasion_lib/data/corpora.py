@@ -47,11 +47,14 @@ def read_corpus(config: Config) -> list[Conversation]:
     """The conversations of `data.source`.
 
     Raises:
-        ConfigError: the source needs a `data.path` and has none.
+        ConfigError: the source needs a `data.path` and has none, or is to make nothing.
         MissingInput: a file of the corpus is missing, and could not be fetched.
         DataError: a file is not what it should be (file:line), or holds no conversation.
     """
     if config.data.source == "demo":
+        if not config.data.conversations:
+            raise ConfigError("data.source=demo makes data.conversations, and that is 0 outside "
+                              "the demo's profiles. Say how many; the demo makes 7000.")
         made = with_reposts(make_conversations(n=config.data.conversations, seed=config.seed))
         return [replace(one, turns=merged_turns(dirty)) if (dirty := as_posted(one)) else one
                 for one in made]

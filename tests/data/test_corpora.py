@@ -26,6 +26,11 @@ from worlds.scratch import SHARED_DATA
 HEADER = ",Unit,Turn,B4,B2\n"
 
 
+def test_a_demo_corpus_of_no_conversations_says_which_setting_makes_them():
+    with pytest.raises(ConfigError, match="data.conversations, and that is 0"):
+        read_corpus(load_config("small", ["data.source=demo", "data.path=null"]))
+
+
 def test_sentences_of_one_turn_are_joined_and_role_0_persuades(tmp_path):
     (tmp_path / "full_dialog.csv").write_text(
         HEADER + "0,Hello.,0,0,d1\n1,How are you?,0,0,d1\n2,Fine.,0,1,d1\n3,Hi.,0,0,d2\n")
