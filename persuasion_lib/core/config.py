@@ -272,14 +272,16 @@ def _checked(values: dict[str, Any], layers: Sequence[Layer]) -> Config:
 
 
 def _place(key: Sequence[str | int], layers: Sequence[Layer]) -> str:
-    """Where a setting got its value: the last file or override that gives one."""
-    for place, layer in reversed(layers):
-        value: Any = layer
-        for part in key:
-            value = value.get(part) if isinstance(value, dict) else value
-        if value is not None:
-            return f" ({place})"
-    return ""
+    """Where a setting got its value: the last file or override that gives one, or null."""
+    return next((f" ({place})" for place, layer in reversed(layers) if _says(layer, key)), "")
+
+
+def _says(value: Any, key: Sequence[str | int]) -> bool:
+    for part in key:
+        if value is None or isinstance(value, dict) and part not in value:
+            return False
+        value = value[part] if isinstance(value, dict) else value
+    return True
 
 
 def _explain(problem: Any, known: list[str], place: str) -> str:

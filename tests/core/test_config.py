@@ -285,3 +285,9 @@ def test_the_home_of_a_user_who_is_not_here_is_one_sentence(project):
                  lambda: config.named_files("analysis.training_files")):
         with pytest.raises(ConfigError, match="user who is not here"):
             read()
+
+
+def test_a_null_is_called_by_the_place_that_says_it():
+    with pytest.raises(ConfigError, match=r"dpo.beta: .*got None \(override dpo.beta\)"):
+        load_config("demo", ["dpo.beta=null"])
+    assert load_config("demo", ["data.path=null"]).place_of("data.path") == "override data.path"
